@@ -1,0 +1,86 @@
+# make demo   the whole story on real data, in one page: report/index.html
+# make test   the tests
+# make check  lint, format, types, import layers
+# make docs   the documentation: docs/_build/html/index.html
+# make bench  ratios against other libraries, which live in an environment of their own
+# make lock   pin anew; `make lock UPGRADE=--upgrade` moves to the newest versions
+#
+# PYTHON names the interpreter (3.11 or newer); ARGS goes to the command that is run.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+LOCK_VENV ?= .venv-lock
+ARGS ?=
+
+BIN := $(VENV)/bin
+INSTALL := -m pip -qq --disable-pip-version-check install
+
+.PHONY: demo test check format docs bench lock clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	@$(BIN)/kullback demo $(ARGS)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-cache
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+docs: $(VENV)/.dev
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html $(ARGS)
+	@echo "docs/_build/html/index.html"
+
+bench: $(BENCH_VENV)/.peers
+	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) docs/_build docs/_generated report
+
+# Environments. A stamp is touched last, so an interrupted installation starts again.
+
+%/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "kullback needs Python 3.11 or newer: try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $* || { rm -rf $*; exit 1; }
+
+$(VENV)/.demo: $(VENV)/pyvenv.cfg requirements/demo.txt pyproject.toml
+	@echo "Installing pinned versions into $(VENV) (once) ..."
+	@$(BIN)/python $(INSTALL) --require-hashes -r requirements/demo.txt
+	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/pyvenv.cfg requirements/dev.txt pyproject.toml
+	@echo "Installing pinned versions and tools into $(VENV) (once) ..."
+	@$(BIN)/python $(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(BENCH_VENV)/.peers: $(BENCH_VENV)/pyvenv.cfg requirements/demo.txt benchmarks/peers.txt pyproject.toml
+	@echo "Installing pinned versions and peers into $(BENCH_VENV) (once) ..."
+	@$(BENCH_VENV)/bin/python $(INSTALL) --require-hashes -r requirements/demo.txt
+	@$(BENCH_VENV)/bin/python $(INSTALL) -r benchmarks/peers.txt
+	@$(BENCH_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+# One set of versions for every Python and platform; names, versions and hashes, no addresses.
+
+COMPILE = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --group build --quiet $(UPGRADE) \
+  --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+  --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+lock: $(LOCK_VENV)/.uv
+	@$(COMPILE) --extra demo -o requirements/demo.txt
+	@$(COMPILE) --all-extras -c requirements/demo.txt -o requirements/dev.txt
+
+$(LOCK_VENV)/.uv: $(LOCK_VENV)/pyvenv.cfg
+	@$(LOCK_VENV)/bin/python $(INSTALL) uv==0.13.9
+	@touch $@
