@@ -1,3 +1,11 @@
-"""KL divergence, estimated and minimised."""
+"""A learning problem is a KL divergence with one side under your control."""
+
+from kullback import catalogue as rules
+from kullback.catalogue import DEFAULT_RULES
+from kullback.divergence import KL
+from kullback.known import Density, Pairs, Samples, Tilted
+from kullback.result import Estimate, Fit, Guarantee
 
 __version__ = "0.1.0"
+
+__all__ = ["DEFAULT_RULES", "KL", "Density", "Estimate", "Fit", "Guarantee", "Pairs", "Samples", "Tilted", "rules"]

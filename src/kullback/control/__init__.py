@@ -1,0 +1,1 @@
+"""Environments, and the rules for `Optimal`, over the core."""

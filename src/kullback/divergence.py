@@ -1,0 +1,111 @@
+"""`KL(p, q)`: the expression. Nothing is computed until it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import jax
+
+from kullback.catalogue import DEFAULT_RULES
+from kullback.errors import InputError, PlanError
+from kullback.known import Known, describe
+from kullback.plan import Plan, make_plan
+from kullback.plan.words import explain_in_words
+from kullback.result import Estimate, Fit
+from kullback.rule import Request, Rule
+
+
+class KL:
+    """The divergence KL(P‖Q) = E_P[log P − log Q], in nats, as an expression.
+
+    p, q   what is known of each side: NumPyro distributions, frozen `scipy.stats` variables, arrays, data frames,
+           `Samples`, `Pairs`, `Density`, `Tilted`, `Optimal`, or a learnable side (`Family`, `Mixture`,
+           `Conditional`). The learnable side says the direction: second is forward (mass-covering, maximum
+           likelihood), first is reverse (mode-seeking, variational inference and control).
+    rules  the rules to plan with; `kl.DEFAULT_RULES + (mine,)` adds one
+
+    `repr` is the plan. Raises `UnknownSideError` for sides that cannot be read and `InputError` where the
+    event shapes differ. Source: Kullback and Leibler (1951), eq. 2.4.
+    """
+
+    def __init__(self, p: Any, q: Any, rules: Sequence[Rule] = DEFAULT_RULES) -> None:
+        self._p, self._q = _matched(describe(p, "p"), describe(q, "q"))
+        self._rules = tuple(rules)
+
+    def plan(self, rule: str | Rule | None = None) -> Plan:
+        """Which rule would be taken and why, without computing anything. Raises `PlanError` where none applies."""
+        return make_plan(self._p, self._q, self._rules, rule)
+
+    def explain(self, rule: str | Rule | None = None) -> str:
+        """The plan, and every rule not taken with the reason."""
+        return explain_in_words(self.plan(rule))
+
+    def estimate(
+        self, *, seed: int | jax.Array = 0, tolerance: float | None = None, rule: str | Rule | None = None
+    ) -> Estimate:
+        """KL(P‖Q) in nats, with what it is worth.
+
+        seed       an integer or a JAX key, for the rules that draw
+        tolerance  nats: the standard or numerical error aimed at
+        rule       a rule's name, or a rule with its settings, instead of the planner's choice
+
+        Raises `PlanError` where no rule applies, or where a side is learnable.
+        """
+        plan = self.plan(rule)
+        if plan.question != "estimate":
+            raise PlanError("estimate: a side is learnable; call minimize(), then estimate with the fitted q")
+        answer = plan.rule.run(self._p, self._q, Request(seed=seed, tolerance=tolerance))
+        assert isinstance(answer, Estimate)
+        return dataclasses.replace(answer, plan=plan)
+
+    def minimize(
+        self,
+        *,
+        seed: int | jax.Array = 0,
+        tolerance: float | None = None,
+        rule: str | Rule | None = None,
+        steps: int | None = None,
+        checkpoint: str | PathLike[str] | None = None,
+        quiet: bool = False,
+    ) -> Fit:
+        """Fit the learnable side by minimising KL(P‖Q).
+
+        seed        an integer or a JAX key
+        tolerance   nats: stop when no larger decrease is expected
+        rule        a rule's name, or a rule with its settings, instead of the planner's choice
+        steps       the most steps of an iterative rule
+        checkpoint  a file: saved between chunks of steps, and resumed from if it exists
+        quiet       no progress bar
+
+        Raises `PlanError` where no rule applies, or where neither side is learnable.
+        """
+        plan = self.plan(rule)
+        if plan.question == "estimate":
+            raise PlanError("minimize: neither side is learnable; wrap one in kl.Family, or call estimate()")
+        request = Request(seed=seed, tolerance=tolerance, steps=steps, checkpoint=checkpoint, quiet=quiet)
+        fit = plan.rule.run(self._p, self._q, request)
+        assert isinstance(fit, Fit)
+        objective = dataclasses.replace(fit.objective, plan=plan)
+        return dataclasses.replace(fit, objective=objective, plan=plan)
+
+    def __repr__(self) -> str:
+        try:
+            return str(self.plan())
+        except PlanError as error:
+            return f"KL(P ‖ Q) without a plan: {error}"
+
+
+def _matched(p: Known, q: Known) -> tuple[Known, Known]:
+    """Both sides with sizes settled: a learnable side takes its sizes from the other."""
+    if p.matched is not None and not q.is_learnable:
+        p = p.matched(q)
+    elif q.matched is not None and not p.is_learnable:
+        q = q.matched(p)
+    if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape:
+        raise InputError(
+            f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both sides must describe the same outcome"
+        )
+    return p, q

@@ -1,0 +1,1 @@
+"""Exact rules: closed forms and exact sums."""

@@ -1,0 +1,55 @@
+"""One file format for fits and checkpoints: safetensors with a JSON header, written aside and then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from kullback.errors import FileError
+
+_KEY = "kullback"
+
+
+def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `spec` (JSON) and `arrays` to `path` atomically: a crash leaves the old file or the new one, whole."""
+    target = Path(path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    payload = save(contiguous, metadata={_KEY: json.dumps(spec)})
+    try:
+        handle, aside = tempfile.mkstemp(dir=target.parent or Path(), prefix=target.name, suffix=".part")
+    except OSError as error:
+        raise FileError(f"path: {target} cannot be written ({error.strerror}); choose a folder that exists") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read what `write` wrote. Raises `FileError` for a file that is missing, cut short or of another kind."""
+    target = Path(path)
+    if not target.is_file():
+        raise FileError(f"path: there is no file {target}; pass the path that save() or checkpoint= was given")
+    try:
+        with safe_open(target, framework="numpy") as file:
+            header = (file.metadata() or {}).get(_KEY)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(f"path: {target} is not a safetensors file, or it is cut short ({error})") from error
+    if header is None:
+        raise FileError(f"path: {target} is a safetensors file, but not one that kullback wrote")
+    return json.loads(header), arrays

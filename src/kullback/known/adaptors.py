@@ -1,0 +1,49 @@
+"""From what users have to `Known`: an ordered list of small adaptors, each a test and a reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+
+from kullback.errors import UnknownSideError
+from kullback.known import flowjax_side, numpyro_side, scipy_side
+from kullback.known.record import Known
+from kullback.known.samples import Samples, is_frame
+
+Adaptor = tuple[str, Callable[[Any], bool], Callable[[Any], Known]]
+
+ADAPTORS: tuple[Adaptor, ...] = (
+    ("a NumPyro distribution", lambda x: isinstance(x, dist.Distribution), numpyro_side.known),
+    ("a frozen scipy.stats variable", scipy_side.accepts, scipy_side.known),
+    ("a FlowJAX distribution", flowjax_side.accepts, flowjax_side.known),
+    ("a NumPy or JAX array of draws", lambda x: isinstance(x, np.ndarray | jax.Array), lambda x: Samples(x).known()),
+    ("a pandas or polars frame", is_frame, lambda x: Samples(x).known()),
+)
+
+OWN = "Samples, Pairs, Density, Tilted, Optimal, Family, Mixture, Conditional"
+
+
+def describe(side: Any, argument: str = "p") -> Known:
+    """What is known of `side`. An object's own method `known()` comes first, then the list of adaptors.
+
+    Raises `UnknownSideError`, which lists what is accepted and says how to add an adaptor.
+    """
+    if isinstance(side, Known):
+        return side
+    own = getattr(side, "known", None)
+    if callable(own) and not isinstance(side, type):
+        return own()
+    for _, accepts, read in ADAPTORS:
+        if accepts(side):
+            return read(side)
+    what = f"the class {side.__name__}" if isinstance(side, type) else f"an object of type {type(side).__name__}"
+    hint = "; did you mean kl.Family of it?" if isinstance(side, type) else ""
+    raise UnknownSideError(
+        f"{argument}: {what} cannot be read as a side of a divergence{hint}; accepted are "
+        f"{', '.join(kind for kind, _, _ in ADAPTORS)}, and kl.{{{OWN}}}; to add a kind, give its class a method "
+        "known() that returns a kullback.known.Known"
+    )

@@ -1,0 +1,122 @@
+"""Sides known by a log-density: `Density`, and `Tilted`, the one target of inference and control."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float
+from numpyro.distributions import constraints
+
+from kullback.errors import InputError
+from kullback.known.record import Known
+from kullback.known.static import Static
+from kullback.known.support import from_constraint
+
+LogDensity = Callable[[Any], Float[Array, ""]]
+
+
+class Density:
+    """A side whose log-density can be evaluated: log P(x), up to a constant unless `normalized`.
+
+    log_density  a JAX function of one outcome [*event_shape] that returns one number, nats
+    event_shape  the shape of one outcome; () for a number
+    support      a NumPyro constraint; the real numbers unless given
+    normalized   whether exp(log_density) integrates to 1
+    """
+
+    def __init__(
+        self,
+        log_density: LogDensity,
+        event_shape: tuple[int, ...] = (),
+        support: Any = constraints.real,
+        normalized: bool = False,
+    ) -> None:
+        if not callable(log_density):
+            raise InputError(
+                f"log_density: {type(log_density).__name__} is not a function; pass one from an outcome to log P"
+            )
+        self.log_density, self.event_shape = log_density, tuple(event_shape)
+        self.support, self.normalized = support, normalized
+
+    def known(self) -> Known:
+        log_density = Partial(pointwise, Static((self.log_density, len(self.event_shape))))
+        return Known(
+            name=f"Density({_name(self.log_density)})",
+            event_shape=self.event_shape,
+            log_density=log_density,
+            log_prob=log_density if self.normalized else None,
+            support=from_constraint(self.support),
+        )
+
+    def __repr__(self) -> str:
+        return self.known().name
+
+
+class Tilted:
+    """P(x) ∝ base(x) · exp(reward(x) / temperature): a prior tilted by a reward.
+
+    With a log-likelihood as the reward and temperature 1 it is a Bayesian posterior, and log Z the evidence.
+
+    base         any side with a log-density (a NumPyro distribution, a `Density`)
+    reward       a JAX function of one outcome that returns one number
+    temperature  reward per nat, positive
+    """
+
+    def __init__(self, base: Any, reward: LogDensity, temperature: float = 1.0) -> None:
+        if not callable(reward):
+            raise InputError(f"reward: {type(reward).__name__} is not a function; pass one from an outcome to a number")
+        if not (np.isscalar(temperature) and np.isfinite(temperature) and temperature > 0):
+            raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
+        self.base, self.reward, self.temperature = base, reward, float(temperature)
+
+    def known(self) -> Known:
+        from kullback.known.adaptors import describe
+
+        base = describe(self.base, "base")
+        if base.log_density is None or base.event_shape is None or base.batch_shape:
+            raise InputError(f"base: {base.name} has no log-density of a single outcome; pass a distribution or Density")
+        reward = Partial(pointwise, Static((self.reward, len(base.event_shape))))
+        log_density = Partial(_tilted, base.log_density, reward, np.float64(self.temperature))
+        log_prob = None
+        if base.atoms is not None:
+            log_prob = Partial(_normalized_over, log_density, base.atoms)
+        at = "" if self.temperature == 1.0 else f", temperature={self.temperature:g}"
+        return Known(
+            name=f"Tilted({base.name}, {_name(self.reward)}{at})",
+            event_shape=base.event_shape,
+            log_density=log_density,
+            log_prob=log_prob,
+            support=base.support,
+            atoms=base.atoms,
+            differentiable=base.differentiable,
+        )
+
+    def __repr__(self) -> str:
+        return self.known().name
+
+
+def pointwise(static: Static, x: Any) -> Array:
+    """Apply (a function of one outcome, its event rank) to every outcome of x [..., *event]."""
+    function, event_ndim = static.value
+    x = jnp.asarray(x)
+    shape = x.shape[: x.ndim - event_ndim]
+    flat = x.reshape(-1, *x.shape[x.ndim - event_ndim :])
+    return jax.vmap(lambda one: jnp.reshape(function(one), ()))(flat).reshape(shape)
+
+
+def _tilted(base: Callable[[Any], Array], reward: Callable[[Any], Array], temperature: Any, x: Any) -> Array:
+    return base(x) + reward(x) / temperature
+
+
+def _normalized_over(log_density: Callable[[Any], Array], atoms: Any, x: Any) -> Array:
+    return log_density(x) - jax.nn.logsumexp(log_density(jnp.asarray(atoms)))
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return "λ" if name == "<lambda>" else name

@@ -1,0 +1,34 @@
+"""The adaptor for FlowJAX distributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.tree_util import Partial
+
+from kullback.known.record import Known
+
+
+def accepts(x: Any) -> bool:
+    return any(
+        kind.__module__.startswith("flowjax.") and kind.__name__ == "AbstractDistribution" for kind in type(x).__mro__
+    )
+
+
+def known(flow: Any) -> Known:
+    """What is known of an unconditional FlowJAX distribution: a log-probability and a sampler."""
+
+    def log_prob(x: Any) -> jax.Array:
+        return flow.log_prob(x)
+
+    def sample(key: jax.Array, n: int) -> jax.Array:
+        return flow.sample(key, (n,))
+
+    return Known(
+        name=f"flowjax {type(flow).__name__}",
+        event_shape=tuple(flow.shape),
+        sampler=Partial(sample),
+        log_prob=Partial(log_prob),
+        reparametrized=True,
+    )

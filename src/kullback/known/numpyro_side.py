@@ -1,0 +1,124 @@
+"""The adaptor for NumPyro distributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax.tree_util import Partial
+from numpyro.distributions import constraints
+
+from kullback.known.record import Known, Moments
+from kullback.known.support import Support, from_constraint
+
+MAX_ATOMS = 1_000_000
+
+
+def known(d: Any) -> Known:
+    """What is known of a NumPyro distribution."""
+    support = support_of(d)
+    return Known(
+        name=name_of(d),
+        event_shape=tuple(d.event_shape),
+        batch_shape=tuple(d.batch_shape),
+        sampler=Partial(_sample, d),
+        log_prob=Partial(log_prob, d),
+        support=support,
+        atoms=atoms_of(d, support),
+        moments=lambda: moments_of(d),
+        entropy=lambda: d.entropy(),
+        distribution=d,
+        reparametrized=bool(d.has_rsample),
+    )
+
+
+def log_prob(d: Any, x: Any) -> jax.Array:
+    """log d(x), with −∞ outside the support, where NumPyro would extrapolate the formula."""
+    x = jnp.asarray(x)
+    constraint = d.support
+    if constraint is None or constraint in (constraints.real, constraints.real_vector):
+        return d.log_prob(x)
+    inside = constraint(x)
+    value = d.log_prob(jnp.where(_widen(inside, len(d.event_shape)), x, _feasible(d, x)))
+    return jnp.where(inside, value, -jnp.inf)
+
+
+def _widen(mask: jax.Array, event_ndim: int) -> jax.Array:
+    return jnp.reshape(mask, mask.shape + (1,) * event_ndim)
+
+
+def _feasible(d: Any, x: jax.Array) -> jax.Array:
+    constraint = d.support
+    if not hasattr(constraint, "feasible_like"):
+        return x
+    return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
+
+
+def _sample(d: Any, key: jax.Array, n: int) -> jax.Array:
+    return d.sample(key, (n,))
+
+
+def support_of(d: Any) -> Support | None:
+    """The support of a NumPyro distribution; the union's hull is not taken for mixtures of unequal supports."""
+    if d.support is None:
+        return None
+    return from_constraint(d.support)
+
+
+def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
+    """Every outcome of a finite support, [K, *event], where they can be listed."""
+    if isinstance(d, dist.Independent):
+        inner = atoms_of(d.base_dist, support_of(d.base_dist))
+        shape = tuple(d.event_shape)
+        size = int(np.prod(shape))
+        if inner is None or inner.ndim != 1 or d.batch_shape or len(inner) ** size > MAX_ATOMS:
+            return None
+        grid = np.stack(np.meshgrid(*[inner] * size, indexing="ij"), axis=-1)
+        return grid.reshape(-1, *shape)
+    if not getattr(d, "has_enumerate_support", False) or support is None:
+        return None
+    if support.bounded and not np.isfinite(np.max(support.upper)):
+        return None
+    try:
+        listed = np.asarray(d.enumerate_support(expand=False))
+    except (NotImplementedError, ValueError):
+        return None
+    return listed.reshape(len(listed), *d.event_shape)
+
+
+def moments_of(d: Any) -> Moments:
+    """Mean and covariance of the flattened event; what NumPyro states may be NaN or infinite."""
+    mean = np.asarray(d.mean)
+    event_ndim = len(d.event_shape)
+    if hasattr(d, "covariance_matrix") and event_ndim == 1:
+        return Moments(mean, np.asarray(d.covariance_matrix))
+    variance = np.asarray(d.variance)
+    if event_ndim == 0:
+        return Moments(mean, variance[..., None, None])
+    if not isinstance(d, dist.Independent) or len(d.base_dist.event_shape):
+        raise NotImplementedError(f"{type(d).__name__} states no covariance")
+    flat = variance.reshape(*variance.shape[: variance.ndim - event_ndim], -1)
+    return Moments(mean, flat[..., :, None] * np.eye(flat.shape[-1]))
+
+
+def name_of(d: Any) -> str:
+    """How a plan speaks of a distribution: its class, and its parameters where they are single numbers."""
+    if isinstance(d, dist.Independent):
+        return f"{name_of(d.base_dist)}, independent over {d.event_shape}"
+    kind = type(d).__name__
+    if isinstance(d, dist.MixtureSameFamily):
+        inner = type(d.component_distribution).__name__
+        return f"a mixture of {d.mixture_size} × {inner}"
+    shown = []
+    for parameter in getattr(d, "arg_constraints", {}):
+        value = d.__dict__.get(parameter)
+        if value is None or not isinstance(value, int | float | np.ndarray | np.number | jax.Array):
+            continue
+        if np.size(value) == 1:
+            shown.append(f"{parameter}={float(np.asarray(value).reshape(())):.4g}")
+    shapes = [str(tuple(s)) for s in (d.batch_shape, d.event_shape) if s]
+    tail = f" {'·'.join(shapes)}" if shapes else ""
+    return f"{kind}({', '.join(shown)}){tail}" if shown else f"{kind}{tail}"

@@ -1,0 +1,156 @@
+"""Sides of which a finite sample is all that is known: arrays, data frames, and pairs of inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpyro.distributions import constraints
+
+from kullback.errors import InputError
+from kullback.known.record import Column, Known, Sample
+from kullback.known.support import from_constraint
+
+
+class Samples:
+    """A finite sample as one side: `x` [n] or [n, *event], or a pandas or polars frame; `weights` [n] or None.
+
+    Integer and boolean arrays are discrete outcomes, floating ones continuous. Raises `InputError` for NaN or
+    infinite values, an empty sample, or weights that are negative, all zero or of another length.
+    """
+
+    def __init__(self, x: Any, weights: Any = None) -> None:
+        self.columns = table_columns(x, "x") if is_frame(x) else ()
+        self.values = stack_columns(self.columns) if self.columns else as_sample_array(x, "x")
+        size = len(self.columns[0].values) if self.columns else len(self.values)
+        self.weights = as_weights(weights, size)
+
+    def known(self) -> Known:
+        sample = Sample(self.values, self.weights, columns=self.columns)
+        event_shape = (len(self.columns),) if self.values is None else self.values.shape[1:]
+        name = f"a sample of {sample.size:,} row{'s' if sample.size != 1 else ''}"
+        if event_shape:
+            name += f" × {int(np.prod(event_shape))}"
+        return Known(name=name, event_shape=event_shape, sample=sample, support=_hull(sample))
+
+    def __repr__(self) -> str:
+        return f"Samples({self.known().name})"
+
+
+class Pairs:
+    """A finite sample of pairs: inputs `x` [n, ...] with outputs `y` [n, ...]; what is modelled is p(y∣x).
+
+    Data frames are read as numeric arrays. Raises `InputError` as `Samples` does, and for unequal lengths.
+    """
+
+    def __init__(self, x: Any, y: Any, weights: Any = None) -> None:
+        self.x = as_sample_array(numeric_frame(x, "x") if is_frame(x) else x, "x")
+        self.y = as_sample_array(numeric_frame(y, "y") if is_frame(y) else y, "y")
+        if len(self.x) != len(self.y):
+            raise InputError(f"y: {len(self.y)} outputs for {len(self.x)} inputs; pass one y for each row of x")
+        self.weights = as_weights(weights, len(self.y))
+
+    def known(self) -> Known:
+        sample = Sample(self.y, self.weights, inputs=self.x)
+        name = f"{sample.size:,} pairs (x: {_shape(self.x)}, y: {_shape(self.y)})"
+        return Known(name=name, event_shape=self.y.shape[1:], sample=sample, support=_hull(sample))
+
+    def __repr__(self) -> str:
+        return f"Pairs({self.known().name})"
+
+
+def _shape(x: np.ndarray) -> str:
+    kind = "integer" if x.dtype.kind in "iub" else "real"
+    return kind if x.ndim == 1 else f"{kind} {'×'.join(map(str, x.shape[1:]))}"
+
+
+def _hull(sample: Sample):
+    return from_constraint(constraints.integer_greater_than(-np.inf) if sample.discrete else constraints.real)
+
+
+def is_frame(x: Any) -> bool:
+    """Whether x is a pandas or polars frame or series, without importing either."""
+    return type(x).__module__.split(".")[0] in ("pandas", "polars") and hasattr(x, "shape")
+
+
+def table_columns(frame: Any, argument: str) -> tuple[Column, ...]:
+    """The columns of a data frame: numbers as numbers, everything else as strings."""
+    if not hasattr(frame, "columns"):
+        frame = frame.to_frame()
+    columns = tuple(
+        Column(str(name), _column_values(frame[name], f"{argument}[{name!r}]")) for name in frame.columns
+    )
+    if not columns:
+        raise InputError(f"{argument}: the table has no columns; pass at least one")
+    return columns
+
+
+def _column_values(series: Any, argument: str) -> np.ndarray:
+    values = np.asarray(series.to_numpy())
+    if values.dtype.kind in "iub":
+        return _checked(values, argument)
+    if values.dtype.kind == "f":
+        return _checked(values.astype(np.float64), argument)
+    objects = values.astype(object)
+    if any(v is None or v != v for v in objects):
+        raise InputError(f"{argument}: it has missing values; drop those rows or fill them in")
+    if len(objects) == 0:
+        raise InputError(f"{argument}: the sample is empty; pass at least one row")
+    return objects.astype(str)
+
+
+def stack_columns(columns: tuple[Column, ...]) -> np.ndarray | None:
+    """The columns as one array [n, d], or None where some are not numbers; one column gives [n, 1]."""
+    if any(column.values.dtype.kind not in "iubf" for column in columns):
+        return None
+    return np.stack([column.values for column in columns], axis=1)
+
+
+def numeric_frame(frame: Any, argument: str) -> np.ndarray:
+    """A data frame of numbers as an array; a series gives [n]."""
+    if not hasattr(frame, "columns"):
+        return np.asarray(frame.to_numpy())
+    stacked = stack_columns(table_columns(frame, argument))
+    if stacked is None:
+        raise InputError(f"{argument}: some columns are not numbers; encode them first (for example one-hot)")
+    return stacked
+
+
+def as_sample_array(x: Any, argument: str) -> np.ndarray:
+    """x as a numeric array [n, *event], checked."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "iubf":
+        array = _to_float(array, argument)
+    if array.ndim == 0:
+        raise InputError(f"{argument}: one number is not a sample; pass an array whose first axis counts the rows")
+    return _checked(array, argument)
+
+
+def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{argument}: values of type {array.dtype} are not numbers; encode them first") from error
+
+
+def _checked(array: np.ndarray, argument: str) -> np.ndarray:
+    if array.size == 0:
+        raise InputError(f"{argument}: the sample is empty; pass at least one row")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = "NaN" if np.isnan(array).any() else "infinite values"
+        raise InputError(f"{argument}: the sample has {bad}; drop those rows or fill them in")
+    return array
+
+
+def as_weights(weights: Any, size: int) -> np.ndarray | None:
+    """Non-negative weights [n] as float64, or None."""
+    if weights is None:
+        return None
+    array = np.asarray(weights, np.float64)
+    if array.shape != (size,):
+        raise InputError(f"weights: shape {array.shape} for {size} rows; pass one weight for each row")
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise InputError("weights: they must be finite and non-negative; drop the rows that they exclude")
+    if array.sum() == 0:
+        raise InputError("weights: all are zero; at least one row must count")
+    return array

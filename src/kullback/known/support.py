@@ -1,0 +1,118 @@
+"""Supports as bounds: enough to decide, before any sampling, that P has mass where Q has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpyro.distributions import constraints
+
+from kullback.known.record import Sample
+
+
+@dataclass(frozen=True)
+class Support:
+    """Where a side's probability lies.
+
+    `name` is how it reads, `discrete` whether it consists of isolated points, `bounded` whether `lower` and
+    `upper` (broadcastable to [*batch, *event]) say it whole; otherwise `constraint` does, and bounds are absent.
+    """
+
+    name: str
+    discrete: bool
+    lower: Any = None
+    upper: Any = None
+    constraint: Any = None
+
+    @property
+    def bounded(self) -> bool:
+        return self.lower is not None
+
+    def contains(self, x: np.ndarray, event_ndim: int) -> np.ndarray:
+        """Whether each outcome x [n, *event] lies in the support: booleans [n]."""
+        if self.bounded:
+            inside = (x >= self.lower) & (x <= self.upper)
+            if self.discrete:
+                inside &= x == np.round(x)
+            return inside.reshape(len(x), *inside.shape[1 : inside.ndim - event_ndim], -1).all(-1)
+        return np.asarray(self.constraint(x))
+
+
+@dataclass(frozen=True)
+class Escape:
+    """P has mass where Q has none: for which batch elements, and why in words."""
+
+    where: np.ndarray
+    reason: str
+
+
+def from_constraint(constraint: Any) -> Support:
+    """The support that a NumPyro constraint describes."""
+    base, extra = constraint, 0
+    while isinstance(base, constraints.independent):
+        extra += base.reinterpreted_batch_ndims
+        base = base.base_constraint
+    discrete = bool(getattr(base, "is_discrete", False))
+    if base is constraints.boolean:
+        return Support("{0, 1}", True, 0.0, 1.0, constraint)
+    if base is constraints.real or base is constraints.real_vector:
+        return Support("ℝ" if constraint is constraints.real else "ℝᵈ", False, -np.inf, np.inf, constraint)
+    if isinstance(base, constraints.interval | constraints.integer_interval):
+        lower, upper = np.asarray(base.lower_bound), np.asarray(base.upper_bound)
+    elif isinstance(base, constraints.greater_than | constraints.integer_greater_than):
+        lower, upper = np.asarray(base.lower_bound), np.asarray(np.inf)
+    elif isinstance(base, constraints.less_than):
+        lower, upper = np.asarray(-np.inf), np.asarray(base.upper_bound)
+    else:
+        name = type(base).__name__.strip("_").lower()
+        return Support(name, discrete, constraint=constraint)
+    return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint)
+
+
+def _interval_name(lower: np.ndarray, upper: np.ndarray, discrete: bool, extra: int) -> str:
+    if lower.size > 1 or upper.size > 1:
+        return "a box" if not discrete else "a grid"
+    low, high = float(lower.reshape(())), float(upper.reshape(()))
+    power = "ᵈ" if extra else ""
+    if discrete:
+        if np.isinf(high):
+            return f"{{{low:g}, {low + 1:g}, …}}{power}"
+        return f"{{{low:g}, …, {high:g}}}{power}"
+    left = "(-∞" if np.isinf(low) else f"[{low:g}"
+    right = "∞)" if np.isinf(high) else f"{high:g}]"
+    return f"{left}, {right}{power}"
+
+
+def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
+    """Where the support of P is not inside that of Q, if the bounds decide that it is not; else None.
+
+    `where` has the batch shape of the bounds; one coordinate of the event outside is enough.
+    """
+    if p.discrete != q.discrete:
+        kinds = ("discrete", "continuous") if p.discrete else ("continuous", "discrete")
+        reason = f"P is {kinds[0]} and Q {kinds[1]}, so each gives probability 0 to the other's outcomes"
+        return Escape(np.asarray(True), reason)
+    if not (p.bounded and q.bounded):
+        return None
+    below, above = np.asarray(p.lower) < np.asarray(q.lower), np.asarray(p.upper) > np.asarray(q.upper)
+    where = below | above
+    where = where.any(tuple(range(max(where.ndim - event_ndim, 0), where.ndim)))
+    if not where.any():
+        return None
+    reason = f"P has mass outside the support of Q: {p.name} is not inside {q.name}"
+    return Escape(where, reason)
+
+
+def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
+    """Whether some row of a sample of P lies where Q has no mass."""
+    if p.values is None or p.inputs is not None:
+        return None
+    inside = q.contains(p.values, event_ndim)
+    if p.weights is not None:
+        inside = inside | (p.weights == 0)
+    if inside.all():
+        return None
+    row = int(np.argmin(inside))
+    value = np.array2string(np.asarray(p.values[row]), precision=4, threshold=6)
+    return Escape(np.asarray(True), f"row {row} of P's sample, {value}, lies outside the support of Q, {q.name}")

@@ -1,0 +1,132 @@
+"""The plan: every rule that answers the question is asked whether it applies, and the best one is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kullback.errors import InputError, PlanError
+from kullback.known import Known
+from kullback.plan.words import plan_in_words
+from kullback.result import Guarantee
+from kullback.rule import Applies, Missing, Question, Rule
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule that applies, with what it states of these two sides."""
+
+    rule: Rule
+    applies: Applies
+
+    @property
+    def guarantee(self) -> Guarantee:
+        return self.applies.guarantee or self.rule.guarantee
+
+    @property
+    def cost(self) -> float:
+        return self.rule.cost if self.applies.cost is None else self.applies.cost
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """Fewest terms dropped, then the strongest guarantee, then the lowest cost."""
+        return (len(self.applies.dropped), self.guarantee.rank, self.cost)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, and why. `rejected` holds every other rule with its reason."""
+
+    question: Question
+    p: Known
+    q: Known
+    chosen: Candidate
+    rejected: tuple[tuple[Rule, str], ...]
+
+    @property
+    def rule(self) -> Rule:
+        return self.chosen.rule
+
+    @property
+    def guarantee(self) -> Guarantee:
+        return self.chosen.guarantee
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        return self.chosen.applies.dropped
+
+    def __str__(self) -> str:
+        return plan_in_words(self)
+
+    __repr__ = __str__
+
+
+def question_of(p: Known, q: Known) -> Question:
+    """Which question two sides pose: the learnable side says the direction."""
+    if p.is_learnable and q.is_learnable:
+        raise PlanError(
+            "p and q: both sides are learnable, and the least divergence is then 0 at any common point; "
+            "fix one of them (a distribution, data, or a fitted q)"
+        )
+    return "reverse" if p.is_learnable else "forward" if q.is_learnable else "estimate"
+
+
+def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None = None) -> Plan:
+    """Choose among `rules` (or take the one forced by `rule`) for the question that p and q pose.
+
+    Raises `PlanError` where nothing applies (it names the nearest rules and the fact that would unlock each),
+    where the forced rule does not, or where two rules tie; `InputError` for an unknown name.
+    """
+    question = question_of(p, q)
+    own = [r for side in (p, q) for r in side.rules]
+    asked = [r for r in (*own, *rules) if r.question == question]
+    if rule is not None:
+        forced = _named(rule, [*own, *rules]) if isinstance(rule, str) else rule
+        return _forced(question, p, q, forced, asked)
+    verdicts = [(r, r.check(p, q)) for r in asked]
+    candidates = sorted((Candidate(r, v) for r, v in verdicts if isinstance(v, Applies)), key=lambda c: c.rank)
+    if not candidates:
+        raise PlanError(_nothing_applies(question, p, q, verdicts))
+    best, *others = candidates
+    if others and others[0].rank == best.rank:
+        raise PlanError(
+            f"rules: {best.rule.name!r} and {others[0].rule.name!r} both apply with the same guarantee and cost; "
+            "give one of them another cost, or force one with rule="
+        )
+    why = {id(c.rule): _why_not(best, c) for c in others}
+    rejected = tuple(
+        (r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule
+    )
+    return Plan(question, p, q, best, rejected)
+
+
+def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequence[Rule]) -> Plan:
+    if forced.question != question:
+        raise PlanError(f"rule: {forced.name!r} answers the question {forced.question!r}, and this is {question!r}")
+    verdict = forced.check(p, q)
+    if isinstance(verdict, Missing):
+        raise PlanError(f"rule: {forced.name!r} does not apply: {verdict.reason}")
+    others = tuple((r, f"not asked: {forced.name!r} was forced") for r in asked if r.name != forced.name)
+    return Plan(question, p, q, Candidate(forced, verdict), others)
+
+
+def _named(name: str, rules: Sequence[Rule]) -> Rule:
+    for candidate in rules:
+        if candidate.name == name:
+            return candidate
+    names = ", ".join(repr(r.name) for r in rules)
+    raise InputError(f"rule: there is no rule named {name!r}; the names are {names}")
+
+
+def _why_not(best: Candidate, other: Candidate) -> str:
+    if len(best.applies.dropped) != len(other.applies.dropped):
+        return f"applies, but drops {', '.join(other.applies.dropped)}"
+    if best.guarantee.rank != other.guarantee.rank:
+        return f"applies, but is {other.guarantee.value} where the chosen rule is {best.guarantee.value}"
+    return f"applies with the same guarantee at more cost (10^{other.cost:.3g} against 10^{best.cost:.3g} evaluations)"
+
+
+def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[tuple[Rule, Applies | Missing]]) -> str:
+    near = [f"{r.name} would, given {v.unlock}" for r, v in verdicts if isinstance(v, Missing) and v.unlock]
+    hint = "; ".join(near[:3]) if near else "; ".join(f"{r.name}: {v.reason}" for r, v in verdicts[:3])  # type: ignore[union-attr]
+    return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"

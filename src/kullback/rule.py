@@ -1,0 +1,110 @@
+"""What a rule is: an identity, what it needs of P and Q, what its answer is worth, and two functions."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from os import PathLike
+from typing import ClassVar, Literal
+
+import jax
+import numpy as np
+
+from kullback.errors import InputError
+from kullback.known import Known
+from kullback.result import Estimate, Fit, Guarantee
+
+Question = Literal["estimate", "forward", "reverse"]
+
+
+@dataclass(frozen=True)
+class Applies:
+    """The rule answers this question. What it states of these two sides overrides what it states in general.
+
+    `dropped` are the terms left out of the answer (H(P), log Z); `note` is a remark for the plan.
+    """
+
+    guarantee: Guarantee | None = None
+    cost: float | None = None
+    dropped: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The rule does not answer this question, and why; `unlock` is the one fact that would make it, if there is one."""
+
+    reason: str
+    unlock: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asked of an answer.
+
+    seed        an integer or a JAX key
+    tolerance   nats; None lets the rule choose
+    steps       the most steps of an iterative rule; None lets the rule choose
+    checkpoint  a file to save to between chunks of steps, and to resume from if it exists
+    quiet       no progress bar
+    """
+
+    seed: int | jax.Array = 0
+    tolerance: float | None = None
+    steps: int | None = None
+    checkpoint: str | PathLike[str] | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tolerance is not None and not (np.isfinite(self.tolerance) and self.tolerance > 0):
+            raise InputError(f"tolerance: {self.tolerance} is not a positive number of nats")
+        if self.steps is not None and self.steps < 1:
+            raise InputError(f"steps: {self.steps} is not a positive number of steps")
+        if isinstance(self.seed, float | bool) or (isinstance(self.seed, int) and self.seed < 0):
+            raise InputError(f"seed: {self.seed} is neither a non-negative integer nor a JAX key")
+
+    @property
+    def key(self) -> jax.Array:
+        """The JAX key of this request."""
+        return jax.random.key(self.seed) if isinstance(self.seed, int | np.integer) else self.seed
+
+    def host_rng(self, *stream: int) -> np.random.Generator:
+        """A NumPy generator for work on the host, one for each `stream`."""
+        words = [int(self.seed)] if isinstance(self.seed, int | np.integer) else _key_words(self.seed)
+        return np.random.default_rng([*words, *stream])
+
+
+def _key_words(key: jax.Array) -> list[int]:
+    data = jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return [int(word) for word in np.asarray(data).ravel()]
+
+
+@dataclass(frozen=True)
+class Rule(abc.ABC):
+    """One way to answer one question. A subclass is final, and its fields are the rule's own settings.
+
+    name       what `rule=` calls it
+    question   "estimate" (both sides fixed), "forward" (Q learnable) or "reverse" (P learnable)
+    identity   the mathematics, in a line
+    needs_p    what must be known of P, in words; `needs_q` of Q
+    guarantee  what the answer is worth
+    cost       ranks rules of one guarantee: roughly log10 of the evaluations of a log-density it takes
+    source     where the method comes from: author, year, equation
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[Question]
+    identity: ClassVar[str]
+    needs_p: ClassVar[str]
+    needs_q: ClassVar[str]
+    guarantee: ClassVar[Guarantee]
+    cost: ClassVar[float]
+    source: ClassVar[str]
+
+    @abc.abstractmethod
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        """Whether the rule applies to what is known of the two sides. Cheap: no sampling, no fitting."""
+
+    @abc.abstractmethod
+    def run(self, p: Known, q: Known, request: Request) -> Estimate | Fit:
+        """The answer. Called only where `check` said `Applies`."""
