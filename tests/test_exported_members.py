@@ -1,0 +1,38 @@
+"""The public names: what is promised is there, what is there was meant, and each says what it is."""
+
+import importlib.resources
+from types import ModuleType
+
+import pytest
+
+import kullback as kl
+
+PROMISED = {
+    "Conditional", "DEFAULT_RULES", "Density", "Estimate", "Family", "Fit", "Guarantee", "KL", "Linear", "MLP",
+    "Mixture", "Optimal", "Pairs", "Samples", "Table", "Tilted", "cross_entropy", "entropy", "kl_divergence",
+    "learnable", "load", "rules",
+}  # fmt: skip
+
+
+def test_what_is_promised_is_exported():
+    assert set(kl.__all__) >= PROMISED
+
+
+def test_nothing_else_is_exported_by_accident():
+    public = {
+        name for name, value in vars(kl).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert public <= set(kl.__all__)
+
+
+def test_the_list_is_sorted_and_has_no_repeats():
+    assert list(kl.__all__) == sorted(set(kl.__all__))
+
+
+@pytest.mark.parametrize("name", sorted(PROMISED - {"DEFAULT_RULES"}))
+def test_each_name_says_what_it_is(name):
+    assert getattr(kl, name).__doc__
+
+
+def test_the_package_is_typed():
+    assert (importlib.resources.files(kl) / "py.typed").is_file()
