@@ -1,0 +1,56 @@
+"""Sphinx settings, and the table of rules, which is written from the catalogue at each build."""
+
+from pathlib import Path
+
+from kullback import __version__
+from kullback.catalogue import DEFAULT_RULES
+from kullback.rule import Rule
+
+project = "kullback"
+author = "the kullback authors"
+copyright = "the kullback authors, Apache-2.0"
+version = release = __version__
+
+extensions = ["myst_parser"]
+exclude_patterns = ["_build", "_generated"]
+html_theme = "furo"
+html_title = f"kullback {version}"
+html_show_sphinx = False
+
+QUESTIONS = {
+    "estimate": "Both sides fixed: `estimate()`",
+    "forward": "Q learnable: `minimize()` of the forward KL",
+    "reverse": "P learnable: `minimize()` of the reverse KL",
+}
+COLUMNS = ("rule", "identity", "needs of P", "needs of Q", "guarantee", "cost", "source")
+
+
+def row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def cells(rule: Rule) -> tuple[str, ...]:
+    return (
+        f"`{rule.name}`",
+        rule.identity,
+        rule.needs_p,
+        rule.needs_q,
+        rule.guarantee.value,
+        f"{rule.cost:g}",
+        rule.source,
+    )
+
+
+def rules_page(rules: tuple[Rule, ...]) -> str:
+    parts = []
+    for question, title in QUESTIONS.items():
+        asked = [rule for rule in rules if rule.question == question]
+        if asked:
+            lines = (row(COLUMNS), row(("---",) * len(COLUMNS)), *(row(cells(rule)) for rule in asked))
+            parts += [f"## {title}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+generated = Path(__file__).parent / "_generated"
+generated.mkdir(exist_ok=True)
+(generated / "rules.md").write_text(rules_page(DEFAULT_RULES))
