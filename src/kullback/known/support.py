@@ -95,13 +95,39 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
         return Escape(np.asarray(True), reason)
     if not (p.bounded and q.bounded):
         return None
-    below, above = np.asarray(p.lower) < np.asarray(q.lower), np.asarray(p.upper) > np.asarray(q.upper)
-    where = below | above
-    where = where.any(tuple(range(max(where.ndim - event_ndim, 0), where.ndim)))
+    bounds = (p.lower, p.upper, q.lower, q.upper)
+    a, b, c, d = np.broadcast_arrays(*(np.asarray(bound, np.float64) for bound in bounds))
+    outside = (a < c) | (b > d)
+    where = outside.any(tuple(range(max(outside.ndim - event_ndim, 0), outside.ndim)))
     if not where.any():
         return None
-    reason = f"P has mass outside the support of Q: {p.name} is not inside {q.name}"
-    return Escape(where, reason)
+    first = tuple(int(i) for i in np.argwhere(outside)[0])
+    pieces = _outside(*(float(bound[first]) for bound in (a, b, c, d)), p.discrete)
+    at = "" if not first else f" (at index {first[0] if len(first) == 1 else first})"
+    return Escape(where, f"P has mass on {pieces} where Q has none{at}")
+
+
+def _outside(a: float, b: float, c: float, d: float, discrete: bool) -> str:
+    """How [a, b] less [c, d] reads."""
+    if a > d or b < c:
+        return _interval(a, b, "[", "]", discrete)
+    pieces = []
+    if a < c:
+        pieces.append(_interval(a, c - discrete, "[", ")", discrete))
+    if b > d:
+        pieces.append(_interval(d + discrete, b, "(", "]", discrete))
+    return " and ".join(pieces)
+
+
+def _interval(low: float, high: float, left: str, right: str, discrete: bool) -> str:
+    if not discrete:
+        return f"{'(-∞' if np.isinf(low) else f'{left}{low:g}'}, {'∞)' if np.isinf(high) else f'{high:g}{right}'}"
+    if np.isinf(low):
+        return f"{{…, {high:g}}}"
+    if np.isinf(high):
+        return f"{{{low:g}, {low + 1:g}, …}}"
+    points = [f"{point:g}" for point in np.arange(low, min(high, low + 3) + 1)]
+    return f"{{{', '.join(points)}}}" if high - low <= 3 else f"{{{low:g}, …, {high:g}}}"
 
 
 def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
