@@ -27,3 +27,7 @@ class FitError(KullbackError, ArithmeticError):
 
 class FileError(KullbackError, OSError):
     """A saved fit or a checkpoint that cannot be read, written or resumed."""
+
+
+class EstimateError(KullbackError, ArithmeticError):
+    """An estimate that could not be made: a log-probability that is NaN, an integral that was not resolved."""
