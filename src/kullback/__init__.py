@@ -3,9 +3,29 @@
 from kullback import catalogue as rules
 from kullback.catalogue import DEFAULT_RULES
 from kullback.divergence import KL
+from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
 from kullback.known import Density, Pairs, Samples, Tilted
 from kullback.result import Estimate, Fit, Guarantee
 
 __version__ = "0.1.0"
 
-__all__ = ["DEFAULT_RULES", "KL", "Density", "Estimate", "Fit", "Guarantee", "Pairs", "Samples", "Tilted", "rules"]
+__all__ = [
+    "DEFAULT_RULES",
+    "KL",
+    "MLP",
+    "Conditional",
+    "Density",
+    "Estimate",
+    "Family",
+    "Fit",
+    "Guarantee",
+    "Linear",
+    "Mixture",
+    "Pairs",
+    "Samples",
+    "Table",
+    "Tilted",
+    "learnable",
+    "load",
+    "rules",
+]

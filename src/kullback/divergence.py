@@ -104,8 +104,19 @@ def _matched(p: Known, q: Known) -> tuple[Known, Known]:
         p = p.matched(q)
     elif q.matched is not None and not p.is_learnable:
         q = q.matched(p)
+    p, q = _evaluated(p, q), _evaluated(q, p)
     if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape:
         raise InputError(
             f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both sides must describe the same outcome"
         )
     return p, q
+
+
+def _evaluated(side: Known, other: Known) -> Known:
+    """A fitted conditional at the other side's inputs."""
+    if side.conditional is None:
+        return side
+    inputs = other.sample.inputs if other.sample is not None else other.inputs
+    if inputs is None:
+        raise InputError(f"p and q: {side.name} needs inputs, and {other.name} has none; use q.on(x)")
+    return side.conditional(inputs)

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -53,3 +54,22 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarra
     if header is None:
         raise FileError(f"path: {target} is a safetensors file, but not one that kullback wrote")
     return json.loads(header), arrays
+
+
+def pack(tree: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
+    """A pytree of arrays as a JSON skeleton and named arrays; the skeleton is None for other containers."""
+    leaves, treedef = jax.tree.flatten(tree)
+    arrays = {f"{prefix}.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    skeleton = jax.tree.unflatten(treedef, range(len(leaves)))
+    return (skeleton if _is_json(skeleton) else None), arrays
+
+
+def unpack(skeleton: Any, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
+    """The pytree that `pack` took apart."""
+    return jax.tree.map(lambda i: arrays[f"{prefix}.{i}"], skeleton)
+
+
+def _is_json(skeleton: Any) -> bool:
+    if isinstance(skeleton, dict):
+        return all(isinstance(key, str) and _is_json(value) for key, value in skeleton.items())
+    return isinstance(skeleton, int) or (isinstance(skeleton, list) and all(map(_is_json, skeleton)))

@@ -130,7 +130,8 @@ class Fit:
     """The result of a minimisation.
 
     `q` is the fitted distribution or conditional, `objective` what was minimised at it, `status` how it ended,
-    `trace` the objective in nats by chunk of steps. `diagnostics` maps names to numbers or `Estimate`s.
+    `trace` the objective in nats by chunk of steps. `diagnostics` maps names to numbers or `Estimate`s. `optima`
+    are the distinct local optima found from several starts, best first: (objective in nats, fitted q) each.
     """
 
     q: Any
@@ -139,6 +140,7 @@ class Fit:
     trace: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
     plan: Any = field(default=None, repr=False)
     diagnostics: Mapping[str, Any] = field(default_factory=_no_diagnostics)
+    optima: tuple[tuple[float, Any], ...] = field(default=(), repr=False)
     record: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -156,8 +158,13 @@ class Fit:
             raise FileError(
                 "q: this fit has no description that a file can hold; save its parameters with your own code"
             )
-        spec, arrays = self.record
-        write(path, spec, arrays)
+        side, arrays = self.record
+        o = self.objective
+        objective = {"value": o.value, "standard_error": o.standard_error, "guarantee": o.guarantee.value,
+                     "quantity": o.quantity, "dropped": list(o.dropped), "reason": o.reason}  # fmt: skip
+        numbers = {k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)}
+        about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace]}
+        write(path, {"format": "fit", "version": 1, **side, **about, "diagnostics": numbers}, arrays)
 
 
 def _scalar_or_array(x: Any) -> Any:

@@ -1,1 +1,7 @@
-"""Rules that return an `Estimate`."""
+"""Rules that return an `Estimate` where no exact form exists, one rule a file."""
+
+from kullback.estimate.cross_entropy import CrossEntropy
+from kullback.estimate.monte_carlo import MonteCarlo
+from kullback.estimate.support import Support
+
+__all__ = ["CrossEntropy", "MonteCarlo", "Support"]

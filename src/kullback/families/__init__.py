@@ -1,1 +1,9 @@
 """Sides that can be fitted."""
+
+from kullback.families.conditional import Conditional, FittedConditional
+from kullback.families.family import Family
+from kullback.families.mixture import Mixture
+from kullback.families.networks import MLP, Linear, Table
+from kullback.families.saved import learnable, load
+
+__all__ = ["MLP", "Conditional", "Family", "FittedConditional", "Linear", "Mixture", "Table", "learnable", "load"]

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from kullback.files import pack
+
 Params = Any  # a pytree of arrays
 
 
@@ -49,15 +51,12 @@ class Learnable:
         """How many free numbers there are."""
         return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.initial(np.random.default_rng(0), 0)))
 
-    def record(self, free: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """What a file holds of a fit: a JSON specification and named arrays."""
-        spec = self.structure.spec()
-        if spec is None:
+    def record(self, name: str, free: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """What a file holds of a fit: a JSON specification and named arrays; None where a file cannot say it."""
+        structure = self.structure.spec()
+        if structure is None:
             return None
-        arrays = {**_named("free", free), **_named("fixed", self.fixed)}
-        return spec, arrays
-
-
-def _named(prefix: str, tree: Params) -> dict[str, np.ndarray]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {prefix + jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        free_spec, free_arrays = pack(free, "free")
+        fixed_spec, fixed_arrays = pack(self.fixed, "fixed")
+        spec = {"structure": structure, "name": name, "free": free_spec, "fixed": fixed_spec}
+        return spec, {**free_arrays, **fixed_arrays}

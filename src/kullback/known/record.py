@@ -80,6 +80,8 @@ class Known:
     entropy        () -> entropy in nats [*batch]
     distribution   the NumPyro distribution behind the side, for the exact rules
     inputs         the inputs x of a conditional side evaluated at x [n, ...]: the batch is over them
+    input_weights  how much each input counts [n]; None for equally
+    conditional    inputs -> this side evaluated at them (fitted conditionals only)
     learnable      the learnable side with its sizes settled
     matched        other side -> this side with its sizes settled (learnable sides only)
     rules          rules that the side brings of its own
@@ -104,6 +106,8 @@ class Known:
     entropy: Callable[[], Any] | None = None
     distribution: Any = None
     inputs: np.ndarray | None = None
+    input_weights: np.ndarray | None = None
+    conditional: Callable[[np.ndarray], Known] | None = None
     learnable: Learnable | None = None
     matched: Callable[[Known], Known] | None = None
     rules: tuple[Rule, ...] = ()

@@ -1,0 +1,123 @@
+"""Cross entropy: what is left of the divergence where the log-probability of P is not known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from kullback.errors import EstimateError, InputError
+from kullback.estimate.monte_carlo import average, integrand_of
+from kullback.estimate.support import escape_of
+from kullback.known import Known
+from kullback.known.record import Sample
+from kullback.result import Estimate, Guarantee
+from kullback.rule import Applies, Missing, Request, Rule
+
+ROWS = 8192
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Rule):
+    """H(P, Q) = −E_P[log Q] = KL(P‖Q) + H(P): the mean negative log-probability of Q over a sample or draws of P.
+
+    For pairs (x, y) and a conditional Q it is the mean of −log Q(y∣x) over the pairs.
+
+    tolerance, pilot, draws  as those of `MonteCarlo`, where P is a sampler
+
+    Source: Shannon (1948), section 6; Cover and Thomas (2006), eq. 5.25 (the wrong code).
+    """
+
+    tolerance: float = 0.005
+    pilot: int = 8192
+    draws: int = 1 << 22
+
+    name = "cross entropy"
+    question = "estimate"
+    identity = "KL(P‖Q) = H(P, Q) − H(P), H(P, Q) = −E_P[log Q]"
+    needs_p = "a sample or a sampler"
+    needs_q = "a normalised log-probability"
+    guarantee = Guarantee.UNBIASED
+    cost = 5.0
+    source = "Cover and Thomas (2006), Elements of Information Theory, section 5.4"
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0 or self.pilot < 1 or self.draws < 1:
+            raise InputError("CrossEntropy: tolerance, pilot and draws must be positive")
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if p.sample is None and p.sampler is None:
+            return Missing("P has neither a sample nor a sampler", "a sample of P")
+        if p.sample is not None and p.sample.values is None:
+            return Missing("P's table has columns that are not numbers", "a table of numbers")
+        if q.log_prob is None:
+            return Missing("the normalised log-probability of Q is not known", "Q's normalised log-probability")
+        if p.sample is not None and q.batch_shape and not _paired(p.sample, q):
+            return Missing("P is one sample and Q a batch of distributions", "one Q")
+        if p.sample is not None and p.sample.weights is not None:
+            return Applies(Guarantee.CONSISTENT, dropped=("H(P)",))
+        return Applies(dropped=("H(P)",))
+
+    def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        if p.sample is None:
+            return average(integrand_of(p, q, None), p, q, request, self)
+        found = escape_of(p, q)
+        if found is not None:
+            return Estimate(np.inf, quantity="H(P, Q)", dropped=("H(P)",), reason=found.reason)
+        return _over_rows(p.sample, q)
+
+
+def _paired(sample: Sample, q: Known) -> bool:
+    return q.inputs is not None and q.batch_shape == (sample.size,)
+
+
+def _over_rows(sample: Sample, q: Known) -> Estimate:
+    """The weighted mean of −log Q over rows, with the standard error of a ratio of means."""
+    losses = _losses(sample, q)
+    if np.isnan(losses).any():
+        row = int(np.argmax(np.isnan(losses)))
+        raise EstimateError(f"q: its log-probability is NaN at row {row} of P's sample; correct it, or drop the row")
+    weights = sample.normalized_weights()
+    counted = weights > 0
+    if np.isposinf(losses[counted]).any():
+        row = int(np.argmax(np.isposinf(losses) & counted))
+        reason = f"Q gives probability 0 to row {row} of P's sample"
+        return Estimate(np.inf, quantity="H(P, Q)", dropped=("H(P)",), reason=reason)
+    value = float(weights[counted] @ losses[counted])
+    residual = weights[counted] * (losses[counted] - value)
+    n = int(counted.sum())
+    error = float(np.sqrt(residual @ residual * n / (n - 1))) if n > 1 else np.inf
+    return Estimate(
+        value,
+        error,
+        Guarantee.UNBIASED if sample.weights is None else Guarantee.CONSISTENT,
+        quantity="H(P, Q)",
+        dropped=("H(P)",),
+        reason="" if n > 1 else "one row gives no standard error",
+        diagnostics={"rows": n},
+    )
+
+
+def _losses(sample: Sample, q: Known) -> np.ndarray:
+    """−log Q at every row [n], in double precision; in chunks unless Q is a conditional at those rows."""
+    values, log_q = sample.values, q.log_prob
+    assert values is not None and log_q is not None
+    evaluate = _negative if isinstance(log_q, Partial) else partial(_negative.__wrapped__)
+    with jax.enable_x64(True):
+        if q.batch_shape:
+            return np.asarray(evaluate(log_q, values))
+        padded = -len(values) % min(ROWS, 1 << (len(values) - 1).bit_length())
+        rows = np.concatenate([values, np.repeat(values[-1:], padded, 0)])
+        size = min(ROWS, len(rows))
+        parts = [evaluate(log_q, rows[start : start + size]) for start in range(0, len(rows), size)]
+    return np.concatenate([np.asarray(part) for part in parts])[: len(values)]
+
+
+@jax.jit
+def _negative(log_q: Any, x: Any) -> jax.Array:
+    return -jnp.asarray(log_q(x), jnp.result_type(float))

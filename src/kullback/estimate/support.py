@@ -1,0 +1,70 @@
+"""Infinite, decided from the supports before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kullback.estimate.batch import batch_shape, mean_over_inputs
+from kullback.known import Known
+from kullback.known.support import Escape, escape, sample_escape
+from kullback.result import Estimate, Guarantee
+from kullback.rule import Applies, Missing, Request, Rule
+
+
+@dataclass(frozen=True)
+class Support(Rule):
+    """KL(P‖Q) = ∞ where P gives positive probability to a set to which Q gives none.
+
+    Applies where the bounds of the supports, or a row of P's sample, decide it for every element of the batch;
+    for a conditional, whose divergence is a mean over inputs, one input decides it.
+    Source: Kullback and Leibler (1951), section 2.
+    """
+
+    name = "support"
+    question = "estimate"
+    identity = "KL(P‖Q) = ∞ where P(A) > 0 = Q(A)"
+    needs_p = "a support, or a sample"
+    needs_q = "a support"
+    guarantee = Guarantee.EXACT
+    cost = 0.0
+    source = "Kullback and Leibler (1951), section 2"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if q.sample is not None or q.support is None:
+            return Missing("the support of Q is not known", "the support of Q")
+        if p.sample is None and p.support is None:
+            return Missing("the support of P is not known", "the support of P")
+        found = escape_of(p, q)
+        if found is None:
+            return Missing("the supports do not show P to have mass where Q has none")
+        if not found.where.all() and not _averages(p, q):
+            return Missing("P has mass where Q has none for some elements of the batch only")
+        return Applies(note=found.reason)
+
+    def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        found = escape_of(p, q)
+        assert found is not None
+        shape = () if p.sample is not None or _averages(p, q) else batch_shape(p, q)
+        return Estimate(np.full(shape, np.inf), reason=found.reason)
+
+
+def _averages(p: Known, q: Known) -> bool:
+    return mean_over_inputs(p, q) is not None
+
+
+def escape_of(p: Known, q: Known) -> Escape | None:
+    """Where P has mass and Q has none, as far as the supports or P's sample decide; None where they do not."""
+    if q.sample is not None or q.support is None:
+        return None
+    event_ndim = len(p.event_shape or q.event_shape or ())
+    if p.sample is None:
+        return None if p.support is None else escape(p.support, q.support, event_ndim)
+    if p.sample.discrete and not q.support.discrete:
+        reason = (
+            "P's sample is of integers, which are read as discrete outcomes, and Q is continuous, so that Q gives them "
+            "probability 0; pass the sample as floats if it holds measurements"
+        )
+        return Escape(np.asarray(True), reason)
+    return sample_escape(p.sample, q.support, event_ndim)

@@ -1,0 +1,49 @@
+"""Beta and Dirichlet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from kullback.exact.categorical import probabilities_kl
+from kullback.exact.kinds import every_pair
+from kullback.exact.special import floats, gamma_entropy, gamma_gap
+
+
+def concentrations(d: Any) -> Array:
+    """The concentrations [..., K]; a beta is a Dirichlet of two."""
+    if isinstance(d, dist.Beta):
+        one, zero = floats(d.concentration1, d.concentration0)
+        return jnp.stack(jnp.broadcast_arrays(one, zero), axis=-1)
+    return floats(d.concentration)[0]
+
+
+def dirichlet_kl(p: Any, q: Any) -> Array:
+    """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ − αₖ) − g(A', A − A'), for α of P with sum A' and β of Q with sum A.
+
+    g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
+    """
+    alpha, beta = floats(concentrations(p), concentrations(q))
+    step = beta - alpha
+    joint = gamma_gap(alpha.sum(-1), step.sum(-1))
+    return beta.sum(-1) * probabilities_kl(beta, alpha) + (gamma_gap(alpha, step).sum(-1) - joint)
+
+
+def entropy(p: Any) -> Array:
+    """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ)."""
+    alpha = concentrations(p)
+    total = alpha.sum(-1)
+    parts = gamma_entropy(alpha).sum(-1) - gamma_entropy(total)
+    return parts - (alpha.shape[-1] - 1) * jax.lax.digamma(total)
+
+
+KL = {
+    **every_pair(dirichlet_kl, dist.Beta, dist.BetaProportion),
+    (dist.Dirichlet, dist.Dirichlet): dirichlet_kl,
+}
+
+ENTROPY = {dist.Beta: entropy, dist.BetaProportion: entropy, dist.Dirichlet: entropy}

@@ -1,0 +1,69 @@
+"""The gamma distribution and its kin: exponential, chi-squared, inverse gamma."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from kullback.exact.kinds import every_pair
+from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, phi
+
+
+def shape_and_rate(d: Any) -> tuple[Array, Array]:
+    """Concentration and rate of a distribution that is a gamma."""
+    if isinstance(d, dist.Exponential):
+        (rate,) = floats(d.rate)
+        return jnp.ones_like(rate), rate
+    concentration, rate = floats(d.concentration, d.rate)
+    return concentration, rate
+
+
+def gamma_kl(p: Any, q: Any) -> Array:
+    """KL = aq φ((c − aq)/aq) + g(ap, aq − ap), with c = ap bq/bp and g the Bregman difference of log Γ(t) − t log t + t."""
+    (a_p, b_p), (a_q, b_q) = shape_and_rate(p), shape_and_rate(q)
+    a_p, b_p, a_q, b_q = floats(a_p, b_p, a_q, b_q)
+    step = a_q - a_p
+    excess = a_p * ((b_q - b_p) / b_p) - step
+    return gap(a_q, a_p * b_q / b_p, excess) + gamma_gap(a_p, step)
+
+
+def exponential_kl(p: Any, q: Any) -> Array:
+    """KL = φ((λq − λp)/λp)."""
+    rate_p, rate_q = floats(p.rate, q.rate)
+    return phi((rate_q - rate_p) / rate_p)
+
+
+def entropy(p: Any) -> Array:
+    """H = a − log b + log Γ(a) + (1 − a) digamma(a)."""
+    a, b = shape_and_rate(p)
+    return gamma_entropy(a) - jnp.log(b)
+
+
+def exponential_entropy(p: Any) -> Array:
+    """H = 1 − log λ."""
+    (rate,) = floats(p.rate)
+    return 1.0 - jnp.log(rate)
+
+
+def inverse_gamma_entropy(p: Any) -> Array:
+    """H(1/x) = H(x) − 2 E log x, for x the gamma variable."""
+    a, b = shape_and_rate(p)
+    return gamma_entropy(a) + jnp.log(b) - 2.0 * jax.lax.digamma(a)
+
+
+KL = {
+    **every_pair(gamma_kl, dist.Gamma, dist.Chi2, dist.Exponential),
+    (dist.Exponential, dist.Exponential): exponential_kl,
+    (dist.InverseGamma, dist.InverseGamma): gamma_kl,
+}
+
+ENTROPY = {
+    dist.Gamma: entropy,
+    dist.Chi2: entropy,
+    dist.Exponential: exponential_entropy,
+    dist.InverseGamma: inverse_gamma_entropy,
+}

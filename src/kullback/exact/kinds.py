@@ -1,0 +1,31 @@
+"""How the tables name a kind of distribution: by its exact type, since a subclass may be another law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from itertools import product
+from typing import Any
+
+import numpyro.distributions as dist
+from jax import Array
+
+KLForm = Callable[[Any, Any], Array]
+EntropyForm = Callable[[Any], Array]
+
+INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
+
+
+def kind(d: Any) -> Hashable:
+    """The key of a distribution in the tables: its type, and for independent normals also that of the base."""
+    if type(d) is dist.Independent and d.reinterpreted_batch_ndims == 1:
+        base = d.base_dist
+        while type(base) is dist.distribution.ExpandedDistribution:
+            base = base.base_dist
+        if type(base) is dist.Normal:
+            return INDEPENDENT_NORMAL
+    return type(d)
+
+
+def every_pair(form: KLForm, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], KLForm]:
+    """One form for every ordered pair of `kinds`: several names or parametrisations of one family."""
+    return dict.fromkeys(product(kinds, kinds), form)

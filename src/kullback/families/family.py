@@ -1,0 +1,117 @@
+"""`Family`: every NumPyro distribution as a learnable side."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from kullback.errors import InputError
+from kullback.families.form import Form, Sizes, class_of, form_for
+from kullback.families.guess import Hints, hints_from, initial_parameters
+from kullback.families.learnable import Learnable, Params, Structure
+from kullback.known import Known, numpyro_side
+
+
+class Family:
+    """A parametric family with learnable parameters: `Family(dist.Normal)`.
+
+    distribution  a NumPyro class; parameters are unconstrained through `biject_to(arg_constraints)`
+    fixed         parameters held at a value, by name: `Family(dist.Normal, scale=1.)`
+
+    Its sizes come from the other side. Outcomes with more axes than the class has are independent coordinates.
+    Raises `InputError` for unknown parameters and for classes without any.
+    """
+
+    def __init__(self, distribution: Any, **fixed: Any) -> None:
+        self.cls, self._shown = class_of(distribution), distribution.__name__
+        self.fixed = {name: as_parameter(name, value) for name, value in fixed.items()}
+
+    def known(self) -> Known:
+        return Known(name=self.name, matched=self._matched)
+
+    @property
+    def name(self) -> str:
+        held = "".join(f", {k}={_short(v)}" for k, v in self.fixed.items())
+        return f"Family({self._shown}{held})"
+
+    def form(self, other: Known) -> Form:
+        """The form for the other side's outcomes."""
+        return form_for(self.cls, self.fixed, sizes_of(other))
+
+    def _matched(self, other: Known) -> Known:
+        form = self.form(other)
+        hints = hints_from(other, sizes_of(other).categories)
+        return matched_side(self.name, form, self.fixed, other, partial(_initial, form, hints))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def matched_side(name: str, structure: Structure, fixed: Params, other: Known, initial: Any) -> Known:
+    """The record of a learnable side whose sizes are settled."""
+    learnable = Learnable(structure, fixed, initial, partial(fitted_distribution, structure, fixed))
+    example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed)
+    if tuple(example.event_shape) != tuple(other.event_shape or ()):
+        raise InputError(
+            f"p and q: {name} has outcomes of shape {example.event_shape} and {other.name} of {other.event_shape}"
+        )
+    example_support = example.support if not _needs_values(example) else None
+    return Known(
+        name=name,
+        event_shape=other.event_shape,
+        learnable=learnable,
+        support=numpyro_side.from_constraint(example_support) if example_support is not None else None,
+        reparametrized=bool(example.has_rsample),
+    )
+
+
+def _needs_values(example: Any) -> bool:
+    support = example.support
+    leaves = jax.tree.leaves(support)
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def _initial(form: Form, hints: Hints, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:
+    return initial_parameters(form, hints, rng, start)
+
+
+def fitted_distribution(structure: Structure, fixed: Params, free: Params) -> Any:
+    """The NumPyro distribution at fitted parameters, built in one compiled program."""
+    return _build(structure, free, fixed)
+
+
+@partial(jax.jit, static_argnums=0)
+def _build(structure: Structure, free: Params, fixed: Params) -> Any:
+    return structure.distribution(free, fixed)
+
+
+def sizes_of(other: Known) -> Sizes:
+    """The sizes that the other side tells."""
+    if other.event_shape is None:
+        raise InputError(f"p and q: {other.name} does not tell the shape of its outcomes; wrap it in kl.Samples")
+    return Sizes(other.event_shape, _categories(other))
+
+
+def _categories(other: Known) -> int | None:
+    if other.event_shape:
+        return None
+    if other.atoms is not None:
+        return int(np.max(other.atoms)) + 1
+    sample = other.sample
+    if sample is not None and sample.values is not None and sample.discrete and sample.values.min() >= 0:
+        return int(sample.values.max()) + 1
+    return None
+
+
+def as_parameter(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype.kind not in "iubf" or not np.isfinite(array).all():
+        raise InputError(f"{name}: {value!r} is not a finite number or array; a fixed parameter needs a value")
+    return array
+
+
+def _short(value: np.ndarray) -> str:
+    return f"{float(value):g}" if value.ndim == 0 else f"array{value.shape}"

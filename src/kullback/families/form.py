@@ -1,0 +1,175 @@
+"""A form: one NumPyro class with sizes, its unconstrained parameters, and the way between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import biject_to, constraints
+
+from kullback.errors import InputError
+from kullback.families.learnable import Structure
+
+# NumPyro's functions that choose between two classes: the unconstrained one is the family.
+CLASSES: dict[Any, type] = {
+    dist.Bernoulli: dist.BernoulliLogits,
+    dist.Binomial: dist.BinomialLogits,
+    dist.Categorical: dist.CategoricalLogits,
+    dist.Geometric: dist.GeometricLogits,
+    dist.Multinomial: dist.MultinomialLogits,
+    dist.NegativeBinomial: dist.NegativeBinomialLogits,
+}
+
+# Of parameters that say the same thing, the first is learned unless another is given.
+ALTERNATIVES = (
+    ("scale_tril", "covariance_matrix", "precision_matrix"),
+    ("scale_tril", "scale_matrix", "rate_matrix"),
+    ("correlation_cholesky", "correlation_matrix"),
+)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the other side says of sizes: the outcome's shape, and the number of categories where they are finite."""
+
+    event_shape: tuple[int, ...]
+    categories: int | None = None
+
+
+@dataclass(frozen=True)
+class Form(Structure):
+    """NumPyro's class `cls` with free parameters of given constrained shapes, over `independent` extra event axes."""
+
+    cls: type
+    shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    independent: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.shapes)
+
+    def transform(self, name: str) -> Any:
+        """The bijection from the real numbers to the parameter's constraint."""
+        return biject_to(self.cls.arg_constraints[name])
+
+    def free_shape(self, name: str) -> tuple[int, ...]:
+        """The unconstrained shape of a parameter."""
+        return tuple(self.transform(name).inverse_shape(dict(self.shapes)[name]))
+
+    def distribution(self, free: Any, fixed: Any, inputs: Any = None) -> Any:
+        constrained = {name: self.transform(name)(free[name]) for name in self.names}
+        d = self.cls(**constrained, **fixed, validate_args=False)
+        return d.to_event(self.independent) if self.independent else d
+
+    def zeros(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros(self.free_shape(name)) for name in self.names}
+
+    def unconstrain(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Constrained values to free parameters, on the host where the inverse is elementary."""
+        return {
+            name: np.asarray(_inverse(self.cls.arg_constraints[name], np.asarray(value), self.transform(name)))
+            for name, value in values.items()
+        }
+
+    def spec(self) -> dict[str, Any] | None:
+        if getattr(dist, self.cls.__name__, None) is not self.cls:
+            return None
+        shapes = {name: list(shape) for name, shape in self.shapes}
+        return {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, Any]) -> Form:
+        shapes = tuple((name, tuple(shape)) for name, shape in spec["shapes"].items())
+        return Form(getattr(dist, spec["distribution"]), shapes, spec["independent"])
+
+
+def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:
+    """The form of `distribution` (a NumPyro class or chooser) for outcomes of the given sizes.
+
+    Raises `InputError` where a parameter must be given, is unknown, or has no size that the other side tells.
+    """
+    cls = class_of(distribution)
+    free = [name for name in _free_names(cls, fixed)]
+    base_ndim = _event_ndim(cls)
+    event = sizes.event_shape
+    if len(event) < base_ndim:
+        raise InputError(
+            f"distribution: outcomes of {cls.__name__} have {base_ndim} axes and the other side's have shape {event}"
+        )
+    split = len(event) - base_ndim
+    extra, core = event[:split], event[split:]
+    shapes = tuple((name, extra + _core_shape(cls, name, core, sizes.categories)) for name in free)
+    return Form(cls, shapes, split)
+
+
+def class_of(distribution: Any) -> type:
+    """The NumPyro class behind a class or a chooser such as `dist.Categorical`."""
+    cls = CLASSES.get(distribution, distribution)
+    if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
+        raise InputError(
+            f"distribution: {distribution!r} is not a NumPyro distribution class; pass one such as dist.Normal, "
+            "not an instance"
+        )
+    return cls
+
+
+def _free_names(cls: type, fixed: Mapping[str, Any]) -> list[str]:
+    known = list(cls.arg_constraints)
+    for name in fixed:
+        if name not in known:
+            raise InputError(f"{name}: {cls.__name__} has no such parameter; it has {', '.join(known)}")
+    covered: set[str] = set()
+    for group in ALTERNATIVES:
+        if len(present := [name for name in group if name in known]) > 1:
+            chosen = next((name for name in present if name in fixed), present[0])
+            covered |= set(present) - {chosen}
+    free = [name for name in known if name not in fixed and name not in covered]
+    for name in free:
+        if getattr(cls.arg_constraints[name], "is_discrete", False):
+            raise InputError(f"{name}: {cls.__name__} counts with it, so it cannot be learned; pass {name}=")
+    if not known:
+        raise InputError(f"distribution: {cls.__name__} has no parameters that a fit could learn")
+    return free
+
+
+def _event_ndim(cls: type) -> int:
+    try:
+        return int(cls.support.event_dim)
+    except (AttributeError, NotImplementedError) as error:
+        raise InputError(
+            f"distribution: {cls.__name__} is built of other distributions, so it is not a family by itself; "
+            "use kl.Mixture, or a class with parameters"
+        ) from error
+
+
+def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | None) -> tuple[int, ...]:
+    constraint = cls.arg_constraints[name]
+    ndim = constraint.event_dim
+    if ndim == 0:
+        return ()
+    if ndim == len(core) or (ndim > len(core) and len(core) == 1):
+        return core if ndim == len(core) else core * ndim
+    if ndim == 1 and not core and categories is not None:
+        return (categories,)
+    if ndim == 1 and len(core) == 2:
+        return core if constraint is constraints.real_vector else core[:1]
+    raise InputError(f"{name}: the other side does not tell its size for {cls.__name__}; pass {name}= to fix it")
+
+
+def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
+    base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
+    if base in (constraints.real, constraints.real_vector):
+        return value
+    if base in (constraints.positive, constraints.nonnegative):
+        return np.log(np.maximum(value, np.finfo(np.float32).tiny))
+    if base is constraints.unit_interval:
+        inside = np.clip(value, 1e-7, 1 - 1e-7)
+        return np.log(inside) - np.log1p(-inside)
+    if base is constraints.lower_cholesky:
+        rows, columns = np.tril_indices(value.shape[-1], -1)
+        diagonal = np.diagonal(value, axis1=-2, axis2=-1)
+        return np.concatenate([value[..., rows, columns], np.log(diagonal)], -1)
+    return np.asarray(transform.inv(value))

@@ -1,0 +1,77 @@
+"""`Mixture`: a learnable mixture of one family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+
+from kullback.errors import InputError
+from kullback.families.family import Family, matched_side, sizes_of
+from kullback.families.form import Form
+from kullback.families.guess import Hints, hints_from, initial_parameters
+from kullback.families.learnable import Params, Structure
+from kullback.known import Known
+
+
+class Mixture:
+    """A learnable mixture Σ_k π_k q_{θ_k}: `Mixture(Family(dist.Normal), components=3)`.
+
+    Raises `InputError` for fewer than one component or for something that is not a `Family`.
+    """
+
+    def __init__(self, family: Family, components: int) -> None:
+        if not isinstance(family, Family):
+            raise InputError(f"family: {family!r} is not a kl.Family; write kl.Mixture(kl.Family(dist.Normal), 3)")
+        if isinstance(components, bool) or int(components) != components or components < 1:
+            raise InputError(f"components: {components!r} is not a positive whole number")
+        self.family, self.components = family, int(components)
+
+    def known(self) -> Known:
+        return Known(name=self.name, matched=self._matched)
+
+    @property
+    def name(self) -> str:
+        return f"Mixture({self.family.name}, {self.components})"
+
+    def _matched(self, other: Known) -> Known:
+        form = self.family.form(other)
+        structure = MixtureStructure(form, self.components)
+        hints = hints_from(other, sizes_of(other).categories)
+        return matched_side(self.name, structure, self.family.fixed, other, partial(_initial, structure, hints))
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class MixtureStructure(Structure):
+    """Mixing logits [K], and a form's parameters with a leading axis of K components."""
+
+    form: Form
+    components: int
+
+    def distribution(self, free: Params, fixed: Params, inputs: Any = None) -> Any:
+        components = self.form.distribution(free["components"], fixed)
+        components = components.expand((self.components,)) if not components.batch_shape else components
+        mixing = dist.CategoricalLogits(free["logits"], validate_args=False)
+        return dist.MixtureSameFamily(mixing, components, validate_args=False)
+
+    def spec(self) -> dict[str, Any] | None:
+        form = self.form.spec()
+        return None if form is None else {"kind": "mixture", "form": form, "components": self.components}
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, Any]) -> MixtureStructure:
+        return MixtureStructure(Form.from_spec(spec["form"]), spec["components"])
+
+
+def _initial(structure: MixtureStructure, hints: Hints, rng: np.random.Generator, start: int) -> Params:
+    # Equal components stay equal under any gradient, so even the first start spreads them.
+    each = [initial_parameters(structure.form, hints, rng, k + 1) for k in range(structure.components)]
+    return {"logits": np.zeros(structure.components), "components": jax.tree.map(lambda *xs: np.stack(xs), *each)}

@@ -1,0 +1,117 @@
+"""Fits from files, and fitted sides made learnable again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from os import PathLike
+from typing import Any
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+
+from kullback.errors import FileError, InputError
+from kullback.families.conditional import ConditionalStructure, FittedConditional
+from kullback.families.family import fitted_distribution, matched_side
+from kullback.families.form import Form, Sizes, form_for
+from kullback.families.learnable import Learnable, Params, Structure
+from kullback.families.mixture import MixtureStructure
+from kullback.files import read, unpack
+from kullback.known import Known
+from kullback.result import Estimate, Fit, Guarantee, Status
+
+
+def load(path: str | PathLike[str], network: Any = None) -> Fit:
+    """Read a fit that `Fit.save` wrote; no code in the file is run.
+
+    network  the Equinox module, where the fit's network was one of the user's
+
+    Raises `FileError` for a file that is missing, damaged or of another kind.
+    """
+    spec, arrays = read(path)
+    if spec.get("format") != "fit":
+        raise FileError(f"path: {path} holds a {spec.get('format', 'thing')}, not a saved fit; pass what save() wrote")
+    structure = _structure(spec["structure"], network)
+    fixed = unpack(spec["fixed"], "fixed", arrays)
+    free = unpack(spec["free"], "free", arrays) if spec["free"] is not None else _as_module(structure, arrays)
+    if isinstance(structure, ConditionalStructure):
+        q: Any = FittedConditional(structure, fixed, spec["name"], free)
+    else:
+        q = fitted_distribution(structure, fixed, free)
+    stated = spec["objective"]
+    objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
+    record = {key: spec[key] for key in ("structure", "name", "free", "fixed")}, arrays
+    trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
+    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record)
+
+
+def _structure(spec: Mapping[str, Any], network: Any) -> Structure:
+    match spec["kind"]:
+        case "form":
+            return Form.from_spec(spec)
+        case "mixture":
+            return MixtureStructure.from_spec(spec)
+        case "conditional":
+            return ConditionalStructure.from_spec(spec, network)
+    raise FileError(f"path: the file holds a side of the unknown kind {spec['kind']!r}; a newer version may read it")
+
+
+def _as_module(structure: Structure, arrays: Mapping[str, np.ndarray]) -> Params:
+    assert isinstance(structure, ConditionalStructure)
+    leaves, treedef = jax.tree.flatten(structure.network.init(np.random.default_rng(0)))
+    return jax.tree.unflatten(treedef, [arrays[f"free.{i}"] for i in range(len(leaves))])
+
+
+class learnable:  # noqa: N801
+    """A fixed side made learnable again, from where it stands: `kl.learnable(fit.q)` is a warm start.
+
+    q  a fitted conditional, or a NumPyro distribution whose class is a family or a mixture of one
+
+    Raises `InputError` for anything else.
+    """
+
+    def __init__(self, q: Any) -> None:
+        if isinstance(q, FittedConditional):
+            self.structure, self.free, self.fixed = q.structure, q.free, q.fixed
+            self._name = q.name
+        else:
+            self.structure, self.free = _taken_apart(q)
+            self.fixed, self._name = {}, type(q).__name__
+
+    def known(self) -> Known:
+        return Known(name=f"{self._name}, from where it stands", matched=self._matched)
+
+    def _matched(self, other: Known) -> Known:
+        name = f"{self._name}, from where it stands"
+        if not isinstance(self.structure, ConditionalStructure):
+            return matched_side(name, self.structure, self.fixed, other, lambda rng, start: self.free)
+        if other.inputs is None and (other.sample is None or other.sample.inputs is None):
+            raise InputError(f"p and q: {name} is conditional, and {other.name} has no inputs; pass kl.Pairs(x, y)")
+        wrap = partial(FittedConditional, self.structure, self.fixed, self._name)
+        side = Learnable(self.structure, self.fixed, lambda rng, start: self.free, wrap, conditional=True)
+        return Known(name=name, event_shape=other.event_shape, learnable=side)
+
+
+def _taken_apart(q: Any) -> tuple[Structure, Params]:
+    if isinstance(q, dist.MixtureSameFamily):
+        form, components = _form_of(q.component_distribution)
+        logits = np.log(np.maximum(np.asarray(q.mixing_distribution.probs), np.finfo(np.float32).tiny))
+        return MixtureStructure(form, q.mixture_size), {"logits": logits, "components": components}
+    if not isinstance(q, dist.Distribution):
+        raise InputError(f"q: {type(q).__name__} cannot be made learnable; pass fit.q or a NumPyro distribution")
+    return _form_of(q)
+
+
+def _form_of(q: Any) -> tuple[Form, Params]:
+    base = q
+    while isinstance(base, dist.Independent | dist.ExpandedDistribution):
+        base = base.base_dist
+    fixed = {name: True for name, c in type(base).arg_constraints.items() if getattr(c, "is_discrete", False)}
+    if fixed:
+        raise InputError(f"q: {type(base).__name__} counts with {', '.join(fixed)}; pass kl.Family with it fixed instead")
+    categories = base.logits.shape[-1] if isinstance(base, dist.CategoricalLogits) else None
+    form = form_for(type(base), {}, Sizes(tuple(q.event_shape), categories))
+    full = q.batch_shape
+    values = {name: np.broadcast_to(np.asarray(getattr(base, name)), (*full, *shape)) for name, shape in form.shapes}
+    return form, form.unconstrain(values)

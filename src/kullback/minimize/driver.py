@@ -1,0 +1,147 @@
+"""The one driver of every iterative rule: compiled chunks of steps, and between them progress, stopping, saving."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import re
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from kullback.errors import FileError
+from kullback.files import read, write
+from kullback.result import Status
+from kullback.rule import Request
+
+_SAVE_EVERY = 1.0  # seconds between checkpoints; what is saved does not depend on it
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a minimisation stands: its objective in nats, the steps done, and how it ended if it did."""
+
+    value: float
+    steps: int
+    status: Status | None = None
+
+
+class Iterative(abc.ABC):
+    """An iterative rule at work: `init`, `step`, `done`. The state is one pytree of arrays, and nothing else changes.
+
+    A resumed run equals an uninterrupted one bit for bit because everything that changes is in the state.
+    """
+
+    title: str
+
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The first state."""
+
+    @abc.abstractmethod
+    def step(self, state: Any) -> Any:
+        """The state after one compiled chunk of steps."""
+
+    @abc.abstractmethod
+    def progress(self, state: Any) -> Progress:
+        """Where the state stands."""
+
+    @abc.abstractmethod
+    def fingerprint(self) -> str:
+        """What problem this is: a checkpoint of another problem is refused."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The last state, how it ended, and the objective in nats after each chunk."""
+
+    state: Any
+    status: Status
+    trace: np.ndarray
+
+
+def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
+    """Run an algorithm to its end, to `max_steps`, or to an interrupt (which returns the best state so far)."""
+    state, trace = algorithm.init(), []
+    if request.checkpoint is not None and Path(request.checkpoint).exists():
+        state, trace = _resume(request.checkpoint, algorithm, state)
+    limit = request.steps or max_steps
+    saved = time.monotonic()
+    progress = algorithm.progress(state)
+    status = progress.status
+    try:
+        with _bar(algorithm.title, limit, request.quiet) as show:
+            while status is None and progress.steps < limit:
+                state = jax.block_until_ready(algorithm.step(state))
+                progress = algorithm.progress(state)
+                trace.append(progress.value)
+                status = progress.status
+                show(progress)
+                if request.checkpoint is not None and time.monotonic() - saved >= _SAVE_EVERY:
+                    _save(request.checkpoint, algorithm, state, trace)
+                    saved = time.monotonic()
+    except KeyboardInterrupt:
+        status = Status.INTERRUPTED
+    if request.checkpoint is not None:
+        _save(request.checkpoint, algorithm, state, trace)
+    return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace))
+
+
+def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float]) -> None:
+    arrays = {f"state.{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    spec = {"format": "checkpoint", "version": 1, "problem": algorithm.fingerprint()}
+    write(path, spec, {**arrays, "trace": np.asarray(trace, np.float64)})
+
+
+def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[float]]:
+    spec, arrays = read(path)
+    if spec.get("format") != "checkpoint":
+        raise FileError(f"checkpoint: {path} holds a {spec.get('format', 'thing')}, not a checkpoint; choose another name")
+    if spec["problem"] != algorithm.fingerprint():
+        raise FileError(
+            f"checkpoint: {path} belongs to another problem (other data, sides, rule, seed or tolerance); "
+            "choose another name, or remove the file"
+        )
+    leaves, treedef = jax.tree.flatten(template)
+    state = jax.tree.unflatten(treedef, [arrays[f"state.{i}"] for i in range(len(leaves))])
+    return state, list(arrays["trace"])
+
+
+def fingerprint(*parts: Any) -> str:
+    """A digest of strings, numbers and pytrees of arrays, the same in another process."""
+    digest = hashlib.sha256()
+    for part in parts:
+        leaves, treedef = jax.tree.flatten(part)
+        digest.update(re.sub(r" at 0x[0-9a-f]+", "", f"{treedef}").encode())
+        for leaf in leaves:
+            if isinstance(leaf, str):
+                digest.update(leaf.encode())
+            elif jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float64), jax.dtypes.prng_key):
+                digest.update(np.asarray(jax.random.key_data(leaf)).tobytes())
+            else:
+                array = np.asarray(leaf)
+                digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _bar(title: str, limit: int, quiet: bool) -> Iterator[Any]:
+    """A progress bar on a terminal, and nothing when piped."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[nats]} nats"), TimeElapsedColumn()
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=limit, nats="")
+        yield lambda progress: bar.update(task, completed=progress.steps, nats=f"{progress.value:.5g}")

@@ -1,0 +1,160 @@
+"""L-BFGS with one evaluation a step, so that a compiled program holds the objective once.
+
+Limited-memory BFGS (Nocedal and Wright 2006, algorithm 7.4) with the weak-Wolfe bracketing of Lewis and Overton
+(2013), written as a state machine: a step evaluates value and gradient at one trial point and either accepts it or
+narrows the bracket. A line search nested inside the iteration would inline the objective several times, and its
+compilation, not its arithmetic, is what a user waits for. Stopping is in nats: the decrease that the quadratic model
+expects, and the last one observed, both below the tolerance; a relative tolerance stops early where values are large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+MEMORY = 20
+_SUFFICIENT, _CURVATURE = 1e-4, 0.9
+_MAX_TRIALS = 30
+
+RUNNING, CONVERGED, DIVERGED = 0, 1, 2
+
+
+class State(NamedTuple):
+    """One minimisation. `value` and `gradient` are at `x`; `trial` is the step length under examination."""
+
+    x: Any
+    value: Any
+    gradient: Any
+    direction: Any
+    slope: Any
+    trial: Any
+    low: Any
+    high: Any
+    trials: Any
+    steps: Any
+    accepted: Any
+    s: Any
+    y: Any
+    rho: Any
+    status: Any
+
+
+def start(x: np.ndarray) -> State:
+    """The state before the first evaluation, on the host."""
+    n = len(x)
+    zero, whole = np.zeros(()), np.zeros((), np.int32)
+    history = np.zeros((min(MEMORY, n), n))
+    return State(
+        x=x, value=np.array(np.inf), gradient=np.zeros(n), direction=np.zeros(n), slope=zero, trial=zero, low=zero,
+        high=np.array(np.inf), trials=whole, steps=whole, accepted=whole, s=history, y=history,
+        rho=np.zeros(len(history)), status=whole,
+    )  # fmt: skip
+
+
+@partial(jax.jit, static_argnames="steps")
+def advance(objective: Callable[[Any], Any], states: State, tolerance: Any, steps: int) -> State:
+    """At most `steps` evaluations for each of a stack of minimisations; those that ended cost nothing."""
+
+    def one(state: State) -> State:
+        def body(carry: tuple[Any, State]) -> tuple[Any, State]:
+            i, s = carry
+            return i + 1, _step(objective, s, tolerance)
+
+        return lax.while_loop(lambda c: (c[0] < steps) & (c[1].status == RUNNING), body, (0, state))[1]
+
+    return lax.map(one, states)
+
+
+def _step(objective: Callable[[Any], Any], s: State, tolerance: Any) -> State:
+    point = s.x + s.trial * s.direction
+    value, gradient = jax.value_and_grad(objective)(point)
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+    noise = 8 * jnp.finfo(s.x.dtype).eps * jnp.maximum(jnp.abs(s.value), 1.0)
+    slope = jnp.vdot(gradient, s.direction)
+    first = s.steps == 0
+    enough = value <= s.value + jnp.where(jnp.isfinite(s.value), _SUFFICIENT * s.trial * s.slope + noise, 0.0)
+    enough = finite & (enough | first)
+    curved = slope >= _CURVATURE * s.slope
+    accept = enough & (curved | first)
+
+    low = jnp.where(enough, s.trial, s.low)
+    high = jnp.where(enough, s.high, s.trial)
+    narrowed = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2.0 * s.trial)
+    searching = s._replace(trial=narrowed, low=low, high=high, trials=s.trials + 1, steps=s.steps + 1)
+    searching = _restart_or_stop(searching, first & ~finite)
+    return jax.tree.map(
+        lambda a, b: jnp.where(accept, a, b), _accepted(s, point, value, gradient, first, tolerance, noise), searching
+    )
+
+
+def _accepted(
+    s: State, point: Any, value: Any, gradient: Any, first: Any, tolerance: Any, noise: Any
+) -> State:
+    moved, change = point - s.x, gradient - s.gradient
+    curvature = jnp.vdot(moved, change)
+    keep = ~first & (curvature > 1e-10 * jnp.vdot(change, change))
+    push = lambda history, row: jnp.where(keep, jnp.roll(history, 1, 0).at[0].set(row), history)  # noqa: E731
+    history = s._replace(
+        s=push(s.s, moved), y=push(s.y, change), rho=push(s.rho, 1.0 / jnp.where(keep, curvature, 1.0))
+    )
+    direction = -_inverse_hessian_times(history, gradient)
+    slope = jnp.vdot(gradient, direction)
+    downhill = slope < 0
+    direction = jnp.where(downhill, direction, -gradient)
+    slope = jnp.where(downhill, slope, -jnp.vdot(gradient, gradient))
+    fresh = ~jnp.any(history.rho > 0)
+    trial = jnp.where(fresh, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient)), 1.0)
+    expected, observed = -0.5 * slope, s.value - value
+    small = (expected <= jnp.maximum(tolerance, noise)) & (observed <= jnp.maximum(tolerance, noise))
+    done = (small & (s.accepted >= 3)) | jnp.all(gradient == 0)
+    zero = jnp.zeros_like(s.low)
+    return history._replace(
+        x=point, value=value, gradient=gradient, direction=direction, slope=slope, trial=trial.astype(s.trial.dtype),
+        low=zero, high=jnp.full_like(s.high, jnp.inf), trials=jnp.zeros_like(s.trials), steps=s.steps + 1,
+        accepted=s.accepted + 1, status=jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype),
+    )  # fmt: skip
+
+
+def _restart_or_stop(s: State, hopeless: Any) -> State:
+    """A line search that found nothing forgets its curvature once; if the gradient itself fails, it is the end."""
+    exhausted = s.trials > _MAX_TRIALS
+    remembered = jnp.any(s.rho > 0)
+    restart = exhausted & remembered
+    norm = jnp.linalg.norm(s.gradient)
+    ended = jnp.where(hopeless, DIVERGED, jnp.where(exhausted & ~remembered, CONVERGED, s.status))
+    return s._replace(
+        direction=jnp.where(restart, -s.gradient, s.direction),
+        slope=jnp.where(restart, -norm * norm, s.slope),
+        trial=jnp.where(restart, 1.0 / jnp.maximum(1.0, norm), s.trial),
+        low=jnp.where(restart, 0.0, s.low),
+        high=jnp.where(restart, jnp.inf, s.high),
+        trials=jnp.where(restart, 0, s.trials),
+        rho=jnp.where(restart, 0.0, s.rho),
+        status=ended.astype(s.status.dtype),
+    )
+
+
+def _inverse_hessian_times(s: State, gradient: Any) -> Any:
+    """The two-loop recursion; empty history rows have rho = 0 and do nothing."""
+    m = s.s.shape[0]
+
+    def backward(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        q, alphas = carry
+        alpha = s.rho[i] * jnp.vdot(s.s[i], q)
+        return q - alpha * s.y[i], alphas.at[i].set(alpha)
+
+    q, alphas = lax.fori_loop(0, m, backward, (gradient, jnp.zeros_like(s.rho)))
+    latest = jnp.vdot(s.y[0], s.y[0])
+    q = q * jnp.where(s.rho[0] > 0, 1.0 / jnp.where(s.rho[0] > 0, s.rho[0] * latest, 1.0), 1.0)
+
+    def forward(j: Any, r: Any) -> Any:
+        i = m - 1 - j
+        return r + s.s[i] * (alphas[i] - s.rho[i] * jnp.vdot(s.y[i], r))
+
+    return lax.fori_loop(0, m, forward, q)

@@ -1,0 +1,121 @@
+"""A forward KL needs expectations under P; here P becomes weighted outcomes: its rows, its atoms, or nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kullback.errors import InputError
+from kullback.known import Known
+from kullback.rule import Missing
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Outcomes y [n, *event] with weights [n] that sum to 1, and inputs x [n, ...] for pairs.
+
+    source          "the sample", "the atoms" or "quadrature nodes"
+    negentropy      Σ w log p at them where P's log-probability is known: then H(P) is not dropped
+    numerical_error of replacing P by them, nats
+    """
+
+    y: np.ndarray
+    weights: np.ndarray
+    x: np.ndarray | None
+    source: str
+    negentropy: float | None = None
+    numerical_error: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return len(self.y)
+
+
+def can_be_weighted(p: Known) -> str | Missing:
+    """How P would become weighted outcomes, or why not; cheap."""
+    if p.batch_shape:
+        return Missing("P is a batch of distributions; fit each by itself")
+    if p.sample is not None:
+        if p.sample.values is None:
+            return Missing("some columns of the sample are not numbers")
+        return "the sample"
+    if p.atoms is not None and p.log_prob is not None:
+        return "the atoms with their probabilities"
+    if is_line_density(p):
+        return "quadrature nodes of the one-dimensional density"
+    return Missing("P is neither a sample, nor a finite support, nor a one-dimensional density", "a sample of P")
+
+
+def is_line_density(p: Known) -> bool:
+    return (
+        p.event_shape == ()
+        and p.log_density is not None
+        and p.support is not None
+        and not p.support.discrete
+        and p.support.bounded
+    )
+
+
+def weighted(p: Known) -> Weighted:
+    """P as weighted outcomes. Call only where `can_be_weighted` did not say `Missing`."""
+    if p.sample is not None:
+        values = p.sample.values
+        assert values is not None
+        return Weighted(values, p.sample.normalized_weights(), p.sample.inputs, "the sample")
+    if p.atoms is not None:
+        assert p.log_prob is not None
+        log_p = np.asarray(p.log_prob(p.atoms), np.float64)
+        weights = np.exp(log_p)
+        present = weights > 0
+        negentropy = float(np.sum(weights[present] * log_p[present]))
+        return Weighted(p.atoms, weights / weights.sum(), None, "the atoms", negentropy)
+    return line_nodes(p)
+
+
+def line_nodes(p: Known) -> Weighted:
+    """Nodes of a one-dimensional density, from the adaptive quadrature that estimates also use."""
+    from kullback.estimate.quadrature import density_nodes
+
+    nodes, weights, log_density, error = density_nodes(p)
+    return Weighted(nodes, weights, None, "quadrature nodes", float(np.sum(weights * log_density)), error)
+
+
+def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:
+    """Raise `InputError` where an outcome that counts lies outside the support of every member of Q."""
+    if support is None or support.constraint is None:
+        return
+    inside = np.asarray(support.constraint(data.y))
+    inside = inside.reshape(len(inside), -1).all(-1) | (data.weights == 0)
+    if not inside.all():
+        row = int(np.argmin(inside))
+        shown = np.array2string(np.asarray(data.y[row]), precision=4, threshold=6)
+        raise InputError(
+            f"p: row {row} of {data.source}, {shown}, lies outside the support {support.name} of {q_name}; "
+            "KL(P‖Q) would be infinite, so choose a family whose support contains the data"
+        )
+
+
+def padded(data: Weighted) -> Weighted:
+    """The same weighted outcomes with rows of weight 0 added, so that few sizes are ever compiled."""
+    size = bucket(data.size)
+    extra = size - data.size
+    if extra == 0:
+        return data
+    # The most probable row is repeated: it lies inside every support, so its log-probability is finite.
+    row = int(np.argmax(data.weights))
+    grow = lambda a: np.concatenate([a, np.repeat(a[row : row + 1], extra, 0)])  # noqa: E731
+    weights = np.concatenate([data.weights, np.zeros(extra)])
+    x = None if data.x is None else grow(data.x)
+    return Weighted(grow(data.y), weights, x, data.source, data.negentropy, data.numerical_error)
+
+
+def bucket(size: int) -> int:
+    """The next of 64, 96, 128, 192, 256, 384, ...: at most half as much again."""
+    power = 64
+    while power < size:
+        if power * 3 // 2 >= size:
+            return power * 3 // 2
+        power *= 2
+    return power
