@@ -84,7 +84,10 @@ def sum_over_draws(integrand: Integrand, key: jax.Array, draws: int) -> Sums:
 
 
 def _chunk(integrand: Integrand, key: jax.Array) -> Sums:
-    functions = (integrand.sampler, integrand.log_p, integrand.log_q)
+    sampler = integrand.sampler
+    if not isinstance(sampler, Partial):
+        sampler = Partial(_drawn, jnp.asarray(sampler(key, integrand.chunk)))
+    functions = (sampler, integrand.log_p, integrand.log_q)
     settings = (integrand.chunk, integrand.shapes, integrand.control)
     compiled = all(f is None or isinstance(f, Partial) for f in functions)
     reduce = _compiled if compiled else _reduce
@@ -94,6 +97,10 @@ def _chunk(integrand: Integrand, key: jax.Array) -> Sums:
     escaped = np.asarray(escaped)
     shown = np.asarray(example) if escaped.any() else None
     return Sums(integrand.chunk, np.asarray(mean), np.asarray(moment), escaped, shown)
+
+
+def _drawn(draws: Any, key: Any, n: int) -> Any:
+    return draws
 
 
 def _strange(functions: tuple[Any, ...], x: np.ndarray) -> str:
