@@ -3,6 +3,7 @@
 from kullback import catalogue as rules
 from kullback.catalogue import DEFAULT_RULES
 from kullback.divergence import KL
+from kullback.exact import cross_entropy, entropy, kl_divergence
 from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
 from kullback.known import Density, Pairs, Samples, Tilted
 from kullback.result import Estimate, Fit, Guarantee
@@ -25,6 +26,9 @@ __all__ = [
     "Samples",
     "Table",
     "Tilted",
+    "cross_entropy",
+    "entropy",
+    "kl_divergence",
     "learnable",
     "load",
     "rules",

@@ -3,13 +3,64 @@
 from __future__ import annotations
 
 from kullback.estimate import CrossEntropy, MonteCarlo, Support
+from kullback.exact import ClosedForm, FiniteSum
+from kullback.minimize import (
+    ExpectationMaximization,
+    FixedDraws,
+    ForwardExact,
+    MaximumLikelihood,
+    Minibatches,
+    MomentMatching,
+    PathwiseGradients,
+    ReverseExact,
+    ReverseSum,
+    ScoreFunction,
+    StreamingDraws,
+)
 from kullback.rule import Applies, Missing, Request, Rule
 
 DEFAULT_RULES: tuple[Rule, ...] = (
     # estimate, from the strongest guarantee to the weakest
     Support(),
+    ClosedForm(),
+    FiniteSum(),
     MonteCarlo(),
     CrossEntropy(),
+    # minimise the forward KL
+    MomentMatching(),
+    ForwardExact(),
+    ExpectationMaximization(),
+    MaximumLikelihood(),
+    Minibatches(),
+    StreamingDraws(),
+    # minimise the reverse KL
+    ReverseExact(),
+    ReverseSum(),
+    FixedDraws(),
+    PathwiseGradients(),
+    ScoreFunction(),
 )
 
-__all__ = ["DEFAULT_RULES", "Applies", "CrossEntropy", "Missing", "MonteCarlo", "Request", "Rule", "Support"]
+__all__ = [
+    "DEFAULT_RULES",
+    "Applies",
+    "ClosedForm",
+    "CrossEntropy",
+    "ExpectationMaximization",
+    "FiniteSum",
+    "FixedDraws",
+    "ForwardExact",
+    "MaximumLikelihood",
+    "Minibatches",
+    "Missing",
+    "MomentMatching",
+    "MonteCarlo",
+    "PathwiseGradients",
+    "Request",
+    "ReverseExact",
+    "ReverseSum",
+    "Rule",
+    "ScoreFunction",
+    "StreamingDraws",
+    "Support",
+]

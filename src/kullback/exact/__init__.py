@@ -1,1 +1,8 @@
 """Exact rules: closed forms and exact sums."""
+
+from kullback.exact.closed_form import ClosedForm
+from kullback.exact.finite_sum import FiniteSum
+from kullback.exact.functions import cross_entropy, entropy, kl_divergence
+from kullback.exact.table import has_exact
+
+__all__ = ["ClosedForm", "FiniteSum", "cross_entropy", "entropy", "has_exact", "kl_divergence"]

@@ -17,7 +17,9 @@ from kullback.exact.special import floats, gap, log_ratio, psi
 
 
 class Pieces(NamedTuple):
-    """p and q normalised [..., K]; log q; the ratio log(q/p) less its mean under p (0 where p = 0); whether P escapes."""
+    """p and q normalised, log q, and log(q/p) less its mean under p (0 where p = 0), [..., K]; the plain sum, and
+    whether it is infinite, [...].
+    """
 
     p: Array
     q: Array
@@ -58,7 +60,7 @@ def _normalised(x: Array, is_probs: bool) -> tuple[Array, Array]:
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _kl(x: Array, y: Array, x_probs: bool, y_probs: bool) -> Array:
-    p, q, log_q, centred, plain, escapes = _pieces(x, y, x_probs, y_probs)
+    p, _, log_q, centred, plain, escapes = _pieces(x, y, x_probs, y_probs)
     # Near: log(1 + Σ p ψ(D)), where p e^D = q e^KL says the term for a probability of 0, or for a great ratio.
     far = plain > 1.0
     shift = jnp.where(far, 0.0, plain)[..., None]
@@ -92,33 +94,46 @@ def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[
     return _kl(p, q, True, True)
 
 
+def log_probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:
+    """KL from the logarithms of weights that need not sum to 1, taken over their sums."""
+    return _kl(p, q, False, False)
+
+
 def categorical_kl(p: Any, q: Any) -> Array:
     """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p; the plain sum where it exceeds 1 nat."""
     (x, x_probs), (y, y_probs) = _parameters(p), _parameters(q)
-    return _kl(*floats(x, y), x_probs, y_probs)
+    x, y = floats(x, y)
+    size = max(x.shape[-1], y.shape[-1])
+    return _kl(_padded(x, size, x_probs), _padded(y, size, y_probs), x_probs, y_probs)
+
+
+def _padded(x: Array, size: int, is_probs: bool) -> Array:
+    """The parameters with labels of probability 0 added, up to `size` of them."""
+    widths = [(0, 0)] * (x.ndim - 1) + [(0, size - x.shape[-1])]
+    return jnp.pad(x, widths, constant_values=0.0 if is_probs else -jnp.inf)
 
 
 def bernoulli_kl(p: Any, q: Any) -> Array:
     """As for two labels; from two probabilities, gap(p, q) + gap(1 − p, 1 − q)."""
-    if _by_probs(p) and _by_probs(q):
+    if by_probs(p) and by_probs(q):
         x, y = floats(p.probs, q.probs)
         return gap(x, y, y - x) + gap(1.0 - x, 1.0 - y, x - y)
     x, y = jnp.broadcast_arrays(*floats(_two_labels(p), _two_labels(q)))
-    return _kl(x, y, _by_probs(p), _by_probs(q))
+    return _kl(x, y, by_probs(p), by_probs(q))
 
 
-def _by_probs(d: Any) -> bool:
-    return "probs" in d.arg_constraints
+def by_probs(d: Any) -> bool:
+    """Whether a distribution over labels is given by probabilities rather than logits."""
+    return "logits" not in d.arg_constraints
 
 
 def _parameters(d: Any) -> tuple[Any, bool]:
-    is_probs = hasattr(d, "probs") if type(d) is dist.OrderedLogistic else _by_probs(d)
-    return (d.probs, True) if is_probs else (d.logits, False)
+    return (d.probs, True) if by_probs(d) else (d.logits, False)
 
 
 def _two_labels(d: Any) -> Array:
     """The parameters of the outcomes 0 and 1, [..., 2]."""
-    if _by_probs(d):
+    if by_probs(d):
         (p,) = floats(d.probs)
         return jnp.stack([1.0 - p, p], -1)
     (logit,) = floats(d.logits)
@@ -133,7 +148,7 @@ def categorical_entropy(p: Any) -> Array:
 
 def bernoulli_entropy(p: Any) -> Array:
     """H = −p log p − (1 − p) log(1 − p)."""
-    return labels_entropy(_two_labels(p), _by_probs(p))
+    return labels_entropy(_two_labels(p), by_probs(p))
 
 
 def labels_entropy(x: Array, is_probs: bool) -> Array:

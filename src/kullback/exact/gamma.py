@@ -23,7 +23,10 @@ def shape_and_rate(d: Any) -> tuple[Array, Array]:
 
 
 def gamma_kl(p: Any, q: Any) -> Array:
-    """KL = aq φ((c − aq)/aq) + g(ap, aq − ap), with c = ap bq/bp and g the Bregman difference of log Γ(t) − t log t + t."""
+    """KL = aq φ((c − aq)/aq) + g(ap, aq − ap), with c = ap bq/bp.
+
+    g is the Bregman difference of log Γ(t) − t log t + t; that of t log t makes one square with the rates.
+    """
     (a_p, b_p), (a_q, b_q) = shape_and_rate(p), shape_and_rate(q)
     a_p, b_p, a_q, b_q = floats(a_p, b_p, a_q, b_q)
     step = a_q - a_p

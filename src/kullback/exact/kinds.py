@@ -8,6 +8,7 @@ from typing import Any
 
 import numpyro.distributions as dist
 from jax import Array
+from numpyro.distributions.distribution import ExpandedDistribution
 
 KLForm = Callable[[Any, Any], Array]
 EntropyForm = Callable[[Any], Array]
@@ -18,12 +19,16 @@ INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
 def kind(d: Any) -> Hashable:
     """The key of a distribution in the tables: its type, and for independent normals also that of the base."""
     if type(d) is dist.Independent and d.reinterpreted_batch_ndims == 1:
-        base = d.base_dist
-        while type(base) is dist.distribution.ExpandedDistribution:
-            base = base.base_dist
-        if type(base) is dist.Normal:
+        if type(unexpanded(d.base_dist)) is dist.Normal:
             return INDEPENDENT_NORMAL
     return type(d)
+
+
+def unexpanded(d: Any) -> Any:
+    """A distribution without the expansion of its batch."""
+    while type(d) is ExpandedDistribution:
+        d = d.base_dist
+    return d
 
 
 def every_pair(form: KLForm, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], KLForm]:
