@@ -1,1 +1,23 @@
 """Rules that return a `Fit`, and the one driver that runs every iterative rule."""
+
+from kullback.minimize.drawn import PathwiseGradients, ScoreFunction, StreamingDraws
+from kullback.minimize.exact_descent import ForwardExact, ReverseExact, ReverseSum
+from kullback.minimize.expectation_maximization import ExpectationMaximization
+from kullback.minimize.fixed_draws import FixedDraws
+from kullback.minimize.maximum_likelihood import MaximumLikelihood
+from kullback.minimize.minibatch import Minibatches
+from kullback.minimize.moment_matching import MomentMatching
+
+__all__ = [
+    "ExpectationMaximization",
+    "FixedDraws",
+    "ForwardExact",
+    "MaximumLikelihood",
+    "Minibatches",
+    "MomentMatching",
+    "PathwiseGradients",
+    "ReverseExact",
+    "ReverseSum",
+    "ScoreFunction",
+    "StreamingDraws",
+]

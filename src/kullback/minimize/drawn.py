@@ -1,0 +1,169 @@
+"""Rules whose objective is an expectation under fresh draws at every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.tree_util import Partial
+
+from kullback.known import Known
+from kullback.known.static import Static
+from kullback.minimize.assess import assess
+from kullback.minimize.driver import drive
+from kullback.minimize.fitting import Report, fit_from, starts_of
+from kullback.minimize.objectives import model
+from kullback.minimize.reverse import reverse_target
+from kullback.minimize.stochastic import Pace, StochasticDescent
+from kullback.result import Estimate, Fit, Guarantee
+from kullback.rule import Applies, Missing, Question, Request, Rule
+
+TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decide
+MAX_STEPS = 50_000
+
+
+def _fit(side: Known, objective: Partial, request: Request, title: str, pace: Pace) -> tuple[Any, Any, Any]:
+    learnable = side.learnable
+    assert learnable is not None
+    layout, starts = starts_of(learnable, request, 1)
+    key = request.key
+
+    def feeds(chunk: int) -> jax.Array:
+        return jax.random.key_data(jax.random.split(jax.random.fold_in(key, chunk), pace.steps))
+
+    tolerance = request.tolerance or TOLERANCE
+    bound = Partial(objective.func, Static((learnable.structure, layout)), learnable.fixed, *objective.args)
+    algorithm = StochasticDescent(title, bound, feeds, starts[0], tolerance, pace, seed=jax.random.key_data(key))
+    outcome = drive(algorithm, request, MAX_STEPS)
+    return layout, np.asarray(outcome.state.best), outcome
+
+
+@dataclass(frozen=True)
+class StreamingDraws(Rule):
+    """Maximum likelihood where P can only be sampled: fresh draws at every step.
+
+    batch  draws a step
+    """
+
+    name: ClassVar[str] = "streaming draws"
+    question: ClassVar[Question] = "forward"
+    identity: ClassVar[str] = "KL(P‖Q) = H(P, Q) − H(P), with E_P[∇ log q] from fresh draws of P"
+    needs_p: ClassVar[str] = "a sampler"
+    needs_q: ClassVar[str] = "learnable"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Robbins and Monro (1951); Kingma and Ba (2015), algorithm 1"
+
+    batch: int = 256
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if p.sampler is None:
+            return Missing("P cannot be sampled", "a sampler of P")
+        if p.batch_shape or p.inputs is not None:
+            return Missing("P is a batch of distributions or a teacher at inputs; one distribution is fitted at a time")
+        return Applies(dropped=("H(P)",))
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        learnable, sampler = q.learnable, p.sampler
+        assert learnable is not None and sampler is not None
+        draw = sampler if isinstance(sampler, Partial) else Static(sampler)
+        objective = Partial(_streamed_likelihood, draw, Static(self.batch))
+        layout, vector, outcome = _fit(q, objective, request, self.name, Pace())
+        fresh = jax.random.fold_in(request.key, 0x455355)
+        losses = -np.asarray(
+            model(Static((learnable.structure, layout)), learnable.fixed, vector).log_prob(sampler(fresh, 8192)),
+            np.float64,
+        )
+        error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
+        objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
+        return fit_from(q, layout.tree(vector), outcome.status, Report(objective_value), outcome.trace)
+
+
+def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    sampler = draw.value if isinstance(draw, Static) else draw
+    y = lax.stop_gradient(sampler(jax.random.wrap_key_data(words), batch.value))
+    return -jnp.mean(model(static, fixed, vector).log_prob(y))
+
+
+@dataclass(frozen=True)
+class PathwiseGradients(Rule):
+    """Minimise E_Q[log q − log p] by stochastic gradients through reparametrised draws.
+
+    batch  draws a step
+    """
+
+    name: ClassVar[str] = "pathwise gradients"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "∇ KL(P‖Q) = E_ε[∇ (log p − log q)(push(θ, ε))], fresh noise at every step"
+    needs_p: ClassVar[str] = "learnable and reparametrisable"
+    needs_q: ClassVar[str] = "a differentiable log-density, up to a constant"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Kingma and Welling (2014), eq. 4; Roeder, Wu and Duvenaud (2017), eq. 8"
+
+    batch: int = 32
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        target = reverse_target(p, q)
+        if isinstance(target, Missing):
+            return target
+        if not p.reparametrized:
+            return Missing("draws of the learnable side are not differentiable functions of its parameters")
+        return target
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        assert p.learnable is not None
+        objective = Partial(_pathwise, q.log_density, Static(self.batch))
+        layout, vector, outcome = _fit(p, objective, request, self.name, Pace())
+        value, diagnostics = assess(p.learnable, layout, vector, q, request)
+        return fit_from(p, layout.tree(vector), outcome.status, Report(value, diagnostics), outcome.trace)
+
+
+def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    d = model(static, fixed, vector)
+    x = d.rsample(jax.random.wrap_key_data(words), (batch.value,))
+    # The score of q at its own draws has expectation 0; leaving it out makes the gradient vanish where q = p.
+    return jnp.mean(model(static, fixed, lax.stop_gradient(vector)).log_prob(x) - target(x))
+
+
+@dataclass(frozen=True)
+class ScoreFunction(Rule):
+    """Minimise E_Q[log q − log p] by the score-function gradient with a leave-one-out baseline.
+
+    batch  draws a step
+    """
+
+    name: ClassVar[str] = "score function"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "∇ KL(P‖Q) = E_P[(log p − log q − baseline) ∇ log p]"
+    needs_p: ClassVar[str] = "learnable, with a sampler"
+    needs_q: ClassVar[str] = "a log-density, up to a constant"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 7.0
+    source: ClassVar[str] = "Williams (1992), theorem 1; Kool, van Hoof and Welling (2019), eq. 8"
+
+    batch: int = 64
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        return reverse_target(p, q, gradient=False)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        assert p.learnable is not None
+        objective = Partial(_scored, q.log_density, Static(self.batch))
+        layout, vector, outcome = _fit(p, objective, request, self.name, Pace())
+        value, diagnostics = assess(p.learnable, layout, vector, q, request)
+        return fit_from(p, layout.tree(vector), outcome.status, Report(value, diagnostics), outcome.trace)
+
+
+def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    d, n = model(static, fixed, vector), batch.value
+    x = lax.stop_gradient(d.sample(jax.random.wrap_key_data(words), (n,)))
+    log_q = d.log_prob(x)
+    gap = lax.stop_gradient(log_q - target(x))
+    advantage = (gap - jnp.mean(gap)) * n / (n - 1)
+    surrogate = jnp.mean(advantage * log_q)
+    return jnp.mean(gap) + surrogate - lax.stop_gradient(surrogate)

@@ -1,0 +1,140 @@
+"""Descent on an exact divergence: where a pair has a closed form or a finite sum, that is the objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+
+from kullback.exact import has_exact
+from kullback.known import Known
+from kullback.known.static import Static
+from kullback.minimize.fitting import Report, descend, fit_from, starts_of
+from kullback.minimize.objectives import exact_divergence, model, reverse_sum
+from kullback.minimize.optima import distinct_optima
+from kullback.result import Estimate, Fit, Guarantee
+from kullback.rule import Applies, Missing, Question, Request, Rule
+
+
+def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | Missing:
+    learnable = learner.learnable
+    assert learnable is not None
+    if fixed.distribution is None:
+        return Missing("the fixed side is not a distribution with a closed form")
+    if fixed.batch_shape and fixed.inputs is None:
+        return Missing("the fixed side is a batch of distributions; fit each by itself")
+    inputs = None if fixed.inputs is None else fixed.inputs
+    example = jax.eval_shape(
+        learnable.structure.distribution, learnable.initial(np.random.default_rng(0), 0), learnable.fixed, inputs
+    )
+    pair = (example, fixed.distribution) if learnable_first else (fixed.distribution, example)
+    if not has_exact(*pair):
+        kinds = " and ".join(type(d).__name__ for d in pair)
+        return Missing(f"the pair {kinds} has no closed form")
+    return Applies()
+
+
+def _run(learner: Known, fixed: Known, learnable_first: bool, title: str, request: Request) -> Fit:
+    learnable = learner.learnable
+    assert learnable is not None
+    layout, starts = starts_of(learnable, request, 1 if learnable.conditional else 4)
+    static = Static((learnable.structure, layout, learnable_first))
+    weights: Any = np.ones(())
+    if fixed.inputs is not None:
+        given = np.ones(len(fixed.inputs)) if fixed.input_weights is None else fixed.input_weights
+        weights = given / given.sum()
+    objective = Partial(exact_divergence, static, learnable.fixed, fixed.distribution, fixed.inputs, weights)
+    found = descend(title, objective, starts, request)
+    report = Report(Estimate(float(found.values[0])))
+    return fit_from(learner, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+
+
+@dataclass(frozen=True)
+class ForwardExact(Rule):
+    """Minimise KL(P‖Q_θ) by L-BFGS on its closed form."""
+
+    name: ClassVar[str] = "forward descent on the closed form"
+    question: ClassVar[Question] = "forward"
+    identity: ClassVar[str] = "KL(P‖Q) is a known function of Q's parameters: descend on it"
+    needs_p: ClassVar[str] = "a distribution (or a teacher at inputs) with an exact pair"
+    needs_q: ClassVar[str] = "learnable, of a family with an exact pair"
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 2.0
+    source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS; Hinton, Vinyals and Dean (2015) for a teacher"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        return _applies(q, p, learnable_first=False)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        return _run(q, p, False, self.name, request)
+
+
+@dataclass(frozen=True)
+class ReverseExact(Rule):
+    """Minimise KL(Q_θ‖P) by L-BFGS on its closed form."""
+
+    name: ClassVar[str] = "reverse descent on the closed form"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "KL(P‖Q) is a known function of P's parameters: descend on it"
+    needs_p: ClassVar[str] = "learnable, of a family with an exact pair"
+    needs_q: ClassVar[str] = "a distribution (or a teacher at inputs) with an exact pair"
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 2.0
+    source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        return _applies(p, q, learnable_first=True)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        return _run(p, q, True, self.name, request)
+
+
+@dataclass(frozen=True)
+class ReverseSum(Rule):
+    """Minimise KL(Q_θ‖P) summed over the atoms of P, from several starts."""
+
+    name: ClassVar[str] = "reverse descent on the exact sum"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "KL(P‖Q) = Σ p (log p − log q) over the atoms, up to log Z"
+    needs_p: ClassVar[str] = "learnable"
+    needs_q: ClassVar[str] = "a log-density and a finite support"
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 2.5
+    source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS"
+
+    starts: int = 6
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if q.atoms is None:
+            return Missing("the fixed side has no finite support to sum over", "a list of the outcomes")
+        if q.log_density is None or q.batch_shape:
+            return Missing("the fixed side has no log-density of a single outcome", "log P up to a constant")
+        assert p.learnable is not None
+        if p.learnable.conditional:
+            return Missing("the learnable side is conditional, and the sum is over outcomes of one distribution")
+        return Applies(dropped=() if q.log_prob is not None else ("log Z",), note=f"{len(q.atoms):,} atoms")
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        learnable = p.learnable
+        assert learnable is not None and q.log_density is not None and q.atoms is not None
+        layout, starts = starts_of(learnable, request, self.starts)
+        static = Static((learnable.structure, layout))
+        log_p = np.asarray(q.log_density(q.atoms), np.float64)
+        floor = np.finfo(np.float32).min / 1e6
+        objective = Partial(reverse_sum, static, learnable.fixed, q.atoms, np.maximum(log_p, floor))
+        found = descend(self.name, objective, starts, request)
+
+        def distance(i: int, j: int) -> float:
+            a, b = (model(static, learnable.fixed, found.vectors[k]).log_prob(q.atoms) for k in (i, j))
+            return float(np.sum(np.exp(a) * (np.asarray(a) - np.asarray(b))))
+
+        kept, optima = distinct_optima(learnable, layout, found, distance)
+        quantity = "KL(P‖Q)" if q.log_prob is not None else "KL(P‖Q) − log Z"
+        dropped = () if q.log_prob is not None else ("log Z",)
+        objective_value = Estimate(float(found.values[0]), quantity=quantity, dropped=dropped)
+        diagnostics = {"elbo": -float(found.values[0]), "optima": len(kept)}
+        report = Report(objective_value, diagnostics, optima)
+        return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)

@@ -1,0 +1,127 @@
+"""Moment matching: the forward KL in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+import numpyro.distributions as dist
+
+from kullback.families.form import Form
+from kullback.families.learnable import Learnable
+from kullback.known import Known, Moments
+from kullback.known.static import Static
+from kullback.minimize.fitting import Report, fit_from
+from kullback.minimize.maximum_likelihood import as_device, forward_report
+from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.weighted_mle import closed_form
+from kullback.result import Estimate, Fit, Guarantee, Status
+from kullback.rule import Applies, Missing, Question, Request, Rule
+
+
+@dataclass(frozen=True)
+class MomentMatching(Rule):
+    """The member of an exponential family whose expected statistics equal those of P minimises KL(P‖Q)."""
+
+    name: ClassVar[str] = "moment matching"
+    question: ClassVar[Question] = "forward"
+    identity: ClassVar[str] = "min KL(P‖Q) over an exponential family is where E_Q[T] = E_P[T]"
+    needs_p: ClassVar[str] = "a sample, a finite support, a one-dimensional density, or mean and covariance"
+    needs_q: ClassVar[str] = "an exponential family with a closed form"
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 1.0
+    source: ClassVar[str] = "Barndorff-Nielsen (1978), theorem 9.13"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        learnable = q.learnable
+        assert learnable is not None
+        structure = learnable.structure
+        if not isinstance(structure, Form):
+            return Missing("Q is not one exponential family")
+        if closed_form(structure, learnable.fixed) is None:
+            return Missing(f"{structure.cls.__name__} with these fixed parameters has no closed form in the moments")
+        source = can_be_weighted(p)
+        if isinstance(source, str):
+            dropped = ("H(P)",) if p.sample is not None else ()
+            return Applies(dropped=dropped, note=f"statistics over {source}")
+        if structure.cls not in (dist.Normal, dist.MultivariateNormal) or learnable.fixed:
+            return source
+        if p.batch_shape or p.moments is None or _moments(p) is None:
+            return Missing("P states no finite mean and covariance", "P's mean and covariance, or a sample of P")
+        dropped = () if _entropy(p) is not None else ("H(P)",)
+        return Applies(dropped=dropped, note="the mean and covariance that P states")
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        learnable = q.learnable
+        assert learnable is not None and q.event_shape is not None
+        if isinstance(can_be_weighted(p), Missing):
+            return _from_moments(p, q, learnable)
+        data = weighted(p)
+        require_support(data, q.support, q.name, len(q.event_shape))
+        full = padded(data)
+        static = Static((learnable.structure, tuple(sorted(learnable.fixed))))
+        y = as_device(full.y)
+        parameters, cross_entropy = _solve(static, learnable.fixed, y, full.weights)
+        free = _unconstrained(learnable.structure, parameters)
+        return fit_from(q, free, Status.CLOSED_FORM, forward_report(data, _checked(cross_entropy)))
+
+
+@partial(jax.jit)
+def _solve(static: Static, fixed: Any, y: Any, w: Any) -> tuple[Any, Any]:
+    form, _ = static.value
+    solve = closed_form(form, fixed)
+    assert solve is not None
+    parameters = {name: value for name, value in solve(y, w, fixed).items() if name in form.names}
+    q = form.cls(**parameters, **fixed, validate_args=False)
+    q = q.to_event(form.independent) if form.independent else q
+    log_q = q.log_prob(y)
+    return parameters, -jax.numpy.sum(jax.numpy.where(w > 0, w * jax.numpy.where(w > 0, log_q, 0.0), 0.0))
+
+
+def _checked(value: Any) -> float:
+    return float(value)
+
+
+def _unconstrained(form: Any, parameters: Any) -> Any:
+    return form.unconstrain({name: np.asarray(value, np.float64) for name, value in parameters.items()})
+
+
+def _moments(p: Known) -> Moments | None:
+    try:
+        moments = p.moments() if p.moments is not None else None
+    except (NotImplementedError, AttributeError, TypeError, ValueError):
+        return None
+    if moments is None or not (np.isfinite(moments.mean).all() and np.isfinite(moments.covariance).all()):
+        return None
+    return moments
+
+
+def _entropy(p: Known) -> float | None:
+    try:
+        return float(p.entropy()) if p.entropy is not None else None
+    except (NotImplementedError, TypeError, AttributeError):
+        return None
+
+
+def _from_moments(p: Known, q: Known, learnable: Learnable) -> Fit:
+    moments, form = _moments(p), learnable.structure
+    assert moments is not None and isinstance(form, Form)
+    covariance = np.asarray(moments.covariance, np.float64)
+    if form.cls is dist.MultivariateNormal:
+        parameters = {"loc": moments.mean, "scale_tril": np.linalg.cholesky(covariance)}
+        log_det = 2 * np.log(np.diagonal(parameters["scale_tril"])).sum()
+    else:
+        variance = np.diagonal(covariance)
+        parameters = {"loc": moments.mean, "scale": np.sqrt(variance).reshape(np.shape(moments.mean))}
+        log_det = np.log(variance).sum()
+    # At the optimum H(P, Q) = H(Q): log q is linear in the matched moments.
+    cross_entropy = 0.5 * (log_det + len(covariance) * (1 + np.log(2 * np.pi)))
+    entropy = _entropy(p)
+    if entropy is None:
+        objective = Estimate(cross_entropy, quantity="H(P, Q)", dropped=("H(P)",))
+    else:
+        objective = Estimate(cross_entropy - entropy)
+    return fit_from(q, _unconstrained(form, parameters), Status.CLOSED_FORM, Report(objective))

@@ -1,0 +1,123 @@
+"""Draws as functions of fixed noise: x = push(θ, ε), differentiable in the parameters.
+
+Normal noise is a scrambled Sobol sequence in antithetic pairs, whitened so that its mean is 0 and its covariance the
+identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from kullback.families.form import Form
+from kullback.families.learnable import Structure
+from kullback.families.mixture import MixtureStructure
+
+LOCATION_SCALE = (dist.Normal, dist.LogNormal)
+BY_QUANTILE = (
+    dist.Laplace,
+    dist.Logistic,
+    dist.Cauchy,
+    dist.Gumbel,
+    dist.Exponential,
+    dist.HalfNormal,
+    dist.HalfCauchy,
+    dist.Uniform,
+)
+
+
+@dataclass(frozen=True)
+class Push:
+    """How a structure's draws follow from noise: `draw(d, noise)` for one component, `noise(rng, n, event_shape)`."""
+
+    draw: Callable[[Any, Any], Any]
+    noise: Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
+
+
+def push_for(structure: Structure) -> Push | None:
+    """The push of a structure, or None where its draws are not differentiable functions of the parameters."""
+    form = structure.form if isinstance(structure, MixtureStructure) else structure
+    if not isinstance(form, Form):
+        return None
+    if form.cls in LOCATION_SCALE:
+        return Push(_shift_and_scale, normal_noise)
+    if form.cls is dist.MultivariateNormal:
+        return Push(_affine, normal_noise)
+    if form.cls in BY_QUANTILE:
+        return Push(_quantile, uniform_noise)
+    if form.cls.reparametrized_params and set(form.names) <= set(form.cls.reparametrized_params):
+        return Push(_keyed, key_noise)
+    return None
+
+
+def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any]:
+    """Draws [m, *event] and weights [m] that sum to 1; a mixture contributes every component, by its probability."""
+    n = noise.shape[0]
+    if isinstance(d, dist.MixtureSameFamily):
+        x = push.draw(d.component_distribution, noise[:, None] if push.draw is not _keyed else noise)
+        weights = jnp.broadcast_to(d.mixing_distribution.probs / n, (n, d.mixture_size))
+        return x.reshape(-1, *d.event_shape), weights.reshape(-1)
+    return push.draw(d, noise), jnp.full(n, 1.0 / n)
+
+
+def _base(d: Any) -> Any:
+    while isinstance(d, dist.Independent):
+        d = d.base_dist
+    return d
+
+
+def _shift_and_scale(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    x = base.loc + base.scale * noise
+    return jnp.exp(x) if isinstance(base, dist.LogNormal) else x
+
+
+def _affine(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    return base.loc + jnp.matmul(base.scale_tril, noise[..., None])[..., 0]
+
+
+def _quantile(d: Any, noise: Any) -> Any:
+    return _base(d).icdf(noise)
+
+
+def _keyed(d: Any, noise: Any) -> Any:
+    draw = lambda words: d.rsample(jax.random.wrap_key_data(words))  # noqa: E731
+    return jax.vmap(draw)(noise)
+
+
+def normal_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
+    """Standard normal noise [n, *event]: Sobol points in antithetic pairs, whitened."""
+    d = int(np.prod(event_shape))
+    half = ndtri(_sobol(rng, n // 2, d))
+    second = half.T @ half / len(half)
+    if len(half) >= 2 * d:
+        half = np.linalg.solve(np.linalg.cholesky(second), half.T).T
+    return np.concatenate([half, -half]).reshape(-1, *event_shape)
+
+
+def uniform_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform noise [n, *event]: Sobol points u and their reflections 1 − u."""
+    half = _sobol(rng, n // 2, int(np.prod(event_shape)))
+    return np.concatenate([half, 1 - half]).reshape(-1, *event_shape)
+
+
+def key_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
+    """Key words [n, 2] for laws whose draws have gradients but no elementary quantile."""
+    return rng.integers(0, 2**32, size=(n, 2), dtype=np.uint32)
+
+
+def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        points = qmc.Sobol(d, rng=rng).random(n)
+    return np.clip(points, 2.0**-24, 1 - 2.0**-24)

@@ -1,0 +1,26 @@
+"""What every reverse rule on a log-density needs of its target."""
+
+from __future__ import annotations
+
+from kullback.known import Known
+from kullback.known.support import escape
+from kullback.rule import Applies, Missing
+
+
+def reverse_target(p: Known, q: Known, gradient: bool = True) -> Applies | Missing:
+    """Whether the fixed side q can be the target of a reverse KL, and what is dropped if it can."""
+    assert p.learnable is not None
+    if q.log_density is None:
+        return Missing("the fixed side has no log-density to evaluate at chosen points", "log P up to a constant")
+    if q.batch_shape or p.learnable.conditional:
+        return Missing("one distribution is fitted at a time, and a side is conditional or a batch")
+    if gradient and not q.differentiable:
+        return Missing("the log-density comes from a library that JAX cannot differentiate", "a JAX log-density")
+    if p.support is not None and q.support is not None:
+        out = escape(p.support, q.support, len(p.event_shape or ()))
+        if out is not None:
+            return Missing(
+                f"every member of P's family has mass outside {q.support.name}, so the divergence is infinite",
+                f"a family on {q.support.name}",
+            )
+    return Applies(dropped=() if q.normalized else ("log Z",))

@@ -1,0 +1,135 @@
+"""Stochastic descent: Adam in compiled chunks, with a step size that falls where progress stops.
+
+No learning rate is asked of the user. A chunk of steps is one compiled scan; between chunks the monitored value (the
+held-out part, or the mean over the chunk) is compared in nats with the best so far, the step size falls by three after
+`patience` chunks without improvement, and after `cuts` such falls the best parameters are returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kullback.minimize.driver import Iterative, Progress, fingerprint
+from kullback.result import Status
+
+_ADAM = optax.scale_by_adam()
+
+
+class State(NamedTuple):
+    x: Any
+    adam: Any
+    rate: Any
+    best: Any
+    best_value: Any
+    stale: Any
+    cuts: Any
+    chunks: Any
+    failed: Any
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast to go: the first step size, steps a chunk, chunks of patience, and how often the step size falls."""
+
+    rate: float = 3e-2
+    steps: int = 64
+    patience: int = 4
+    cuts: int = 3
+
+
+class StochasticDescent(Iterative):
+    """Adam on an objective(feed, vector), fed by `feeds(chunk)`: leading axis the steps of one chunk.
+
+    monitor  vector -> the value to stop by; None monitors the mean objective of the chunk, at its mean iterate
+    """
+
+    def __init__(
+        self,
+        title: str,
+        objective: Any,
+        feeds: Callable[[int], Any],
+        start: np.ndarray,
+        tolerance: float,
+        pace: Pace,
+        monitor: Any = None,
+        seed: Any = 0,
+    ) -> None:
+        self.title, self.objective, self.feeds, self.start = title, objective, feeds, start
+        self.tolerance, self.pace, self.monitor, self.seed = tolerance, pace, monitor, seed
+
+    def init(self) -> State:
+        dtype = jnp.result_type(float)
+        x = np.asarray(self.start, dtype)
+        whole = np.zeros((), np.int32)
+        adam = jax.tree.map(np.asarray, _ADAM.init(x))
+        return State(x, adam, np.asarray(self.pace.rate, dtype), x, np.asarray(np.inf, dtype), *[whole] * 4)
+
+    def step(self, state: State) -> State:
+        chunks = int(state.chunks)
+        return advance(
+            self.objective, self.monitor, state, self.feeds(chunks), self.tolerance, self.pace.patience
+        )
+
+    def progress(self, state: State) -> Progress:
+        steps = int(state.chunks) * self.pace.steps
+        status = None
+        if int(state.failed):
+            status = Status.DIVERGED
+        elif int(state.cuts) > self.pace.cuts:
+            status = Status.CONVERGED if self.monitor is None else Status.EARLY_STOPPED
+        return Progress(float(state.best_value), steps, status)
+
+    def fingerprint(self) -> str:
+        return fingerprint(
+            self.title, self.objective, self.start, self.tolerance, repr(self.pace), self.monitor, str(self.seed)
+        )
+
+
+@partial(jax.jit, static_argnums=5)
+def advance(objective: Any, monitor: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
+    """One chunk of steps, and the decision that follows it."""
+
+    def one(carry: tuple[Any, Any, Any], feed: Any) -> tuple[tuple[Any, Any, Any], Any]:
+        x, adam, total = carry
+        value, gradient = jax.value_and_grad(objective, argnums=1)(feed, x)
+        update, adam = _ADAM.update(gradient, adam)
+        x = x - state.rate * update
+        return (x, adam, total + x), value
+
+    (x, adam, total), values = jax.lax.scan(one, (state.x, state.adam, jnp.zeros_like(state.x)), feeds)
+    if monitor is None:
+        n = values.shape[0]
+        candidate, value = total / n, jnp.mean(values)
+        needed = jnp.maximum(tolerance, jnp.std(values) / jnp.sqrt(n))
+    else:
+        candidate, value, needed = x, monitor(x), tolerance
+    return _decide(state, x, adam, candidate, value, needed, patience)
+
+
+def _decide(state: State, x: Any, adam: Any, candidate: Any, value: Any, needed: Any, patience: int) -> State:
+    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(x))
+    better = finite & (value < state.best_value)
+    enough = finite & ((value < state.best_value - needed) | jnp.isinf(state.best_value))
+    stale = jnp.where(enough, 0, state.stale + 1)
+    cut = (stale >= patience) | (~finite & jnp.isfinite(state.best_value))
+    best = jnp.where(better, candidate, state.best)
+    pick = lambda new, old: jnp.where(cut, new, old)  # noqa: E731
+    return State(
+        x=pick(best, x),
+        adam=jax.tree.map(lambda a: pick(jnp.zeros_like(a), a), adam),
+        rate=pick(state.rate / 3, state.rate),
+        best=best,
+        best_value=jnp.where(better, value, state.best_value),
+        stale=pick(0, stale).astype(state.stale.dtype),
+        cuts=(state.cuts + cut).astype(state.cuts.dtype),
+        chunks=(state.chunks + 1).astype(state.chunks.dtype),
+        failed=(~finite & ~jnp.isfinite(state.best_value)).astype(state.failed.dtype),
+    )
