@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kullback.estimate import CrossEntropy, MonteCarlo, Support
-from kullback.exact import ClosedForm, FiniteSum
+from kullback.exact import ClosedForm, CountableSum, FiniteSum
 from kullback.minimize import (
     ExpectationMaximization,
     FixedDraws,
@@ -24,6 +24,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Support(),
     ClosedForm(),
     FiniteSum(),
+    CountableSum(),
     MonteCarlo(),
     CrossEntropy(),
     # minimise the forward KL
@@ -45,6 +46,7 @@ __all__ = [
     "DEFAULT_RULES",
     "Applies",
     "ClosedForm",
+    "CountableSum",
     "CrossEntropy",
     "ExpectationMaximization",
     "FiniteSum",

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jaxtyping import Float
 
-from kullback.estimate.batch import batch_shape, spread
-from kullback.exact.categorical import log_probabilities_kl
 from kullback.exact.inputs import averaged, unequal_inputs
+from kullback.exact.log_probs import log_probs, plain_sum, precise, shared_sum
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -48,37 +42,8 @@ class FiniteSum(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         assert p.atoms is not None
-        log_p, log_q = log_probs(p, q, p.atoms)
         shared = q.atoms is not None and np.array_equal(p.atoms, q.atoms)
-        return Estimate(averaged(shared_sum(log_p, log_q) if shared else plain_sum(log_p, log_q), p, q))
-
-
-def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
-    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch."""
-    batch, event = batch_shape(p, q), len(p.event_shape or q.event_shape or ())
-    atoms = np.asarray(atoms)
-    values = []
-    for side in (p, q):
-        assert side.log_prob is not None
-        own = len(side.batch_shape)
-        x = atoms.reshape(len(atoms), *(1,) * own, *atoms.shape[atoms.ndim - event :])
-        value = jnp.broadcast_to(spread(side.log_prob(x), own, len(batch), 0), (len(atoms), *batch))
-        values.append(jnp.moveaxis(value, 0, -1))
-    return values[0], values[1]
-
-
-@jax.jit
-def shared_sum(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
-    """Σ p (log p − log q) along the last axis, where both sum to 1: accurate also where they are near."""
-    return log_probabilities_kl(log_p, log_q)
-
-
-@jax.jit
-def plain_sum(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
-    """Σ p (log p − log q) along the last axis, where Q may have more mass elsewhere."""
-    live = log_p > -jnp.inf
-    reached = log_q > -jnp.inf
-    both = live & reached
-    ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
-    terms = jnp.where(both, jnp.exp(log_p) * ratio, 0.0)
-    return jnp.where((live & ~reached).any(-1), jnp.inf, terms.sum(-1))
+        with precise(p, q):
+            log_p, log_q = log_probs(p, q, p.atoms)
+            value = np.asarray(shared_sum(log_p, log_q) if shared else plain_sum(log_p, log_q))
+        return Estimate(averaged(value, p, q))

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from kullback.estimate.batch import mean_over_inputs
 from kullback.known import Known
@@ -20,7 +19,7 @@ def unequal_inputs(p: Known, q: Known) -> Missing | None:
     return Missing("both sides are conditionals, at different inputs", "both sides at the same inputs")
 
 
-def averaged(values: Array, p: Known, q: Known) -> Any:
+def averaged(values: Any, p: Known, q: Known) -> Any:
     """The values [..., n, *rest] of a batch over n inputs as their mean; as they are where no side is conditional."""
     weights = mean_over_inputs(p, q)
     if weights is None:

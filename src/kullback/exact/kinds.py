@@ -18,10 +18,8 @@ INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
 
 def kind(d: Any) -> Hashable:
     """The key of a distribution in the tables: its type, and for independent normals also that of the base."""
-    if type(d) is dist.Independent and d.reinterpreted_batch_ndims == 1:
-        if type(unexpanded(d.base_dist)) is dist.Normal:
-            return INDEPENDENT_NORMAL
-    return type(d)
+    flat = type(d) is dist.Independent and d.reinterpreted_batch_ndims == 1
+    return INDEPENDENT_NORMAL if flat and type(unexpanded(d.base_dist)) is dist.Normal else type(d)
 
 
 def unexpanded(d: Any) -> Any:

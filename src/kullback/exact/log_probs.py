@@ -1,0 +1,68 @@
+"""The log-probabilities of both sides at the points of a sum."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kullback.estimate.batch import batch_shape, spread
+from kullback.exact.categorical import log_probabilities_kl
+from kullback.known import Known
+
+
+def precise(p: Known, q: Known) -> AbstractContextManager[Any]:
+    """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened.
+
+    A log-probability of counts is a difference of terms that grow with the count, which single precision loses. A
+    user's own function is left in the precision that it was written for.
+    """
+    return jax.enable_x64(True) if _both_distributions(p, q) else nullcontext()
+
+
+def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
+    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch. Call it within `precise`."""
+    batch, event = batch_shape(p, q), len(p.event_shape or q.event_shape or ())
+    atoms, widen = np.asarray(atoms), _both_distributions(p, q)
+    values = []
+    for side in (p, q):
+        assert side.log_prob is not None
+        own = len(side.batch_shape)
+        log_prob = side.log_prob if not widen else jax.tree.map(_widened, side.log_prob)
+        x = atoms.reshape(len(atoms), *(1,) * own, *atoms.shape[atoms.ndim - event :])
+        value = jnp.broadcast_to(spread(log_prob(x), own, len(batch), 0), (len(atoms), *batch))
+        values.append(jnp.moveaxis(value, 0, -1))
+    return values[0], values[1]
+
+
+def _both_distributions(p: Known, q: Known) -> bool:
+    return p.distribution is not None and q.distribution is not None
+
+
+def _widened(leaf: Any) -> Any:
+    return np.asarray(leaf, np.float64) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
+
+
+@jax.jit
+def shared_sum(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
+    """Σ p (log p − log q) along the last axis, where both sum to 1: accurate also where they are near."""
+    return log_probabilities_kl(log_p, log_q)
+
+
+@jax.jit
+def plain_sum(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch k"]) -> Float[Array, "*batch"]:
+    """Σ p (log p − log q) along the last axis, where Q may have more mass elsewhere."""
+    live, reached = log_p > -jnp.inf, log_q > -jnp.inf
+    terms = weighted_terms(log_p, log_q)
+    return jnp.where((live & ~reached).any(-1), jnp.inf, terms.sum(-1))
+
+
+def weighted_terms(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch k"]) -> Float[Array, "*batch k"]:
+    """p (log p − log q), with 0 where either is 0."""
+    both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
+    ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
+    return jnp.where(both, jnp.exp(log_p) * ratio, 0.0)
