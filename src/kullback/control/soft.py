@@ -17,7 +17,7 @@ from kullback.control.linear import SingularChain, solve_chain
 
 EPS = np.finfo(np.float64).eps
 MAX_NEWTON_STEPS = 500
-LONGEST = 1e13  # expected steps beyond which a chain that ends cannot be told from one that does not
+LONGEST = 1e10  # expected steps beyond which a chain that ends is not told from one that does not
 
 
 class Unbounded(ArithmeticError):
@@ -164,9 +164,10 @@ def solve_soft(choices: Choices, tolerance: float = 1e-9) -> SoftSolution:
                 error = _upper_bound_gap(choices, value, increase, chain, rounding)
                 if error <= tolerance or np.abs(increase).max() <= rounding:
                     return SoftSolution(value, error, step)
-            value[states] += solve_chain(chain, increase[states])
-            if not np.isfinite(value).all() or np.abs(value).max() * EPS > LONGEST:
+            change = solve_chain(chain, increase[states])
+            if np.abs(change).max() > LONGEST * np.abs(increase).max():
                 raise Unbounded
+            value[states] += change
     except SingularChain as error:
         raise Unbounded from error
     raise Unbounded

@@ -1,0 +1,102 @@
+"""Exact evaluation of any policy: its return, how often it visits each state, and divergences along trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import scipy.sparse.linalg as spla
+
+from kullback.control.chains import never_left, reached
+from kullback.control.linear import SingularChain, solve_chain
+from kullback.control.problem import Problem, kl_rows
+from kullback.errors import FitError
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a policy does from the law of the first state.
+
+    expected_return  E[R], infinite or NaN where it is; discounted as the problem is
+    steps            expected steps to the end, infinite where it may never come
+    occupancy        expected visits to each state, [S] or [horizon, S]
+    log_policy       the policy that was evaluated, [S, A] or [horizon, S, A]
+    """
+
+    expected_return: float
+    steps: float
+    occupancy: np.ndarray
+    log_policy: np.ndarray
+
+    def trajectory_kl(self, log_other: np.ndarray) -> float:
+        """KL of this policy's trajectories to another's under the same dynamics: Σ_s d(s) KL(π(·∣s)‖other(·∣s)), nats."""
+        rows = kl_rows(self.log_policy, np.broadcast_to(log_other, self.log_policy.shape))
+        visited = (self.occupancy > 0) & (rows > 0)
+        return float(self.occupancy[visited] @ rows[visited])
+
+
+def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
+    """The exact return, duration and occupancy of a policy, [S, A] or with a horizon [horizon, S, A].
+
+    The occupancy solves d = μ + γ Pᵀ d (a sparse linear system), or goes forward through a horizon; everything else is a
+    sum over it. Where the policy may stay for ever in a set of states, the visits there are infinite, and the return is
+    that of the time before if the set pays nothing. Source: Puterman (1994), chapters 4 to 7.
+    """
+    log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1, keepdims=True)
+    if problem.horizon is not None:
+        return _forward(problem, problem.horizon, log_policy)
+    model, policy = problem.model, np.exp(log_policy)
+    chain = _chain(problem, policy)
+    payment = np.where(model.acting, (policy * model.expected_reward.reshape(policy.shape)).sum(1), 0.0)
+    seen = reached(chain, model.start > 0)
+    ending = (policy * model.may_end.reshape(policy.shape)).sum(1) > 0
+    closed, label = never_left(chain, ending | ~model.acting | (problem.discount < 1.0))
+    passing, trapped = seen & model.acting & ~closed, seen & closed
+    occupancy = np.zeros(model.states)
+    try:
+        occupancy[passing] = solve_chain(sp.csr_array(chain[passing][:, passing].T), model.start[passing])
+    except SingularChain as error:
+        raise FitError("env: the policy's trajectories are too long to sum; pass discount= or horizon=") from error
+    total = float(occupancy @ payment)
+    for class_ in np.unique(label[trapped]):
+        total += _for_ever(chain, payment, label == class_)
+    occupancy[trapped] = np.inf
+    return Evaluation(total, float(occupancy.sum()), occupancy, log_policy)
+
+
+def _chain(problem: Problem, policy: np.ndarray) -> sp.csr_array:
+    states, actions = policy.shape
+    bounds = np.arange(0, states * actions + 1, actions)
+    mixing = sp.csr_array((policy.reshape(-1), np.arange(states * actions), bounds), shape=(states, states * actions))
+    chain = sp.csr_array(problem.discount * (mixing @ problem.model.going_on))
+    chain.eliminate_zeros()
+    return chain
+
+
+def _for_ever(chain: sp.csr_array, payment: np.ndarray, members: np.ndarray) -> float:
+    """What a class that is never left adds to the return: 0, ±∞ by its average reward, or NaN where that is 0."""
+    paid = payment[members]
+    if not paid.any():
+        return 0.0
+    if (paid >= 0).all() or (paid <= 0).all():
+        return float(np.sign(paid.sum()) * np.inf)
+    inside = sp.lil_array((sp.eye_array(len(paid)) - chain[members][:, members]).T)
+    inside[-1] = 1.0  # the stationary law solves this system with one equation replaced by its sum
+    stationary = spla.spsolve(sp.csc_array(inside), np.eye(len(paid))[-1])
+    average = float(stationary @ paid)
+    small = 1e-12 * np.abs(paid).max()
+    return np.nan if abs(average) < small else float(np.sign(average) * np.inf)
+
+
+def _forward(problem: Problem, horizon: int, log_policy: np.ndarray) -> Evaluation:
+    model, policy = problem.model, np.exp(np.broadcast_to(log_policy, problem.prior_by_time.shape))
+    occupancy = np.zeros((horizon, model.states))
+    here, total = np.where(model.acting, model.start, 0.0), 0.0
+    onward = sp.csr_array(model.going_on.T)
+    for t in range(horizon):
+        occupancy[t] = here
+        pairs = (here[:, None] * policy[t]).reshape(-1)
+        total += float(pairs @ model.expected_reward)
+        here = np.where(model.acting, problem.discount * (onward @ pairs), 0.0)
+    return Evaluation(total, float(occupancy.sum()), occupancy, np.array(np.broadcast_to(log_policy, policy.shape)))
