@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.families.family import as_parameter, sizes_of
+from kullback.families.family import as_parameter, sizes_of, support_of_all
 from kullback.families.form import Form, class_of, form_for
 from kullback.families.guess import LOCATIONS, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
@@ -62,7 +62,10 @@ class Conditional:
             partial(FittedConditional, structure, fixed, self.name),
             conditional=True,
         )
-        return Known(name=self.name, event_shape=other.event_shape, learnable=learnable)
+        example = jax.eval_shape(structure.distribution, learnable.initial(np.random.default_rng(0), 0), fixed, inputs)
+        return Known(
+            name=self.name, event_shape=other.event_shape, learnable=learnable, support=support_of_all(example)
+        )
 
     def structure(self, other: Known, inputs: np.ndarray) -> ConditionalStructure:
         """The network and the form with sizes taken from the other side."""

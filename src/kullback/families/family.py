@@ -12,7 +12,8 @@ from kullback.errors import InputError
 from kullback.families.form import Form, Sizes, class_of, form_for
 from kullback.families.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
-from kullback.known import Known, numpyro_side
+from kullback.known import Known, Support
+from kullback.known.support import from_constraint
 
 
 class Family:
@@ -58,20 +59,21 @@ def matched_side(name: str, structure: Structure, fixed: Params, other: Known, i
         raise InputError(
             f"p and q: {name} has outcomes of shape {example.event_shape} and {other.name} of {other.event_shape}"
         )
-    example_support = example.support if not _needs_values(example) else None
     return Known(
         name=name,
         event_shape=other.event_shape,
         learnable=learnable,
-        support=numpyro_side.from_constraint(example_support) if example_support is not None else None,
+        support=support_of_all(example),
         reparametrized=bool(example.has_rsample),
     )
 
 
-def _needs_values(example: Any) -> bool:
+def support_of_all(example: Any) -> Support | None:
+    """The support that every member of a family shares; None where it depends on the parameters."""
     support = example.support
-    leaves = jax.tree.leaves(support)
-    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+    if support is None or any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(support)):
+        return None
+    return from_constraint(support)
 
 
 def _initial(form: Form, hints: Hints, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:

@@ -7,15 +7,19 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 from jax.tree_util import Partial
 
+from kullback.errors import FitError
 from kullback.exact import has_exact
+from kullback.families.form import Form
+from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
 from kullback.minimize.objectives import exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
-from kullback.result import Estimate, Fit, Guarantee
+from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 
@@ -120,11 +124,24 @@ class ReverseSum(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         learnable = p.learnable
         assert learnable is not None and q.log_density is not None and q.atoms is not None
+        log_p = np.asarray(q.log_density(q.atoms), np.float64)
+        quantity = "KL(P‖Q)" if q.log_prob is not None else "KL(P‖Q) − log Z"
+        dropped = () if q.log_prob is not None else ("log Z",)
+        if _holds_any(learnable, q.atoms):
+            # Gibbs: a family that holds every law on the atoms holds the target, and KL(P‖Q) − log Z = −log Z there.
+            free = {"logits": log_p - np.logaddexp.reduce(log_p)}
+            log_z = 0.0 if q.log_prob is not None else float(np.logaddexp.reduce(log_p))
+            report = Report(Estimate(0.0 - log_z, quantity=quantity, dropped=dropped), {"elbo": log_z, "optima": 1})
+            return fit_from(p, free, Status.CLOSED_FORM, report)
+        if np.isneginf(log_p).any():
+            row = int(np.argmin(log_p))
+            raise FitError(
+                f"q: its log-density is −∞ at the atom {q.atoms[row]}, where every member of {p.name} has mass, so the "
+                "divergence is infinite; use kl.Family(dist.Categorical)"
+            )
         layout, starts = starts_of(learnable, request, self.starts)
         static = Static((learnable.structure, layout))
-        log_p = np.asarray(q.log_density(q.atoms), np.float64)
-        floor = np.finfo(np.float32).min / 1e6
-        objective = Partial(reverse_sum, static, learnable.fixed, q.atoms, np.maximum(log_p, floor))
+        objective = Partial(reverse_sum, static, learnable.fixed, q.atoms, log_p)
         found = descend(self.name, objective, starts, request)
 
         def distance(i: int, j: int) -> float:
@@ -132,9 +149,15 @@ class ReverseSum(Rule):
             return float(np.sum(np.exp(a) * (np.asarray(a) - np.asarray(b))))
 
         kept, optima = distinct_optima(learnable, layout, found, distance)
-        quantity = "KL(P‖Q)" if q.log_prob is not None else "KL(P‖Q) − log Z"
-        dropped = () if q.log_prob is not None else ("log Z",)
         objective_value = Estimate(float(found.values[0]), quantity=quantity, dropped=dropped)
         diagnostics = {"elbo": -float(found.values[0]), "optima": len(kept)}
         report = Report(objective_value, diagnostics, optima)
         return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+
+
+def _holds_any(learnable: Learnable, atoms: np.ndarray) -> bool:
+    """Whether the family holds every law on these atoms: a categorical with free logits, on 0 … K − 1."""
+    form = learnable.structure
+    if not isinstance(form, Form) or form.cls is not dist.CategoricalLogits or form.independent:
+        return False
+    return atoms.ndim == 1 and np.array_equal(atoms, np.arange(len(atoms)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -86,15 +86,17 @@ class ExpectationMaximization(Rule):
         require_support(data, q.support, q.name, len(q.event_shape))
         problem = _Problem(structure, learnable.fixed, data, self.starts, self.floor, request)
         outcome = drive(problem, request, 5_000)
-        values = np.asarray(outcome.state.value, np.float64)
+        state = jax.tree.map(np.asarray, outcome.state)
+        values = state.value.astype(np.float64)
         if not np.isfinite(values).any():
             raise FitError("expectation maximisation: no start has a finite likelihood; use fewer components")
         best = int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))
-        chosen = jax.tree.map(lambda leaf: np.asarray(leaf[best], np.float64), outcome.state)
+        chosen = jax.tree.map(lambda leaf: leaf[best].astype(np.float64), state)
         free = {"logits": chosen.logits, "components": structure.form.unconstrain(chosen.parameters)}
-        report = forward_report(data, float(values[best]))
-        report.diagnostics["variance_floor"] = self.floor
-        return fit_from(q, free, outcome.status, report, outcome.trace)
+        # Until it stops, the value is that of the parameters one step before: never less than their own.
+        report = forward_report(data, p, learnable.wrap(free), float(values[best]))
+        diagnostics = {**report.diagnostics, "variance_floor": self.floor}
+        return fit_from(q, free, outcome.status, replace(report, diagnostics=diagnostics), outcome.trace)
 
 
 class _Problem(Iterative):
@@ -117,7 +119,7 @@ class _Problem(Iterative):
 
     def step(self, state: State) -> State:
         state = _advance(self.static, self.fixed, self.y, self.weights, state, self.floor, self.tolerance)
-        if int(np.max(state.steps)) > _CHUNK:
+        if int(np.max(np.asarray(state.steps))) > _CHUNK:
             return state
         value = np.where(np.isfinite(np.asarray(state.value)), state.value, np.inf)
         lost = np.arange(len(value)) != np.argmin(value)
@@ -126,7 +128,7 @@ class _Problem(Iterative):
     def progress(self, state: State) -> Progress:
         status = np.asarray(state.status)
         done = None if (status == RUNNING).any() else Status.CONVERGED
-        return Progress(float(np.nanmin(np.asarray(state.value))), int(np.max(state.steps)), done)
+        return Progress(float(np.nanmin(np.asarray(state.value))), int(np.max(np.asarray(state.steps))), done)
 
     def fingerprint(self) -> str:
         return fingerprint(self.title, repr(self.static), self.fixed, self.y, self.weights, self.starts, self.tolerance)

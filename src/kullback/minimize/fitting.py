@@ -37,7 +37,7 @@ class Descent(Iterative):
 
     def progress(self, state: lbfgs.State) -> Progress:
         value, ended = np.asarray(state.value), np.asarray(state.status)
-        steps = int(np.max(state.steps))
+        steps = int(np.max(np.asarray(state.steps)))
         if (ended == lbfgs.RUNNING).any():
             return Progress(float(np.min(value)), steps)
         converged = (ended == lbfgs.CONVERGED).any()

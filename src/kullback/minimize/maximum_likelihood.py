@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jax.tree_util import Partial
 
+from kullback.errors import FitError
+from kullback.estimate.quadrature import Quadrature
 from kullback.families.conditional import ConditionalStructure
 from kullback.families.learnable import Learnable
 from kullback.families.networks import Dense, Rows
-from kullback.known import Known
+from kullback.known import Known, describe
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
 from kullback.minimize.objectives import negative_log_likelihood
-from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.weighted import NODES, Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -62,8 +64,9 @@ class MaximumLikelihood(Rule):
         layout, starts = starts_of(learnable, request, count)
         objective = likelihood_objective(learnable, layout, padded(data))
         found = descend(self.name, objective, starts, request)
-        report = forward_report(data, float(found.values[0]))
-        return fit_from(q, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+        free = layout.tree(found.vectors[0])
+        report = forward_report(data, p, learnable.wrap(free), float(found.values[0]))
+        return fit_from(q, free, found.outcome.status, report, found.outcome.trace)
 
 
 def likelihood_objective(learnable: Learnable, layout: object, data: Weighted) -> Partial:
@@ -77,13 +80,21 @@ def as_device(y: np.ndarray) -> np.ndarray:
     return y.astype(np.int32) if y.dtype.kind in "bu" else y
 
 
-def forward_report(data: Weighted, cross_entropy: float) -> Report:
-    """H(P, Q) where P is a sample, and KL(P‖Q) itself where log P is known at the outcomes."""
+def forward_report(data: Weighted, p: Known, q: Any, cross_entropy: float) -> Report:
+    """H(P, Q) where P is a sample, and KL(P‖Q) itself where log P is known.
+
+    On quadrature nodes the divergence is integrated again at the fitted q: nodes alone cannot tell that it is
+    infinite. Raises `FitError` where it is.
+    """
+    if data.source == NODES:
+        objective = Quadrature().run(p, describe(q), Request())
+        if np.isinf(objective.value):
+            raise FitError(f"p: KL(P‖Q) is infinite at every member of this family: {objective.reason}")
+        return Report(objective)
     if data.negentropy is None:
         objective = Estimate(cross_entropy, quantity="H(P, Q)", dropped=("H(P)",))
         return Report(objective, {"train_nll": cross_entropy})
-    error = {"numerical_error": data.numerical_error} if data.numerical_error else {}
-    return Report(Estimate(data.negentropy + cross_entropy, diagnostics=error), {"cross_entropy": cross_entropy})
+    return Report(Estimate(data.negentropy + cross_entropy), {"cross_entropy": cross_entropy})
 
 
 def is_deep(learnable: Learnable) -> bool:

@@ -43,21 +43,20 @@ class MomentMatching(Rule):
             return Missing("Q is not one exponential family")
         if closed_form(structure, learnable.fixed) is None:
             return Missing(f"{structure.cls.__name__} with these fixed parameters has no closed form in the moments")
+        if _by_moments(p, learnable):
+            dropped = () if _entropy(p) is not None else ("H(P)",)
+            if not dropped or isinstance(can_be_weighted(p), Missing):
+                return Applies(dropped=dropped, note="the mean and covariance that P states")
         source = can_be_weighted(p)
-        if isinstance(source, str):
-            dropped = ("H(P)",) if p.sample is not None else ()
-            return Applies(dropped=dropped, note=f"statistics over {source}")
-        if structure.cls not in (dist.Normal, dist.MultivariateNormal) or learnable.fixed:
+        if isinstance(source, Missing):
             return source
-        if p.batch_shape or p.moments is None or _moments(p) is None:
-            return Missing("P states no finite mean and covariance", "P's mean and covariance, or a sample of P")
-        dropped = () if _entropy(p) is not None else ("H(P)",)
-        return Applies(dropped=dropped, note="the mean and covariance that P states")
+        dropped = ("H(P)",) if p.sample is not None else ()
+        return Applies(dropped=dropped, note=f"statistics over {source}")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         learnable = q.learnable
         assert learnable is not None and q.event_shape is not None
-        if isinstance(can_be_weighted(p), Missing):
+        if _by_moments(p, learnable) and (_entropy(p) is not None or isinstance(can_be_weighted(p), Missing)):
             return _from_moments(p, q, learnable)
         data = weighted(p)
         require_support(data, q.support, q.name, len(q.event_shape))
@@ -66,7 +65,8 @@ class MomentMatching(Rule):
         y = as_device(full.y)
         parameters, cross_entropy = _solve(static, learnable.fixed, y, full.weights)
         free = _unconstrained(learnable.structure, parameters)
-        return fit_from(q, free, Status.CLOSED_FORM, forward_report(data, _checked(cross_entropy)))
+        report = forward_report(data, p, learnable.wrap(free), float(cross_entropy))
+        return fit_from(q, free, Status.CLOSED_FORM, report)
 
 
 @partial(jax.jit)
@@ -81,12 +81,15 @@ def _solve(static: Static, fixed: Any, y: Any, w: Any) -> tuple[Any, Any]:
     return parameters, -jax.numpy.sum(jax.numpy.where(w > 0, w * jax.numpy.where(w > 0, log_q, 0.0), 0.0))
 
 
-def _checked(value: Any) -> float:
-    return float(value)
-
-
 def _unconstrained(form: Any, parameters: Any) -> Any:
     return form.unconstrain({name: np.asarray(value, np.float64) for name, value in parameters.items()})
+
+
+def _by_moments(p: Known, learnable: Learnable) -> bool:
+    """Whether the mean and covariance that P states are all the statistics that Q has."""
+    form = learnable.structure
+    gaussian = isinstance(form, Form) and form.cls in (dist.Normal, dist.MultivariateNormal) and not learnable.fixed
+    return gaussian and p.sample is None and not p.batch_shape and _moments(p) is not None
 
 
 def _moments(p: Known) -> Moments | None:

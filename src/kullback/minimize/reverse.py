@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kullback.known import Known
-from kullback.known.support import escape
 from kullback.rule import Applies, Missing
 
 
@@ -16,11 +15,4 @@ def reverse_target(p: Known, q: Known, gradient: bool = True) -> Applies | Missi
         return Missing("one distribution is fitted at a time, and a side is conditional or a batch")
     if gradient and not q.differentiable:
         return Missing("the log-density comes from a library that JAX cannot differentiate", "a JAX log-density")
-    if p.support is not None and q.support is not None:
-        out = escape(p.support, q.support, len(p.event_shape or ()))
-        if out is not None:
-            return Missing(
-                f"every member of P's family has mass outside {q.support.name}, so the divergence is infinite",
-                f"a family on {q.support.name}",
-            )
     return Applies(dropped=() if q.normalized else ("log Z",))

@@ -9,14 +9,18 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.known import Known
+from kullback.minimize.nodes import line_nodes
 from kullback.rule import Missing
+
+
+NODES = "quadrature nodes"
 
 
 @dataclass(frozen=True)
 class Weighted:
     """Outcomes y [n, *event] with weights [n] that sum to 1, and inputs x [n, ...] for pairs.
 
-    source          "the sample", "the atoms" or "quadrature nodes"
+    source          "the sample", "the atoms" or `NODES`
     negentropy      Σ w log p at them where P's log-probability is known: then H(P) is not dropped
     numerical_error of replacing P by them, nats
     """
@@ -71,15 +75,8 @@ def weighted(p: Known) -> Weighted:
         present = weights > 0
         negentropy = float(np.sum(weights[present] * log_p[present]))
         return Weighted(p.atoms, weights / weights.sum(), None, "the atoms", negentropy)
-    return line_nodes(p)
-
-
-def line_nodes(p: Known) -> Weighted:
-    """Nodes of a one-dimensional density, from the adaptive quadrature that estimates also use."""
-    from kullback.estimate.quadrature import density_nodes
-
-    nodes, weights, log_density, error = density_nodes(p)
-    return Weighted(nodes, weights, None, "quadrature nodes", float(np.sum(weights * log_density)), error)
+    nodes = line_nodes(p)
+    return Weighted(nodes.x, nodes.weights, None, NODES, nodes.negentropy, nodes.numerical_error)
 
 
 def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:

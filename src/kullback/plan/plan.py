@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kullback.errors import InputError, PlanError
 from kullback.known import Known
+from kullback.known.support import escape
 from kullback.plan.words import plan_in_words
 from kullback.result import Guarantee
 from kullback.rule import Applies, Missing, Question, Rule
@@ -78,6 +79,8 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     where the forced rule does not, or where two rules tie; `InputError` for an unknown name.
     """
     question = question_of(p, q)
+    if question != "estimate":
+        _require_finite(p, q)
     own = [r for side in (p, q) for r in side.rules]
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
@@ -98,6 +101,18 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
         (r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule
     )
     return Plan(question, p, q, best, rejected)
+
+
+def _require_finite(p: Known, q: Known) -> None:
+    """Raise `PlanError` where no member of the learnable side's family gives a finite divergence."""
+    if p.support is None or q.support is None or p.sample is not None:
+        return
+    out = escape(p.support, q.support, len(p.event_shape or ()))
+    if out is not None and out.where.all():
+        raise PlanError(
+            f"KL(P‖Q): it is infinite for every member of the learnable family, since {out.reason}; choose a family "
+            f"whose support {'lies inside' if p.is_learnable else 'contains'} the other side's"
+        )
 
 
 def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequence[Rule]) -> Plan:

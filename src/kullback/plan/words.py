@@ -39,7 +39,13 @@ def explain_in_words(plan: Plan) -> str:
     lines = [plan_in_words(plan), "", "Rules not taken"]
     for rule, reason in plan.rejected:
         lines.append(
-            textwrap.fill(f"{rule.name}: {reason}", WIDTH, initial_indent="  - ", subsequent_indent="    ")
+            textwrap.fill(
+                f"{rule.name}: {reason}",
+                WIDTH,
+                initial_indent="  - ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
         )
     if not plan.rejected:
         lines.append("  none: this is the only rule for the question")
@@ -54,5 +60,5 @@ def side_in_words(side: Known) -> str:
 
 def _row(label: str, text: str) -> str:
     return textwrap.fill(
-        text, WIDTH, initial_indent=f"  {label:<{_LABEL - 2}}", subsequent_indent=" " * _LABEL, break_long_words=False
+        text, WIDTH, initial_indent=f"  {label:<{_LABEL - 2}}", subsequent_indent=" " * _LABEL, break_long_words=False, break_on_hyphens=False
     )
