@@ -23,7 +23,7 @@ _KEY = "kullback"
 def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `spec` (JSON) and `arrays` to `path` atomically: a crash leaves the old file or the new one, whole."""
     target = Path(path)
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     payload = save(contiguous, metadata={_KEY: json.dumps(spec)})
     try:
         handle, aside = tempfile.mkstemp(dir=target.parent or Path(), prefix=target.name, suffix=".part")

@@ -116,7 +116,7 @@ def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[f
 
 def fingerprint(*parts: Any) -> str:
     """A digest of strings, numbers and pytrees of arrays, the same in another process."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{jax.dtypes.canonicalize_dtype(np.float64)}".encode())
     for part in parts:
         leaves, treedef = jax.tree.flatten(part)
         digest.update(re.sub(r" at 0x[0-9a-f]+", "", f"{treedef}").encode())

@@ -44,7 +44,7 @@ class Descent(Iterative):
         return Progress(float(np.min(value)), steps, Status.CONVERGED if converged else Status.DIVERGED)
 
     def fingerprint(self) -> str:
-        return fingerprint(self.title, self.objective, self.starts, self.tolerance)
+        return fingerprint(self.title, self.objective, self.starts, self.tolerance, self.chunk)
 
 
 @dataclass(frozen=True)
