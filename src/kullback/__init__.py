@@ -2,6 +2,7 @@
 
 from kullback import catalogue as rules
 from kullback.catalogue import DEFAULT_RULES
+from kullback.control import Optimal
 from kullback.divergence import KL
 from kullback.exact import cross_entropy, entropy, kl_divergence
 from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
@@ -22,6 +23,7 @@ __all__ = [
     "Guarantee",
     "Linear",
     "Mixture",
+    "Optimal",
     "Pairs",
     "Samples",
     "Table",

@@ -30,7 +30,7 @@ class Evaluation:
     log_policy: np.ndarray
 
     def trajectory_kl(self, log_other: np.ndarray) -> float:
-        """KL of this policy's trajectories to another's under the same dynamics: Σ_s d(s) KL(π(·∣s)‖other(·∣s)), nats."""
+        """KL of this policy's trajectories to another's, dynamics being equal, nats: Σ_s d(s) KL(π(·∣s)‖other(·∣s))."""
         rows = kl_rows(self.log_policy, np.broadcast_to(log_other, self.log_policy.shape))
         visited = (self.occupancy > 0) & (rows > 0)
         return float(self.occupancy[visited] @ rows[visited])
@@ -39,9 +39,9 @@ class Evaluation:
 def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
     """The exact return, duration and occupancy of a policy, [S, A] or with a horizon [horizon, S, A].
 
-    The occupancy solves d = μ + γ Pᵀ d (a sparse linear system), or goes forward through a horizon; everything else is a
-    sum over it. Where the policy may stay for ever in a set of states, the visits there are infinite, and the return is
-    that of the time before if the set pays nothing. Source: Puterman (1994), chapters 4 to 7.
+    The occupancy solves d = μ + γ Pᵀ d (a sparse linear system), or goes forward through a horizon; everything else
+    is a sum over it. Where the policy may stay for ever in a set of states, the visits there are infinite, and the
+    return is that of the time before if the set pays nothing. Source: Puterman (1994), chapters 4 to 7.
     """
     log_policy = log_policy - np.logaddexp.reduce(log_policy, axis=-1, keepdims=True)
     if problem.horizon is not None:

@@ -49,7 +49,7 @@ class Model:
 
     @cached_property
     def going_on(self) -> sp.csr_array:
-        """The probability of going on to each state, [states · actions, states]; rows sum to less than 1 where some outcome ends."""
+        """The probability of going on to each state, [states · actions, states]; the rest of a row ends."""
         kept = ~self.ends
         entries = (self.probability[kept], (self.pair[kept], self.successor[kept]))
         return sp.csr_array(sp.coo_array(entries, shape=(self.states * self.actions, self.states)))
@@ -177,7 +177,8 @@ def _matrices(transition: Any) -> list[sp.csr_array]:
         array = np.asarray(transition, np.float64)
         if array.ndim != 3:
             raise InputError(
-                f"transition: shape {array.shape} is not [S, A, S]; pass P(s′∣s, a), or a list of A sparse [S, S] matrices"
+                f"transition: shape {array.shape} is not [S, A, S]; pass P(s′∣s, a), "
+                "or a list of A sparse [S, S] matrices"
             )
         matrices = [sp.csr_array(array[:, a]) for a in range(array.shape[1])]
     if not matrices or any(m.shape != (matrices[0].shape[0],) * 2 for m in matrices) or not matrices[0].shape[0]:

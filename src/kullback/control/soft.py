@@ -108,7 +108,9 @@ class Choices:
         Raises `NeverEnds` where a class of states is never left and pays: its value is infinite.
         """
         size = self.onward.shape[1]
-        graph = sp.csr_array((np.ones(len(self.owner)), (self.owner, np.arange(len(self.owner)))), (size, len(self.owner)))
+        graph = sp.csr_array(
+            (np.ones(len(self.owner)), (self.owner, np.arange(len(self.owner)))), (size, len(self.owner))
+        )
         graph = sp.csr_array(graph @ self.onward)
         found = reached(graph, start > 0)
         has_choice, may_end, pays = np.zeros((3, size), bool)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import logsumexp
 
 from kullback.control.problem import Problem
 from kullback.control.soft import Choices, NeverEnds, Unbounded, solve_soft
@@ -41,7 +40,7 @@ class Solution:
     @property
     def log_partition(self) -> float:
         """log Z of P_opt(τ) ∝ prior(τ) exp(R(τ)/α), the first state included."""
-        return float(logsumexp(self.log_z, b=self.start))
+        return float(np.logaddexp.reduce(self.log_z[self.start > 0] + np.log(self.start[self.start > 0])))
 
     @property
     def least_kl(self) -> float:
@@ -72,7 +71,8 @@ def _infinite(problem: Problem, tolerance: float) -> Solution:
     except NeverEnds as error:
         listed = ", ".join(map(str, error.states[:5])) + (", …" if len(error.states) > 5 else "")
         raise FitError(
-            f"env: rewards are collected for ever in states that are never left ({listed}), so the value is infinite; {REMEDY}"
+            f"env: rewards are collected for ever in states that are never left ({listed}), "
+            f"so the value is infinite; {REMEDY}"
         ) from error
     except Unbounded as error:
         raise FitError(
@@ -158,13 +158,13 @@ def _finite(problem: Problem, horizon: int) -> Solution:
     pairs, outcome = model.pair[first], np.log(model.probability) + model.reward / problem.temperature
     for t in reversed(range(horizon)):
         score = log_prior[t] + (gain + discount * (model.going_on @ value)).reshape(shape)
-        new = logsumexp(score, axis=1)
+        new = np.logaddexp.reduce(score, axis=1)
         log_policy[t][model.acting] = (score - new[:, None])[model.acting]
         value = np.where(model.acting, new, 0.0)
         after = np.where(model.ends, 0.0, _cut_short(log_z[model.successor], discount))
         ahead = np.zeros(model.states * model.actions)
         ahead[pairs] = _logsumexp_runs(outcome + after, first)
-        log_z = np.where(model.acting, logsumexp(log_prior[t] + ahead.reshape(shape), axis=1), 0.0)
+        log_z = np.where(model.acting, np.logaddexp.reduce(log_prior[t] + ahead.reshape(shape), axis=1), 0.0)
     if model.deterministic and discount == 1.0:
         log_z = value
     rounding = 8 * np.finfo(np.float64).eps * horizon * (1.0 + np.abs(value).max() + np.abs(gain).max())

@@ -1,0 +1,175 @@
+"""The rules for `Optimal`: an exact solution, its projection onto a network, and exact evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from kullback.control.evaluate import evaluate
+from kullback.control.policy import into_table, log_rows, why_no_policy
+from kullback.control.problem import Problem, greedy
+from kullback.control.solve import Solution, solve
+from kullback.families.networks import Rows
+from kullback.known import Known, Pairs, describe
+from kullback.minimize import MaximumLikelihood
+from kullback.result import Estimate, Fit, Guarantee, Status
+from kullback.rule import Applies, Missing, Question, Request, Rule
+
+IDENTITY = "KL(π‖P_opt) = log Z − E_π[R]/α + KL(π‖π₀); V(s) = α log Σ_a π₀(a∣s) exp(Q(s, a)/α)"
+NEEDS_P = "a Conditional over Categorical actions"
+NEEDS_Q = "a transition table"
+POLICY = "kl.Conditional(kl.Table(), dist.Categorical)"
+TOLERANCE = 1e-9  # nats
+WIDEST = 20_000  # labels that a network can take one-hot
+
+
+@dataclass(frozen=True)
+class SoftValueIteration(Rule):
+    """The optimal policy itself, as a table: the soft Bellman equation solved, or gone through backwards."""
+
+    name: ClassVar[str] = "soft value iteration"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = IDENTITY
+    needs_p: ClassVar[str] = NEEDS_P + " with a Table"
+    needs_q: ClassVar[str] = NEEDS_Q
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 4.0
+    source: ClassVar[str] = "Todorov (2007); Ziebart (2010), ch. 5; Levine (2018), arXiv:1805.00909"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        missing = _no_policy(p, q)
+        if missing is not None:
+            return missing
+        if not _is_table(p):
+            return Missing("the network is not a Table, so it may not hold the solution", POLICY)
+        return Applies(note="the policy depends on time" if q.facts.horizon else "")
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        problem, learnable = q.facts, p.learnable
+        assert learnable is not None
+        solution = solve(problem, request.tolerance or TOLERANCE)
+        rows = solution.log_policy.reshape(problem.labels, problem.model.actions)
+        free = into_table(learnable, rows)
+        fit = Fit(
+            learnable.wrap(free),
+            Estimate(0.0),
+            Status.CLOSED_FORM if problem.horizon else Status.CONVERGED,
+            record=learnable.record(p.name, free),
+        )
+        return reported(fit, problem, solution)
+
+
+@dataclass(frozen=True)
+class SoftValueIterationProjected(Rule):
+    """The optimal policy found exactly, then fitted by forward KL, each state counting as often as it is visited."""
+
+    name: ClassVar[str] = "soft value iteration, projected"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = IDENTITY + "; then min E_{s∼π*}[KL(π*(·∣s)‖π_θ(·∣s))]"
+    needs_p: ClassVar[str] = NEEDS_P
+    needs_q: ClassVar[str] = NEEDS_Q
+    guarantee: ClassVar[Guarantee] = Guarantee.UPPER_BOUND
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Todorov (2007); Levine (2018), arXiv:1805.00909; Rusu et al. (2016) for the projection"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        missing = _no_policy(p, q)
+        if missing is not None:
+            return missing
+        if q.facts.labels > WIDEST and not _is_table(p):
+            return Missing(f"the network would take {q.facts.labels:,} inputs one-hot, more than {WIDEST:,}", POLICY)
+        return Applies(note="the network is fitted by forward KL, and what remains is reported")
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        problem = q.facts
+        solution = solve(problem, TOLERANCE)
+        fit = MaximumLikelihood().run(_lessons(problem, solution), p, request)
+        return reported(fit, problem, solution)
+
+
+@dataclass(frozen=True)
+class PolicyEvaluation(Rule):
+    """KL(Q‖P_opt) of a policy that is given: its return and its KL to the prior, from its occupancy."""
+
+    name: ClassVar[str] = "policy evaluation"
+    question: ClassVar[Question] = "estimate"
+    identity: ClassVar[str] = IDENTITY.split(";")[0]
+    needs_p: ClassVar[str] = "a fitted policy"
+    needs_q: ClassVar[str] = NEEDS_Q
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 4.0
+    source: ClassVar[str] = "Puterman (1994), ch. 6; Levine (2018), arXiv:1805.00909"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if not isinstance(q.facts, Problem):
+            return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+        if np.shape(getattr(p.distribution, "logits", ())) != (q.facts.labels, q.facts.model.actions):
+            return Missing("the first side is not a policy over these states and actions", "the q of a fit to Optimal")
+        return Applies()
+
+    def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        numbers = _numbers(q.facts, solve(q.facts, request.tolerance or TOLERANCE), p.distribution)
+        return _objective(numbers)
+
+
+def reported(fit: Fit, problem: Problem, solution: Solution) -> Fit:
+    """The fit with the exact KL of its policy as the objective, and everything else that is known of the policy."""
+    numbers = _numbers(problem, solution, fit.q(np.arange(problem.labels)))
+    return replace(fit, objective=_objective(numbers), diagnostics=numbers)
+
+
+def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[str, Any]:
+    shape = solution.log_policy.shape
+    log_policy = log_rows(distribution, shape[-1]).reshape(shape)
+    sampled, best = evaluate(problem, log_policy), evaluate(problem, greedy(log_policy))
+    excess = sampled.trajectory_kl(solution.log_policy)
+    return {
+        "sampled_return": sampled.expected_return,
+        "greedy_return": best.expected_return,
+        "soft_value": problem.temperature * solution.soft_value,
+        "kl": solution.least_kl + excess,
+        "kl_excess": excess,
+        "least_kl": solution.least_kl,
+        "log_z": solution.log_partition,
+        "prior_kl": sampled.trajectory_kl(problem.prior_by_time.reshape(shape)),
+        "steps": sampled.steps,
+        "numerical_error": solution.error,
+        "occupancy": sampled.occupancy,
+    }
+
+
+def _objective(numbers: dict[str, Any]) -> Estimate:
+    reason = ""
+    if np.isinf(numbers["log_z"]):
+        reason = (
+            "Z is infinite, so P_opt does not exist at this temperature; kl_excess is the part that a policy controls"
+        )
+    elif np.isinf(numbers["kl_excess"]):
+        reason = "the policy takes actions that the prior forbids, or strays from the optimum for ever"
+    return Estimate(numbers["kl"], quantity="KL(π‖P_opt)", reason=reason, diagnostics=numbers)
+
+
+def _lessons(problem: Problem, solution: Solution) -> Known:
+    """Pairs (state, action) weighted by how often the optimal policy visits the state and takes the action."""
+    actions = problem.model.actions
+    visits = evaluate(problem, solution.log_policy).occupancy.reshape(-1)
+    visits = np.where(np.isfinite(visits), visits, visits[np.isfinite(visits)].sum())
+    if not visits.any():
+        visits = np.ones(problem.labels)
+    weights = visits[:, None] * np.exp(solution.log_policy.reshape(-1, actions))
+    label, action = np.nonzero(weights > 1e-12 * weights.max())
+    return describe(Pairs(label, action, weights[label, action]))
+
+
+def _is_table(p: Known) -> bool:
+    return p.learnable is not None and isinstance(getattr(p.learnable.structure, "network", None), Rows)
+
+
+def _no_policy(p: Known, q: Known) -> Missing | None:
+    if not isinstance(q.facts, Problem):
+        return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+    assert p.learnable is not None
+    reason = why_no_policy(p.learnable, q.facts.model.actions)
+    return Missing(reason, POLICY) if reason else None
