@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+Sparse = Any  # a SciPy sparse array: their stubs do not say that it has a shape
 
-def reached(graph: sp.csr_array, start: np.ndarray) -> np.ndarray:
+
+def reached(graph: Sparse, start: np.ndarray) -> np.ndarray:
     """The states that can be reached from where `start` [S] is True along the edges of graph [S, S]."""
     size = graph.shape[0]
     first = sp.csr_array(start[None, :].astype(np.float64))
@@ -18,7 +22,7 @@ def reached(graph: sp.csr_array, start: np.ndarray) -> np.ndarray:
     return found[:size]
 
 
-def never_left(graph: sp.csr_array, may_end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def never_left(graph: Sparse, may_end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The states of the closed classes that neither end nor are left, as a mask [S], and each state's class [S]."""
     count, label = connected_components(graph, directed=True, connection="strong")
     edges = graph.tocoo()

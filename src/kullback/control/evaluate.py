@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
-from kullback.control.chains import never_left, reached
+from kullback.control.chains import Sparse, never_left, reached
 from kullback.control.linear import SingularChain, solve_chain
 from kullback.control.problem import Problem, kl_rows
 from kullback.errors import FitError
@@ -65,7 +65,7 @@ def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
     return Evaluation(total, float(occupancy.sum()), occupancy, log_policy)
 
 
-def _chain(problem: Problem, policy: np.ndarray) -> sp.csr_array:
+def _chain(problem: Problem, policy: np.ndarray) -> Sparse:
     states, actions = policy.shape
     bounds = np.arange(0, states * actions + 1, actions)
     mixing = sp.csr_array((policy.reshape(-1), np.arange(states * actions), bounds), shape=(states, states * actions))
@@ -74,7 +74,7 @@ def _chain(problem: Problem, policy: np.ndarray) -> sp.csr_array:
     return chain
 
 
-def _for_ever(chain: sp.csr_array, payment: np.ndarray, members: np.ndarray) -> float:
+def _for_ever(chain: Sparse, payment: np.ndarray, members: np.ndarray) -> float:
     """What a class that is never left adds to the return: 0, ±∞ by its average reward, or NaN where that is 0."""
     paid = payment[members]
     if not paid.any():

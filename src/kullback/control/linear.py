@@ -8,6 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
+from kullback.control.chains import Sparse
+
 SMALL = 4_000  # states up to which a factorisation is cheap whatever the graph
 RELATIVE = 1e-10  # residual asked of one Krylov solve; Newton's method corrects what it leaves
 BACKWARD = 1e-12  # residual over the solution that is as good as rounding allows on a chain that hardly ends
@@ -18,7 +20,7 @@ class SingularChain(ArithmeticError):
     """The chain does not end, so the system has no finite solution."""
 
 
-def solve_chain(chain: sp.csr_array, b: np.ndarray) -> np.ndarray:
+def solve_chain(chain: Sparse, b: np.ndarray) -> np.ndarray:
     """x = (I − chain)⁻¹ b for a non-negative chain [S, S] with spectral radius below 1, and b [S].
 
     Krylov iteration is tried first on large chains, because a factorisation of a random sparse graph fills in;

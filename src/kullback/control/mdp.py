@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from kullback.control.chains import Sparse
 from kullback.errors import InputError
 
 ROUNDING = 1e-6  # how far a row of probabilities may be from 1 before it is an error and not rounding
@@ -170,9 +171,9 @@ def checked_start(start: np.ndarray, states: int) -> np.ndarray:
     return start / start.sum()
 
 
-def _matrices(transition: Any) -> list[sp.csr_array]:
+def _matrices(transition: Any) -> list[Sparse]:
     if isinstance(transition, Sequence) and all(sp.issparse(m) for m in transition) and len(transition):
-        matrices = [sp.csr_array(m, dtype=np.float64) for m in transition]
+        matrices: list[Sparse] = [sp.csr_array(m, dtype=np.float64) for m in transition]
     else:
         array = np.asarray(transition, np.float64)
         if array.ndim != 3:

@@ -20,6 +20,10 @@ from kullback.known.support import from_constraint
 ROWS_SUM = 1e-4  # float32 probabilities of a fitted prior add up to 1 only so far
 
 
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+
+
 class Optimal:
     """P_opt(τ) ∝ prior(τ) · exp(R(τ)/temperature): a prior policy's trajectories tilted by their return.
 
@@ -47,9 +51,9 @@ class Optimal:
         discount: float = 1.0,
         horizon: int | str | None = None,
     ) -> None:
-        if isinstance(temperature, bool) or not (np.isscalar(temperature) and 0 < temperature < np.inf):  # type: ignore[operator]
+        if not (_is_number(temperature) and 0 < temperature < np.inf):
             raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
-        if isinstance(discount, bool) or not (np.isscalar(discount) and 0 < discount <= 1):
+        if not (_is_number(discount) and 0 < discount <= 1):
             raise InputError(f"discount: {discount} is not in (0, 1]; 1 is no discounting")
         self.env = env if isinstance(env, FiniteMDP) else make(env)
         self.temperature, self.prior, self.discount = float(temperature), prior, float(discount)

@@ -12,6 +12,7 @@ from kullback.control.mdp import FiniteMDP
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import greedy as greedy_policy
 from kullback.errors import InputError
+from kullback.known import Pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,17 +21,32 @@ class Rollout:
 
     observations  [n] the policy's inputs: states, or t · S + s for a policy that depends on time
     actions, rewards, episode  [n]
+    inputs, choices            how many inputs and actions there are, played or not
     """
 
     observations: np.ndarray
     actions: np.ndarray
     rewards: np.ndarray
     episode: np.ndarray
+    inputs: int
+    choices: int
 
     @property
     def returns(self) -> np.ndarray:
         """The undiscounted return of each episode."""
         return np.bincount(self.episode, self.rewards)
+
+    def pairs(self) -> Pairs:
+        """What was done where, as pairs for imitation: `kl.KL(r.pairs(), q).minimize()`.
+
+        Inputs and actions that did not occur are listed with weight 0, so that q has room for all of them.
+        """
+        rest = max(self.inputs, self.choices)
+        return Pairs(
+            np.concatenate([self.observations, np.arange(rest) % self.inputs]),
+            np.concatenate([self.actions, np.arange(rest) % self.choices]),
+            np.concatenate([np.ones(len(self.actions)), np.zeros(rest)]),
+        )
 
 
 def rollout(
@@ -44,7 +60,7 @@ def rollout(
 ) -> Rollout:
     """Play a fitted policy in a Gymnasium environment with integer observations and actions.
 
-    `kl.KL(kl.Pairs(r.observations, r.actions), q).minimize()` then imitates it.
+    `kl.KL(r.pairs(), q).minimize()` then imitates it.
 
     env       an id or an environment; a time limit of its own truncates episodes
     policy    a fitted `Conditional` over Categorical actions
@@ -83,4 +99,4 @@ def rollout(
             if horizon is None:
                 raise InputError(f"steps: episode {episode} had not ended after {steps:,} steps; pass a horizon")
     observations, played, rewards, index = (np.array(column) for column in zip(*taken, strict=True))
-    return Rollout(observations, played, rewards, index)
+    return Rollout(observations, played, rewards, index, len(cumulative), actions)

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from kullback.control.chains import never_left, reached
+from kullback.control.chains import Sparse, never_left, reached
 from kullback.control.linear import SingularChain, solve_chain
 
 EPS = np.finfo(np.float64).eps
@@ -48,7 +48,7 @@ class Choices:
     owner: np.ndarray
     log_weight: np.ndarray
     gain: np.ndarray
-    onward: sp.csr_array
+    onward: Sparse
     may_end: np.ndarray
     pays: np.ndarray
     label: np.ndarray
@@ -90,7 +90,7 @@ class Choices:
         """Σ_c π(c) x(c) for each state that has a choice."""
         return np.add.reduceat(policy * x, self._first)
 
-    def chain(self, policy: np.ndarray) -> sp.csr_array:
+    def chain(self, policy: np.ndarray) -> Sparse:
         """The transition weights among the states that have a choice, under π [n]."""
         bounds = np.append(self._first, len(policy))
         mixing = sp.csr_array((policy, np.arange(len(policy)), bounds), shape=(len(self.states), len(policy)))
@@ -176,7 +176,7 @@ def solve_soft(choices: Choices, tolerance: float = 1e-9) -> SoftSolution:
 
 
 def _upper_bound_gap(
-    choices: Choices, value: np.ndarray, increase: np.ndarray, chain: sp.csr_array, rounding: float
+    choices: Choices, value: np.ndarray, increase: np.ndarray, chain: Sparse, rounding: float
 ) -> float:
     """How far an upper bound on the solution lies above `value`; infinite where the bound cannot be shown."""
     steps = np.zeros(len(value))

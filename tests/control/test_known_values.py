@@ -1,0 +1,69 @@
+"""As the temperature falls, the policy's value is that of ordinary value iteration."""
+
+import gymnasium as gym
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+import kullback as kl
+from kullback.control import Optimal, rollout
+from kullback.control.evaluate import evaluate
+from kullback.control.problem import greedy
+from kullback.control.solve import solve
+
+SLIPPERY_4, SLIPPERY_8 = ("FrozenLake-v1", {}), ("FrozenLake8x8-v1", {})
+VALUES = [
+    (SLIPPERY_4, None, 0.8235),
+    (SLIPPERY_4, "limit", 0.7442),
+    (SLIPPERY_8, None, 1.0),
+    (SLIPPERY_8, "limit", 0.9132),
+    (("Taxi-v4", {}), None, 7.93),
+    (("CliffWalking-v1", {}), None, -13.0),
+]
+
+
+def made(which, *arguments, **settings):
+    return Optimal(gym.make(which[0], **which[1]), *arguments, **settings)
+
+
+@pytest.mark.parametrize(("which", "horizon", "value"), VALUES, ids=lambda x: str(x))
+@pytest.mark.parametrize("temperature", [1e-5, 1e-8])
+def test_cold_values(which, horizon, value, temperature):
+    problem = made(which, temperature, horizon=horizon).problem
+    solution = solve(problem)
+    best = evaluate(problem, greedy(solution.log_policy))
+    drawn = evaluate(problem, solution.log_policy)
+    assert best.expected_return == pytest.approx(value, abs=6e-5)
+    assert drawn.expected_return == pytest.approx(value, abs=1e-3)
+    assert temperature * solution.soft_value == pytest.approx(value, abs=3e-3)
+    assert temperature * solution.error < 1e-6
+
+
+def test_hot_policies_are_the_prior():
+    problem = made(("FrozenLake-v1", {}), 1e6).problem
+    solution = solve(problem)
+    np.testing.assert_allclose(np.exp(solution.log_policy), 0.25, atol=1e-6)
+    assert 1e6 * solution.soft_value == pytest.approx(evaluate(problem, problem.log_prior).expected_return, rel=1e-5)
+
+
+def test_deterministic_lake_has_no_least_kl():
+    solution = solve(made(("FrozenLake-v1", {"is_slippery": False}), 0.1).problem)
+    assert solution.least_kl == 0.0
+
+
+def test_rollouts_agree_with_the_exact_values():
+    """False alarm: under 1 in 10,000 for each of the two means, by the normal bound at 4 standard errors."""
+    q = kl.Conditional(kl.Table(), dist.Categorical)
+    fit = kl.KL(q, Optimal("FrozenLake-v1", 0.005)).minimize()
+    untimed = gym.make("FrozenLake-v1", max_episode_steps=10_000)
+    for is_greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
+        returns = rollout(untimed, fit.q, episodes=300, seed=1, greedy=is_greedy).returns
+        exact = fit.diagnostics[name]
+        assert abs(returns.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / len(returns))
+
+
+def test_rollouts_of_a_policy_that_depends_on_time():
+    fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), Optimal("CliffWalking-v1", 0.01, horizon=20)).minimize()
+    played = rollout("CliffWalking-v1", fit.q, episodes=2, greedy=True, horizon=20)
+    np.testing.assert_array_equal(played.returns, [-13.0, -13.0])
+    np.testing.assert_array_equal(played.observations[:13] // 48, np.arange(13))
