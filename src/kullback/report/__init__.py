@@ -1,1 +1,1 @@
-"""Pictures and the HTML report."""
+"""Pictures, the demonstration's sections, and the HTML report."""

@@ -1,0 +1,63 @@
+"""The data sets of the demonstration, all shipped with scikit-learn or statsmodels, each split once."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.model_selection import train_test_split
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and outcomes to fit to, and those held out for testing: a quarter."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def _split(x: np.ndarray, y: np.ndarray, rows: int | None, stratify: bool = False) -> Split:
+    x, y = x[:rows], y[:rows]
+    x_fit, x_test, y_fit, y_test = train_test_split(x, y, random_state=0, stratify=y if stratify else None)
+    return Split(x_fit, y_fit, x_test, y_test)
+
+
+def digits(rows: int | None = None) -> Split:
+    """1,797 handwritten digits of 8 × 8 pixels (Alpaydin and Kaynak, 1998)."""
+    x, y = load_digits(return_X_y=True)
+    return _split(x / 16.0, y, rows, stratify=True)
+
+
+def diabetes(rows: int | None = None) -> Split:
+    """442 patients: ten measurements, and a disease's progression a year on (Efron et al., 2004)."""
+    data = load_diabetes(scaled=False)
+    return _split(data.data, data.target, rows)  # type: ignore[attr-defined]
+
+
+def doctor_visits(rows: int | None = None) -> Split:
+    """20,190 person-years of the RAND health insurance experiment: nine covariates, and visits to a doctor.
+
+    Raises `ImportError` without statsmodels, which ships them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from statsmodels.datasets import randhie
+
+        frame = randhie.load_pandas().data
+    y = frame.pop("mdvis").to_numpy().astype(np.int64)
+    x = frame.to_numpy().astype(np.float64)
+    order = np.random.default_rng(0).permutation(len(y))
+    return _split(x[order], y[order], rows)
+
+
+def tumours(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tumours of the Wisconsin set (Street et al., 1993), evenly spread over it: mean radius, standardised, and whether
+    each is malignant."""
+    x, y = load_breast_cancer(return_X_y=True)
+    chosen = np.linspace(0, len(y) - 1, rows).astype(int)
+    radius = np.asarray(x)[chosen, 0]
+    return (radius - radius.mean()) / radius.std(), 1 - np.asarray(y)[chosen]

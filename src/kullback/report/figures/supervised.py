@@ -1,0 +1,133 @@
+"""Pictures of supervised learning: bands of a regressor, counts and what two heads make of them, digits in doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from kullback.report.record import Picture
+from kullback.report.style import EDGE, FILL, FORWARD, INK, LINE, REVERSE, SOFT, as_svg, bare_y, drawing, label
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Images [k, side, side] in [0, 1], their true labels [k], and q(y∣x) [k, classes]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:
+    """Each image over the probabilities that the classifier gives to the ten digits."""
+    count, classes = doubt.probabilities.shape
+    with drawing(8.2, 2.05) as figure:
+        grid = figure.subplots(2, count, height_ratios=(1.0, 0.8))
+        for i in range(count):
+            above, below = grid[0, i], grid[1, i]
+            crisp = np.kron(doubt.images[i], np.ones((16, 16)))
+            above.imshow(crisp, cmap="Greys", vmin=0.0, vmax=1.0)
+            above.set_axis_off()
+            colours = [FORWARD if digit == doubt.labels[i] else EDGE for digit in range(classes)]
+            below.bar(range(classes), doubt.probabilities[i], width=0.72, color=colours)
+            below.set_ylim(0, 1)
+            bare_y(below)
+            below.set_xticks([0, int(doubt.labels[i])] if doubt.labels[i] > 2 else [int(doubt.labels[i]), 9])
+            below.tick_params(length=0, labelsize=8)
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt=f"{count} handwritten digits, each over bars of the probabilities that the classifier gives to the ten digits.",
+        caption="The test digits on which the fitted q(y∣x) is least certain, and the distribution it returns for each; "
+        "the true digit is in blue.",
+    )
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A regressor with one input: data, and quantiles of q(y∣x) along a grid, [levels, n], in symmetric order."""
+
+    title: str
+    grid: np.ndarray
+    quantiles: np.ndarray
+
+
+def regression_bands(x: np.ndarray, y: np.ndarray, bands: tuple[Bands, ...], name: str = "bands") -> Picture:
+    """The data under the bands of each head."""
+    with drawing(8.2, 2.9) as figure:
+        row = figure.subplots(1, len(bands), sharey=True)
+        for axes, band in zip(np.atleast_1d(row), bands, strict=True):
+            _bands(axes, band)
+            axes.scatter(x, y, s=7, color=INK, alpha=0.45, linewidth=0)
+            axes.set_title(band.title)
+            axes.set_xlabel("body mass index")
+            axes.set_xlim(band.grid[0], band.grid[-1])
+        np.atleast_1d(row)[0].set_ylabel("disease progression")
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="Disease progression against body mass index with the median and the 50 and 90 per cent bands of q(y∣x).",
+        caption="Held-out patients, with the median of q(y∣x) and the bands that should hold 50 and 90 per cent of them.",
+    )
+
+
+def _bands(axes: Axes, band: Bands) -> None:
+    low, lower, middle, upper, high = band.quantiles
+    axes.fill_between(band.grid, low, high, color=FORWARD, alpha=0.13, linewidth=0)
+    axes.fill_between(band.grid, lower, upper, color=FORWARD, alpha=0.2, linewidth=0)
+    axes.plot(band.grid, middle, color=FORWARD)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model's held-out negative log-likelihood; `kind` is its output distribution, `ours` whose it is."""
+
+    name: str
+    nats: float
+    kind: int
+    ours: bool
+
+
+def counts_and_heads(counts: np.ndarray, expected: tuple[np.ndarray, ...], scores: tuple[Score, ...],
+                     name: str = "counts") -> Picture:  # fmt: skip
+    """Left: how often each count occurs and how often each head expects it. Right: held-out scores, best at the top."""
+    with drawing(8.2, 2.9) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(1.05, 1.0))
+        shown = np.arange(len(counts))
+        left.bar(shown, counts, width=0.84, color=FILL)
+        for pmf, colour in zip(expected, (REVERSE, FORWARD), strict=True):
+            left.plot(shown, pmf, color=colour, marker="o", markersize=3.2, linewidth=1.1)
+        label(left, 0.5, counts[0] * 0.97, "observed", SOFT)
+        peak = int(np.argmax(expected[0]))
+        label(left, peak + 0.7, expected[0][peak] * 1.02, "expected with a Poisson head", REVERSE)
+        label(left, 1.45, 0.5 * (expected[1][0] + expected[1][1]), "with a negative binomial head", FORWARD)
+        left.set_title("Visits to a doctor in a year")
+        bare_y(left)
+        _dots(right, scores)
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="Left: a histogram of doctor visits; a Poisson head expects far too few zeros, a negative binomial one fits. "
+        "Right: held-out scores of seven models, all negative binomial ones better than all Poisson ones.",
+        caption="A line under a negative binomial beats gradient boosting under a Poisson: here the output distribution "
+        "matters more than the model.",
+    )
+
+
+def _dots(axes: Axes, scores: tuple[Score, ...]) -> None:
+    ordered = sorted(scores, key=lambda score: -score.nats)
+    for height, score in enumerate(ordered):
+        colour = (REVERSE, FORWARD)[score.kind]
+        axes.plot([0, score.nats], [height, height], color=LINE, linewidth=0.8, zorder=0)
+        axes.plot(score.nats, height, "o", markersize=6.5, color=colour if score.ours else "none",
+                  markeredgecolor=colour, markeredgewidth=1.4)  # fmt: skip
+        axes.annotate(f"{score.nats:.3f}", (score.nats, height), (8, 0), textcoords="offset points", va="center",
+                      fontsize=8.5, color=INK)  # fmt: skip
+    axes.set_yticks(range(len(ordered)), [score.name for score in ordered])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    low, high = ordered[-1].nats, ordered[0].nats
+    axes.set_xlim(low - 0.12 * (high - low), high + 0.22 * (high - low))
+    axes.set_title("Held-out nats per person")

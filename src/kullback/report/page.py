@@ -1,0 +1,135 @@
+"""The report as one HTML file: sections in, a page out that needs no network and no other file."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from kullback.errors import FileError
+from kullback.report.record import Picture, Section, Table
+
+TITLE = "A learning problem is a KL divergence with one side under your control."
+
+
+@dataclass(frozen=True)
+class Colophon:
+    """What the page says of its own making: versions by name, and seconds by section."""
+
+    versions: tuple[tuple[str, str], ...]
+    seconds: tuple[tuple[str, float], ...]
+
+
+def page(lead: str, sections: Sequence[Section], colophon: Colophon) -> str:
+    """The whole page as text."""
+    style = files("kullback.report").joinpath("page.css").read_text(encoding="utf-8")
+    contents = "".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in sections)
+    body = "\n".join(_section(s) for s in sections)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>kullback: the report</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<p class="eyebrow">kullback</p>
+<h1>{escape(TITLE)}</h1>
+<p>{escape(lead)}</p>
+</header>
+<nav aria-label="Contents"><ol>{contents}</ol></nav>
+<main>
+{body}
+</main>
+{_footer(colophon)}
+</body>
+</html>
+"""
+
+
+def write_page(folder: str | os.PathLike[str], text: str) -> Path:
+    """Write `index.html` into `folder`, made if need be: aside first, then renamed, so that it is always whole.
+
+    Raises `FileError` where the folder cannot be written.
+    """
+    target = Path(folder) / "index.html"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=".index", suffix=".html")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(aside, 0o644)
+            os.replace(aside, target)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileError(f"out: {target} cannot be written ({error.strerror}); choose another folder") from error
+    return target
+
+
+def _section(section: Section) -> str:
+    parts = [f'<section id="{section.key}">', f"<h2>{escape(section.title)}</h2>", _prose(section.lead)]
+    parts.append(f"<pre><code>{escape(section.code)}</code></pre>")
+    parts += [_figure(picture) for picture in section.pictures]
+    parts += [_table(table) for table in section.tables]
+    if section.note:
+        parts.append(_prose(section.note))
+    if section.plans:
+        parts.append(_plans(section.plans))
+    return "\n".join([*parts, "</section>"])
+
+
+def _prose(text: str) -> str:
+    """Paragraphs parted by blank lines; `code` between backticks."""
+    paragraphs = []
+    for paragraph in text.strip().split("\n\n"):
+        pieces = escape(" ".join(paragraph.split())).split("`")
+        joined = "".join(f"<code>{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
+        paragraphs.append(f"<p>{joined}</p>")
+    return "\n".join(paragraphs)
+
+
+def _figure(picture: Picture) -> str:
+    svg = picture.svg.replace("<svg ", f'<svg role="img" aria-label="{escape(picture.alt, quote=True)}" ', 1)
+    caption = f"<figcaption>{escape(picture.caption)}</figcaption>" if picture.caption else ""
+    return f"<figure>{svg}{caption}</figure>"
+
+
+def _table(table: Table) -> str:
+    right = [table.numeric(i) for i in range(len(table.columns))]
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        side = [' class="number"' if number else "" for number in right]
+        return "".join(f"<{tag}{s}>{escape(cell)}</{tag}>" for s, cell in zip(side, row, strict=True))
+
+    marks = [' class="ours"' if i in table.ours else "" for i in range(len(table.rows))]
+    rows = "".join(f"<tr{mark}>{cells('td', row)}</tr>" for mark, row in zip(marks, table.rows, strict=True))
+    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
+    head = f"<thead><tr>{cells('th', table.columns)}</tr></thead>"
+    return f'<div class="scroll"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
+
+
+def _plans(plans: Sequence[tuple[str, str]]) -> str:
+    word = "The plan" if len(plans) == 1 else f"The {len(plans)} plans"
+    blocks = "".join(f"<p>{escape(name)}</p><pre>{escape(plan)}</pre>" for name, plan in plans)
+    return f"<details><summary>{word}, as printed before anything was computed</summary>{blocks}</details>"
+
+
+def _footer(colophon: Colophon) -> str:
+    versions = " · ".join(f"{escape(name)} {escape(version)}" for name, version in colophon.versions)
+    times = " · ".join(f"{escape(name)} {seconds:.1f} s" for name, seconds in colophon.seconds)
+    total = sum(seconds for _, seconds in colophon.seconds)
+    return (
+        f"<footer><p>Made by <code>kullback demo</code> in {total:.0f} s, compilation included: {times}.</p>"
+        f"<p>{versions}</p><p>All logarithms are natural and all values are in nats unless said otherwise.</p></footer>"
+    )

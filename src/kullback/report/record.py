@@ -1,0 +1,60 @@
+"""What a section of the report is: the code, the plans, the pictures and the numbers behind one claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG, whose colours are the page's variables, with a text for those who cannot see it."""
+
+    svg: str
+    alt: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of text; `ours` are the rows that are this library's, set apart from its peers'."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+    ours: frozenset[int] = frozenset()
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in self.rows} | {len(self.columns)}
+        assert len(widths) == 1, f"a table of {len(self.columns)} columns has rows of {sorted(widths)} cells"
+
+    def numeric(self, column: int) -> bool:
+        """Whether the column holds numbers, which are set to the right."""
+        return all(_is_number(row[column]) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One claim, run.
+
+    key       names the section in the page and on the command line
+    title     the claim in a few words; `lead` says it in a sentence or two
+    code      what a user writes for it
+    plans     (what for, the text of `print(kl.KL(...))`) each
+    numbers   what was measured, by name, for tests
+    note      what to make of the numbers
+    """
+
+    key: str
+    title: str
+    lead: str
+    code: str
+    plans: tuple[tuple[str, str], ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    note: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+def _is_number(cell: str) -> bool:
+    return cell.strip() in {"", "–", "∞"} or cell.strip().lstrip("−-+~±").replace(",", "")[:1].isdigit()

@@ -1,0 +1,99 @@
+"""One look for every picture: thin lines, few marks, direct labels, and colours that a page can change with its theme."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Roles, and their colours on a light page. The hues are those of Okabe and Ito (2008), told apart by every kind of
+# colour vision; in a page they become variables, so that a dark theme can brighten them.
+COLOURS = {
+    "ink": "#1d2229",
+    "soft": "#69717c",
+    "line": "#d3d8de",
+    "fill": "#e1e5ea",
+    "edge": "#99a2ad",
+    "paper": "#fefefd",
+    "forward": "#0072b2",
+    "reverse": "#d55e01",
+    "third": "#009e74",
+}
+INK, SOFT, LINE, FILL, EDGE, PAPER, FORWARD, REVERSE, THIRD = COLOURS.values()
+
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with Matplotlib: widths are measured with it, and the page's font drawn
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9.0,
+    "axes.labelsize": 9.5,
+    "axes.labelcolor": SOFT,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": EDGE,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "xtick.color": EDGE,
+    "ytick.color": EDGE,
+    "xtick.labelcolor": SOFT,
+    "ytick.labelcolor": SOFT,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+}
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Figure]:
+    """A figure of `width` × `height` inches in the house style, drawn without a display or any global state."""
+    with mpl.rc_context(_RC):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def as_svg(figure: Figure, name: str) -> str:
+    """The figure as one <svg> element, the same in every run; call it inside `drawing`.
+
+    Identifiers are salted by `name`, so that several figures share a page; colours of a role become
+    `var(--role, colour)`.
+    """
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'id="(?!m|p|h)[A-Za-z_]+\d+"', "", text)
+    text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", text))
+    text = text.replace("'DejaVu Sans', sans-serif", FONTS)
+    for role, colour in COLOURS.items():
+        text = text.replace(f": {colour}", f": var(--{role}, {colour})")
+    return text.strip()
+
+
+def bare_y(axes: Axes) -> None:
+    """Take away a vertical axis whose numbers say nothing (a density's height)."""
+    axes.spines["left"].set_visible(False)
+    axes.set_yticks([])
+
+
+def label(axes: Axes, x: float, y: float, text: str, colour: str, **settings: object) -> None:
+    """A direct label beside what it names, instead of a legend."""
+    axes.text(x, y, text, color=colour, fontsize=9.0, **settings)  # type: ignore[arg-type]
