@@ -6,7 +6,7 @@ import pytest
 from kullback.control import FiniteMDP, Optimal, linear
 from kullback.control.evaluate import evaluate
 from kullback.control.problem import greedy, kl_rows
-from kullback.control.solve import solve
+from kullback.control.solve import outcome_choices, solve
 from kullback.errors import FitError
 
 LOOP = np.eye(2)[[[0, 1], [0, 0]]]  # stay, or leave for the terminal state
@@ -108,3 +108,9 @@ def test_krylov_and_factorisation_agree(rng, monkeypatch):
     iterated = solve(problem)
     np.testing.assert_allclose(iterated.value, direct.value, atol=1e-8)
     assert iterated.error < 1e-8
+
+
+def test_growth_is_shown_before_it_is_solved_for():
+    mdp = FiniteMDP([[[0.5, 0.5]], [[0.0, 1.0]]], [1.0, 0.0], [1], 0)
+    for temperature, grows in ((1.0, True), (2.0, False)):
+        assert outcome_choices(Optimal(mdp, temperature).problem).outgrows() is grows

@@ -17,6 +17,8 @@ from kullback.control.linear import SingularChain, solve_chain
 
 EPS = np.finfo(np.float64).eps
 MAX_NEWTON_STEPS = 500
+POWER_STEPS = 10
+GROWTH = 1e-9  # nats a step: growth that rounding cannot feign
 LONGEST = 1e10  # expected steps beyond which a chain that ends is not told from one that does not
 
 
@@ -98,7 +100,28 @@ class Choices:
 
     def only(self, states: np.ndarray) -> Choices:
         """The same without the choices of states where the mask [S] is False."""
-        kept = np.flatnonzero(states[self.owner])
+        return self._subset(np.flatnonzero(states[self.owner]))
+
+    def outgrows(self) -> bool:
+        """Whether the weight that goes on is shown to grow, so that the values have no bound.
+
+        With M the weights e^(w + g) of going on from state to state: where M z ≥ z for a positive z, the weight of the
+        trajectories of n steps does not fall with n. A few steps of power iteration look for such a z; False says
+        nothing. Only for choices with one successor at most, where the soft Bellman equation is linear in e^V.
+        Source: Collatz (1942) and Wielandt (1950) for the bound.
+        """
+        going = self._subset(np.flatnonzero(np.diff(self.onward.indptr)))
+        if not len(going.states) or len(going.states) < len(self.states):
+            return False
+        z = np.zeros(self.onward.shape[1])
+        for _ in range(POWER_STEPS):
+            new = going.soft_max(going.score(z))
+            if (new - z[going.states]).min() > GROWTH:
+                return True
+            z[going.states] = new - new.max()
+        return False
+
+    def _subset(self, kept: np.ndarray) -> Choices:
         parts = (self.owner, self.log_weight, self.gain, self.onward, self.may_end, self.pays, self.label)
         return Choices(*(part[kept] for part in parts))
 

@@ -88,10 +88,14 @@ def _infinite(problem: Problem, tolerance: float) -> Solution:
 def _infinite_partition(problem: Problem, value: np.ndarray, tolerance: float) -> np.ndarray:
     if problem.model.deterministic and problem.discount == 1.0:
         return value
+    infinite = np.full(problem.model.states, np.inf)
+    choices = outcome_choices(problem).live(problem.model.start)
+    if choices.outgrows():
+        return infinite
     try:
-        return solve_soft(outcome_choices(problem).live(problem.model.start), tolerance).value
+        return solve_soft(choices, tolerance).value
     except Unbounded:
-        return np.full(problem.model.states, np.inf)
+        return infinite
 
 
 def action_choices(problem: Problem) -> Choices:
