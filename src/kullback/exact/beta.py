@@ -23,14 +23,14 @@ def concentrations(d: Any) -> Array:
 
 
 def dirichlet_kl(p: Any, q: Any) -> Array:
-    """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ − αₖ) − g(A', A − A'), for α of P with sum A' and β of Q with sum A.
+    """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
     """
     alpha, beta = floats(concentrations(p), concentrations(q))
     step = beta - alpha
-    joint = gamma_gap(alpha.sum(-1), step.sum(-1))
-    return beta.sum(-1) * probabilities_kl(beta, alpha) + (gamma_gap(alpha, step).sum(-1) - joint)
+    joint = gamma_gap(alpha.sum(-1), beta.sum(-1), step.sum(-1))
+    return beta.sum(-1) * probabilities_kl(beta, alpha) + (gamma_gap(alpha, beta, step).sum(-1) - joint)
 
 
 def entropy(p: Any) -> Array:

@@ -43,7 +43,9 @@ def _pieces(x: Array, y: Array, x_probs: bool, y_probs: bool) -> Pieces:
         raw = difference
     else:
         raw = jnp.where(both, y, 0.0) - jnp.where(both, x, 0.0)
-    mean = (p * raw).sum(-1, keepdims=True)
+    # Centred about the likeliest label first, whose own weight is then not subtracted from 1.
+    raw = raw - jnp.take_along_axis(raw, p.argmax(-1, keepdims=True), -1)
+    mean = jnp.where(both, p * raw, 0.0).sum(-1, keepdims=True)
     return Pieces(p, q, log_q, jnp.where(both, raw - mean, 0.0), plain, (live & ~reached).any(-1))
 
 

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, phi
+from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, scale_gap
 
 
 def shape_and_rate(d: Any) -> tuple[Array, Array]:
@@ -23,21 +23,23 @@ def shape_and_rate(d: Any) -> tuple[Array, Array]:
 
 
 def gamma_kl(p: Any, q: Any) -> Array:
-    """KL = aq φ((c − aq)/aq) + g(ap, aq − ap), with c = ap bq/bp.
+    """KL = aq φ((c − aq)/aq) + g(ap, aq), with c = ap bq/bp.
 
     g is the Bregman difference of log Γ(t) − t log t + t; that of t log t makes one square with the rates.
     """
     (a_p, b_p), (a_q, b_q) = shape_and_rate(p), shape_and_rate(q)
     a_p, b_p, a_q, b_q = floats(a_p, b_p, a_q, b_q)
     step = a_q - a_p
-    excess = a_p * ((b_q - b_p) / b_p) - step
-    return gap(a_q, a_p * b_q / b_p, excess) + gamma_gap(a_p, step)
+    c, rate_step = a_p * (b_q / b_p), (b_q - b_p) / b_p
+    near = (jnp.abs(step) < 0.5 * a_p) & (jnp.abs(rate_step) < 0.5)
+    excess = jnp.where(near, a_p * rate_step - step, c - a_q)
+    return gap(a_q, c, excess) + gamma_gap(a_p, a_q, step)
 
 
 def exponential_kl(p: Any, q: Any) -> Array:
     """KL = φ((λq − λp)/λp)."""
     rate_p, rate_q = floats(p.rate, q.rate)
-    return phi((rate_q - rate_p) / rate_p)
+    return scale_gap(rate_q, rate_p)
 
 
 def entropy(p: Any) -> Array:

@@ -8,15 +8,14 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, phi, psi
+from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, log_ratio, psi, scale_gap
 
 
 def laplace_kl(p: Any, q: Any) -> Array:
     """KL = φ(u) + (1 + u) ψ(−|μp − μq|/bp), with u = (bp − bq)/bq."""
     mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
-    u = (scale_p - scale_q) / scale_q
     distance = jnp.abs(mean_p - mean_q) / scale_p
-    return phi(u) + (1.0 + u) * psi(-distance)
+    return scale_gap(scale_p, scale_q) + scale_p / scale_q * psi(-distance)
 
 
 def cauchy_kl(p: Any, q: Any) -> Array:
@@ -37,25 +36,20 @@ def gumbel_kl(p: Any, q: Any) -> Array:
     w = (μq − μp)/βq + log Γ(2 + u).
     """
     mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
-    return _extreme_kl((scale_p - scale_q) / scale_q, (mean_q - mean_p) / scale_q)
+    return _extreme_kl(scale_p, scale_q, (mean_q - mean_p) / scale_q)
 
 
 def weibull_kl(p: Any, q: Any) -> Array:
     """As for the Gumbel variables −log x, of location −log λ and scale 1/k."""
     scale_p, power_p, scale_q, power_q = floats(p.scale, p.concentration, q.scale, q.concentration)
-    return _extreme_kl((power_q - power_p) / power_p, power_q * _log_quotient(scale_p, scale_q))
+    return _extreme_kl(power_q, power_p, power_q * log_ratio(scale_q, scale_p, scale_p - scale_q))
 
 
-def _log_quotient(x: Array, y: Array) -> Array:
-    """log(x/y), accurate where they are near."""
-    u = (x - y) / y
-    return jnp.where(jnp.abs(u) < 0.5, jnp.log1p(jnp.where(jnp.abs(u) < 0.5, u, 0.0)), jnp.log(x) - jnp.log(y))
-
-
-def _extreme_kl(u: Array, shift: Array) -> Array:
+def _extreme_kl(scale_p: Array, scale_q: Array, shift: Array) -> Array:
+    u, ratio = (scale_p - scale_q) / scale_q, scale_p / scale_q
     one = jnp.ones_like(u)
-    convex = gap(one + u, one, -u) + gamma_gap(one, u)
-    w = shift + jnp.log1p(u) - EULER_GAMMA * u + convex
+    convex = gap(ratio, one, -u) + gamma_gap(one, ratio, u)
+    w = shift + log_ratio(scale_q, scale_p, scale_p - scale_q) - EULER_GAMMA * u + convex
     return psi(w) + convex
 
 
@@ -63,8 +57,8 @@ def pareto_kl(p: Any, q: Any) -> Array:
     """KL = φ((αq − αp)/αp) + αq log(mp/mq), and ∞ where mp < mq."""
     low_p, power_p, low_q, power_q = floats(p.scale, p.alpha, q.scale, q.alpha)
     inside = low_p >= low_q
-    excess = jnp.where(inside, _log_quotient(jnp.where(inside, low_p, low_q), low_q), 0.0)
-    return jnp.where(inside, phi((power_q - power_p) / power_p) + power_q * excess, jnp.inf)
+    excess = log_ratio(low_q, jnp.where(inside, low_p, low_q), jnp.where(inside, low_p - low_q, 0.0))
+    return jnp.where(inside, scale_gap(power_q, power_p) + power_q * excess, jnp.inf)
 
 
 def uniform_kl(p: Any, q: Any) -> Array:

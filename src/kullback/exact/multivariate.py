@@ -10,7 +10,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.kinds import INDEPENDENT_NORMAL, every_pair, unexpanded
-from kullback.exact.special import HALF_LOG_2PI, floats, phi
+from kullback.exact.special import HALF_LOG_2PI, floats, scale_gap
 
 
 def mean_and_factor(d: Any) -> tuple[Array, Array]:
@@ -37,9 +37,13 @@ def multivariate_kl(p: Any, q: Any) -> Array:
     right = jnp.concatenate([_expand(right, batch), _expand(shift, batch)], axis=-1)
     solved = solve_triangular(_expand(factor_q, batch), right, lower=True)
     x, z = solved[..., :size], solved[..., size]
-    u = jnp.diagonal(x, axis1=-2, axis2=-1)
     squares = jnp.square(jnp.tril(x)).sum((-2, -1)) + jnp.square(z).sum(-1)
-    return phi(u).sum(-1) + 0.5 * squares
+    scales = scale_gap(_diagonal(factor_p), _diagonal(factor_q))
+    return scales.sum(-1) + 0.5 * squares
+
+
+def _diagonal(x: Array) -> Array:
+    return jnp.abs(jnp.diagonal(x, axis1=-2, axis2=-1))
 
 
 def _expand(x: Array, batch: tuple[int, ...]) -> Array:
@@ -49,7 +53,7 @@ def _expand(x: Array, batch: tuple[int, ...]) -> Array:
 def multivariate_entropy(p: Any) -> Array:
     """H = Σ log Lᵢᵢ + (d/2) log 2πe."""
     loc, factor = mean_and_factor(p)
-    scale = jnp.log(jnp.abs(jnp.diagonal(factor, axis1=-2, axis2=-1)))
+    scale = jnp.log(_diagonal(factor))
     return (scale + HALF_LOG_2PI + 0.5 + jnp.zeros_like(loc)).sum(-1)
 
 

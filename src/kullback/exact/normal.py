@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.special import HALF_LOG_2PI, floats, phi
+from kullback.exact.special import HALF_LOG_2PI, floats, scale_gap
 
 
 def normal_kl(p: Any, q: Any) -> Array:
@@ -23,8 +23,7 @@ def half_normal_kl(p: Any, q: Any) -> Array:
 
 
 def _scale_kl(scale_p: Array, scale_q: Array) -> Array:
-    u = (scale_p - scale_q) / scale_q
-    return phi(u) + 0.5 * jnp.square(u)
+    return scale_gap(scale_p, scale_q) + 0.5 * jnp.square((scale_p - scale_q) / scale_q)
 
 
 def normal_entropy(p: Any) -> Array:

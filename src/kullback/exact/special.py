@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial.legendre import leggauss
 
@@ -52,6 +53,11 @@ def psi(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
 psi.defjvps(lambda t, _, x: t * jnp.expm1(x))
 
 
+def scale_gap(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """φ((x − y)/y) = x/y − 1 − log(x/y) ≥ 0, for x ≥ 0 and y > 0."""
+    return gap(y, x, x - y) / y
+
+
 def log_ratio(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log(q/p) for positive p and q from their `difference` q − p; 0 where either is 0."""
     live = (p > 0) & (q > 0)
@@ -68,10 +74,9 @@ def gap(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "
     gradients stay finite.
     """
     safe = jnp.where(p > 0, p, 1.0)
-    near = difference < p
-    value = jnp.where(
-        near, safe * phi(jnp.where(near, difference / safe, 0.0)), difference - p * log_ratio(p, q, difference)
-    )
+    near = jnp.abs(difference) < 0.5 * p
+    far = difference - p * log_ratio(p, q, difference)
+    value = jnp.where(near, safe * phi(jnp.where(near, difference / safe, 0.0)), far)
     return jnp.where(p > 0, jnp.where(q > 0, value, jnp.inf), q)
 
 
@@ -101,6 +106,7 @@ def _is_large(t: Array) -> Array:
     return t > (4.0 if t.dtype == jnp.float32 else 12.0)
 
 
+@jax.custom_jvp
 def binet(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """μ(t) = log Γ(t) − (t − ½) log t + t − ½ log 2π, for t > 0."""
     large = _is_large(t)
@@ -109,12 +115,16 @@ def binet(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.where(large, series, jax.lax.lgamma(low) - (low - 0.5) * jnp.log(low) + low - HALF_LOG_2PI)
 
 
+@jax.custom_jvp
 def binet_slope(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """μ′(t) = digamma(t) − log t + 1/(2t), for t > 0."""
     large = _is_large(t)
     high, low = jnp.where(large, t, 12.0), jnp.where(large, 1.0, t)
     series = -_series(high, [b / (2 * k + 2) for k, b in enumerate(_BERNOULLI)]) / (high * high)
     return jnp.where(large, series, jax.lax.digamma(low) - jnp.log(low) + 0.5 / low)
+
+
+binet.defjvps(lambda tangent, _, t: tangent * binet_slope(t))
 
 
 def binet_curvature(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -127,26 +137,48 @@ def binet_curvature(t: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return total
 
 
+binet_slope.defjvps(lambda tangent, _, t: tangent * binet_curvature(t))
+
 _NODES, _WEIGHTS = leggauss(12)
 _NODES, _WEIGHTS = 0.5 * (_NODES + 1.0), 0.5 * _WEIGHTS
 
 
-@jax.jit
-def gamma_gap(a: Float[Array, "*s"], step: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """The Bregman difference g(a + step) − g(a) − step g′(a) ≥ 0 of g(t) = log Γ(t) − t log t + t.
+@jax.custom_jvp
+def gamma_gap(a: Float[Array, "*s"], b: Float[Array, "*s"], step: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """The Bregman difference g(b) − g(a) − step g′(a) ≥ 0 of g(t) = log Γ(t) − t log t + t, for step = b − a.
 
-    With it that of log Γ is gap(a + step, a, −step) + gamma_gap(a, step). Near, it is step² ∫₀¹ (1−s) g″(a + s step) ds
-    by Gauss–Legendre quadrature, the part −½ log t of g aside, which is ½φ(step/a); the integrand is analytic but at
-    t = 0, so 12 nodes give 1e-16 while a + step is within a factor 2 of a.
+    With it that of log Γ is gap(b, a, −step) + gamma_gap(a, b, step). Near, it is step² ∫₀¹ (1−s) g″(a + s step) ds
+    by Gauss–Legendre quadrature, the part −½ log t of g aside, which gives gap(a, b, step)/2a.
+    The integrand is analytic but at t = 0, so 12 nodes give 1e-16 while b is within a factor 2 of a.
     """
-    far = (step > a) | (step < -0.5 * a)
+    far = _is_far(a, step)
     near_step = jnp.where(far, 0.0, step)
-    nodes, weights = jnp.asarray(_NODES, a.dtype), jnp.asarray(_WEIGHTS * (1.0 - _NODES), a.dtype)
-    curvature = binet_curvature(a[..., None] + nodes * near_step[..., None])
-    near = near_step * near_step * (weights * curvature).sum(-1)
-    end = jnp.where(far, a + step, a)
+    near = jnp.square(near_step) * _mean_curvature(a, near_step, 1.0 - _NODES)
+    end = jnp.where(far, b, a)
     plain = binet(end) - binet(a) - (end - a) * binet_slope(a)
-    return 0.5 * phi(step / a) + jnp.where(far, plain, near)
+    return 0.5 * gap(a, b, step) / a + jnp.where(far, plain, near)
+
+
+@gamma_gap.defjvp
+def _(primals, tangents):
+    (a, b, step), (da, db, _) = primals, tangents
+    far = _is_far(a, step)
+    near_step = jnp.where(far, 0.0, step)
+    near = near_step * _mean_curvature(a, near_step, np.ones_like(_NODES))
+    plain = binet_slope(jnp.where(far, b, a)) - binet_slope(a)
+    along_b = 0.5 * step / a / b + jnp.where(far, plain, near)
+    along_a = -step * (binet_curvature(a) + 0.5 / jnp.square(a))
+    return gamma_gap(a, b, step), along_b * db + along_a * da
+
+
+def _is_far(a: Array, step: Array) -> Array:
+    return (step > a) | (step < -0.5 * a)
+
+
+def _mean_curvature(a: Array, step: Array, weights: np.ndarray) -> Array:
+    """∫₀¹ w(s) μ″(a + s step) ds, for the `weights` w at the nodes."""
+    nodes, weights = jnp.asarray(_NODES, a.dtype), jnp.asarray(_WEIGHTS * weights, a.dtype)
+    return (weights * binet_curvature(a[..., None] + nodes * step[..., None])).sum(-1)
 
 
 def gamma_entropy(a: Float[Array, "*s"]) -> Float[Array, "*s"]:
