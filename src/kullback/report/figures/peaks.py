@@ -72,13 +72,15 @@ def landscapes(land: Landscape, name: str = "landscapes") -> Picture:
         left.set_ylabel("scale of Q")
         for axes in (left, right):
             axes.set_xlabel("mean of Q")
-            axes.set_yticks(np.arange(1, 5), [f"{tick}" for tick in np.arange(1, 5)])
+            axes.set_yscale("log")
+            axes.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
+            axes.minorticks_off()
         svg = as_svg(figure, name)
     return Picture(
         svg,
         alt="Contour maps of the forward and the reverse divergence over the mean and scale of Q. The forward map has "
         "one basin, the reverse map has two.",
-        caption="Each divergence as a landscape over the parameters of Q; a contour every quarter of a nat. "
+        caption="Each divergence as a landscape over the parameters of Q, its contours denser towards the optimum. "
         "Minimisation starts from several places and keeps every distinct optimum that it finds.",
     )
 
@@ -89,8 +91,9 @@ def _target(axes: Axes, curves: Curves, top: float) -> None:
     axes.set_xlim(curves.x[0], curves.x[-1])
     axes.set_ylim(0, top)
     bare_y(axes)
-    peak = int(np.argmax(curves.target))
-    label(axes, curves.x[peak], 0.38 * curves.target[peak], "P", SOFT, ha="center")
+    right = curves.x > 0
+    peak = int(np.argmax(np.where(right, curves.target, 0.0)))
+    label(axes, curves.x[peak], curves.target[peak] + 0.02 * top, "P", SOFT, ha="center")
 
 
 def _name_peak(axes: Axes, x: np.ndarray, density: np.ndarray, text: str, colour: str) -> None:
@@ -100,12 +103,12 @@ def _name_peak(axes: Axes, x: np.ndarray, density: np.ndarray, text: str, colour
 
 
 def _contours(axes: Axes, land: Landscape, nats: np.ndarray, colour: str) -> None:
-    levels = np.nanmin(nats) + 0.25 * np.arange(0.2, 13) ** 1.0
-    axes.contour(land.means, land.scales, nats, levels=levels, colors=colour, linewidths=np.linspace(1.3, 0.35, len(levels)))
+    levels = float(nats.min()) + np.geomspace(0.03, 12.0, 15)
+    axes.contour(land.means, land.scales, nats, levels=levels, colors=colour, linewidths=np.geomspace(1.2, 0.4, len(levels)))
     axes.set_xlim(land.means[0], land.means[-1])
     axes.set_ylim(land.scales[0], land.scales[-1])
 
 
 def _optimum(axes: Axes, at: tuple[float, float], colour: str, solid: bool) -> None:
     axes.plot(*at, "o", markersize=7, color=colour if solid else PAPER, markeredgecolor=colour, markeredgewidth=1.6)
-    axes.annotate(f"({at[0]:.2f}, {at[1]:.2f})", at, (9, 7), textcoords="offset points", fontsize=8.5, color=INK)
+    axes.annotate(f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"), at, (9, 7), textcoords="offset points", fontsize=8.5, color=INK)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import numpyro.distributions as dist
 
 import kullback as kl
-from kullback.control import Rollout, rollout
+from kullback.control import rollout
 from kullback.report.record import Section, Table
 
 CODE = """\
@@ -27,7 +26,7 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
     numbers, plan = {"actor": actor.diagnostics["sampled_return"]}, ""
     for count in episodes:
         shown = rollout(LAKE, actor.q, count, seed=0)
-        imitating = kl.KL(demonstrations(shown, target.model.states), q)
+        imitating = kl.KL(shown.pairs(), q)
         found = kl.KL(imitating.minimize(quiet=True).q, target).estimate().diagnostics
         plan = plan or f"{imitating}"
         rows.append((f"from {count:,} episodes", f"{len(shown.actions):,}", _number(found["sampled_return"]),
@@ -51,12 +50,6 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
         ),
         numbers=numbers,
     )
-
-
-def demonstrations(shown: Rollout, states: int) -> kl.Pairs:
-    """The states and actions of some episodes, and one of no weight in the last state, which tells the number of states."""
-    weights = np.append(np.ones(len(shown.actions)), 0.0)
-    return kl.Pairs(np.append(shown.observations, states - 1), np.append(shown.actions, shown.actions.max()), weights)
 
 
 def _number(x: float) -> str:

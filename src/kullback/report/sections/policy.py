@@ -20,7 +20,7 @@ WARM, COLD = 0.02, 0.001
 COLDEST = {LAKE: 0.001, "CliffWalking-v1": 0.5, "Taxi-v4": 0.1}
 
 
-def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 41, hidden: int = 32) -> Section:
+def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 21, hidden: int = 32) -> Section:
     """Solve each environment cold, as a table and as a network, and follow the first one's return from warm to cold."""
     asked, rows, numbers = [], [], {}
     for name in environments:
@@ -45,11 +45,11 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 4
         pictures=(_picture(temperatures),),
         tables=(
             Table(
-                ("environment", "temperature", "ordinary", "greedy", "sampled", "a network", "its excess KL"),
+                ("environment", "temp.", "ordinary", "greedy", "sampled", "network", "excess KL"),
                 tuple(rows),
                 "Expected returns: the optimum of ordinary value iteration, the soft-optimal policy made greedy, the same "
                 "as it is, and a network onto which it was projected, with the KL that the projection left, in nats a "
-                "trajectory. All are computed from the transition tables; none is sampled.",
+                "trajectory. All are computed from the transition tables, without sampling.",
             ),
         ),
         numbers=numbers,
