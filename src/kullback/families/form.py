@@ -53,7 +53,7 @@ class Form(Structure):
 
     def transform(self, name: str) -> Any:
         """The bijection from the real numbers to the parameter's constraint."""
-        return biject_to(self.cls.arg_constraints[name])
+        return biject_to(_static(self.cls.arg_constraints[name]))
 
     def free_shape(self, name: str) -> tuple[int, ...]:
         """The unconstrained shape of a parameter."""
@@ -70,7 +70,7 @@ class Form(Structure):
     def unconstrain(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained values to free parameters, on the host where the inverse is elementary."""
         return {
-            name: np.asarray(_inverse(self.cls.arg_constraints[name], np.asarray(value), self.transform(name)))
+            name: np.asarray(_inverse(_static(self.cls.arg_constraints[name]), np.asarray(value), self.transform(name)))
             for name, value in values.items()
         }
 
@@ -131,7 +131,10 @@ def _free_names(cls: type, fixed: Mapping[str, Any]) -> list[str]:
         if getattr(cls.arg_constraints[name], "is_discrete", False):
             raise InputError(f"{name}: {cls.__name__} counts with it, so it cannot be learned; pass {name}=")
     if not known:
-        raise InputError(f"distribution: {cls.__name__} has no parameters that a fit could learn")
+        raise InputError(
+            f"distribution: {cls.__name__} has no parameters of its own that a fit could learn; use a class with "
+            "parameters, or kl.Mixture for a mixture of one"
+        )
     return free
 
 
@@ -150,13 +153,20 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
     ndim = constraint.event_dim
     if ndim == 0:
         return ()
-    if ndim == len(core) or (ndim > len(core) and len(core) == 1):
-        return core if ndim == len(core) else core * ndim
+    if ndim == len(core):
+        return core
+    if ndim == 2 and len(core) == 1 and not isinstance(constraint, constraints.independent):
+        return core * 2
     if ndim == 1 and not core and categories is not None:
         return (categories,)
     if ndim == 1 and len(core) == 2:
         return core if constraint is constraints.real_vector else core[:1]
     raise InputError(f"{name}: the other side does not tell its size for {cls.__name__}; pass {name}= to fix it")
+
+
+def _static(constraint: Any) -> Any:
+    """A constraint that depends on the other parameters (an interval's ends) is left to the rule that solves for them."""
+    return constraints.real if isinstance(constraint, type(constraints.dependent)) else constraint
 
 
 def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:

@@ -156,10 +156,10 @@ class Module(SizedNetwork):
 
 def sized_network(network: Any, inputs: InputSizes, outputs: int) -> SizedNetwork:
     """The network with its sizes settled. Raises `InputError` for an object that is none, or a wrong width."""
-    if hasattr(network, "sized"):
-        return network.sized(inputs, outputs)
     if isinstance(network, type) and hasattr(network, "sized"):
         raise InputError(f"network: {network.__name__} is a class; call it, as in kl.{network.__name__}()")
+    if hasattr(network, "sized"):
+        return network.sized(inputs, outputs)
     if not isinstance(network, eqx.Module) or not callable(network):
         raise InputError(f"network: {type(network).__name__} is none; pass kl.MLP, kl.Linear, kl.Table or a callable "
                          "Equinox module")  # fmt: skip

@@ -73,7 +73,7 @@ class Known:
     sample         a finite sample
     sampler        (key, n) -> draws [n, *batch, *event]
     log_prob       x [..., *batch, *event] -> normalised log-probability [..., *batch], nats
-    log_density    the same up to an additive constant
+    log_density    the same up to an additive constant; where log_prob is known it is log_prob itself
     support        where the probability lies
     atoms          every outcome of a finite support, [K, *event]
     moments        () -> Moments, raising where they do not exist
@@ -116,7 +116,7 @@ class Known:
     differentiable: bool = True
 
     def __post_init__(self) -> None:
-        if self.log_density is None and self.log_prob is not None:
+        if self.log_prob is not None:
             object.__setattr__(self, "log_density", self.log_prob)
 
     @property

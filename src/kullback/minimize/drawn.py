@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from kullback.known import Known
 from kullback.known.static import Static
-from kullback.minimize.assess import assess
+from kullback.minimize.assess import DRAWS, assess
 from kullback.minimize.driver import drive
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.objectives import model
@@ -74,10 +74,8 @@ class StreamingDraws(Rule):
         objective = Partial(_streamed_likelihood, draw, Static(self.batch))
         layout, vector, outcome = _fit(q, objective, request, self.name, Pace())
         fresh = jax.random.fold_in(request.key, 0x455355)
-        losses = -np.asarray(
-            model(Static((learnable.structure, layout)), learnable.fixed, vector).log_prob(sampler(fresh, 8192)),
-            np.float64,
-        )
+        static = Static((learnable.structure, layout))
+        losses = np.asarray(_losses(static, learnable.fixed, draw, fresh, vector), np.float64)
         error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
         objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
         return fit_from(q, layout.tree(vector), outcome.status, Report(objective_value), outcome.trace)
@@ -87,6 +85,12 @@ def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, w
     sampler = draw.value if isinstance(draw, Static) else draw
     y = lax.stop_gradient(sampler(jax.random.wrap_key_data(words), batch.value))
     return -jnp.mean(model(static, fixed, vector).log_prob(y))
+
+
+@jax.jit
+def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax.Array:
+    sampler = draw.value if isinstance(draw, Static) else draw
+    return -model(static, fixed, vector).log_prob(sampler(key, DRAWS))
 
 
 @dataclass(frozen=True)

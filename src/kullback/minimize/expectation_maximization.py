@@ -174,7 +174,7 @@ def _advance(static: Static, fixed: Any, y: Any, w: Any, states: State, floor: A
         )
         decrease = s.value - value
         ratio = jnp.clip(jnp.where(jnp.isfinite(s.decrease), decrease / s.decrease, 0.99), 0.0, 0.999)
-        noise = 4 * jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
+        noise = jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
         expected = decrease / (1 - ratio)
         done = (s.steps > 2) & ((expected < tolerance) | (decrease <= noise))
         status = jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype)

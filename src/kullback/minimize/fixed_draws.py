@@ -45,7 +45,7 @@ class FixedDraws(Rule):
     cost: ClassVar[float] = 5.0
     source: ClassVar[str] = "Giordano, Ingram and Broderick (2024), eq. 6"
 
-    draws: int = 256
+    draws: int = 512
     starts: int = 8
 
     def check(self, p: Known, q: Known) -> Applies | Missing:

@@ -45,7 +45,7 @@ class Minibatches(Rule):
 
     held_out: float = 0.1
     batch: int | None = None
-    rate: float = 3e-3
+    rate: float = 1e-3
     patience: int = 6
 
     def check(self, p: Known, q: Known) -> Applies | Missing:

@@ -32,7 +32,8 @@ def line_nodes(p: Known) -> Nodes:
     """Nodes for a density on an interval, normalised; the error is what halving every panel changes."""
     log_p, _ = log_densities(p, p)
     lower, upper = (float(end[0]) for end in box_of(p, log_p))
-    mass = locate("p", lambda x: log_p(x[:, None]), lower, upper, hints_of(p, log_p, Request())[:, 0])
+    hints = hints_of(p, log_p, Request(), draw=p.sampler is not None)[:, 0]
+    mass = locate("p", lambda x: log_p(x[:, None]), lower, upper, hints)
     cuts = mass.line.cuts(mass.inside)
     coarse = _on_panels(mass, log_p, _halved(cuts))
     fine = _on_panels(mass, log_p, _halved(_halved(cuts)))
