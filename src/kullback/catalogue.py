@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kullback.estimate import CrossEntropy, MonteCarlo, Support
+from kullback.estimate import CrossEntropy, MonteCarlo, Quadrature, Support
 from kullback.exact import ClosedForm, CountableSum, FiniteSum
 from kullback.minimize import (
     ExpectationMaximization,
@@ -25,6 +25,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ClosedForm(),
     FiniteSum(),
     CountableSum(),
+    Quadrature(),
     MonteCarlo(),
     CrossEntropy(),
     # minimise the forward KL
@@ -58,6 +59,7 @@ __all__ = [
     "MomentMatching",
     "MonteCarlo",
     "PathwiseGradients",
+    "Quadrature",
     "Request",
     "ReverseExact",
     "ReverseSum",

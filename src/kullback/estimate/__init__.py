@@ -2,6 +2,7 @@
 
 from kullback.estimate.cross_entropy import CrossEntropy
 from kullback.estimate.monte_carlo import MonteCarlo
+from kullback.estimate.quadrature import Quadrature
 from kullback.estimate.support import Support
 
-__all__ = ["CrossEntropy", "MonteCarlo", "Support"]
+__all__ = ["CrossEntropy", "MonteCarlo", "Quadrature", "Support"]

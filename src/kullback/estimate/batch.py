@@ -1,9 +1,10 @@
-"""Shapes that two sides share: the batch, the mean over the inputs of a conditional, and draws that broadcast."""
+"""What rules that evaluate share: the batch, the mean over the inputs of a conditional, and draws that broadcast."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from kullback.errors import InputError
@@ -35,3 +36,13 @@ def spread(x: Any, own: int, batch: int, event: int) -> Any:
     """x [n, *own batch, *event] with axes of length 1 put in, so that it broadcasts with `batch` batch axes."""
     shape = x.shape
     return x.reshape(shape[0], *(1,) * (batch - own), *shape[1 : 1 + own], *shape[x.ndim - event :])
+
+
+def doubled(function: Any) -> Any:
+    """A `Partial` with its single-precision parameters made double, since JAX computes constants in their precision."""
+    return jax.tree.map(_double, function)
+
+
+def _double(leaf: Any) -> Any:
+    single = isinstance(leaf, jax.Array | np.ndarray) and np.issubdtype(leaf.dtype, np.floating) and leaf.itemsize < 8
+    return np.asarray(leaf, np.float64) if single else leaf

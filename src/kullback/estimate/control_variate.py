@@ -18,7 +18,8 @@ def ratio_second_moment(p: Known, q: Known) -> float:
 
     For mixtures P = Σ vₖ pₖ and Q = Σ wⱼ qⱼ, by convexity and P ≥ vₖ pₖ,
 
-        E_P[(Q/P)²] ≤ Σⱼ wⱼ minₖ ∫ qⱼ²/(vₖ pₖ),   log ∫ q²/p = Δᵀ(2Σₚ − Σ_q)⁻¹Δ + log|Σₚ| − ½ log|Σ_q| − ½ log|2Σₚ − Σ_q|
+        E_P[(Q/P)²] ≤ Σⱼ wⱼ minₖ ∫ qⱼ²/(vₖ pₖ),
+        log ∫ q²/p = Δᵀ(2Σₚ − Σ_q)⁻¹Δ + log|Σₚ| − ½ log|Σ_q| − ½ log|2Σₚ − Σ_q|
 
     which is finite only where 2Σₚ − Σ_q is positive definite. Source: Gil, Alajaji and Linder (2013), table 2 (the
     Rényi divergence of order 2 between normals).

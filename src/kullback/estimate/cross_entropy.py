@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from kullback.errors import EstimateError, InputError
+from kullback.estimate.batch import doubled
 from kullback.estimate.monte_carlo import average, integrand_of
 from kullback.estimate.support import escape_of
 from kullback.known import Known
@@ -106,8 +106,10 @@ def _over_rows(sample: Sample, q: Known) -> Estimate:
 def _losses(sample: Sample, q: Known) -> np.ndarray:
     """−log Q at every row [n], in double precision; in chunks unless Q is a conditional at those rows."""
     values, log_q = sample.values, q.log_prob
-    assert values is not None and log_q is not None
-    evaluate = _negative if isinstance(log_q, Partial) else partial(_negative.__wrapped__)
+    assert values is not None
+    assert log_q is not None
+    evaluate = _compiled if isinstance(log_q, Partial) else _negative
+    log_q = doubled(log_q) if isinstance(log_q, Partial) else log_q
     with jax.enable_x64(True):
         if q.batch_shape:
             return np.asarray(evaluate(log_q, values))
@@ -118,6 +120,8 @@ def _losses(sample: Sample, q: Known) -> np.ndarray:
     return np.concatenate([np.asarray(part) for part in parts])[: len(values)]
 
 
-@jax.jit
 def _negative(log_q: Any, x: Any) -> jax.Array:
     return -jnp.asarray(log_q(x), jnp.result_type(float))
+
+
+_compiled = jax.jit(_negative)

@@ -13,7 +13,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from kullback.errors import EstimateError
-from kullback.estimate.batch import spread
+from kullback.estimate.batch import doubled, spread
 
 ELEMENTS = 1 << 18
 LARGEST_CHUNK, SMALLEST_CHUNK = 8192, 64
@@ -87,7 +87,7 @@ def _chunk(integrand: Integrand, key: jax.Array) -> Sums:
     sampler = integrand.sampler
     if not isinstance(sampler, Partial):
         sampler = Partial(_drawn, jnp.asarray(sampler(key, integrand.chunk)))
-    functions = (sampler, integrand.log_p, integrand.log_q)
+    functions = tuple(doubled(f) if isinstance(f, Partial) else f for f in (sampler, integrand.log_p, integrand.log_q))
     settings = (integrand.chunk, integrand.shapes, integrand.control)
     compiled = all(f is None or isinstance(f, Partial) for f in functions)
     reduce = _compiled if compiled else _reduce

@@ -71,7 +71,8 @@ class MonteCarlo(Rule):
 
 def integrand_of(p: Known, q: Known, log_p: Any, control: bool = False) -> Integrand:
     """log_p − log Q over draws of P, batched over both sides and averaged over the inputs of a conditional."""
-    assert p.sampler is not None and q.log_density is not None
+    assert p.sampler is not None
+    assert q.log_density is not None
     batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
     shapes = (len(p.batch_shape), batch, event)
     return Integrand(p.sampler, log_p, q.log_density, mean_over_inputs(p, q), shapes, control)

@@ -1,0 +1,156 @@
+"""∫ P and ∫ P log(P/Q) over a line, by adaptive Gauss–Kronrod panels, with an error estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.integrate import cubature
+
+from kullback.errors import EstimateError
+from kullback.estimate.modes import Mass
+from kullback.estimate.tails import NEVER, Tail, examine
+from kullback.rule import Request
+
+Box = tuple[np.ndarray, np.ndarray]
+LogDensity1D = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """tolerance: nats; panels: the most subdivisions of a panel or box; draw: whether to look for mass by draws."""
+
+    tolerance: float
+    panels: int
+    request: Request
+    draw: bool = False
+
+
+@dataclass(frozen=True)
+class Integrals:
+    """[∫ P, ∫ P log(P/Q)] in units of exp(`log_unit`), with the errors of both; `reason` says why where it is ∞."""
+
+    value: Float[np.ndarray, " 2"]
+    error: Float[np.ndarray, " 2"]
+    log_unit: float
+    panels: int
+    reason: str = ""
+
+    @property
+    def log_mass(self) -> float:
+        """log ∫ P."""
+        if not self.value[0] > 0:
+            raise EstimateError("p and q: quadrature found no mass; give the side a sampler, or another unit")
+        return float(np.log(self.value[0])) + self.log_unit
+
+    @property
+    def log_mass_error(self) -> float:
+        return float(self.error[0] / self.value[0])
+
+
+@dataclass
+class Weighted:
+    """The integrand [w, w (log P − log Q)] with w = P / exp(log_unit), and where Q = 0 < w was met."""
+
+    log_p: Callable[[np.ndarray], np.ndarray]
+    log_q: Callable[[np.ndarray], np.ndarray] | None
+    log_unit: float
+    escaped: np.ndarray | None = None
+
+    def parts(self, x: np.ndarray, log_slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(log w in the measure of integration, log-ratio where w > 0)."""
+        log_p = self.log_p(x)
+        weight = np.where(log_p < np.inf, log_p + log_slope - self.log_unit, -np.inf)
+        ratio = np.zeros(len(x))
+        counted = weight > NEVER
+        if self.log_q is not None and counted.any():
+            ratio[counted] = log_p[counted] - self.log_q(x[counted])
+            if np.isposinf(ratio).any() and self.escaped is None:
+                self.escaped = np.asarray(x[int(np.argmax(np.isposinf(ratio)))])
+        return weight, ratio
+
+    def escape_reason(self) -> str:
+        """Where Q is 0 and P is not, in words."""
+        shown = np.array2string(np.asarray(self.escaped), precision=6)
+        return f"Q's log-density is −∞ at x = {shown}, where P's is not"
+
+    def __call__(self, x: np.ndarray, log_slope: np.ndarray) -> np.ndarray:
+        weight, ratio = self.parts(x, log_slope)
+        w = np.where(weight > NEVER, np.exp(np.clip(weight, NEVER, 700.0)), 0.0)
+        return np.stack([w, w * np.where(np.isfinite(ratio), ratio, 0.0)], -1)
+
+
+def along_line(
+    log_p: LogDensity1D, log_q: LogDensity1D | None, mass: Mass, inside: np.ndarray, tolerance: float, panels: int
+) -> Integrals:
+    """[∫ P, ∫ P log(P/Q)] over a line split at `inside`; without log_q, the first alone.
+
+    tolerance  the error aimed at, in units of the rough mass; panels: the most subdivisions
+    """
+    line, integrand = mass.line, Weighted(log_p, log_q, mass.peak + mass.log_mass)
+
+    def profile(side: int) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        return lambda t: integrand.parts(*line.tail_point(side, t))
+
+    tails = {side: examine(profile(side), line.tail(side)[1]) for side in (-1, 1)}
+    log_unit = integrand.log_unit
+    for side, tail in tails.items():
+        if tail.diverges:
+            return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, _divergence(mass, side))
+    cuts = _kept(mass, inside, tails)
+    boxes = [(cuts[at : at + 1], cuts[at + 1 : at + 2]) for at in range(len(cuts) - 1)]
+    value, error, used = adaptive(lambda u: integrand(*line.point(u[:, 0])), boxes, tolerance, panels)
+    for tail in tails.values():
+        value, error = value + tail.remainder, error + tail.error
+    reason = ""
+    if integrand.escaped is not None:
+        value = np.array([value[0], np.inf])
+        reason = integrand.escape_reason()
+    return Integrals(value, error, log_unit, used, reason)
+
+
+def _divergence(mass: Mass, side: int) -> str:
+    end = mass.line.lower if side < 0 else mass.line.upper
+    where = f"{'−' if side < 0 else ''}∞" if np.isinf(end) else f"{end:g}"
+    return f"log P − log Q grows so fast towards x = {where} that its mean under P diverges there"
+
+
+def _kept(mass: Mass, inside: np.ndarray, tails: dict[int, Tail]) -> np.ndarray:
+    """The cuts, without those beyond the last point of a tail that matters."""
+    line = mass.line
+    cuts = line.cuts(np.concatenate([mass.inside, inside]))
+    first = line.low - line.tail(-1)[0] * tails[-1].length
+    last = line.high + line.tail(1)[0] * tails[1].length
+    return np.unique(np.concatenate([[first, last], cuts[(cuts > first) & (cuts < last)]]))
+
+
+def adaptive(
+    f: Callable[[np.ndarray], np.ndarray], boxes: Iterable[Box], tolerance: float, subdivisions: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """(∫ f, its error, panels) over boxes (lower [d], upper [d]), each refined by itself.
+
+    One call of `cubature` a box, since SciPy 1.17 puts the boxes that its `points` make in a heap without ordering
+    them, and then refines the wrong ones.
+    """
+    boxes, f = list(boxes), _remembering(f)
+    value, error, panels = np.zeros(2), np.zeros(2), 0
+    for low, high in boxes:
+        target: Any = tolerance / len(boxes)
+        found = cubature(f, low, high, rule="gk21", rtol=1e-11, atol=target, max_subdivisions=subdivisions)
+        value, error, panels = value + found.estimate, error + found.error, panels + found.subdivisions + 1
+    return value, error, panels
+
+
+def _remembering(f: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """f with its last value kept: `cubature` asks for the same nodes twice, for the estimate and for its error."""
+    last: list[np.ndarray] = []
+
+    def remembered(x: np.ndarray) -> np.ndarray:
+        if not last or not np.array_equal(last[0], x):
+            last[:] = [np.array(x), f(x)]
+        return last[1]
+
+    return remembered

@@ -1,0 +1,79 @@
+"""Two log-densities evaluated on the host: one element of a batch, double precision, few compiled shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Float
+
+from kullback.errors import EstimateError
+from kullback.estimate.batch import batch_shape, doubled, spread
+from kullback.known import Known
+
+BUCKETS = (32, 448, 4096)
+
+
+@dataclass(frozen=True)
+class LogDensity:
+    """log density at points [n, d] -> [n], for the element `index` of a batch of shape `batch`."""
+
+    side: str
+    function: Any
+    batch: tuple[int, ...]
+    event_shape: tuple[int, ...]
+    index: tuple[int, ...] = ()
+
+    def __call__(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
+        size = BUCKETS[-1]
+        parts = [self._block(points[start : start + size]) for start in range(0, len(points), size)]
+        return np.concatenate(parts)
+
+    def _block(self, points: np.ndarray) -> np.ndarray:
+        size = next(bucket for bucket in BUCKETS if bucket >= len(points))
+        padded = np.concatenate([points, np.repeat(points[-1:], size - len(points), 0)])
+        evaluate = _compiled if isinstance(self.function, Partial) else _evaluate
+        with jax.enable_x64(True):
+            values = evaluate(self.function, padded, np.asarray(self.index, np.int32), self.batch, self.event_shape)
+        values = np.asarray(values)[: len(points)]
+        if np.isnan(values).any():
+            where = points[int(np.argmax(np.isnan(values)))]
+            raise EstimateError(f"{self.side}: its log-density is NaN at {where.squeeze()}; correct it, or its support")
+        return values
+
+
+def _evaluate(function: Any, points: Any, index: Any, batch: tuple[int, ...], event_shape: tuple[int, ...]) -> Any:
+    x = spread(jnp.reshape(points, (-1, *event_shape)), 0, len(batch), len(event_shape))
+    values = jnp.broadcast_to(jnp.asarray(function(x), jnp.result_type(float)), (len(points), *batch))
+    return values[(slice(None), *(index[axis] for axis in range(len(batch))))]
+
+
+_compiled = jax.jit(_evaluate, static_argnums=(3, 4))
+
+
+def log_densities(p: Known, q: Known, index: tuple[int, ...] = ()) -> tuple[LogDensity, LogDensity]:
+    """The log-densities of both sides for one element of their batch."""
+    batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
+    return (
+        LogDensity("p", _in_double(p.log_density), batch, event, index),
+        LogDensity("q", _in_double(q.log_density), batch, event, index),
+    )
+
+
+def _in_double(function: Any) -> Any:
+    return doubled(function) if isinstance(function, Partial) else function
+
+
+def box_of(side: Known, log: LogDensity) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, " d"]]:
+    """The lower and upper bounds [d] of a side's support for one element of the batch; all of space if unstated."""
+    size = int(np.prod(log.event_shape))
+    if side.support is None or not side.support.bounded:
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    shape = (*log.batch, *log.event_shape)
+    ends = (np.broadcast_to(np.asarray(end, np.float64), shape) for end in (side.support.lower, side.support.upper))
+    low, high = (end[log.index].reshape(size) for end in ends)
+    return low, high

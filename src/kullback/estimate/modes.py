@@ -1,0 +1,142 @@
+"""Where the mass of a density on a line lies: scan, zoom in on every local maximum, and take rough quantiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kullback.errors import EstimateError
+from kullback.estimate.lines import Line
+
+LogDensity1D = Callable[[np.ndarray], np.ndarray]
+LEVELS = np.array([0.003, 0.05, 0.25, 0.5, 0.75, 0.95, 0.997])
+MOST_MODES = 24
+ZOOM, ZOOMS = 33, 40
+FLAT = 0.05
+MARGINS = (0.5, 4.0, 16.0)
+OUTWARD = 1.6 ** np.arange(24)
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Where a density's mass lies: its line, where to split it, its log-density's `peak`, and log of its rough mass."""
+
+    line: Line
+    inside: np.ndarray
+    peak: float
+    log_mass: float
+
+
+def locate(side: str, log_density: LogDensity1D, lower: float, upper: float, hints: Float[np.ndarray, " h"]) -> Mass:
+    """Find the mass of a density between `lower` and `upper`, starting from a coarse scan and `hints`.
+
+    Every local maximum of the scan is followed down to the scale at which the density is flat, so that a mode of
+    width 1e-6 far from 0 is found if the log-density slopes towards it, or if a hint lies near.
+    Raises `EstimateError` where the density is 0 at every point scanned.
+    """
+    x = scan(lower, upper, hints)
+    y = log_density(x)
+    keep = y < np.inf
+    x, y = x[keep], y[keep]
+    if not (y > -np.inf).any():
+        raise EstimateError(f"{side}: its log-density is −∞ at all {len(x):,} points scanned; state its support")
+    x, y, modes = _zoomed(log_density, x, y)
+    peak = float(y.max())
+    panel = _log_linear(y - peak) * np.diff(x)
+    total = float(panel.sum())
+    if not total > 0:
+        raise EstimateError(f"{side}: its mass lies in less than doubles resolve; give it in another unit")
+    heights = np.concatenate([[0.0], np.cumsum(panel)]) / total
+    quantiles = np.interp(LEVELS, heights, x)
+    inside = np.concatenate([quantiles, modes, _flanks(x, y, modes)])
+    inside = np.unique(inside[(inside > lower) & (inside < upper)])
+    line = _line(lower, upper, inside, quantiles)
+    return Mass(line, inside, peak, float(np.log(total)))
+
+
+def _log_linear(y: np.ndarray) -> np.ndarray:
+    """The mean of exp(y) over each panel, y linear in it: what a far neighbour of a narrow mode does not inflate."""
+    high, gap = np.maximum(y[1:], y[:-1]), np.abs(np.diff(np.maximum(y, -1e300)))
+    return np.exp(high) * -np.expm1(-gap) / np.where(gap > 0, gap, 1.0) + np.where(gap > 0, 0.0, np.exp(high))
+
+
+def _line(lower: float, upper: float, inside: np.ndarray, quantiles: np.ndarray) -> Line:
+    low, high = float(inside[0]), float(inside[-1])
+    scale = max(high - low, float(quantiles[-1] - quantiles[0]), 1e-12 * abs(high), 1e-300)
+    return Line(lower, upper, low, high, scale)
+
+
+def scan(lower: float, upper: float, hints: Float[np.ndarray, " h"]) -> Float[np.ndarray, " n"]:
+    """Points at every scale from each end of the support, or around 0 and the hints where there is no end."""
+    hints = hints[np.isfinite(hints)]
+    if np.isfinite(lower) and np.isfinite(upper):
+        steps = 1 / (1 + np.exp(-np.linspace(-34.0, 34.0, 401)))
+        points = lower + (upper - lower) * steps
+    elif np.isfinite(lower):
+        points = lower + np.geomspace(1e-30, 1e12, 421)
+    elif np.isfinite(upper):
+        points = upper - np.geomspace(1e-30, 1e12, 421)
+    else:
+        steps = np.geomspace(1e-8, 1e12, 201)
+        points = np.concatenate([-steps, [0.0], steps])
+    if len(hints):
+        centre, width = np.median(hints), np.ptp(np.quantile(hints, [0.05, 0.95]))
+        width = width if width > 0 else max(1e-6 * abs(centre), 1e-6)
+        around = width * np.geomspace(1e-3, 1e3, 61)
+        points = np.concatenate([points, hints, centre - around, centre + around])
+    return np.unique(points[(points > lower) & (points < upper)])
+
+
+def _zoomed(log_density: LogDensity1D, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The scan with finer and finer points about every interior local maximum, and the maxima."""
+    left, right = _brackets(x, y)
+    modes, widths = [], []
+    for _ in range(ZOOMS):
+        if not len(left):
+            break
+        grid = left[:, None] + (right - left)[:, None] * np.linspace(0.0, 1.0, ZOOM)[1:-1]
+        values = log_density(grid.ravel()).reshape(grid.shape)
+        values = np.where(values == np.inf, -np.inf, values)
+        x, y = np.concatenate([x, grid.ravel()]), np.concatenate([y, values.ravel()])
+        top = np.argmax(values, axis=1)
+        rows = np.arange(len(grid))
+        ends = np.concatenate([left[:, None], grid, right[:, None]], 1)
+        inner_left, inner_right = ends[rows, top], ends[rows, top + 2]
+        low_neighbour = np.minimum(values[rows, np.maximum(top - 1, 0)], values[rows, np.minimum(top + 1, ZOOM - 3)])
+        done = (values[rows, top] - low_neighbour < FLAT) | (inner_right - inner_left <= 1e-15 * np.abs(inner_left))
+        modes += list(grid[rows, top][done])
+        widths += list((inner_right - inner_left)[done])
+        left, right = inner_left[~done], inner_right[~done]
+    outward = (np.asarray(widths)[:, None] * OUTWARD).ravel()
+    centres = np.repeat(modes, len(OUTWARD))
+    around = np.concatenate([centres - outward, centres + outward])
+    around = around[(around > x.min()) & (around < x.max())]
+    if len(around):
+        x, y = np.concatenate([x, around]), np.concatenate([y, log_density(around)])
+    order = np.argsort(x, kind="stable")
+    keep = np.concatenate([[True], np.diff(x[order]) > 0])
+    return x[order][keep], y[order][keep], np.asarray(modes)
+
+
+def _brackets(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The neighbours of each interior local maximum, the highest ones only."""
+    inner = np.arange(1, len(x) - 1)
+    top = inner[(y[inner] >= y[inner - 1]) & (y[inner] > y[inner + 1]) & np.isfinite(y[inner])]
+    top = top[np.argsort(-y[top], kind="stable")][:MOST_MODES]
+    return x[top - 1], x[top + 1]
+
+
+def _flanks(x: np.ndarray, y: np.ndarray, modes: np.ndarray) -> np.ndarray:
+    """On both sides of each mode, where the log-density has fallen by each of MARGINS."""
+    marks = []
+    for mode in modes:
+        at = int(np.clip(np.searchsorted(x, mode), 0, len(x) - 1))
+        for margin in MARGINS:
+            fallen = y < y[at] - margin
+            right, left = np.argmax(fallen[at:]), np.argmax(fallen[: at + 1][::-1])
+            marks += [x[at + right]] if right else []
+            marks += [x[at - left]] if left else []
+    return np.asarray(marks)

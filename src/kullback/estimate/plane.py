@@ -1,0 +1,183 @@
+"""Quadrature on a plane: a frame in which the mass is round, lines along both axes, and boxes between their cuts."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kullback.estimate.explore import explore
+from kullback.estimate.hints import centres_of, draws_of
+from kullback.estimate.integrals import Box, Integrals, Settings, Weighted, adaptive
+from kullback.estimate.lines import Line
+from kullback.estimate.logs import LogDensity, box_of
+from kullback.estimate.tails import NEGLIGIBLE, examine
+from kullback.known import Known
+
+LEVELS = np.array([0.0, 0.03, 0.97, 1.0])
+FEWEST, NEAREST, GAP, DEPTH = 16, 128, 0.2, 5
+PLACES = (0.02, 0.5, 0.98)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """x = origin + axes · y, a line for each coordinate of y, and points y where P has mass: a `cloud`, and `extra`."""
+
+    origin: Float[np.ndarray, " 2"]
+    axes: Float[np.ndarray, "2 2"]
+    lines: tuple[Line, Line]
+    cloud: Float[np.ndarray, "n 2"]
+    extra: Float[np.ndarray, "m 2"]
+
+    def point(self, u: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, np.ndarray]:
+        """(x [n, 2], log |dx/du| [n])."""
+        first, second = (line.point(u[:, axis]) for axis, line in enumerate(self.lines))
+        y = np.stack([first[0], second[0]], 1)
+        return self.origin + y @ self.axes.T, first[1] + second[1] + self.log_scale
+
+    @property
+    def log_scale(self) -> float:
+        return float(np.log(abs(np.linalg.det(self.axes))))
+
+
+def on_plane(
+    p: Known, q: Known, log_p: LogDensity, log_q: LogDensity, settings: Settings
+) -> tuple[Integrals, float, float]:
+    """([∫ P̃, ∫ P̃ log(P̃/Q̃)], log Y, its error) on a plane; log Y is 0 where Q is normalised."""
+    over_p = over_plane(p, log_p, log_q, centres_of(q, log_q), settings)
+    if q.normalized or over_p.reason:
+        return over_p, 0.0, 0.0
+    over_q = over_plane(q, log_q, None, np.zeros((0, 2)), settings)
+    return over_p, over_q.log_mass, over_q.log_mass_error
+
+
+def over_plane(
+    side: Known, log_p: LogDensity, log_q: LogDensity | None, others: Float[np.ndarray, "n 2"], settings: Settings
+) -> Integrals:
+    """[∫ P, ∫ P log(P/Q)] over a box of the plane; `others` are more points to split at."""
+    lower, upper = box_of(side, log_p)
+    if side.sampler is not None:
+        cloud = draws_of(side, log_p, settings.request)
+    else:
+        cloud = explore(log_p, lower, upper, settings.request)
+    frame = _frame(cloud, lower, upper, np.concatenate([centres_of(side, log_p), others]))
+    boxes = _boxes(frame)
+    log_size, log_unit = _survey(Weighted(log_p, log_q, 0.0), frame, boxes)
+    integrand = Weighted(log_p, log_q, log_unit)
+    reason = _divergence(integrand, frame)
+    if reason:
+        return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, reason)
+    kept = [box for box, size in zip(boxes, log_size, strict=True) if size > NEGLIGIBLE]
+    target = 0.5 * settings.tolerance
+    value, error, used = adaptive(lambda u: integrand(*frame.point(u)), kept, target, settings.panels)
+    if integrand.escaped is not None:
+        return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, used, integrand.escape_reason())
+    edge = log_size[_outermost(boxes)].max()
+    return Integrals(value, error + (np.exp(edge) if edge > NEGLIGIBLE else 0.0), log_unit, used)
+
+
+def _frame(cloud: np.ndarray, lower: np.ndarray, upper: np.ndarray, others: np.ndarray) -> Frame:
+    """Coordinates in which the cloud is centred and, where no bound forbids turning, uncorrelated."""
+    origin, axes = np.zeros(2), np.eye(2)
+    if np.isinf(lower).all() and np.isinf(upper).all():
+        origin = np.median(cloud, 0)
+        low, high = np.quantile(cloud, [0.02, 0.98], axis=0)
+        central = cloud[((cloud >= low) & (cloud <= high)).all(1)]
+        axes = _root(np.cov(central.T) if len(central) > 2 else np.eye(2))
+    y = np.linalg.solve(axes, (cloud - origin).T).T
+    extra = np.linalg.solve(axes, (others - origin).T).T
+    lines = []
+    for axis in range(2):
+        low, high = (float(end) for end in np.quantile(y[:, axis], [0.0, 1.0]))
+        scale = high - low if high > low else 1.0
+        lines.append(Line(float(lower[axis]), float(upper[axis]), low, high, scale))
+    return Frame(origin, axes, (lines[0], lines[1]), y, extra)
+
+
+def _boxes(frame: Frame) -> list[Box]:
+    """Boxes that cover the plane: columns between cuts of one coordinate, each cut by the points in or near it."""
+    first, second = frame.lines
+    sides = first.cuts(_inside(first, frame.cloud[:, 0], frame.extra[:, 0]))
+    boxes = []
+    for left, right in itertools.pairwise(sides):
+        away = np.maximum(left - frame.cloud[:, 0], frame.cloud[:, 0] - right)
+        nearest = np.partition(away, NEAREST)[NEAREST]
+        within = frame.cloud[away <= max(nearest, 0.0), 1]
+        ends = second.cuts(_inside(second, within, frame.extra[:, 1]))
+        boxes += [(np.array([left, low]), np.array([right, high])) for low, high in itertools.pairwise(ends)]
+    return boxes
+
+
+def _inside(line: Line, points: np.ndarray, extra: np.ndarray) -> np.ndarray:
+    """Where to split a line: at quantiles of the points on it, and at `extra` points that are not close to those."""
+    marks = _marginal_cuts(np.sort(points), 0)
+    return _apart(np.concatenate([marks, extra]), 1e-3 * line.scale, marks)
+
+
+def _apart(points: np.ndarray, least: float, keep: np.ndarray) -> np.ndarray:
+    """`keep`, and of the other points those that lie at least `least` from every point kept so far."""
+    kept = list(keep)
+    for point in points:
+        if np.min(np.abs(np.asarray(kept) - point)) > least:
+            kept.append(point)
+    return np.asarray(kept)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(covariance)
+    if values[-1] <= 0:
+        return np.eye(2)
+    return vectors[:, ::-1] * np.sqrt(np.maximum(values, 1e-20 * values[-1]))[::-1]
+
+
+def _marginal_cuts(y: np.ndarray, depth: int) -> np.ndarray:
+    """Quantiles of a sorted sample and a span beyond, taken apart at wide gaps: narrow clusters get their own cuts."""
+    if depth < DEPTH and len(y) >= 2 * FEWEST:
+        gaps = np.diff(y)[FEWEST - 1 : len(y) - FEWEST]
+        widest = int(np.argmax(gaps))
+        if gaps[widest] > GAP * (y[-1] - y[0]):
+            at = widest + FEWEST
+            return np.concatenate([_marginal_cuts(y[:at], depth + 1), _marginal_cuts(y[at:], depth + 1)])
+    marks, span = np.quantile(y, LEVELS), y[-1] - y[0]
+    return np.unique([marks[0] - span, *marks, marks[-1] + span])
+
+
+def _survey(integrand: Weighted, frame: Frame, boxes: list[Box]) -> tuple[np.ndarray, float]:
+    """For each box log of its share of ∫ P (1 + |log-ratio|), and log ∫ P; all from a few points in each."""
+    low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
+    places = np.array([[a, b] for a in PLACES for b in PLACES])
+    u = low[:, None] + (high - low)[:, None] * places
+    weight, ratio = integrand.parts(*frame.point(u.reshape(-1, 2)))
+    weight = weight.reshape(len(boxes), -1) + np.log((high - low).prod(1))[:, None]
+    log_unit = float(np.logaddexp.reduce(weight, axis=None) - np.log(len(places)))
+    size = weight + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0))).reshape(weight.shape)
+    return size.max(1) - log_unit, log_unit
+
+
+def _outermost(boxes: list[Box]) -> np.ndarray:
+    low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
+    return ((low == low.min(0)) | (high == high.max(0))).any(1)
+
+
+def _divergence(integrand: Weighted, frame: Frame) -> str:
+    """Why the integral diverges, if it does along an axis (a slab) or a diagonal (a cone) of the plane.
+
+    On a slab the measure is that of the line; in a cone it is the area, which is that of both lines together.
+    """
+    middle = np.median(frame.cloud, 0)
+    for signs in [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]:
+        length = min(frame.lines[axis].tail(sign)[1] for axis, sign in enumerate(signs) if sign)
+
+        def profile(t: np.ndarray, signs: tuple[int, int] = signs) -> tuple[np.ndarray, np.ndarray]:
+            y, log_slope = np.tile(middle, (len(t), 1)), np.full(len(t), frame.log_scale)
+            for axis, sign in enumerate(signs):
+                if sign:
+                    y[:, axis], slope = frame.lines[axis].tail_point(sign, t)
+                    log_slope = log_slope + slope
+            return integrand.parts(frame.origin + y @ frame.axes.T, log_slope)
+
+        if examine(profile, length).diverges:
+            return "log P − log Q grows so fast in the tails that its mean under P diverges"
+    return ""
