@@ -1,13 +1,17 @@
 """A learning problem is a KL divergence with one side under your control."""
 
-from kullback import catalogue as rules
-from kullback.catalogue import DEFAULT_RULES
-from kullback.control import Optimal
-from kullback.divergence import KL
-from kullback.exact import cross_entropy, entropy, kl_divergence
-from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
-from kullback.known import Density, Pairs, Samples, Tilted
-from kullback.result import Estimate, Fit, Guarantee
+import importlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from kullback import catalogue as rules
+    from kullback.catalogue import DEFAULT_RULES
+    from kullback.control import Optimal
+    from kullback.divergence import KL
+    from kullback.exact import cross_entropy, entropy, kl_divergence
+    from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
+    from kullback.known import Density, Pairs, Samples, Tilted
+    from kullback.result import Estimate, Fit, Guarantee
 
 __version__ = "0.1.0"
 
@@ -35,3 +39,30 @@ __all__ = [
     "load",
     "rules",
 ]
+
+# A name is imported when it is first asked for, so that `kullback --help` does not wait for JAX.
+_HOMES = {
+    "catalogue": ("DEFAULT_RULES",),
+    "control": ("Optimal",),
+    "divergence": ("KL",),
+    "exact": ("cross_entropy", "entropy", "kl_divergence"),
+    "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "learnable", "load"),
+    "known": ("Density", "Pairs", "Samples", "Tilted"),
+    "result": ("Estimate", "Fit", "Guarantee"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name == "rules":
+        value: typing.Any = importlib.import_module("kullback.catalogue")
+    elif name in _HOME:
+        value = getattr(importlib.import_module(f"kullback.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module 'kullback' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

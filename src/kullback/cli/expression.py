@@ -68,7 +68,9 @@ def _made(function: Callable[..., Any], positional: list[Any], named: dict[str, 
     except InputError:
         raise
     except (TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
-        raise InputError(f"{argument}: {name} cannot be made so: {error or 'its arguments do not fit together'}") from None
+        raise InputError(
+            f"{argument}: {name} cannot be made so: {error or 'its arguments do not fit together'}"
+        ) from None
 
 
 def _array(x: Any) -> Any:
@@ -80,7 +82,7 @@ def _array(x: Any) -> Any:
 
 def _distribution(name: str, argument: str) -> Any:
     found = getattr(dist, name, None)
-    if name.startswith("_") or name not in dist.__all__ or not _makes_distributions(found):
+    if name not in dist.__all__ or found is dist.Distribution or not _makes_distributions(found):
         from difflib import get_close_matches
 
         names = [n for n in dist.__all__ if _makes_distributions(getattr(dist, n))] + list(LEARNABLE)
@@ -91,4 +93,4 @@ def _distribution(name: str, argument: str) -> Any:
 
 
 def _makes_distributions(x: Any) -> bool:
-    return inspect.isclass(x) and issubclass(x, dist.Distribution) or inspect.isfunction(x)
+    return (inspect.isclass(x) and issubclass(x, dist.Distribution)) or inspect.isfunction(x)

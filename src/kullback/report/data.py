@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
@@ -22,20 +23,21 @@ class Split:
 
 def _split(x: np.ndarray, y: np.ndarray, rows: int | None, stratify: bool = False) -> Split:
     x, y = x[:rows], y[:rows]
-    x_fit, x_test, y_fit, y_test = train_test_split(x, y, random_state=0, stratify=y if stratify else None)
+    parts = train_test_split(x, y, random_state=0, stratify=y if stratify else None)
+    x_fit, x_test, y_fit, y_test = (np.asarray(part) for part in parts)
     return Split(x_fit, y_fit, x_test, y_test)
 
 
 def digits(rows: int | None = None) -> Split:
     """1,797 handwritten digits of 8 × 8 pixels (Alpaydin and Kaynak, 1998)."""
-    x, y = load_digits(return_X_y=True)
+    x, y = (np.asarray(part) for part in load_digits(return_X_y=True))
     return _split(x / 16.0, y, rows, stratify=True)
 
 
 def diabetes(rows: int | None = None) -> Split:
     """442 patients: ten measurements, and a disease's progression a year on (Efron et al., 2004)."""
-    data = load_diabetes(scaled=False)
-    return _split(data.data, data.target, rows)  # type: ignore[attr-defined]
+    x, y = (np.asarray(part) for part in load_diabetes(return_X_y=True, scaled=False))
+    return _split(x, y, rows)
 
 
 def doctor_visits(rows: int | None = None) -> Split:
@@ -47,7 +49,7 @@ def doctor_visits(rows: int | None = None) -> Split:
         warnings.simplefilter("ignore")
         from statsmodels.datasets import randhie
 
-        frame = randhie.load_pandas().data
+        frame: Any = randhie.load_pandas().data
     y = frame.pop("mdvis").to_numpy().astype(np.int64)
     x = frame.to_numpy().astype(np.float64)
     order = np.random.default_rng(0).permutation(len(y))

@@ -77,7 +77,9 @@ def _run(name: str) -> Section:
     except ModuleNotFoundError as error:
         if error.name != "statsmodels":
             raise
-        raise InputError("statsmodels: it is not installed, and ships the counts; pip install 'kullback[demo]'") from error
+        raise InputError(
+            "statsmodels: it is not installed, and ships the counts; pip install 'kullback[demo]'"
+        ) from error
 
 
 @contextmanager

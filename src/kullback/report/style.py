@@ -1,4 +1,4 @@
-"""One look for every picture: thin lines, few marks, direct labels, and colours that a page can change with its theme."""
+"""One look for every picture: thin lines, few marks, direct labels, and colours that follow the page's theme."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _RC = {
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[Figure]:
     """A figure of `width` × `height` inches in the house style, drawn without a display or any global state."""
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(_RC):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height), layout="constrained")
         figure.get_layout_engine().set(w_pad=0.06, wspace=0.04)  # type: ignore[union-attr, call-arg]
         yield figure
@@ -82,7 +82,8 @@ def as_svg(figure: Figure, name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'id="(?!m|p|h)[A-Za-z_]+\d+"', "", text)
+    used = set(re.findall(r"#([\w.]+)[\")]", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
     text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", text))
     text = text.replace("'DejaVu Sans', sans-serif", FONTS)
     text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)

@@ -45,11 +45,12 @@ def lake_policies(lakes: tuple[Lake, Lake], returns: Returns, name: str = "lake"
         svg = as_svg(figure, name)
     return Picture(
         svg,
-        alt="FrozenLake as a grid at two temperatures. Warm, the arrows point every way; cold, one arrow a cell keeps away "
-        "from the holes. On the right, the return rises to the ordinary optimum as the temperature falls.",
-        caption="Each arrow is as long as its action is probable, and a cell the darker the more often it is visited; H is a "
-        "hole, G the goal. The ice is slippery: the agent goes where it wants to one time in three, else to a side, so "
-        "the cold policy steers away from the holes. As the temperature goes to 0, its return goes to the ordinary optimum.",
+        alt="FrozenLake as a grid at two temperatures. Warm, the arrows point every way; cold, one arrow a cell "
+        "keeps away from the holes. On the right, the return rises to the ordinary optimum as the temperature falls.",
+        caption="Each arrow is as long as its action is probable, and a cell the darker the more often it is "
+        "visited; H is a hole, G the goal. The ice is slippery: the agent goes where it wants to one time in three, "
+        "else to a side, so the cold policy steers away from the holes. As the temperature goes to 0, its return "
+        "goes to the ordinary optimum.",
     )
 
 
@@ -79,7 +80,13 @@ def _lake(axes: Axes, lake: Lake) -> None:
     axes.set_title(lake.title)
 
 
-_ARROW = {"arrowstyle": "-|>,head_width=0.13,head_length=0.24", "color": INK, "linewidth": 1.0, "shrinkA": 0, "shrinkB": 0}
+_ARROW = {
+    "arrowstyle": "-|>,head_width=0.13,head_length=0.24",
+    "color": INK,
+    "linewidth": 1.0,
+    "shrinkA": 0,
+    "shrinkB": 0,
+}
 
 
 def _returns(axes: Axes, returns: Returns) -> None:

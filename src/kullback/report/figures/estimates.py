@@ -8,7 +8,9 @@ from kullback.report.record import Picture
 from kullback.report.style import EDGE, FORWARD, SOFT, as_svg, drawing, label
 
 
-def growing_samples(sizes: np.ndarray, values: np.ndarray, errors: np.ndarray, truth: float, name: str = "samples") -> Picture:
+def growing_samples(
+    sizes: np.ndarray, values: np.ndarray, errors: np.ndarray, truth: float, name: str = "samples"
+) -> Picture:
     """Estimates from samples of growing size [n], with bars of two standard errors, and the exact value as a line."""
     with drawing(8.2, 2.3) as figure:
         axes = figure.subplots()
@@ -24,7 +26,7 @@ def growing_samples(sizes: np.ndarray, values: np.ndarray, errors: np.ndarray, t
         svg = as_svg(figure, name)
     return Picture(
         svg,
-        alt="Estimates of a divergence from two samples, with error bars that shrink around the exact value as the samples "
-        "grow.",
+        alt="Estimates of a divergence from two samples, with error bars that shrink around the exact value as the "
+        "samples grow.",
         caption="All that is known is a sample of each side: nearest neighbours, with bars of two standard errors.",
     )

@@ -104,11 +104,15 @@ def _name_peak(axes: Axes, x: np.ndarray, density: np.ndarray, text: str, colour
 
 def _contours(axes: Axes, land: Landscape, nats: np.ndarray, colour: str) -> None:
     levels = float(nats.min()) + np.geomspace(0.03, 12.0, 15)
-    axes.contour(land.means, land.scales, nats, levels=levels, colors=colour, linewidths=np.geomspace(1.2, 0.4, len(levels)))
+    axes.contour(
+        land.means, land.scales, nats, levels=levels, colors=colour, linewidths=np.geomspace(1.2, 0.4, len(levels))
+    )
     axes.set_xlim(land.means[0], land.means[-1])
     axes.set_ylim(land.scales[0], land.scales[-1])
 
 
 def _optimum(axes: Axes, at: tuple[float, float], colour: str, solid: bool) -> None:
     axes.plot(*at, "o", markersize=7, color=colour if solid else PAPER, markeredgecolor=colour, markeredgewidth=1.6)
-    axes.annotate(f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"), at, (9, 7), textcoords="offset points", fontsize=8.5, color=INK)
+    axes.annotate(
+        f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"), at, (9, 7), textcoords="offset points", fontsize=8.5, color=INK
+    )

@@ -47,22 +47,18 @@ def posterior_and_curve(posterior: Posterior, curve: Curve, name: str = "posteri
         svg,
         alt="Left: contours of the exact posterior, slightly skewed, under those of the fitted normal. Right: the "
         "probability of a malignant tumour against its radius, with 90 per cent bands.",
-        caption="The regions that hold 50 and 95 per cent of the exact posterior (grey) and of the fitted normal (orange), "
-        "and the curves they allow. A normal cannot be skewed; that is the gap in the table.",
+        caption="The regions that hold 50 and 95 per cent of the exact posterior (grey) and of the fitted normal "
+        "(orange), and the curves they allow. A normal cannot be skewed; that is the gap in the table.",
     )
 
 
 def _contours(axes: Axes, posterior: Posterior) -> None:
-    for log_density, colour, filled in ((posterior.exact, EDGE, True), (posterior.fitted, REVERSE, False)):
-        levels = _regions(log_density, (0.95, 0.5))
-        if filled:
-            axes.contourf(posterior.intercepts, posterior.slopes, log_density, levels=[*levels, np.inf], colors=[colour],
-                          alpha=0.28)  # fmt: skip
-            axes.contourf(posterior.intercepts, posterior.slopes, log_density, levels=[levels[1], np.inf], colors=[colour],
-                          alpha=0.4)  # fmt: skip
-        else:
-            axes.contour(posterior.intercepts, posterior.slopes, log_density, levels=levels, colors=colour, linewidths=1.5,
-                         linestyles="solid")  # fmt: skip
+    over = posterior.intercepts, posterior.slopes
+    outer, inner = _regions(posterior.exact, (0.95, 0.5))
+    for level, alpha in ((outer, 0.28), (inner, 0.4)):
+        axes.contourf(*over, posterior.exact, levels=[level, np.inf], colors=[EDGE], alpha=alpha)
+    levels = _regions(posterior.fitted, (0.95, 0.5))
+    axes.contour(*over, posterior.fitted, levels=levels, colors=REVERSE, linewidths=1.5, linestyles="solid")
     inside = posterior.exact > _regions(posterior.exact, (0.995,))[0]
     _focus(axes.set_xlim, posterior.intercepts[inside.any(0)])
     _focus(axes.set_ylim, posterior.slopes[inside.any(1)])

@@ -39,9 +39,10 @@ def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:
         svg = as_svg(figure, name)
     return Picture(
         svg,
-        alt=f"{count} handwritten digits, each over bars of the probabilities that the classifier gives to the ten digits.",
-        caption="The test digits on which the fitted q(y∣x) is least certain, and the distribution it returns for each; "
-        "the true digit is in blue.",
+        alt=f"{count} handwritten digits, each over bars of the probabilities that the classifier gives to the ten "
+        "digits.",
+        caption="The test digits on which the fitted q(y∣x) is least certain, and the distribution it returns for "
+        "each; the true digit is in blue.",
     )
 
 
@@ -69,7 +70,8 @@ def regression_bands(x: np.ndarray, y: np.ndarray, bands: tuple[Bands, ...], nam
     return Picture(
         svg,
         alt="Disease progression against body mass index with the median and the 50 and 90 per cent bands of q(y∣x).",
-        caption="Held-out patients, with the median of q(y∣x) and the bands that should hold 50 and 90 per cent of them.",
+        caption="Held-out patients, with the median of q(y∣x) and the bands that should hold 50 and 90 per cent of "
+        "them.",
     )
 
 
@@ -109,10 +111,10 @@ def counts_and_heads(counts: np.ndarray, expected: tuple[np.ndarray, ...], score
         svg = as_svg(figure, name)
     return Picture(
         svg,
-        alt="Left: a histogram of doctor visits; a Poisson head expects far too few zeros, a negative binomial one fits. "
-        "Right: held-out scores of seven models, all negative binomial ones better than all Poisson ones.",
-        caption="A line under a negative binomial beats gradient boosting under a Poisson: here the output distribution "
-        "matters more than the model.",
+        alt="Left: a histogram of doctor visits; a Poisson head expects far too few zeros, a negative binomial one "
+        "fits. Right: held-out scores of seven models, all negative binomial ones better than all Poisson ones.",
+        caption="A line under a negative binomial beats gradient boosting under a Poisson: here the output "
+        "distribution matters more than the model.",
     )
 
 

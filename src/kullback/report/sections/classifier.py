@@ -36,21 +36,26 @@ def classifier(hidden: int = 64, rows: int | None = None, peers: bool = True) ->
     return Section(
         key="classifier",
         title="Supervised learning is a forward KL",
-        lead="P is known by pairs of an image and its label, and q(y∣x) is a network whose outputs are the parameters of "
-        "a categorical distribution. The part of KL(P‖Q) that Q can change is the cross entropy, the usual loss; "
-        "the plan says that H(P) is dropped.",
+        lead="P is known by pairs of an image and its label, and q(y∣x) is a network whose outputs are the "
+        "parameters of a categorical distribution. The part of KL(P‖Q) that Q can change is the cross entropy, the "
+        "usual loss; the plan says that H(P) is dropped.",
         code=CODE,
         plans=(("Fitting", f"{divergence}"), ("Testing", f"{test}")),
         pictures=(digits_in_doubt(_doubt(data, probabilities)),),
         tables=(Table(("model", "test nats", "accuracy"), rows_shown, _caption(score, data), frozenset({0})),),
-        numbers={"test_nll": float(score), "accuracy": right, **{f"peer_{i}": n for i, (_, n, _) in enumerate(found[1:])}},
+        numbers={
+            "test_nll": float(score),
+            "accuracy": right,
+            **{f"peer_{i}": n for i, (_, n, _) in enumerate(found[1:])},
+        },
     )
 
 
 def _caption(score: kl.Estimate, data: Split) -> str:
     return (
-        f"Cross entropy H(P, Q) on {len(data.y_test)} held-out digits, in nats each; its standard error for the first row "
-        f"is {score.standard_error:.3f}. The peers are scikit-learn's, on the same split, with inputs standardised."
+        f"Cross entropy H(P, Q) on {len(data.y_test)} held-out digits, in nats each; its standard error for the "
+        f"first row is {score.standard_error:.3f}. The peers are scikit-learn's, on the same split, with inputs "
+        "standardised."
     )
 
 

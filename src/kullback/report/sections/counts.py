@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
@@ -44,8 +45,8 @@ def counts(rows: int | None = None, hidden: int = 64, peers: bool = True) -> Sec
     return Section(
         key="counts",
         title="And it can matter more than the model",
-        lead="A count whose variance exceeds its mean is no Poisson. On 20,190 person-years of doctor visits a line under "
-        "a negative binomial beats every Poisson model, gradient boosting among them.",
+        lead="A count whose variance exceeds its mean is no Poisson. On 20,190 person-years of doctor visits a line "
+        "under a negative binomial beats every Poisson model, gradient boosting among them.",
         code=CODE,
         plans=tuple(asked),
         pictures=(counts_and_heads(observed, tuple(expected), tuple(scores)),),
@@ -84,5 +85,5 @@ def _peers(data: Split) -> list[Score]:
     ]
 
 
-def _nats(law, data: Split) -> float:
+def _nats(law: Any, data: Split) -> float:
     return -float(np.mean(law.logpmf(data.y_test)))

@@ -33,9 +33,9 @@ def estimates(sizes: tuple[int, ...] = SIZES) -> Section:
     return Section(
         key="estimates",
         title="What is known decides",
-        lead="Nobody picks an estimator here. A density gives one answer, a sampler another, a finite sample a third, and "
-        "each says what it is worth: exact, unbiased, or consistent. Supports come first, so that an infinite "
-        "divergence is a reason and not a large number.",
+        lead="Nobody picks an estimator here. A density gives one answer, a sampler another, a finite sample a "
+        "third, and each says what it is worth: exact, unbiased, or consistent. Supports come first, so that an "
+        "infinite divergence is a reason and not a large number.",
         code=CODE,
         plans=tuple((words, f"{divergence}") for words, divergence in asked.items()),
         pictures=(growing_samples(np.array(sizes), values, errors, truth),),

@@ -22,7 +22,9 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
     q = kl.Conditional(kl.MLP(hidden=(hidden,)), dist.Categorical)
     acting = kl.KL(q, target)
     actor = acting.minimize(quiet=True)
-    rows = [("from the reward", "–", _number(actor.diagnostics["sampled_return"]), _nats(actor.diagnostics["kl_excess"]))]
+    rows = [
+        ("from the reward", "–", _number(actor.diagnostics["sampled_return"]), _nats(actor.diagnostics["kl_excess"]))
+    ]
     numbers, plan = {"actor": actor.diagnostics["sampled_return"]}, ""
     for count in episodes:
         shown = rollout(LAKE, actor.q, count, seed=0)
@@ -35,16 +37,16 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
     return Section(
         key="imitation",
         title="Flip the order, and it is imitation",
-        lead="One network, one line. As the first argument, against the reward, it acts; as the second, against pairs of "
-        "states and actions that another policy took, it imitates, and that is supervised learning again.",
+        lead="One network, one line. As the first argument, against the reward, it acts; as the second, against "
+        "pairs of states and actions that another policy took, it imitates, and that is supervised learning again.",
         code=CODE,
         plans=(("Acting", f"{acting}"), ("Imitating", plan)),
         tables=(
             Table(
                 ("the same network", "steps seen", "expected return", "excess KL"),
                 tuple(rows),
-                f"{LAKE} at temperature {TEMPERATURE:g}. The returns and the KL of each policy above the least attainable, "
-                "in nats a trajectory, are computed from the transition table.",
+                f"{LAKE} at temperature {TEMPERATURE:g}. The returns and the KL of each policy above the least "
+                "attainable, in nats a trajectory, are computed from the transition table.",
                 frozenset({0}),
             ),
         ),

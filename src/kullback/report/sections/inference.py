@@ -48,9 +48,9 @@ def inference(rows: int = 24, grid: int = 321) -> Section:
     return Section(
         key="inference",
         title="Bayesian inference is a reverse KL",
-        lead="A posterior is a prior tilted by a log-likelihood, and log Z is the evidence. Its density is known up to Z, "
-        "at any point one asks for, and that is what a reverse KL needs. The plan drops log Z, so what is maximised is "
-        "the evidence lower bound.",
+        lead="A posterior is a prior tilted by a log-likelihood, and log Z is the evidence. Its density is known up "
+        "to Z, at any point one asks for, and that is what a reverse KL needs. The plan drops log Z, so what is "
+        "maximised is the evidence lower bound.",
         code=CODE,
         plans=(("A normal posterior", f"{divergence}"),),
         pictures=(posterior_and_curve(posterior, _curve(x, y, posterior)),),
@@ -58,8 +58,8 @@ def inference(rows: int = 24, grid: int = 321) -> Section:
             Table(
                 ("of the evidence", "nats"),
                 rows_shown,
-                f"{rows} tumours of the Wisconsin data, {int(y.sum())} of them malignant. With two parameters the evidence "
-                "can be summed on a grid, so the gap of the bound is known.",
+                f"{rows} tumours of the Wisconsin data, {int(y.sum())} of them malignant. With two parameters the "
+                "evidence can be summed on a grid, so the gap of the bound is known.",
                 frozenset({0}),
             ),
         ),
@@ -67,8 +67,10 @@ def inference(rows: int = 24, grid: int = 321) -> Section:
     )
 
 
-def _on_grid(x: np.ndarray, y: np.ndarray, mean: np.ndarray, covariance: np.ndarray, grid: int) -> tuple[Posterior, float]:
-    """Both posteriors around the fitted mean, and log Z as a sum over the grid (the trapezoid rule, whose ends vanish)."""
+def _on_grid(
+    x: np.ndarray, y: np.ndarray, mean: np.ndarray, covariance: np.ndarray, grid: int
+) -> tuple[Posterior, float]:
+    """Both posteriors around the fitted mean, and log Z as a sum over the grid, at whose ends they vanish."""
     spread = np.sqrt(np.diag(covariance))
     a = np.linspace(mean[0] - 9 * spread[0], mean[0] + 6 * spread[0], grid)
     b = np.linspace(mean[1] - 6 * spread[1], mean[1] + 9 * spread[1], grid)
@@ -76,7 +78,7 @@ def _on_grid(x: np.ndarray, y: np.ndarray, mean: np.ndarray, covariance: np.ndar
     exact = (y * logits - np.logaddexp(0.0, logits)).sum(-1)
     exact += -0.5 * (a[None, :] ** 2 + b[:, None] ** 2) / PRIOR_SCALE**2 - np.log(2 * np.pi * PRIOR_SCALE**2)
     points = np.stack(np.meshgrid(a, b), -1)
-    fitted = multivariate_normal(mean, covariance).logpdf(points)
+    fitted = multivariate_normal.logpdf(points, mean, covariance)  # type: ignore[arg-type]
     return Posterior(a, b, exact, fitted), float(logsumexp(exact) + np.log((a[1] - a[0]) * (b[1] - b[0])))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import numpyro.distributions as dist
@@ -31,15 +33,20 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 2
         best = ordinary_optimum(name)
         if not asked:
             asked = [("A table", f"{exact}"), ("A network", f"{network}")]
-        found = table.diagnostics["greedy_return"], table.diagnostics["sampled_return"], projected.diagnostics["sampled_return"]
+        found = (
+            table.diagnostics["greedy_return"],
+            table.diagnostics["sampled_return"],
+            projected.diagnostics["sampled_return"],
+        )
         rows.append((name, f"{COLDEST[name]:g}", *(_number(x) for x in (best, *found)), _excess(projected)))
         numbers |= {f"{name}_gap": found[0] - best, f"{name}_network_excess": projected.diagnostics["kl_excess"]}
     return Section(
         key="policy",
         title="Reinforcement learning is a reverse KL",
-        lead="P_opt gives a trajectory a probability that grows with its return: the trajectories of a prior policy, each "
-        "weighted by exp(return / temperature). The dynamics are the environment's on both sides, so only the policy is "
-        "fitted, and the answer is maximum-entropy control. It is the classifier's object again, as the first argument.",
+        lead="P_opt gives a trajectory a probability that grows with its return: the trajectories of a prior policy, "
+        "each weighted by exp(return / temperature). The dynamics are the environment's on both sides, so only the "
+        "policy is fitted, and the answer is maximum-entropy control. It is the classifier's object again, as the "
+        "first argument.",
         code=CODE,
         plans=tuple(asked),
         pictures=(_picture(temperatures),),
@@ -47,9 +54,9 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 2
             Table(
                 ("environment", "temp.", "ordinary", "greedy", "sampled", "network", "excess KL"),
                 tuple(rows),
-                "Expected returns: the optimum of ordinary value iteration, the soft-optimal policy made greedy, the same "
-                "as it is, and a network onto which it was projected, with the KL that the projection left, in nats a "
-                "trajectory. All are computed from the transition tables, without sampling.",
+                "Expected returns: the optimum of ordinary value iteration, the soft-optimal policy made greedy, the "
+                "same as it is, and a network onto which it was projected, with the KL that the projection left, in "
+                "nats a trajectory. All are computed from the transition tables, without sampling.",
             ),
         ),
         numbers=numbers,
@@ -57,9 +64,9 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 2
 
 
 def ordinary_optimum(name: str, sweeps: int = 100_000) -> float:
-    """The best expected return, by value iteration without any temperature on the table that the environment publishes."""
-    env = gym.make(name).unwrapped
-    outcomes = [(s, a, *o) for s, actions in env.P.items() for a, listed in actions.items() for o in listed]  # type: ignore[attr-defined]
+    """The best expected return, by value iteration without any temperature on the environment's own table."""
+    env: Any = gym.make(name).unwrapped
+    outcomes = [(s, a, *each) for s, actions in env.P.items() for a, listed in actions.items() for each in listed]
     s, a, p, after, reward, ends = (np.array(column) for column in zip(*outcomes, strict=True))
     states, actions = int(s.max()) + 1, int(a.max()) + 1
     value = np.zeros(states)
@@ -69,11 +76,12 @@ def ordinary_optimum(name: str, sweeps: int = 100_000) -> float:
         if np.abs(new - value).max() < 1e-12:
             break
         value = new
-    return float(env.initial_state_distrib @ value)  # type: ignore[attr-defined]
+    return float(env.initial_state_distrib @ value)
 
 
 def _picture(count: int) -> Picture:
-    letters = np.array([list(row) for row in np.asarray(gym.make(LAKE).unwrapped.desc).astype(str)])  # type: ignore[attr-defined]
+    env: Any = gym.make(LAKE).unwrapped
+    letters = np.asarray(env.desc).astype(str)
     lakes = tuple(_lake(f"Temperature {temperature:g}", temperature, letters) for temperature in (WARM, COLD))
     temperature = np.geomspace(0.3, 3e-4, count)
     fits = [_table(t) for t in temperature]

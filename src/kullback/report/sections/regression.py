@@ -10,7 +10,7 @@ import kullback as kl
 from kullback.report.data import Split, diabetes
 from kullback.report.figures import regression_bands
 from kullback.report.figures.supervised import Bands
-from kullback.report.record import Section, Table
+from kullback.report.record import Picture, Section, Table
 
 CODE = """\
 kl.KL(kl.Pairs(x, y), kl.Conditional(kl.Linear(), dist.Normal, scale=1.0)).minimize()   # squared error
@@ -38,15 +38,18 @@ def regression(rows: int | None = None) -> Section:
         "LinearRegression": LinearRegression().fit(data.x, data.y).predict(data.x_test),
         "QuantileRegressor": QuantileRegressor(alpha=0.0).fit(data.x, data.y).predict(data.x_test),
     }
-    shown = [(f"kl.Linear(), {n}", *_errors(y, data), f"{scores[n]:.2f}" if f else "–")
-             for (n, y), (_, f) in zip(located.items(), [(d, not fixed) for d, fixed in heads.values()], strict=True)]  # fmt: skip
+    learned = {name: "scale" not in fixed for name, (_, fixed) in heads.items()}
+    shown = [
+        (f"kl.Linear(), {name}", *_errors(y, data), f"{scores[name]:.2f}" if learned[name] else "–")
+        for name, y in located.items()
+    ]
     shown += [(name, *_errors(y, data), "–") for name, y in peers.items()]
     order = (0, 4, 1, 5, 2, 3)
     return Section(
         key="regression",
         title="The output distribution is the loss",
-        lead="With a normal of fixed scale, the forward KL is half the squared error plus a constant; with a Laplace it is "
-        "the absolute error. Leave the scale free and the same call learns how sure to be at each input.",
+        lead="With a normal of fixed scale, the forward KL is half the squared error plus a constant; with a Laplace "
+        "it is the absolute error. Leave the scale free and the same call learns how sure to be at each input.",
         code=CODE,
         plans=(("Squared error", f"{asked['Normal, scale 1']}"), ("A scale for each x", f"{asked['Normal']}")),
         pictures=(_picture(data),),
@@ -54,8 +57,8 @@ def regression(rows: int | None = None) -> Section:
             Table(
                 ("model", "squared", "absolute", "test nats"),
                 tuple(shown[i] for i in order),
-                f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and, where the scale "
-                "is learned, nats each. The fixed heads reproduce least squares and the median regression.",
+                f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and, where the "
+                "scale is learned, nats each. The fixed heads reproduce least squares and the median regression.",
                 frozenset(i for i, k in enumerate(order) if k < len(heads)),
             ),
         ),
@@ -80,7 +83,7 @@ def _errors(y: np.ndarray, data: Split) -> tuple[str, str]:
     return f"{_rmse(y, data):.2f}", f"{_mae(y, data):.2f}"
 
 
-def _picture(data: Split):
+def _picture(data: Split) -> Picture:
     """Two heads on one input, the body mass index, where a picture can show all of q(y∣x)."""
     x, x_test = data.x[:, [BODY_MASS]], data.x_test[:, BODY_MASS]
     grid = np.linspace(x.min(), x.max(), 161)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -38,7 +40,8 @@ def two_peaks(grid: int = 61) -> Section:
         key="two-peaks",
         title="Two directions, two answers",
         lead="The divergence is not symmetric. As the second argument, Q must have mass wherever P does, so it covers "
-        "both peaks and the gap between them. As the first, it must have none where P has none, so it settles on a peak.",
+        "both peaks and the gap between them. As the first, it must have none where P has none, so it settles on a "
+        "peak.",
         code=CODE,
         plans=(("Forward", f"{forward}"), ("Reverse", f"{reverse}"), ("Forward, with two normals", f"{mixture}")),
         pictures=(two_directions(_curves(p, covers.q, optima)), landscapes(_landscape(covers.q, optima, grid))),
@@ -69,20 +72,20 @@ def _both_ways(p: dist.Distribution, q: dist.Distribution) -> tuple[str, str]:
     return f"{float(kl.KL(p, q).estimate()):.3f}", f"{float(kl.KL(q, p).estimate()):.3f}"
 
 
-def _number(x: object) -> str:
-    return f"{float(x):.2f}".replace("-", "−")  # type: ignore[arg-type]
+def _number(x: Any) -> str:
+    return f"{float(x):.2f}".replace("-", "−")
 
 
 def _density(q: dist.Distribution, x: np.ndarray) -> np.ndarray:
     return np.exp(np.asarray(q.log_prob(jnp.asarray(x)), np.float64))
 
 
-def _curves(p: dist.Distribution, covers: dist.Distribution, optima: list[dist.Distribution]) -> Curves:
+def _curves(p: dist.Distribution, covers: Any, optima: list[Any]) -> Curves:
     x = np.linspace(-8.0, 8.0, 481)
     return Curves(x, _density(p, x), _density(covers, x), tuple(_density(q, x) for q in optima))
 
 
-def _landscape(covers: dist.Distribution, optima: list[dist.Distribution], grid: int) -> Landscape:
+def _landscape(covers: Any, optima: list[Any], grid: int) -> Landscape:
     """Both divergences over a grid of normals, by Simpson's rule in float64."""
     means, scales = np.linspace(-5.0, 5.0, grid), np.geomspace(0.25, 5.0, grid)
     x = np.linspace(-30.0, 30.0, 2401)
