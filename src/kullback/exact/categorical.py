@@ -30,6 +30,7 @@ class Pieces(NamedTuple):
 
 
 def _pieces(x: Array, y: Array, x_probs: bool, y_probs: bool) -> Pieces:
+    x, y = (x if x_probs else _peaked(x)), (y if y_probs else _peaked(y))
     p, log_p = _normalised(x, x_probs)
     q, log_q = _normalised(y, y_probs)
     live, reached = p > 0, log_q > -jnp.inf
@@ -50,14 +51,18 @@ def _pieces(x: Array, y: Array, x_probs: bool, y_probs: bool) -> Pieces:
 
 
 def _normalised(x: Array, is_probs: bool) -> tuple[Array, Array]:
-    """Probabilities and their logarithms; a logit of +∞ takes all."""
+    """Probabilities and their logarithms."""
     if is_probs:
         p = x / x.sum(-1, keepdims=True)
         return p, jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), -jnp.inf)
-    top = x == jnp.inf
-    x = jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), x)
-    log_p = jax.nn.log_softmax(x)
+    log_p = jax.nn.log_softmax(_peaked(x))
     return jnp.exp(log_p), log_p
+
+
+def _peaked(logits: Array) -> Array:
+    """The logits, where one of +∞ takes all."""
+    top = logits == jnp.inf
+    return jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), logits)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -93,12 +98,12 @@ def _(x_probs: bool, y_probs: bool, primals: Any, tangents: Any) -> tuple[Array,
 
 def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """KL between weights that need not sum to 1, taken over their sums."""
-    return _kl(p, q, True, True)
+    return _kl(*jnp.broadcast_arrays(p, q), True, True)
 
 
 def log_probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """KL from the logarithms of weights that need not sum to 1, taken over their sums."""
-    return _kl(p, q, False, False)
+    return _kl(*jnp.broadcast_arrays(p, q), False, False)
 
 
 def categorical_kl(p: Any, q: Any) -> Array:
@@ -106,7 +111,8 @@ def categorical_kl(p: Any, q: Any) -> Array:
     (x, x_probs), (y, y_probs) = _parameters(p), _parameters(q)
     x, y = floats(x, y)
     size = max(x.shape[-1], y.shape[-1])
-    return _kl(_padded(x, size, x_probs), _padded(y, size, y_probs), x_probs, y_probs)
+    x, y = jnp.broadcast_arrays(_padded(x, size, x_probs), _padded(y, size, y_probs))
+    return _kl(x, y, x_probs, y_probs)
 
 
 def _padded(x: Array, size: int, is_probs: bool) -> Array:

@@ -20,7 +20,7 @@ from numpyro.distributions import constraints
 from kullback.exact.expectations import EXPECTATIONS
 from kullback.exact.gamma import shape_and_rate
 from kullback.exact.kinds import kind
-from kullback.exact.special import HALF_LOG_2PI, floats
+from kullback.exact.special import HALF_LOG_2PI, floats, log_beta
 
 Term = tuple[Array, str, tuple[Any, ...]]  # coefficient, statistic, its parameters
 
@@ -73,7 +73,7 @@ def _weibull(q: Any) -> tuple[Array, list[Term]]:
 
 def _beta(q: Any) -> tuple[Array, list[Term]]:
     a, b = floats(q.concentration1, q.concentration0)
-    return -jax.scipy.special.betaln(a, b), [(a - 1.0, "log x", ()), (b - 1.0, "log(1−x)", ())]
+    return -log_beta(a, b), [(a - 1.0, "log x", ()), (b - 1.0, "log(1−x)", ())]
 
 
 def _uniform(q: Any) -> tuple[Array, list[Term]]:

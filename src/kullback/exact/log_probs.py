@@ -8,10 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from kullback.estimate.batch import batch_shape, spread
 from kullback.exact.categorical import log_probabilities_kl
+from kullback.exact.special import log_beta
 from kullback.known import Known
 
 
@@ -32,7 +35,7 @@ def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
     for side in (p, q):
         assert side.log_prob is not None
         own = len(side.batch_shape)
-        log_prob = side.log_prob if not widen else jax.tree.map(_widened, side.log_prob)
+        log_prob = _precise_log_prob(side) if widen else side.log_prob
         x = atoms.reshape(len(atoms), *(1,) * own, *atoms.shape[atoms.ndim - event :])
         value = jnp.broadcast_to(spread(log_prob(x), own, len(batch), 0), (len(atoms), *batch))
         values.append(jnp.moveaxis(value, 0, -1))
@@ -41,6 +44,27 @@ def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
 
 def _both_distributions(p: Known, q: Known) -> bool:
     return p.distribution is not None and q.distribution is not None
+
+
+def _precise_log_prob(side: Known) -> Any:
+    mass = MASSES.get(type(side.distribution))
+    log_prob = side.log_prob if mass is None else Partial(mass, side.distribution)
+    return jax.tree.map(_widened, log_prob)
+
+
+def _gamma_poisson(d: Any, k: Any) -> Array:
+    """log Γ(k + a)/(Γ(a) k!) − a log(1 + 1/b) − k log(1 + b)."""
+    a, b = jnp.asarray(d.concentration), jnp.asarray(d.rate)
+    k = jnp.asarray(k, a.dtype)
+    count = jnp.maximum(k, 0.0)
+    ways = -log_beta(a, count + 1.0) - jnp.log(a + count)
+    return jnp.where(k < 0, -jnp.inf, ways - a * jnp.log1p(1.0 / b) - count * jnp.log1p(b))
+
+
+# Masses that NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
+MASSES = dict.fromkeys(
+    (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2), _gamma_poisson
+)
 
 
 def _widened(leaf: Any) -> Any:

@@ -177,10 +177,19 @@ def _is_far(a: Array, step: Array) -> Array:
 
 def _mean_curvature(a: Array, step: Array, weights: np.ndarray) -> Array:
     """∫₀¹ w(s) μ″(a + s step) ds, for the `weights` w at the nodes."""
-    nodes, weights = jnp.asarray(_NODES, a.dtype), jnp.asarray(_WEIGHTS * weights, a.dtype)
-    return (weights * binet_curvature(a[..., None] + nodes * step[..., None])).sum(-1)
+    nodes, scaled = jnp.asarray(_NODES, a.dtype), jnp.asarray(_WEIGHTS * weights, a.dtype)
+    return (scaled * binet_curvature(a[..., None] + nodes * step[..., None])).sum(-1)
 
 
 def gamma_entropy(a: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log Γ(a) + (1 − a) digamma(a) + a, the entropy of Gamma(a, 1), without differences of large numbers."""
     return 0.5 * jnp.log(a) + HALF_LOG_2PI + 0.5 + binet(a) - 0.5 / a + (1.0 - a) * binet_slope(a)
+
+
+def log_beta(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log B(a, b), without differences of large numbers; `jax.scipy.special.betaln` is right to 1e-6 only."""
+    small, large = jnp.minimum(a, b), jnp.maximum(a, b)
+    total = a + b
+    binets = binet(small) + binet(large) - binet(total)
+    powers = (small - 0.5) * jnp.log(small / total) + large * jnp.log1p(-small / total)
+    return HALF_LOG_2PI + binets + powers - 0.5 * jnp.log(large)
