@@ -107,7 +107,7 @@ def _matched(p: Known, q: Known) -> tuple[Known, Known]:
     p, q = _evaluated(p, q), _evaluated(q, p)
     if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape:
         raise InputError(
-            f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both sides must describe the same outcome"
+            f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both must describe the same outcome"
         )
     return p, q
 

@@ -8,6 +8,7 @@ from os import PathLike
 from typing import ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kullback.errors import InputError
@@ -75,7 +76,7 @@ class Request:
 
 
 def _key_words(key: jax.Array) -> list[int]:
-    data = jax.random.key_data(key) if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return [int(word) for word in np.asarray(data).ravel()]
 
 

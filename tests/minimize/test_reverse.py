@@ -118,7 +118,9 @@ def test_sums_over_finite_supports():
 
 
 def test_a_categorical_holds_the_target_itself():
-    fit = kl.KL(kl.Family(dist.Categorical), kl.Tilted(dist.Categorical(probs=np.ones(4) / 4), lambda k: 1.0 * k)).minimize()
+    fit = kl.KL(
+        kl.Family(dist.Categorical), kl.Tilted(dist.Categorical(probs=np.ones(4) / 4), lambda k: 1.0 * k)
+    ).minimize()
     want = np.exp(np.arange(4.0))
     np.testing.assert_allclose(fit.q.probs, want / want.sum(), rtol=1e-5)
     assert fit.objective.value == 0.0

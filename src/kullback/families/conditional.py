@@ -187,7 +187,7 @@ def _outputs(form: Form, hints: Any) -> dict[str, np.ndarray]:
     gains = []
     for name, shape in form.shapes:
         located = name in LOCATIONS and hints.scale.shape == shape and form.free_shape(name) == shape
-        real = located and form.cls.__name__ != "LogNormal" and not name == "mean"
+        real = located and form.cls.__name__ != "LogNormal" and name != "mean"
         gains.append(np.ravel(hints.scale if real else np.ones(form.free_shape(name))))
     offsets = [np.ravel(start[name]) for name in form.names]
     return {"offset": np.concatenate(offsets), "gain": np.concatenate(gains)}

@@ -92,7 +92,7 @@ def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:
     Raises `InputError` where a parameter must be given, is unknown, or has no size that the other side tells.
     """
     cls = class_of(distribution)
-    free = [name for name in _free_names(cls, fixed)]
+    free = _free_names(cls, fixed)
     base_ndim = _event_ndim(cls)
     event = sizes.event_shape
     if len(event) < base_ndim:
@@ -165,7 +165,7 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
 
 
 def _static(constraint: Any) -> Any:
-    """A constraint that depends on the other parameters (an interval's ends) is left to the rule that solves for them."""
+    """A constraint that depends on other parameters (an interval's ends) is left to the rule that solves for it."""
     return constraints.real if isinstance(constraint, type(constraints.dependent)) else constraint
 
 

@@ -63,7 +63,7 @@ def _as_module(structure: Structure, arrays: Mapping[str, np.ndarray]) -> Params
     return jax.tree.unflatten(treedef, [arrays[f"free.{i}"] for i in range(len(leaves))])
 
 
-class learnable:  # noqa: N801
+class learnable:
     """A fixed side made learnable again, from where it stands: `kl.learnable(fit.q)` is a warm start.
 
     q  a fitted conditional, or a NumPyro distribution whose class is a family or a mixture of one
@@ -109,8 +109,10 @@ def _form_of(q: Any) -> tuple[Form, Params]:
         base = base.base_dist
     fixed = {name: True for name, c in type(base).arg_constraints.items() if getattr(c, "is_discrete", False)}
     if fixed:
-        raise InputError(f"q: {type(base).__name__} counts with {', '.join(fixed)}; pass kl.Family with it fixed instead")
-    categories = base.logits.shape[-1] if isinstance(base, dist.CategoricalLogits) else None
+        raise InputError(
+            f"q: {type(base).__name__} counts with {', '.join(fixed)}; pass kl.Family with it fixed instead"
+        )
+    categories = np.shape(base.logits)[-1] if isinstance(base, dist.CategoricalLogits) else None
     form = form_for(type(base), {}, Sizes(tuple(q.event_shape), categories))
     full = q.batch_shape
     values = {name: np.broadcast_to(np.asarray(getattr(base, name)), (*full, *shape)) for name, shape in form.shapes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -34,9 +34,8 @@ def describe(side: Any, argument: str = "p") -> Known:
     """
     if isinstance(side, Known):
         return side
-    own = getattr(side, "known", None)
-    if callable(own) and not isinstance(side, type):
-        return own()
+    if not isinstance(side, type) and callable(own := getattr(side, "known", None)):
+        return cast(Known, own())
     for _, accepts, read in ADAPTORS:
         if accepts(side):
             return read(side)

@@ -70,7 +70,7 @@ class Tilted:
     def __init__(self, base: Any, reward: LogDensity, temperature: float = 1.0) -> None:
         if not callable(reward):
             raise InputError(f"reward: {type(reward).__name__} is not a function; pass one from an outcome to a number")
-        if not (np.isscalar(temperature) and np.isfinite(temperature) and temperature > 0):
+        if not (isinstance(temperature, int | float | np.number) and np.isfinite(temperature) and temperature > 0):
             raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
         self.base, self.reward, self.temperature = base, reward, float(temperature)
 
@@ -79,7 +79,9 @@ class Tilted:
 
         base = describe(self.base, "base")
         if base.log_density is None or base.event_shape is None or base.batch_shape:
-            raise InputError(f"base: {base.name} has no log-density of a single outcome; pass a distribution or Density")
+            raise InputError(
+                f"base: {base.name} has no log-density of a single outcome; pass a distribution or Density"
+            )
         reward = Partial(pointwise, Static((self.reward, len(base.event_shape))))
         log_density = Partial(_tilted, base.log_density, reward, np.float64(self.temperature))
         log_prob = None

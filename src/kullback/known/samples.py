@@ -22,8 +22,7 @@ class Samples:
     def __init__(self, x: Any, weights: Any = None) -> None:
         self.columns = table_columns(x, "x") if is_frame(x) else ()
         self.values = stack_columns(self.columns) if self.columns else as_sample_array(x, "x")
-        size = len(self.columns[0].values) if self.columns else len(self.values)
-        self.weights = as_weights(weights, size)
+        self.weights = as_weights(weights, Sample(self.values, columns=self.columns).size)
 
     def known(self) -> Known:
         sample = Sample(self.values, self.weights, columns=self.columns)
@@ -77,9 +76,7 @@ def table_columns(frame: Any, argument: str) -> tuple[Column, ...]:
     """The columns of a data frame: numbers as numbers, everything else as strings."""
     if not hasattr(frame, "columns"):
         frame = frame.to_frame()
-    columns = tuple(
-        Column(str(name), _column_values(frame[name], f"{argument}[{name!r}]")) for name in frame.columns
-    )
+    columns = tuple(Column(str(name), _column_values(frame[name], f"{argument}[{name!r}]")) for name in frame.columns)
     if not columns:
         raise InputError(f"{argument}: the table has no columns; pass at least one")
     return columns

@@ -98,11 +98,11 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
     bounds = (p.lower, p.upper, q.lower, q.upper)
     a, b, c, d = np.broadcast_arrays(*(np.asarray(bound, np.float64) for bound in bounds))
     outside = (a < c) | (b > d)
-    where = outside.any(tuple(range(max(outside.ndim - event_ndim, 0), outside.ndim)))
+    where = np.asarray(outside.any(tuple(range(max(outside.ndim - event_ndim, 0), outside.ndim))))
     if not where.any():
         return None
     first = tuple(int(i) for i in np.argwhere(outside)[0])
-    pieces = _outside(*(float(bound[first]) for bound in (a, b, c, d)), p.discrete)
+    pieces = _outside(float(a[first]), float(b[first]), float(c[first]), float(d[first]), p.discrete)
     at = "" if not first else f" (at index {first[0] if len(first) == 1 else first})"
     return Escape(where, f"P has mass on {pieces} where Q has none{at}")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kullback.errors import FileError
@@ -103,7 +104,9 @@ def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float]) -> No
 def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[float]]:
     spec, arrays = read(path)
     if spec.get("format") != "checkpoint":
-        raise FileError(f"checkpoint: {path} holds a {spec.get('format', 'thing')}, not a checkpoint; choose another name")
+        raise FileError(
+            f"checkpoint: {path} holds a {spec.get('format', 'thing')}, not a checkpoint; choose another name"
+        )
     if spec["problem"] != algorithm.fingerprint():
         raise FileError(
             f"checkpoint: {path} belongs to another problem (other data, sides, rule, seed or tolerance); "
@@ -123,7 +126,7 @@ def fingerprint(*parts: Any) -> str:
         for leaf in leaves:
             if isinstance(leaf, str):
                 digest.update(leaf.encode())
-            elif jax.dtypes.issubdtype(getattr(leaf, "dtype", np.float64), jax.dtypes.prng_key):
+            elif jnp.issubdtype(getattr(leaf, "dtype", np.float64), jax.dtypes.prng_key):
                 digest.update(np.asarray(jax.random.key_data(leaf)).tobytes())
             else:
                 array = np.asarray(leaf)
@@ -141,7 +144,12 @@ def _bar(title: str, limit: int, quiet: bool) -> Iterator[Any]:
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    columns = TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[nats]} nats"), TimeElapsedColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        TextColumn("{task.fields[nats]} nats"),
+        TimeElapsedColumn(),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=limit, nats="")
         yield lambda progress: bar.update(task, completed=progress.steps, nats=f"{progress.value:.5g}")

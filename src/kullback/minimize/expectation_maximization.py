@@ -142,7 +142,7 @@ def _labels(structure: MixtureStructure, data: Weighted, rng: np.random.Generato
     spread = values.std(0)
     values = (values - values.mean(0)) / np.where(spread > 0, spread, 1.0)
     count = min(structure.components, len(np.unique(values, axis=0)))
-    means = KMeans(count, init="k-means++", n_init=1, max_iter=30, random_state=int(rng.integers(2**31)))
+    means = KMeans(count, init="k-means++", max_iter=30, random_state=int(rng.integers(2**31))).set_params(n_init=1)
     part = rng.choice(data.size, min(data.size, 20_000), replace=False)
     means.fit(values[part], sample_weight=data.weights[part])
     return np.concatenate([means.predict(values), np.zeros(size - data.size)]).astype(np.int32)
@@ -169,9 +169,7 @@ def _advance(static: Static, fixed: Any, y: Any, w: Any, states: State, floor: A
         joint = s.logits + _log_probs(structure.form, fixed, s.parameters, y)
         log_q = jax.nn.logsumexp(joint, -1)
         value = -jnp.vdot(w, log_q)
-        logits, parameters = _maximize(
-            structure.form, fixed, y, w[:, None] * jnp.exp(joint - log_q[:, None]), floor
-        )
+        logits, parameters = _maximize(structure.form, fixed, y, w[:, None] * jnp.exp(joint - log_q[:, None]), floor)
         decrease = s.value - value
         ratio = jnp.clip(jnp.where(jnp.isfinite(s.decrease), decrease / s.decrease, 0.99), 0.0, 0.999)
         noise = jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))

@@ -86,9 +86,7 @@ class Report:
     optima: tuple[tuple[float, Any], ...] = ()
 
 
-def fit_from(
-    side: Known, free: Any, status: Status, report: Report, trace: np.ndarray | None = None
-) -> Fit:
+def fit_from(side: Known, free: Any, status: Status, report: Report, trace: np.ndarray | None = None) -> Fit:
     """The `Fit` of a learnable side at free parameters."""
     learnable = side.learnable
     assert learnable is not None

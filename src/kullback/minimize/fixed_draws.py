@@ -54,7 +54,7 @@ class FixedDraws(Rule):
             return target
         assert p.learnable is not None
         if push_for(p.learnable.structure) is None:
-            return Missing("draws of the learnable side are not differentiable functions of its parameters")
+            return Missing("draws of the learnable side are not smooth functions of fixed noise")
         dimension = int(np.prod(p.event_shape or ()))
         if dimension > 200:
             return Missing(f"{dimension} dimensions need more fixed draws than the data they would stand for")
@@ -87,9 +87,7 @@ def fixed_draw_divergence(static: Static, fixed: Any, target: Any, noise: Any, v
     return jnp.sum(w * (d.log_prob(x) - target(x)))
 
 
-def _distance(
-    static: Static, learnable: Learnable, noise: np.ndarray, vectors: np.ndarray, i: int, j: int
-) -> float:
+def _distance(static: Static, learnable: Learnable, noise: np.ndarray, vectors: np.ndarray, i: int, j: int) -> float:
     return float(_divergence_between(static, learnable.fixed, noise, vectors[i], vectors[j]))
 
 
@@ -100,5 +98,3 @@ def _divergence_between(static: Static, fixed: Any, noise: Any, a: Any, b: Any) 
     first, second = model(shape, fixed, a), model(shape, fixed, b)
     x, w = weighted_draws(push, first, noise)
     return jnp.sum(w * (log_prob(first, x) - log_prob(second, x)))
-
-

@@ -93,9 +93,7 @@ def _step(objective: Callable[[Any], Any], s: State, tolerance: Any) -> State:
     )
 
 
-def _accepted(
-    s: State, point: Any, value: Any, gradient: Any, first: Any, tolerance: Any, noise: Any
-) -> State:
+def _accepted(s: State, point: Any, value: Any, gradient: Any, first: Any, tolerance: Any, noise: Any) -> State:
     moved, change = point - s.x, gradient - s.gradient
     curvature = jnp.vdot(moved, change)
     keep = ~first & (curvature > 1e-10 * jnp.vdot(change, change))

@@ -71,12 +71,8 @@ class Minibatches(Rule):
         full, aside = padded(train), padded(held)
         batch = self.batch or int(2 ** np.clip(np.round(np.log2(data.size / 25)), 5, 9))
         pace = Pace(self.rate, steps=64, patience=self.patience, cuts=2)
-        objective = Partial(
-            _on_rows, static, learnable.fixed, as_device(full.y), full.weights * train.size, full.x
-        )
-        monitor = Partial(
-            negative_log_likelihood, static, learnable.fixed, as_device(aside.y), aside.weights, aside.x
-        )
+        objective = Partial(_on_rows, static, learnable.fixed, as_device(full.y), full.weights * train.size, full.x)
+        monitor = Partial(negative_log_likelihood, static, learnable.fixed, as_device(aside.y), aside.weights, aside.x)
         stream = _Stream(request, train.size, batch, pace.steps)
         algorithm = StochasticDescent(
             self.name, objective, stream, starts[0], request.tolerance or TOLERANCE, pace, monitor, str(request.seed)

@@ -16,7 +16,7 @@ from kullback.known import Known, Moments
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.maximum_likelihood import as_device, forward_report
-from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule

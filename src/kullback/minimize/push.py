@@ -1,7 +1,8 @@
 """Draws as functions of fixed noise: x = push(θ, ε), differentiable in the parameters.
 
 Normal noise is a scrambled Sobol sequence in antithetic pairs, whitened so that its mean is 0 and its covariance the
-identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws.
+identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws. Laws whose draws come by
+rejection (the gamma family) are left to stochastic gradients: at a fixed key they jump as the parameters move.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -44,7 +44,7 @@ class Push:
 
 
 def push_for(structure: Structure) -> Push | None:
-    """The push of a structure, or None where its draws are not differentiable functions of the parameters."""
+    """The push of a structure, or None where its draws are not smooth functions of the parameters."""
     form = structure.form if isinstance(structure, MixtureStructure) else structure
     if not isinstance(form, Form):
         return None
@@ -54,8 +54,6 @@ def push_for(structure: Structure) -> Push | None:
         return Push(_affine, normal_noise)
     if form.cls in BY_QUANTILE:
         return Push(_quantile, uniform_noise)
-    if form.cls.reparametrized_params and set(form.names) <= set(form.cls.reparametrized_params):
-        return Push(_keyed, key_noise)
     return None
 
 
@@ -63,7 +61,7 @@ def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any]:
     """Draws [m, *event] and weights [m] that sum to 1; a mixture contributes every component, by its probability."""
     n = noise.shape[0]
     if isinstance(d, dist.MixtureSameFamily):
-        x = push.draw(d.component_distribution, noise[:, None] if push.draw is not _keyed else noise)
+        x = push.draw(d.component_distribution, noise[:, None])
         weights = jnp.broadcast_to(d.mixing_distribution.probs / n, (n, d.mixture_size))
         return x.reshape(-1, *d.event_shape), weights.reshape(-1)
     return push.draw(d, noise), jnp.full(n, 1.0 / n)
@@ -90,11 +88,6 @@ def _quantile(d: Any, noise: Any) -> Any:
     return _base(d).icdf(noise)
 
 
-def _keyed(d: Any, noise: Any) -> Any:
-    draw = lambda words: d.rsample(jax.random.wrap_key_data(words))  # noqa: E731
-    return jax.vmap(draw)(noise)
-
-
 def normal_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal noise [n, *event]: Sobol points in antithetic pairs, whitened."""
     d = int(np.prod(event_shape))
@@ -109,11 +102,6 @@ def uniform_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]
     """Uniform noise [n, *event]: Sobol points u and their reflections 1 − u."""
     half = _sobol(rng, n // 2, int(np.prod(event_shape)))
     return np.concatenate([half, 1 - half]).reshape(-1, *event_shape)
-
-
-def key_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    """Key words [n, 2] for laws whose draws have gradients but no elementary quantile."""
-    return rng.integers(0, 2**32, size=(n, 2), dtype=np.uint32)
 
 
 def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

@@ -74,9 +74,7 @@ class StochasticDescent(Iterative):
 
     def step(self, state: State) -> State:
         chunks = int(state.chunks)
-        return advance(
-            self.objective, self.monitor, state, self.feeds(chunks), self.tolerance, self.pace.patience
-        )
+        return advance(self.objective, self.monitor, state, self.feeds(chunks), self.tolerance, self.pace.patience)
 
     def progress(self, state: State) -> Progress:
         steps = int(state.chunks) * self.pace.steps

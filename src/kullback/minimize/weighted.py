@@ -12,7 +12,6 @@ from kullback.known import Known
 from kullback.minimize.nodes import line_nodes
 from kullback.rule import Missing
 
-
 NODES = "quadrature nodes"
 
 

@@ -97,9 +97,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
             "give one of them another cost, or force one with rule="
         )
     why = {id(c.rule): _why_not(best, c) for c in others}
-    rejected = tuple(
-        (r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule
-    )
+    rejected = tuple((r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule)
     return Plan(question, p, q, best, rejected)
 
 

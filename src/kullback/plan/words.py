@@ -60,5 +60,10 @@ def side_in_words(side: Known) -> str:
 
 def _row(label: str, text: str) -> str:
     return textwrap.fill(
-        text, WIDTH, initial_indent=f"  {label:<{_LABEL - 2}}", subsequent_indent=" " * _LABEL, break_long_words=False, break_on_hyphens=False
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<{_LABEL - 2}}",
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
