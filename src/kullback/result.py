@@ -162,7 +162,9 @@ class Fit:
         o = self.objective
         objective = {"value": o.value, "standard_error": o.standard_error, "guarantee": o.guarantee.value,
                      "quantity": o.quantity, "dropped": list(o.dropped), "reason": o.reason}  # fmt: skip
-        numbers = {k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)}
+        numbers = {
+            k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)
+        }
         about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace]}
         write(path, {"format": "fit", "version": 1, **side, **about, "diagnostics": numbers}, arrays)
 
