@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kullback.estimate import CrossEntropy, MonteCarlo, Quadrature, Support
+from kullback.estimate import CrossEntropy, MonteCarlo, Quadrature, Support, TwoSamples
 from kullback.exact import ClosedForm, CountableSum, FiniteSum
 from kullback.minimize import (
     ExpectationMaximization,
@@ -27,6 +27,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     CountableSum(),
     Quadrature(),
     MonteCarlo(),
+    TwoSamples(),
     CrossEntropy(),
     # minimise the forward KL
     MomentMatching(),
@@ -67,4 +68,5 @@ __all__ = [
     "ScoreFunction",
     "StreamingDraws",
     "Support",
+    "TwoSamples",
 ]
