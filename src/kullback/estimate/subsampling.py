@@ -16,9 +16,10 @@ def standard_error(
 ) -> float:
     """The standard error of `statistic(p, q)`; infinite where a sample has fewer than 8 rows.
 
-    Subsamples of a fraction f of both samples vary by (1 − f)/f times the variance of the whole, f of which cancels
-    since they share rows. Small fractions are quicker, and say too little in several dimensions, where the bias changes
-    with the size: at five, of 1,000 rows, a tenth gave 0.7 and a half 1.0 of the true standard error. The ordinary bootstrap would repeat rows, and a repeated row is its own nearest neighbour.
+    Subsamples of a fraction f of both samples vary by (1 − f)/f times the variance of the whole: less than samples of
+    their size would, since they share rows. Small fractions are quicker, and say too little in several dimensions,
+    where the bias changes with the size: of 1,000 rows in five dimensions, tenths gave 0.7 of the true standard error
+    and halves 1.0. The ordinary bootstrap would repeat rows, and a repeated row is its own nearest neighbour.
     Source: Politis and Romano (1994), theorem 2.1; Bickel, Götze and van Zwet (1997), for m out of n.
     """
     least = min(len(p), len(q))
