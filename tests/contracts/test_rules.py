@@ -7,11 +7,11 @@ seeds are fixed.
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from tests.contracts.constructors import BIJECTIONS, ESCAPES, PAIRS
 
 import kullback as kl
 from kullback.known import describe
 from kullback.rule import Applies
-from tests.contracts.constructors import BIJECTIONS, ESCAPES, PAIRS
 
 CONTINUOUS = [pair for pair in PAIRS if not hasattr(pair.peer_p, "pmf")]
 
@@ -86,9 +86,7 @@ def test_the_chain_rule_holds_for_dependent_coordinates():
     first = kl.KL(dist.Normal(0.0, np.sqrt(a[0, 0])), dist.Normal(0.0, np.sqrt(b[0, 0]))).estimate().value
     x, w = np.polynomial.hermite_e.hermegauss(40)
     x = x * np.sqrt(a[0, 0])
-    given = [
-        dist.Normal(c[0, 1] / c[0, 0] * x, np.sqrt(c[1, 1] - c[0, 1] ** 2 / c[0, 0])) for c in (a, b)
-    ]
+    given = [dist.Normal(c[0, 1] / c[0, 0] * x, np.sqrt(c[1, 1] - c[0, 1] ** 2 / c[0, 0])) for c in (a, b)]
     second = np.sum(w / w.sum() * kl.KL(*given).estimate().value)
     assert joint == pytest.approx(first + second, rel=1e-4)
 

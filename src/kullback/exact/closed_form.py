@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
+from kullback.exact.infinite import why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
 from kullback.exact.table import kl_form
 from kullback.known import Known
@@ -40,7 +41,8 @@ class ClosedForm(Rule):
         return unequal_inputs(p, q) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        return Estimate(averaged(_evaluate(p.distribution, q.distribution), p, q))
+        value = averaged(_evaluate(p.distribution, q.distribution), p, q)
+        return Estimate(value, reason=why_infinite(value, p, q))
 
 
 def _evaluate(p: object, q: object) -> jax.Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
+from kullback.exact.infinite import both_discrete
 from kullback.exact.inputs import averaged, unequal_inputs
 from kullback.exact.log_probs import log_probs, plain_sum, precise
 from kullback.known import Known
@@ -62,6 +63,8 @@ class CountableSum(Rule):
             return Missing("the normalised log-probability of P is not known", "P's normalised log-probability")
         if q.log_prob is None:
             return Missing("the normalised log-probability of Q is not known", "Q's normalised log-probability")
+        if not both_discrete(p, q):
+            return Missing("P is discrete and Q continuous, whose density is no probability")
         return unequal_inputs(p, q) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:

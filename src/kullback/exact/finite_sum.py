@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kullback.exact.infinite import both_discrete, why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
 from kullback.exact.log_probs import log_probs, plain_sum, precise, shared_sum
 from kullback.known import Known
@@ -38,6 +39,8 @@ class FiniteSum(Rule):
             return Missing("the normalised log-probability of P is not known", "P's normalised log-probability")
         if q.log_prob is None:
             return Missing("the normalised log-probability of Q is not known", "Q's normalised log-probability")
+        if not both_discrete(p, q):
+            return Missing("P is discrete and Q continuous, whose density is no probability")
         return unequal_inputs(p, q) or Applies(cost=self.cost + math.log10(max(len(p.atoms), 1)))
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
@@ -46,4 +49,5 @@ class FiniteSum(Rule):
         with precise(p, q):
             log_p, log_q = log_probs(p, q, p.atoms)
             value = np.asarray(shared_sum(log_p, log_q) if shared else plain_sum(log_p, log_q))
-        return Estimate(averaged(value, p, q))
+        value = averaged(value, p, q)
+        return Estimate(value, reason=why_infinite(value, p, q))
