@@ -6,7 +6,7 @@ from pathlib import Path
 from kullback.report.sections.two_peaks import two_peaks
 from kullback.report.style import PAPER
 
-HALO = "text { paint-order: stroke; stroke: %s; stroke-width: 2.5px; stroke-linejoin: round; }" % PAPER  # noqa: UP031
+HALO = ".halo text { paint-order: stroke; stroke: %s; stroke-width: 2.5px; stroke-linejoin: round; }" % PAPER  # noqa: UP031
 
 
 def standalone(svg: str, margin: float = 14.0) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kullback.errors import FileError
+from kullback.errors import FileError, InputError
 
 
 def read_table(path: Path) -> Any:
@@ -29,4 +30,28 @@ def read_table(path: Path) -> Any:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
     if frame.empty:
         raise FileError(f"{path}: the table has a header and no rows")
+    missing = [str(name) for name in frame.columns if frame[name].isna().any()]
+    if missing:
+        raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
     return frame
+
+
+def shared_columns(p: Any, q: Any, asked: Sequence[str], name_p: str, name_q: str) -> tuple[list[str], str]:
+    """The columns to compare, in the first table's order, and a sentence on those that are left out.
+
+    Raises `InputError` for a column that was asked for and is not in both tables, or where they share none.
+    """
+    for name in asked:
+        for frame, where in ((p, name_p), (q, name_q)):
+            if name not in frame.columns:
+                raise InputError(
+                    f"columns: {where} has no column {name!r}; it has {', '.join(map(str, frame.columns))}"
+                )
+    if asked:
+        return list(dict.fromkeys(asked)), ""
+    shared = [name for name in p.columns if name in q.columns]
+    if not shared:
+        raise InputError(f"columns: {name_p} and {name_q} have no column in common")
+    alone = [f"{name!r} (only in {name_p})" for name in p.columns if name not in q.columns]
+    alone += [f"{name!r} (only in {name_q})" for name in q.columns if name not in p.columns]
+    return shared, f"Left out: {', '.join(alone)}." if alone else ""

@@ -63,3 +63,11 @@ def tumours(rows: int) -> tuple[np.ndarray, np.ndarray]:
     chosen = np.linspace(0, len(y) - 1, rows).astype(int)
     radius = np.asarray(x)[chosen, 0]
     return (radius - radius.mean()) / radius.std(), 1 - np.asarray(y)[chosen]
+
+
+def women_and_men() -> tuple[Any, Any]:
+    """The diabetes patients as two data frames, by sex, without that column."""
+    frame: Any = load_diabetes(as_frame=True, scaled=False).frame  # type: ignore[union-attr]
+    sex = frame.pop("sex")
+    codes = sorted(sex.unique())
+    return frame[sex == codes[0]], frame[sex == codes[1]]

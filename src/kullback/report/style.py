@@ -82,11 +82,12 @@ def as_svg(figure: Figure, name: str) -> str:
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="halo[^"]*"', '<g class="halo"', text)
     used = set(re.findall(r"#([\w.]+)[\")]", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
     text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", text))
     text = text.replace("'DejaVu Sans', sans-serif", FONTS)
-    text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)
+    text = re.sub(r' d="[^"]+"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     for role, colour in COLOURS.items():
         text = text.replace(f": {colour}", f": var(--{role}, {colour})")
     return text.strip()
@@ -100,4 +101,4 @@ def bare_y(axes: Axes) -> None:
 
 def label(axes: Axes, x: float, y: float, text: str, colour: str, **settings: object) -> None:
     """A direct label beside what it names, instead of a legend."""
-    axes.text(x, y, text, color=colour, fontsize=9.0, **settings)  # type: ignore[arg-type]
+    axes.text(x, y, text, color=colour, fontsize=9.0, gid="halo", **settings)  # type: ignore[arg-type]

@@ -20,6 +20,11 @@ def make_console() -> Console:
     return Console(highlight=False, width=min(console.width, WIDTH)) if console.width > WIDTH else console
 
 
+def wrapped(text: str) -> str:
+    """Prose broken at 80 columns."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 def show_section(console: Console, section: Section) -> None:
     """The plans of a section, then its tables."""
     for name, plan in section.plans:
@@ -29,7 +34,7 @@ def show_section(console: Console, section: Section) -> None:
         console.print()
         console.print(as_rich(table))
         if table.caption:
-            console.print(Text(textwrap.fill(table.caption, WIDTH), style="dim"), soft_wrap=True)
+            console.print(Text(wrapped(table.caption), style="dim"), soft_wrap=True)
 
 
 def as_rich(table: Table) -> RichTable:

@@ -70,9 +70,11 @@ def _lake(axes: Axes, lake: Lake) -> None:
             axes.text(column, row, letter, ha="center", va="center", color=PAPER if letter == "H" else SOFT, fontsize=9)
             continue
         for step, probability in zip(STEPS, lake.policy[state], strict=True):
-            if probability > 0.02:
-                tip = np.array([column, row]) + 0.44 * probability * step
+            tip = np.array([column, row]) + 0.44 * probability * step
+            if probability > 0.3:
                 axes.annotate("", tip, (column, row), arrowprops=_ARROW)
+            else:
+                axes.plot(*zip((column, row), tip, strict=True), color=INK, linewidth=1.0, solid_capstyle="butt")
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(rows - 0.5, -0.5)
     axes.set_aspect("equal")
@@ -81,7 +83,7 @@ def _lake(axes: Axes, lake: Lake) -> None:
 
 
 _ARROW = {
-    "arrowstyle": "-|>,head_width=0.13,head_length=0.24",
+    "arrowstyle": "-|>,head_width=0.12,head_length=0.22",
     "color": INK,
     "linewidth": 1.0,
     "shrinkA": 0,

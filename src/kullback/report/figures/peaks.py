@@ -114,5 +114,11 @@ def _contours(axes: Axes, land: Landscape, nats: np.ndarray, colour: str) -> Non
 def _optimum(axes: Axes, at: tuple[float, float], colour: str, solid: bool) -> None:
     axes.plot(*at, "o", markersize=7, color=colour if solid else PAPER, markeredgecolor=colour, markeredgewidth=1.6)
     axes.annotate(
-        f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"), at, (9, 7), textcoords="offset points", fontsize=8.5, color=INK
+        f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"),
+        at,
+        (9, 7),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        gid="halo",
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from kullback.report.record import Picture
 from kullback.report.style import EDGE, FILL, FORWARD, INK, LINE, REVERSE, SOFT, as_svg, bare_y, drawing, label
@@ -23,19 +24,17 @@ class Doubt:
 def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:
     """Each image over the probabilities that the classifier gives to the ten digits."""
     count, classes = doubt.probabilities.shape
-    with drawing(8.2, 2.05) as figure:
-        grid = figure.subplots(2, count, height_ratios=(1.0, 0.8))
+    with drawing(8.2, 2.0) as figure:
+        grid = figure.subplots(2, count, height_ratios=(1.0, 0.75))
         for i in range(count):
-            above, below = grid[0, i], grid[1, i]
-            crisp = np.kron(doubt.images[i], np.ones((16, 16)))
-            above.imshow(crisp, cmap="Greys", vmin=0.0, vmax=1.0)
-            above.set_axis_off()
+            _image(grid[0, i], doubt.images[i])
+            below = grid[1, i]
             colours = [FORWARD if digit == doubt.labels[i] else EDGE for digit in range(classes)]
             below.bar(range(classes), doubt.probabilities[i], width=0.72, color=colours)
             below.set_ylim(0, 1)
             bare_y(below)
-            below.set_xticks([0, int(doubt.labels[i])] if doubt.labels[i] > 2 else [int(doubt.labels[i]), 9])
-            below.tick_params(length=0, labelsize=8)
+            below.set_xticks([int(doubt.labels[i])])
+            below.tick_params(length=0, labelsize=9, labelcolor=FORWARD)
         svg = as_svg(figure, name)
     return Picture(
         svg,
@@ -44,6 +43,18 @@ def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:
         caption="The test digits on which the fitted q(y∣x) is least certain, and the distribution it returns for "
         "each; the true digit is in blue.",
     )
+
+
+def _image(axes: Axes, image: np.ndarray) -> None:
+    """The image as squares of ink, which follow the page's theme as a bitmap would not."""
+    for (row, column), ink in np.ndenumerate(image):
+        if ink > 0.03:
+            square = Rectangle((column, row), 0.94, 0.94, facecolor=INK, alpha=float(ink), linewidth=0)
+            axes.add_patch(square)
+    axes.set_xlim(-0.5, image.shape[1] + 0.5)
+    axes.set_ylim(image.shape[0] + 0.2, -0.2)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,10 @@ def counts_and_heads(counts: np.ndarray, expected: tuple[np.ndarray, ...], score
         left.bar(shown, counts, width=0.84, color=FILL)
         for pmf, colour in zip(expected, (REVERSE, FORWARD), strict=True):
             left.plot(shown, pmf, color=colour, marker="o", markersize=3.2, linewidth=1.1)
-        label(left, 0.5, counts[0] * 0.97, "observed", SOFT)
-        peak = int(np.argmax(expected[0]))
-        label(left, peak + 0.7, expected[0][peak] * 1.02, "expected with a Poisson head", REVERSE)
-        label(left, 1.45, 0.5 * (expected[1][0] + expected[1][1]), "with a negative binomial head", FORWARD)
+        words = ("observed", "expected, Poisson head", "expected, negative binomial head")
+        for i, (text, colour) in enumerate(zip(words, (SOFT, REVERSE, FORWARD), strict=True)):
+            label(left, len(counts) - 0.5, counts.max() * (0.93 - 0.11 * i), text, colour, ha="right")
+        left.set_xticks(range(0, len(counts), 5))
         left.set_title("Visits to a doctor in a year")
         bare_y(left)
         _dots(right, scores)

@@ -25,7 +25,7 @@ kl.KL(p, kl.Family(dist.Normal)).minimize()  # forward
 kl.KL(kl.Family(dist.Normal), p).minimize()  # reverse"""
 
 
-def two_peaks(grid: int = 61) -> Section:
+def two_peaks(grid: int = 101) -> Section:
     """Fit both ways, and measure each fit both ways; `grid` is the number of means and scales on the maps."""
     p = target()
     forward, reverse = kl.KL(p, kl.Family(dist.Normal)), kl.KL(kl.Family(dist.Normal), p)
@@ -88,7 +88,7 @@ def _curves(p: dist.Distribution, covers: Any, optima: list[Any]) -> Curves:
 def _landscape(covers: Any, optima: list[Any], grid: int) -> Landscape:
     """Both divergences over a grid of normals, by Simpson's rule in float64."""
     means, scales = np.linspace(-5.0, 5.0, grid), np.geomspace(0.25, 5.0, grid)
-    x = np.linspace(-30.0, 30.0, 2401)
+    x = np.linspace(-30.0, 30.0, 1201)
     peaks = np.log(WEIGHTS)[:, None] + _log_normal(x, np.array(PLACES)[:, None], np.array(SCALES)[:, None])
     log_p = np.logaddexp(*peaks)
     forward, reverse = np.empty((grid, grid)), np.empty((grid, grid))

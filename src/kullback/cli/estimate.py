@@ -1,0 +1,82 @@
+"""`kullback estimate A.csv B.csv`: two tables compared, jointly and column by column."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kullback.cli.tables import read_table, shared_columns
+from kullback.estimate.tables import Comparison, compare
+from kullback.report.terminal import make_console, wrapped
+
+
+def estimate(a: Path, b: Path, columns: Sequence[str], seed: int, as_json: bool) -> None:
+    """Compare the two tables and print what was found."""
+    p, q = read_table(a), read_table(b)
+    names, left_out = shared_columns(p, q, columns, str(a), str(b))
+    found = compare(p[names], q[names], seed=seed)
+    if len(names) == 1:
+        found = found[1:]  # the joint estimate would say the same again
+    if as_json:
+        print(json.dumps(_report(a, b, len(p), len(q), found, left_out), ensure_ascii=False, indent=2))
+    else:
+        _show(make_console(), f"P = {a}, {len(p):,} rows; Q = {b}, {len(q):,} rows", found, left_out)
+
+
+def _show(console: Console, sides: str, found: list[Comparison], left_out: str) -> None:
+    notes: list[str] = []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("column", overflow="fold")
+    table.add_column("read as", no_wrap=True)
+    for name in ("KL(P‖Q)", "± s.e.", "note"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found:
+        mark = _footnote(notes, row.estimate.reason)
+        error = f"{row.estimate.standard_error:.4f}" if math.isfinite(row.estimate.standard_error) else "–"
+        cells = (row.column if row.column is not None else "all together", row.kind, f"{row.estimate.value:.4f}", error)
+        table.add_row(*map(Text, cells), Text(mark), style="bold" if row.column is None else None)
+    console.print(Text(wrapped(f"KL(P‖Q) in nats. {sides}.")), soft_wrap=True)
+    console.print()
+    console.print(table)
+    closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(notes)]
+    closing += [left_out] if left_out else []
+    closing.append("Consistent: right as the samples grow, and never clipped to 0.")
+    console.print(Text("\n" + "\n".join(wrapped(line) for line in closing), style="dim"), soft_wrap=True)
+
+
+def _footnote(notes: list[str], reason: str) -> str:
+    """The numbers of the remarks on one estimate; a remark that was made before keeps its number."""
+    marks = []
+    for note in filter(None, reason.split("; ")):
+        if note not in notes:
+            notes.append(note)
+        marks.append(str(notes.index(note) + 1))
+    return " ".join(marks)
+
+
+def _report(a: Path, b: Path, rows_p: int, rows_q: int, found: list[Comparison], left_out: str) -> dict[str, Any]:
+    return {
+        "p": {"file": str(a), "rows": rows_p},
+        "q": {"file": str(b), "rows": rows_q},
+        "unit": "nats",
+        "note": left_out,
+        "estimates": [
+            {
+                "column": row.column,
+                "read_as": row.kind,
+                "value": row.estimate.value,
+                "standard_error": row.estimate.standard_error if math.isfinite(row.estimate.standard_error) else None,
+                "guarantee": row.estimate.guarantee.value,
+                "note": row.estimate.reason,
+            }
+            for row in found
+        ],
+    }
