@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,7 @@ class Pair:
             return float(np.sum(p[keep] * (self.peer_p.logpmf(k) - self.peer_q.logpmf(k))[keep]))
         ends = [self.peer_p.ppf(t) for t in (1e-15, 0.001, 0.1, 0.5, 0.9, 0.999, 1 - 1e-15)]
         integrand = lambda x: self.peer_p.pdf(x) * (self.peer_p.logpdf(x) - self.peer_q.logpdf(x))  # noqa: E731
-        pieces = zip(ends[:-1], ends[1:], strict=True)
+        pieces = itertools.pairwise(ends)
         return float(sum(scipy.integrate.quad(integrand, a, b, limit=200, epsabs=1e-12)[0] for a, b in pieces))
 
 

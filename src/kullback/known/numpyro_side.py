@@ -41,6 +41,7 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     constraint = d.support
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
         return d.log_prob(x)
+    x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
     inside = constraint(x)
     value = d.log_prob(jnp.where(_widen(inside, len(d.event_shape)), x, _feasible(d, x)))
     return jnp.where(inside, value, -jnp.inf)

@@ -121,9 +121,8 @@ def _outside(a: float, b: float, c: float, d: float, discrete: bool) -> str:
 
 def _interval(low: float, high: float, left: str, right: str, discrete: bool) -> str:
     if not discrete:
-        digits = "g" if f"{low:g}" != f"{high:g}" else ".17g"
-        start = "(-∞" if np.isinf(low) else f"{left}{low:{digits}}"
-        return f"{start}, {'∞)' if np.isinf(high) else f'{high:{digits}}{right}'}"
+        first, last = (f"{low:g}", f"{high:g}") if f"{low:g}" != f"{high:g}" else (repr(low), repr(high))
+        return f"{'(-∞' if np.isinf(low) else left + first}, {'∞)' if np.isinf(high) else last + right}"
     if np.isinf(low):
         return f"{{…, {high:g}}}"
     if np.isinf(high):
