@@ -137,6 +137,18 @@ def test_finite_supports_are_summed():
     assert fit.objective.value == pytest.approx(want, abs=1e-5)
 
 
+def test_countable_supports_are_summed():
+    k = np.arange(200)
+    p = scipy.stats.nbinom(2, 0.4).pmf(k)
+    member = dist.NegativeBinomialProbs(2.0, probs=np.float32(0.6))
+    fit = kl.KL(member, kl.Family(dist.Poisson)).minimize()
+    assert fit.plan.rule.name == "moment matching"
+    assert fit.q.rate == pytest.approx(3.0, rel=1e-5)
+    want = np.sum(p * (np.log(p) - scipy.stats.poisson(3.0).logpmf(k)))
+    assert fit.objective.value == pytest.approx(want, abs=1e-5)
+    assert fit.objective.dropped == ()
+
+
 @pytest.mark.parametrize("precision", [np.float32], indirect=True)
 def test_mixture_em_reaches_scikit_learns_likelihood(rng, precision):
     x = np.concatenate([rng.normal(m, s, size=(300, 2)) for m, s in ((0, 1), (4, 0.3), (-4, 0.8))])

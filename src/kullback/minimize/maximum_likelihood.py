@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 from kullback.errors import FitError
 from kullback.estimate.quadrature import Quadrature
+from kullback.exact import CountableSum
 from kullback.families.conditional import ConditionalStructure
 from kullback.families.learnable import Learnable
 from kullback.families.networks import Dense, Rows
@@ -17,7 +18,7 @@ from kullback.known import Known, describe
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
 from kullback.minimize.objectives import negative_log_likelihood
-from kullback.minimize.weighted import NODES, Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.weighted import COUNTS, NODES, Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -83,11 +84,12 @@ def as_device(y: np.ndarray) -> np.ndarray:
 def forward_report(data: Weighted, p: Known, q: Any, cross_entropy: float) -> Report:
     """H(P, Q) where P is a sample, and KL(P‖Q) itself where log P is known.
 
-    On quadrature nodes the divergence is integrated again at the fitted q: nodes alone cannot tell that it is
-    infinite. Raises `FitError` where it is.
+    On nodes and counts the divergence is evaluated again at the fitted q, tails included: points alone cannot tell
+    that it is infinite. Raises `FitError` where it is.
     """
-    if data.source == NODES:
-        objective = Quadrature().run(p, describe(q), Request())
+    if data.source in (NODES, COUNTS):
+        whole = Quadrature() if data.source == NODES else CountableSum()
+        objective = whole.run(p, describe(q), Request())
         if np.isinf(objective.value):
             raise FitError(f"p: KL(P‖Q) is infinite at every member of this family: {objective.reason}")
         return Report(objective)

@@ -1,4 +1,4 @@
-"""A one-dimensional density as weighted nodes: Gauss–Legendre panels where its mass lies."""
+"""Laws on a line as weighted points: nodes of Gauss–Legendre panels for a density, counts for a countable support."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 
+from kullback.errors import FitError
 from kullback.estimate.hints import hints_of
 from kullback.estimate.logs import log_densities
 from kullback.estimate.modes import Mass, locate
 from kullback.estimate.quadrature import box_of
+from kullback.exact.log_probs import log_probs, precise
 from kullback.known import Known
 from kullback.rule import Request
 
 ORDER = 20
 NEGLIGIBLE = 1e-17
+MOST_COUNTS = 2**20
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,25 @@ def line_nodes(p: Known) -> Nodes:
     coarse = _on_panels(mass, log_p, _halved(cuts))
     fine = _on_panels(mass, log_p, _halved(_halved(cuts)))
     return Nodes(fine.x, fine.weights, fine.negentropy, abs(fine.negentropy - coarse.negentropy) + 1e-12)
+
+
+def count_nodes(p: Known) -> Nodes:
+    """The counts from the least on, until the rest is negligible. Raises `FitError` where that takes too many."""
+    assert p.support is not None
+    least, size = int(np.asarray(p.support.lower)), 64
+    while size <= MOST_COUNTS:
+        counts = np.arange(least, least + size)
+        with precise(p, p):
+            log_p = np.asarray(log_probs(p, p, counts)[0], np.float64)
+        weights = np.exp(log_p)
+        if 1 - weights.sum() < 1e-12 * size:
+            keep = weights > 0
+            negentropy = float(np.sum(weights[keep] * log_p[keep]))
+            return Nodes(counts[keep].astype(np.int32), weights[keep] / weights.sum(), negentropy, 1e-12 * size)
+        size *= 4
+    raise FitError(
+        f"p: the tail of {p.name} is too heavy to be summed over {MOST_COUNTS:,} counts; use rule='streaming draws'"
+    )
 
 
 def _halved(cuts: np.ndarray) -> np.ndarray:

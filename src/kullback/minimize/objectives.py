@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from kullback.exact import kl_divergence
-from kullback.known import numpyro_side
 from kullback.known.static import Static
 
 
@@ -38,11 +36,3 @@ def reverse_sum(static: Static, fixed: Any, atoms: Any, log_p: Any, vector: Any)
     q = jnp.exp(log_q)
     difference = jnp.where(q > 0, jnp.where(q > 0, log_q, 0.0) - log_p, 0.0)
     return jnp.sum(q * difference)
-
-
-def pushed_divergence(static: Static, fixed: Any, target: Callable[[Any], Any], noise: Any, vector: Any) -> jax.Array:
-    """The mean of log q(x_i) − log p(x_i) over fixed draws x_i = push(θ, ε_i): −ELBO for unnormalised p."""
-    structure, layout, push = static.value
-    d = structure.distribution(layout.tree(vector), fixed)
-    x, w = push(d, noise)
-    return jnp.sum(w * (numpyro_side.log_prob(d, x) - target(x)))

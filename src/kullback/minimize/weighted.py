@@ -9,17 +9,17 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.known import Known
-from kullback.minimize.nodes import line_nodes
+from kullback.minimize.nodes import count_nodes, line_nodes
 from kullback.rule import Missing
 
-NODES = "quadrature nodes"
+NODES, COUNTS = "quadrature nodes", "the counts"
 
 
 @dataclass(frozen=True)
 class Weighted:
     """Outcomes y [n, *event] with weights [n] that sum to 1, and inputs x [n, ...] for pairs.
 
-    source          "the sample", "the atoms" or `NODES`
+    source          "the sample", "the atoms", `COUNTS` or `NODES`
     negentropy      Σ w log p at them where P's log-probability is known: then H(P) is not dropped
     numerical_error of replacing P by them, nats
     """
@@ -48,7 +48,16 @@ def can_be_weighted(p: Known) -> str | Missing:
         return "the atoms with their probabilities"
     if is_line_density(p):
         return "quadrature nodes of the one-dimensional density"
-    return Missing("P is neither a sample, nor a finite support, nor a one-dimensional density", "a sample of P")
+    if is_countable(p):
+        return "the counts, until what is left out is negligible"
+    return Missing("P is neither a sample, nor over counts, nor a one-dimensional density", "a sample of P")
+
+
+def is_countable(p: Known) -> bool:
+    support = p.support
+    if p.event_shape != () or p.log_prob is None or support is None or not (support.discrete and support.bounded):
+        return False
+    return bool(np.isfinite(np.asarray(support.lower)).all())
 
 
 def is_line_density(p: Known) -> bool:
@@ -74,8 +83,8 @@ def weighted(p: Known) -> Weighted:
         present = weights > 0
         negentropy = float(np.sum(weights[present] * log_p[present]))
         return Weighted(p.atoms, weights / weights.sum(), None, "the atoms", negentropy)
-    nodes = line_nodes(p)
-    return Weighted(nodes.x, nodes.weights, None, NODES, nodes.negentropy, nodes.numerical_error)
+    nodes, source = (count_nodes(p), COUNTS) if is_countable(p) else (line_nodes(p), NODES)
+    return Weighted(nodes.x, nodes.weights, None, source, nodes.negentropy, nodes.numerical_error)
 
 
 def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:
