@@ -14,7 +14,7 @@ from kullback.estimate.lines import Line
 LogDensity1D = Callable[[np.ndarray], np.ndarray]
 LEVELS = np.array([0.003, 0.05, 0.25, 0.5, 0.75, 0.95, 0.997])
 MOST_MODES = 24
-ZOOM, ZOOMS = 33, 40
+ZOOM, ZOOMS = 17, 40
 FLAT = 0.05
 MARGINS = (0.5, 4.0, 16.0)
 OUTWARD = 1.6 ** np.arange(24)
@@ -92,41 +92,48 @@ def scan(lower: float, upper: float, hints: Float[np.ndarray, " h"]) -> Float[np
 
 def _zoomed(log_density: LogDensity1D, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The scan with finer and finer points about every interior local maximum, and the maxima."""
-    left, right = _brackets(x, y)
-    modes, widths = [], []
+    brackets = _brackets(x, y)
+    modes, widths = [np.zeros(0)], [np.zeros(0)]
     for _ in range(ZOOMS):
-        if not len(left):
+        if not len(brackets):
             break
-        grid = left[:, None] + (right - left)[:, None] * np.linspace(0.0, 1.0, ZOOM)[1:-1]
-        values = log_density(grid.ravel()).reshape(grid.shape)
-        values = np.where(values == np.inf, -np.inf, values)
+        grid = _refined(brackets)
+        values = _finite(log_density(grid.ravel())).reshape(grid.shape)
         x, y = np.concatenate([x, grid.ravel()]), np.concatenate([y, values.ravel()])
-        top = np.argmax(values, axis=1)
-        rows = np.arange(len(grid))
-        ends = np.concatenate([left[:, None], grid, right[:, None]], 1)
-        inner_left, inner_right = ends[rows, top], ends[rows, top + 2]
-        low_neighbour = np.minimum(values[rows, np.maximum(top - 1, 0)], values[rows, np.minimum(top + 1, ZOOM - 3)])
-        done = (values[rows, top] - low_neighbour < FLAT) | (inner_right - inner_left <= 1e-15 * np.abs(inner_left))
-        modes += list(grid[rows, top][done])
-        widths += list((inner_right - inner_left)[done])
-        left, right = inner_left[~done], inner_right[~done]
-    outward = (np.asarray(widths)[:, None] * OUTWARD).ravel()
-    centres = np.repeat(modes, len(OUTWARD))
-    around = np.concatenate([centres - outward, centres + outward])
+        rows, top = np.arange(len(grid)), np.clip(np.argmax(values, axis=1), 1, grid.shape[1] - 2)
+        brackets = np.stack([grid[rows, top + step] for step in (-1, 0, 1)], 1)
+        fall = values[rows, top] - np.minimum(values[rows, top - 1], values[rows, top + 1])
+        width = brackets[:, 2] - brackets[:, 0]
+        done = (fall < FLAT) | (width <= 1e-15 * np.abs(brackets[:, 1]))
+        modes.append(brackets[done, 1])
+        widths.append(width[done])
+        brackets = brackets[~done]
+    found, width = np.concatenate([*modes, brackets[:, 1]]), np.concatenate([*widths, brackets[:, 2] - brackets[:, 0]])
+    around = found[:, None] + width[:, None] * np.concatenate([-OUTWARD, OUTWARD])
     around = around[(around > x.min()) & (around < x.max())]
     if len(around):
-        x, y = np.concatenate([x, around]), np.concatenate([y, log_density(around)])
-    order = np.argsort(x, kind="stable")
-    keep = np.concatenate([[True], np.diff(x[order]) > 0])
-    return x[order][keep], y[order][keep], np.asarray(modes)
+        x, y = np.concatenate([x, around]), np.concatenate([y, _finite(log_density(around))])
+    x, first = np.unique(x, return_index=True)
+    return x, y[first], found
 
 
-def _brackets(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The neighbours of each interior local maximum, the highest ones only."""
+def _refined(brackets: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n m"]:
+    """Points across each bracket (left, highest, right), which are among them."""
+    left, top, right = (brackets[:, at : at + 1] for at in range(3))
+    steps = np.linspace(0.0, 1.0, ZOOM)
+    return np.concatenate([left + (top - left) * steps[:-1], top, right + (top - right) * steps[:-1][::-1]], 1)
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.where(values == np.inf, -np.inf, values)
+
+
+def _brackets(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "n 3"]:
+    """Each interior local maximum between its neighbours, the highest ones only."""
     inner = np.arange(1, len(x) - 1)
     top = inner[(y[inner] >= y[inner - 1]) & (y[inner] > y[inner + 1]) & np.isfinite(y[inner])]
     top = top[np.argsort(-y[top], kind="stable")][:MOST_MODES]
-    return x[top - 1], x[top + 1]
+    return np.stack([x[top - 1], x[top], x[top + 1]], 1)
 
 
 def _flanks(x: np.ndarray, y: np.ndarray, modes: np.ndarray) -> np.ndarray:
