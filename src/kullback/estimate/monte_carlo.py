@@ -48,7 +48,7 @@ class MonteCarlo(Rule):
     needs_q = "a log-density"
     guarantee = Guarantee.UNBIASED
     cost = 6.0
-    source = "Owen (2013), Monte Carlo theory, methods and examples, sections 2.1 and 8.9"
+    source = "Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9"
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0 or self.pilot < 1 or self.draws < 1:

@@ -65,7 +65,7 @@ class Quadrature(Rule):
     needs_q = "a log-density"
     guarantee = Guarantee.EXACT
     cost = 4.0
-    source = "Piessens, de Doncker-Kapenga, Überhuber and Kahaner (1983), QUADPACK, section 2.2"
+    source = "Piessens et al. (1983), QUADPACK, section 2.2"
 
     def __post_init__(self) -> None:
         if not min(self.tolerance, self.plane_tolerance, self.worst, self.panels, self.boxes) > 0:

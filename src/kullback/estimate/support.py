@@ -32,7 +32,9 @@ class Support(Rule):
     source = "Kullback and Leibler (1951), section 2"
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        if q.sample is not None or q.support is None:
+        if q.sample is not None:
+            return Missing("a sample of Q does not say where Q has no mass")
+        if q.support is None:
             return Missing("the support of Q is not known", "the support of Q")
         if p.sample is None and p.support is None:
             return Missing("the support of P is not known", "the support of P")

@@ -45,7 +45,7 @@ class TwoSamples(Rule):
     needs_q = "a sample (or a sampler, if P has a sample)"
     guarantee = Guarantee.CONSISTENT
     cost = 5.0
-    source = "Wang, Kulkarni and Verdú (2009), IEEE Trans. Inf. Theory 55(5), eq. 29"
+    source = "Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected"
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or self.repeats < 2:

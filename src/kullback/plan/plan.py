@@ -81,7 +81,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     question = question_of(p, q)
     if question != "estimate":
         _require_finite(p, q)
-    own = [r for side in (p, q) for r in side.rules]
+    own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
         forced = _named(rule, [*own, *rules]) if isinstance(rule, str) else rule

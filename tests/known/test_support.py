@@ -1,0 +1,44 @@
+"""Supports contain what they should, and escapes are found."""
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+
+from kullback.known import Sample, describe
+from kullback.known.support import escape, sample_escape
+
+SUPPORTS = [
+    (dist.Normal(0.0, 1.0), "ℝ", [-5.0, 5.0], []),
+    (dist.Exponential(1.0), "[0, ∞)", [0.5], [-0.5]),
+    (dist.Uniform(-1.0, 2.0), "[-1, 2]", [0.0], [2.5, -1.5]),
+    (dist.Bernoulli(0.5), "{0, 1}", [0, 1], [2, -1]),
+    (dist.Categorical(probs=jnp.ones(3) / 3), "{0, …, 2}", [0, 2], [3]),
+    (dist.Poisson(1.0), "{0, 1, …}", [0, 100], [-1, 0.5]),
+    (dist.Normal(jnp.zeros(2), 1.0).to_event(1), "ℝᵈ", [[1.0, 2.0]], []),
+    (dist.Exponential(jnp.ones(2)).to_event(1), "[0, ∞)ᵈ", [[1.0, 2.0]], [[1.0, -2.0]]),
+    (dist.Dirichlet(jnp.ones(2)), "simplex", [[0.5, 0.5]], [[0.5, 0.6]]),
+]
+
+
+@pytest.mark.parametrize(("d", "name", "inside", "outside"), SUPPORTS, ids=lambda value: str(value)[:12])
+def test_names_and_membership(d, name, inside, outside):
+    support, ndim = describe(d).support, len(d.event_shape)
+    assert support.name == name
+    assert support.discrete == d.support.is_discrete
+    for points, expected in ((inside, True), (outside, False)):
+        if points:
+            assert (support.contains(np.asarray(points), ndim) == expected).all()
+
+
+def test_escape_names_the_element_of_a_batch():
+    p, q = (describe(dist.Uniform(0.0, jnp.array(high))).support for high in ([1.0, 3.0], [2.0, 2.0]))
+    found = escape(p, q)
+    assert list(found.where) == [False, True]
+    assert found.reason == "P has mass on (2, 3] where Q has none (at index 1)"
+    assert escape(q, q) is None
+
+
+def test_pairs_are_not_compared_with_the_support_of_their_outputs_alone():
+    sample = Sample(np.array([-1.0]), inputs=np.zeros((1, 1)))
+    assert sample_escape(sample, describe(dist.Exponential(1.0)).support, 0) is None
