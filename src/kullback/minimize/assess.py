@@ -8,10 +8,12 @@ import jax
 import numpy as np
 
 from kullback.families.learnable import Learnable
+from kullback.families.mixture import MixtureStructure
 from kullback.known import Known, numpyro_side
 from kullback.known.static import Static
 from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
+from kullback.minimize.push import Push
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Request
 
@@ -19,12 +21,25 @@ DRAWS = 8192
 
 
 def assess(
-    learnable: Learnable, layout: Layout, vector: np.ndarray, target: Known, request: Request
+    learnable: Learnable,
+    layout: Layout,
+    vector: np.ndarray,
+    target: Known,
+    request: Request,
+    push: Push | None = None,
 ) -> tuple[Estimate, dict[str, Any]]:
-    """E_Q[log q − log p] from fresh draws, with `elbo` and `khat` as diagnostics."""
-    static = Static((learnable.structure, layout))
-    key = jax.random.fold_in(request.key, 0x455355)
-    log_weights = -np.asarray(_log_ratios(static, learnable.fixed, target.log_density, vector, key), np.float64)
+    """E_Q[log q − log p] from fresh draws, with `elbo` and `khat` as diagnostics.
+
+    push  how draws follow from noise made on the host, which spares compiling a sampler
+    """
+    structure, event_shape = learnable.structure, target.event_shape or ()
+    if push is None or isinstance(structure, MixtureStructure):
+        draw: Any = jax.random.key_data(jax.random.fold_in(request.key, 0x455355))
+        static = Static((structure, layout, None))
+    else:
+        draw = push.fresh(request.host_rng(4), DRAWS, event_shape)
+        static = Static((structure, layout, push))
+    log_weights = -np.asarray(_log_ratios(static, learnable.fixed, target.log_density, vector, draw), np.float64)
     value, error = -float(log_weights.mean()), float(log_weights.std(ddof=1) / np.sqrt(len(log_weights)))
     dropped = () if target.normalized else ("log Z",)
     objective = Estimate(
@@ -39,10 +54,14 @@ def assess(
 
 
 @jax.jit
-def _log_ratios(static: Static, fixed: Any, target: Any, vector: Any, key: Any) -> jax.Array:
-    d = model(static, fixed, vector)
-    x = d.sample(key, (DRAWS,))
-    return numpyro_side.log_prob(d, x) - target(x)
+def _log_ratios(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> jax.Array:
+    structure, layout, push = static.value
+    d = model(Static((structure, layout)), fixed, vector)
+    if push is None:
+        x = d.sample(jax.random.wrap_key_data(draw), (DRAWS,))
+        return numpyro_side.log_prob(d, x) - target(x)
+    x = push.draw(d, draw)
+    return push.log_q(d, draw, x) - target(x)
 
 
 def pareto_shape(log_weights: np.ndarray) -> float:

@@ -74,7 +74,7 @@ class FixedDraws(Rule):
         distance = partial(_distance, static, learnable, noise, found.vectors)
         kept, optima = distinct_optima(learnable, layout, found, distance)
         vector = found.vectors[0]
-        objective_value, diagnostics = assess(learnable, layout, vector, q, request)
+        objective_value, diagnostics = assess(learnable, layout, vector, q, request, push)
         report = Report(objective_value, {**diagnostics, "optima": len(kept)}, optima)
         return fit_from(p, layout.tree(vector), found.outcome.status, report, found.outcome.trace)
 
@@ -83,8 +83,8 @@ def fixed_draw_divergence(static: Static, fixed: Any, target: Any, noise: Any, v
     """Σ w_i (log q(x_i) − log p(x_i)) over the pushed draws."""
     structure, layout, push = static.value
     d = model(Static((structure, layout)), fixed, vector)
-    x, w = weighted_draws(push, d, noise)
-    return jnp.sum(w * (d.log_prob(x) - target(x)))
+    x, log_q, w = weighted_draws(push, d, noise)
+    return jnp.sum(w * (log_q - target(x)))
 
 
 def _distance(static: Static, learnable: Learnable, noise: np.ndarray, vectors: np.ndarray, i: int, j: int) -> float:
@@ -96,5 +96,5 @@ def _divergence_between(static: Static, fixed: Any, noise: Any, a: Any, b: Any) 
     structure, layout, push = static.value
     shape = Static((structure, layout))
     first, second = model(shape, fixed, a), model(shape, fixed, b)
-    x, w = weighted_draws(push, first, noise)
-    return jnp.sum(w * (log_prob(first, x) - log_prob(second, x)))
+    x, log_q, w = weighted_draws(push, first, noise)
+    return jnp.sum(w * (log_q - log_prob(second, x)))

@@ -39,6 +39,7 @@ class State(NamedTuple):
     trials: Any
     steps: Any
     accepted: Any
+    calm: Any
     s: Any
     y: Any
     rho: Any
@@ -52,7 +53,8 @@ def start(x: np.ndarray) -> State:
     history = np.zeros((min(MEMORY, n), n))
     return State(
         x=x, value=np.array(np.inf), gradient=np.zeros(n), direction=np.zeros(n), slope=zero, trial=zero, low=zero,
-        high=np.array(np.inf), trials=whole, steps=whole, accepted=whole, s=history, y=history,
+        high=np.array(np.inf), trials=whole, steps=whole, accepted=whole,
+        calm=whole, s=history, y=history,
         rho=np.zeros(len(history)), status=whole,
     )  # fmt: skip
 
@@ -110,12 +112,15 @@ def _accepted(s: State, point: Any, value: Any, gradient: Any, first: Any, toler
     trial = jnp.where(fresh, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient)), 1.0)
     expected, observed = -0.5 * slope, s.value - value
     small = (expected <= jnp.maximum(tolerance, noise)) & (observed <= jnp.maximum(tolerance, noise))
-    done = (small & (s.accepted >= 3)) | jnp.all(gradient == 0)
+    # One small step may be luck; two in a row are the end.
+    calm = jnp.where(small & (s.accepted >= 2), s.calm + 1, 0)
+    done = (calm >= 2) | jnp.all(gradient == 0)
     zero = jnp.zeros_like(s.low)
     return history._replace(
         x=point, value=value, gradient=gradient, direction=direction, slope=slope, trial=trial.astype(s.trial.dtype),
         low=zero, high=jnp.full_like(s.high, jnp.inf), trials=jnp.zeros_like(s.trials), steps=s.steps + 1,
-        accepted=s.accepted + 1, status=jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype),
+        accepted=s.accepted + 1,
+        calm=calm.astype(s.calm.dtype), status=jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype),
     )  # fmt: skip
 
 
