@@ -30,7 +30,7 @@ def read_table(path: Path) -> Any:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
     if frame.empty:
         raise FileError(f"{path}: the table has a header and no rows")
-    missing = [str(name) for name in frame.columns if frame[name].isna().any()]
+    missing = [str(name) for name in frame.columns if bool(frame[name].isna().any())]  # type: ignore[union-attr]
     if missing:
         raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
     return frame

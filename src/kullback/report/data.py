@@ -65,9 +65,23 @@ def tumours(rows: int) -> tuple[np.ndarray, np.ndarray]:
     return (radius - radius.mean()) / radius.std(), 1 - np.asarray(y)[chosen]
 
 
-def women_and_men() -> tuple[Any, Any]:
-    """The diabetes patients as two data frames, by sex, without that column."""
+MEASUREMENTS = {
+    "bmi": "body mass",
+    "bp": "pressure",
+    "s1": "cholesterol",
+    "s2": "LDL",
+    "s3": "HDL",
+    "s4": "ratio",
+    "s5": "triglycerides",
+    "s6": "sugar",
+    "target": "progression",
+}
+
+
+def patients_by_sex() -> tuple[Any, Any]:
+    """The diabetes patients as two data frames, by sex, without that column; which sex is which is not recorded."""
     frame: Any = load_diabetes(as_frame=True, scaled=False).frame  # type: ignore[union-attr]
     sex = frame.pop("sex")
+    frame = frame.rename(columns=MEASUREMENTS)
     codes = sorted(sex.unique())
     return frame[sex == codes[0]], frame[sex == codes[1]]

@@ -32,8 +32,8 @@ SECTIONS = (
 )
 LEAD = (
     "P is what you aim at, and Q is what you control. Which side is yours, and what is known of the other, makes it "
-    "estimation, supervised learning, Bayesian inference or reinforcement learning. Every number below was computed on "
-    "real data, by the line of code above it, on the machine that wrote this page."
+    "estimation, supervised learning, Bayesian inference or reinforcement learning. Every number below was computed by "
+    "the code above it, on the machine that wrote this page."
 )
 PACKAGES = ("kullback", "jax", "numpyro", "scikit-learn", "statsmodels", "gymnasium")
 

@@ -116,7 +116,8 @@ def _table(table: Table) -> str:
     rows = "".join(f"<tr{mark}>{cells('td', row)}</tr>" for mark, row in zip(marks, table.rows, strict=True))
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     head = f"<thead><tr>{cells('th', table.columns)}</tr></thead>"
-    return f'<div class="scroll"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
+    made = f'<div class="scroll"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
+    return f"<details><summary>The same numbers as a table</summary>{made}</details>" if table.pictured else made
 
 
 def _plans(plans: Sequence[tuple[str, str]]) -> str:

@@ -17,12 +17,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A small table of text; `ours` are the rows that are this library's, set apart from its peers'."""
+    """A small table of text.
+
+    `ours` are the rows that are this library's, set apart from its peers'; `pictured` says that a picture shows the
+    same numbers, so that the page folds the table.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     ours: frozenset[int] = frozenset()
+    pictured: bool = False
 
     def __post_init__(self) -> None:
         widths = {len(row) for row in self.rows} | {len(self.columns)}

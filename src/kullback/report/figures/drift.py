@@ -33,15 +33,15 @@ def column_divergences(tables: Columns, chance: Columns, name: str = "drift") ->
         axes.tick_params(axis="x", length=0)
         axes.spines["bottom"].set_visible(False)
         top = float((tables.nats + 2 * tables.errors).max())
-        label(axes, len(order) - 0.6, 0.95 * top, "women against men", FORWARD, ha="right")
+        label(axes, len(order) - 0.6, 0.95 * top, "one sex against the other", FORWARD, ha="right")
         label(axes, len(order) - 0.6, 0.8 * top, "two halves at random", SOFT, ha="right")
         axes.set_xlim(-0.6, len(order) - 0.4)
         axes.set_title("KL(P‖Q) column by column, nats")
         svg = as_svg(figure, name)
     return Picture(
         svg,
-        alt="The divergence of each column between women and men, largest first, beside that of two random halves, which "
+        alt="The divergence of each column between the sexes, largest first, beside that of two random halves, which "
         "is near 0.",
-        caption="Bars are two standard errors. An estimate may fall below 0, as that is what those samples say; nothing "
-        "is clipped.",
+        caption="Bars are two standard errors. An estimate may fall below 0, since that is what those samples say; "
+        "nothing is clipped.",
     )

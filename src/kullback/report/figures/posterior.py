@@ -59,7 +59,7 @@ def _contours(axes: Axes, posterior: Posterior) -> None:
         axes.contourf(*over, posterior.exact, levels=[level, np.inf], colors=[EDGE], alpha=alpha)
     levels = _regions(posterior.fitted, (0.95, 0.5))
     axes.contour(*over, posterior.fitted, levels=levels, colors=REVERSE, linewidths=1.5, linestyles="solid")
-    inside = posterior.exact > _regions(posterior.exact, (0.995,))[0]
+    inside = posterior.exact > _regions(posterior.exact, (0.985,))[0]
     _focus(axes.set_xlim, posterior.intercepts[inside.any(0)])
     _focus(axes.set_ylim, posterior.slopes[inside.any(1)])
     axes.set_xlabel("intercept")

@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 import kullback as kl
 from kullback.report.data import Split, digits
@@ -63,13 +64,11 @@ def _peers(data: Split, hidden: int) -> list[tuple[str, float, float]]:
     models = {
         "LogisticRegression": LogisticRegression(max_iter=2000),
         f"MLPClassifier(({hidden},))": MLPClassifier((hidden,), max_iter=400, tol=1e-3, random_state=0),
-        f"MLPClassifier(({hidden},)), early stopping": MLPClassifier(
-            (hidden,), max_iter=400, early_stopping=True, random_state=0
-        ),
     }
     found = []
     for name, model in models.items():
-        fitted = make_pipeline(StandardScaler(), model).fit(data.x, data.y)
+        with threadpool_limits(1):
+            fitted = make_pipeline(StandardScaler(), model).fit(data.x, data.y)
         nats = float(log_loss(data.y_test, fitted.predict_proba(data.x_test)))
         found.append((name, nats, float(fitted.score(data.x_test, data.y_test))))
     return found

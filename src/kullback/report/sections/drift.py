@@ -8,29 +8,29 @@ import numpy as np
 
 import kullback as kl
 from kullback.estimate.tables import Comparison, compare
-from kullback.report.data import women_and_men
+from kullback.report.data import patients_by_sex
 from kullback.report.figures import column_divergences
 from kullback.report.figures.drift import Columns
 from kullback.report.record import Section, Table
 
 CODE = """\
-kl.KL(women, men).estimate()  # two data frames
+kl.KL(first, second).estimate()  # two data frames
 
-$ kullback estimate women.csv men.csv  # the same from a shell, and column by column"""
+$ kullback estimate first.csv second.csv  # the same from a shell, and column by column"""
 
 
 def drift() -> Section:
-    """Compare the women and the men of the diabetes data, and, for chance, two halves of all of them at random."""
-    women, men = women_and_men()
-    divergence = kl.KL(women, men)
-    found, chance = compare(women, men), compare(*_halves(women, men))
-    joint = {"women against men": found[0], "two halves at random": chance[0]}
+    """Compare the two sexes in the diabetes data, and, for chance, two halves of all patients at random."""
+    first, second = patients_by_sex()
+    divergence = kl.KL(first, second)
+    found, chance = compare(first, second), compare(*_halves(first, second))
+    joint = {"one sex against the other": found[0], "two halves at random": chance[0]}
     return Section(
         key="drift",
-        title="Two tables, and what changed between them",
-        lead="With a sample of each side and nothing else, the divergence is estimated from how many rows of either lie "
-        "in the same balls. That answers a practical question: does this table come from where the last one did, and "
-        "if not, which columns moved?",
+        title="Two tables, and what changed",
+        lead="With a sample of each side and nothing else, the divergence is estimated from how many rows of either "
+        "lie in the same balls. That answers a practical question: does this table come from where the last one did, "
+        "and if not, which columns moved?",
         code=CODE,
         plans=(("Two data frames", f"{divergence}"),),
         pictures=(column_divergences(_columns(found), _columns(chance)),),
@@ -38,8 +38,8 @@ def drift() -> Section:
             Table(
                 ("all ten columns together", "KL(P‖Q)", "± s.e."),
                 tuple((name, _nats(c.estimate.value), _nats(c.estimate.standard_error)) for name, c in joint.items()),
-                f"{len(women)} women and {len(men)} men with diabetes; body mass index, blood pressure, six blood "
-                "measurements, age, and the disease's progression.",
+                f"Patients with diabetes, {len(first)} of one sex and {len(second)} of the other: age, body mass "
+                "index, blood pressure, six blood measurements, and the disease's progression.",
             ),
         ),
         numbers={
@@ -50,12 +50,12 @@ def drift() -> Section:
     )
 
 
-def _halves(women: Any, men: Any) -> tuple[Any, Any]:
+def _halves(first: Any, second: Any) -> tuple[Any, Any]:
     import pandas as pd
 
-    both = pd.concat([women, men])
+    both = pd.concat([first, second])
     order = np.random.default_rng(0).permutation(len(both))
-    return both.iloc[order[: len(women)]], both.iloc[order[len(women) :]]
+    return both.iloc[order[: len(first)]], both.iloc[order[len(first) :]]
 
 
 def _columns(found: list[Comparison]) -> Columns:

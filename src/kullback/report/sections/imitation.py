@@ -47,7 +47,6 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
                 tuple(rows),
                 f"{LAKE} at temperature {TEMPERATURE:g}. The returns and the KL of each policy above the least "
                 "attainable, in nats a trajectory, are computed from the transition table.",
-                frozenset({0}),
             ),
         ),
         numbers=numbers,
@@ -59,4 +58,4 @@ def _number(x: float) -> str:
 
 
 def _nats(x: float) -> str:
-    return f"{x:.3g}"
+    return f"{x:.4f}"

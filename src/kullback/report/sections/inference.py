@@ -60,7 +60,6 @@ def inference(rows: int = 24, grid: int = 321) -> Section:
                 rows_shown,
                 f"{rows} tumours of the Wisconsin data, {int(y.sum())} of them malignant. With two parameters the "
                 "evidence can be summed on a grid, so the gap of the bound is known.",
-                frozenset({0}),
             ),
         ),
         numbers={"elbo": bound, "log_evidence": log_evidence, "gap": log_evidence - bound, "error": error},

@@ -105,4 +105,4 @@ def _number(x: float) -> str:
 
 
 def _excess(fit: kl.Fit) -> str:
-    return f"{fit.diagnostics['kl_excess']:.2g}"
+    return f"{fit.diagnostics['kl_excess']:.4f}"
