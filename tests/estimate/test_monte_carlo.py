@@ -14,7 +14,7 @@ from kullback.errors import EstimateError, InputError
 from kullback.estimate.control_variate import ratio_second_moment
 from kullback.known import describe
 
-SEEDS = 200
+SEEDS = 150
 FALSE_ALARM = 1e-4
 WIDE = st.norm.isf(FALSE_ALARM / 2)
 

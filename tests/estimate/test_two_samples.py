@@ -81,7 +81,7 @@ def test_consistent():
 def test_standard_error_is_calibrated(n, m, d):
     """The mean stated error against the spread over seeds, whose own error is one part in √(2 · seeds)."""
     rng, seeds = np.random.default_rng(17), 100
-    answers = [estimate(*normals(n, m, d, rng), seed=seed) for seed in range(seeds)]
+    answers = [estimate(*normals(n, m, d, rng), seed=seed, repeats=24) for seed in range(seeds)]
     values, errors = np.array([a.value for a in answers]), np.array([a.standard_error for a in answers])
     # Conservative by up to a fifth at these sizes, as measured; too small by no more than chance.
     assert 1 - WIDE / np.sqrt(2 * seeds) < errors.mean() / values.std(ddof=1) < 1.3 + WIDE / np.sqrt(2 * seeds)
