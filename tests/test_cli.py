@@ -1,8 +1,10 @@
 """The command line: what it prints, and errors of one line with a non-zero exit."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,86 @@ def test_explain_reads_learnable_sides_and_tables(capsys, tmp_path):
     (tmp_path / "heights.csv").write_text("height\n1.5\n1.7\n1.6\n")
     assert main(["explain", str(tmp_path / "heights.csv"), "Family(Normal)"]) == 0
     assert "moment matching" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tables(tmp_path, rng):
+    """Two CSV files that share a measurement, which differs, and a label; the first has a column more."""
+    for name, mean, more in (("a.csv", 0.0, ",extra"), ("b.csv", 1.5, "")):
+        rows = [
+            f"{x:.6f},{city}"
+            for x, city in zip(rng.normal(mean, 1.0, 200), rng.choice(["Lima", "Oslo"], 200), strict=True)
+        ]
+        lines = ["x,city" + more, *(row + (",1" if more else "") for row in rows)]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    return [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+
+
+def test_estimate_prints_a_table_within_80_columns(capsys, monkeypatch, tables):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(Path(tables[0]).parent)
+    assert main(["estimate", "a.csv", "b.csv"]) == 0
+    printed = capsys.readouterr().out
+    for words in ("all together", "continuous", "discrete", "200 rows", "'extra' (only in a.csv)", "never clipped"):
+        assert words in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_estimate_as_json_says_the_same(capsys, tables):
+    assert main(["estimate", *tables, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [row["column"] for row in said["estimates"]] == [None, "x", "city"]
+    joint, x, city = said["estimates"]
+    assert abs(x["value"] - 1.125) < 6 * x["standard_error"]
+    assert abs(city["value"]) < 6 * city["standard_error"]
+    assert {row["guarantee"] for row in said["estimates"]} == {"consistent"}
+    assert said["p"]["rows"] == 200
+    assert "extra" in said["note"]
+    assert joint["read_as"] == "mixed"
+
+
+def test_estimate_of_one_column_says_it_once(capsys, tables):
+    assert main(["estimate", *tables, "--columns", "x", "--json"]) == 0
+    assert [row["column"] for row in json.loads(capsys.readouterr().out)["estimates"]] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"x\n", "no rows"),
+        (b"\xff\xfe\x00", "not text"),
+        (b"x\n1,2\n", "more fields"),
+        (b"x\n1\n2,3\n", "cannot be read as CSV"),
+        (b"x,y\n1,\n2,3\n", "'y' has missing values"),
+        (b"x\nOslo\n", "is text in one"),
+        (b"z\n1.5\n", "no column in common"),
+    ],
+)
+def test_tables_that_cannot_be_compared_are_one_line(capsys, tmp_path, tables, content, words):
+    (tmp_path / "bad.csv").write_bytes(content)
+    assert main(["estimate", str(tmp_path / "bad.csv"), tables[1]]) == 1
+    assert words in one_line(capsys)
+
+
+def test_columns_that_are_not_there_are_named(capsys, tables):
+    assert main(["estimate", *tables, "--columns", "height"]) == 1
+    assert "has no column 'height'; it has x, city" in one_line(capsys)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_anything_runs(capsys, tmp_path):
+    (tmp_path / "report").write_text("a file")
+    assert main(["demo", "--out", str(tmp_path / "report")]) == 1
+    assert "cannot be written" in one_line(capsys)
+
+
+def test_demo_writes_its_page(capsys, tmp_path):
+    assert main(["demo", "--out", str(tmp_path / "here"), "--only", "drift"]) == 0
+    printed = capsys.readouterr().out
+    assert "1  Two tables, and what changed" in printed
+    assert "rule      two samples" in printed
+    assert str(tmp_path / "here" / "index.html") in printed
+    assert '<section id="drift">' in (tmp_path / "here" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The page: one file that needs nothing else, whole at every moment, and safe whatever its texts hold."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -67,6 +68,13 @@ def test_the_page_has_its_sections_and_identifiers_once():
     assert {"first", "second"} <= set(read.ids)
     assert len(read.ids) == len(set(read.ids))
     assert {"#first", "#second"} <= set(read.links)
+
+
+def test_a_table_that_a_picture_shows_is_folded():
+    made = section()
+    folded = dataclasses.replace(made, tables=(dataclasses.replace(made.tables[0], pictured=True),))
+    assert "The same numbers as a table" in page("A lead.", [folded], COLOPHON)
+    assert "The same numbers as a table" not in page("A lead.", [made], COLOPHON)
 
 
 def test_texts_are_escaped():

@@ -14,16 +14,13 @@ Table = Positional[Annotated[Path, arg(metavar="CSV")]]
 
 @dataclass(frozen=True)
 class Demo:
-    """Run the whole story on real data, and write it as a page: report/index.html.
-
-    Two peaks, estimates, supervised learning, inference and control, in under two minutes.
-    """
+    """Two peaks, estimates, supervised learning, control, inference and drift, in under two minutes."""
 
     out: Path = Path("report")
-    """The folder for the page."""
+    """The folder for the page, index.html."""
 
     only: tuple[str, ...] = ()
-    """Run these sections only, by name."""
+    """Run these sections only, by name: two-peaks, classifier, policy, ..."""
 
     def run(self) -> int:
         from kullback.cli.cache import keep_compilations
@@ -36,17 +33,14 @@ class Demo:
 
 @dataclass(frozen=True)
 class Explain:
-    """Say how KL(P‖Q) would be estimated or minimised, and why each other rule was not taken.
-
-    A side is a distribution of NumPyro, a learnable side, or a CSV file of samples:
-    "Normal(0, 1)", "Family(Normal)", "Mixture(Family(Normal), 2)", data.csv. Nothing is computed.
-    """
+    """Nothing is computed: the plan is printed, and why each other rule was not taken."""
 
     p: Side
-    """The first side."""
+    """The first side: a distribution of NumPyro such as "Normal(0, 1)", a learnable side such as "Family(Normal)", or a
+    CSV file of samples."""
 
     q: Side
-    """The second side."""
+    """The second side, likewise."""
 
     def run(self) -> int:
         from kullback import KL
@@ -58,19 +52,17 @@ class Explain:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Estimate KL(A‖B) between two tables: jointly, and column by column.
-
-    Columns are matched by name. Numbers with a decimal point are measurements, everything else is a label or a count.
-    """
+    """Jointly, and column by column, with standard errors, in nats."""
 
     a: Table
-    """The first table, a CSV file with a header."""
+    """The first table, a CSV file with a header. Numbers with a decimal point are measurements; whole numbers and text
+    are counts and labels."""
 
     b: Table
-    """The second table."""
+    """The second table; its columns are matched by name."""
 
     columns: tuple[str, ...] = ()
-    """Use these columns only; all that both tables have unless given."""
+    """Use these columns only; unless given, all that both tables have."""
 
     seed: int = 0
     """The seed of the standard errors."""
@@ -98,9 +90,13 @@ class Rules:
         return 0
 
 
+def _command(name: str, description: str) -> object:
+    return subcommand(name, description=description, prefix_name=False)
+
+
 Command = (
-    Annotated[Demo, subcommand("demo", prefix_name=False)]
-    | Annotated[Explain, subcommand("explain", prefix_name=False)]
-    | Annotated[Estimate, subcommand("estimate", prefix_name=False)]
-    | Annotated[Rules, subcommand("rules", prefix_name=False)]
+    Annotated[Demo, _command("demo", "Run the whole story on real data, and write it as a page.")]
+    | Annotated[Explain, _command("explain", "Say how a divergence would be computed, and why so.")]
+    | Annotated[Estimate, _command("estimate", "Estimate the divergence between two tables.")]
+    | Annotated[Rules, _command("rules", "List the rules that the planner chooses from.")]
 )

@@ -28,7 +28,11 @@ def estimate(a: Path, b: Path, columns: Sequence[str], seed: int, as_json: bool)
     if as_json:
         print(json.dumps(_report(a, b, len(p), len(q), found, left_out), ensure_ascii=False, indent=2))
     else:
-        _show(make_console(), f"P = {a}, {len(p):,} rows; Q = {b}, {len(q):,} rows", found, left_out)
+        _show(make_console(), f"P = {a}, {_rows(p)}; Q = {b}, {_rows(q)}", found, left_out)
+
+
+def _rows(frame: Any) -> str:
+    return f"{len(frame):,} row{'s' if len(frame) != 1 else ''}"
 
 
 def _show(console: Console, sides: str, found: list[Comparison], left_out: str) -> None:

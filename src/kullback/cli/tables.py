@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,24 @@ def read_table(path: Path) -> Any:
 
     if not path.is_file():
         raise FileError(f"{path}: there is no such file; pass a CSV file with a header")
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        frame = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",", skipinitialspace=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            frame: Any = pd.read_csv(path, sep=separator, skipinitialspace=True, index_col=False)
     except pd.errors.EmptyDataError:
         raise FileError(f"{path}: the file is empty; a CSV file needs a header and at least one row") from None
     except UnicodeDecodeError:
         raise FileError(f"{path}: this is not text in UTF-8, so not a CSV file") from None
+    except pd.errors.ParserWarning:
+        raise FileError(f"{path}: a row has more fields than the header; this cannot be read as CSV") from None
     except (pd.errors.ParserError, ValueError) as error:
         raise FileError(f"{path}: this cannot be read as CSV ({str(error).strip()})") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
     if frame.empty:
         raise FileError(f"{path}: the table has a header and no rows")
-    missing = [str(name) for name in frame.columns if bool(frame[name].isna().any())]  # type: ignore[union-attr]
+    missing = [str(name) for name in frame.columns if frame[name].isna().any()]
     if missing:
         raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
     return frame

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.rule import Rule
 
 from kullback.errors import InputError
-from kullback.report.page import Colophon, page, write_page
+from kullback.report.page import Colophon, check_folder, page, write_page
 from kullback.report.record import Section
 from kullback.report.terminal import make_console, show_section
 
@@ -41,9 +41,11 @@ PACKAGES = ("kullback", "jax", "numpyro", "scikit-learn", "statsmodels", "gymnas
 def demo(out: Path, only: Sequence[str] = ()) -> Path:
     """Run the sections, all unless `only` names some, and write `out`/index.html; its path is returned.
 
-    Raises `InputError` for a section that does not exist, before anything runs.
+    Raises `InputError` for a section that does not exist, and `FileError` for a folder that cannot be written, before
+    anything runs.
     """
     names = chosen(only)
+    check_folder(out)
     console = make_console()
     done: list[tuple[Section, float]] = []
     with _progress(console, len(names)) as starting:

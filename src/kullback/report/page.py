@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
@@ -61,20 +62,37 @@ def write_page(folder: str | os.PathLike[str], text: str) -> Path:
     Raises `FileError` where the folder cannot be written.
     """
     target = Path(folder) / "index.html"
+    with _our_error(target), ready(folder) as aside:
+        aside.write_text(text, encoding="utf-8")
+        os.replace(aside, target)
+    return target
+
+
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Raise `FileError` now if `write_page` could not write into `folder` later."""
+    with _our_error(Path(folder) / "index.html"), ready(folder):
+        pass
+
+
+@contextmanager
+def ready(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """An empty file in `folder`, which is made if need be; it is gone afterwards, unless it was renamed."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".index", suffix=".html")
+    os.close(handle)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=".index", suffix=".html")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(aside, 0o644)
-            os.replace(aside, target)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        os.chmod(name, 0o644)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _our_error(target: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise FileError(f"out: {target} cannot be written ({error.strerror}); choose another folder") from error
-    return target
 
 
 def _section(section: Section) -> str:
