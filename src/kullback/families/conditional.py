@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -152,8 +152,6 @@ class At:
         self._name = conditional.name
 
     def known(self) -> Known:
-        from dataclasses import replace
-
         return replace(
             numpyro_side.known(self.distribution),
             name=f"fitted {self._name} at {len(self.inputs):,} inputs",
