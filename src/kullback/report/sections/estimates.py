@@ -59,7 +59,7 @@ def cases() -> dict[str, tuple[Any, Any]]:
         "SciPy's gamma, a log-normal": (scipy.stats.gamma(3.0), dist.LogNormal(0.9, 0.6)),
         "a Poisson, a negative binomial": (dist.Poisson(3.0), dist.NegativeBinomial2(3.0, 2.0)),
         "the two-peaked P, a normal": (target(), dist.Normal(-0.5, 2.53)),
-        "a mixture in five dimensions, a normal": (five, dist.Normal(jnp.zeros(5), 1.2).to_event(1)),
+        "a mixture in 5-d, a normal": (five, dist.Normal(jnp.zeros(5), 1.2).to_event(1)),
         "two samples": _samples(1_000),
         "uniform on [0, 2], on [0, 1]": (dist.Uniform(0.0, 2.0), dist.Uniform(0.0, 1.0)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpyro.distributions as dist
+from scipy import stats
 from sklearn.linear_model import LinearRegression, QuantileRegressor
 
 import kullback as kl
@@ -35,16 +36,13 @@ def regression(rows: int | None = None) -> Section:
     fits = {name: divergence.minimize(quiet=True) for name, divergence in asked.items()}
     located = {name: np.asarray(fit.q(data.x_test).loc, np.float64) for name, fit in fits.items()}
     scores = {name: float(kl.KL(kl.Pairs(data.x_test, data.y_test), fit.q).estimate()) for name, fit in fits.items()}
-    peers = {
-        "LinearRegression": LinearRegression().fit(data.x, data.y).predict(data.x_test),
-        "QuantileRegressor": QuantileRegressor(alpha=0.0).fit(data.x, data.y).predict(data.x_test),
-    }
+    peers = _peers(data)
     learned = {name: "scale" not in fixed for name, (_, fixed) in heads.items()}
     shown = [
         (f"kl.Linear(), {name}", *_errors(y, data), f"{scores[name]:.2f}" if learned[name] else "–")
         for name, y in located.items()
     ]
-    shown += [(name, *_errors(y, data), "–") for name, y in peers.items()]
+    shown += [(name, *_errors(y, data), f"{nats:.2f}") for name, (y, nats) in peers.items()]
     order = (0, 4, 1, 5, 2, 3)
     return Section(
         key="regression",
@@ -58,19 +56,34 @@ def regression(rows: int | None = None) -> Section:
             Table(
                 ("model", "squared", "absolute", "test nats"),
                 tuple(shown[i] for i in order),
-                f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and, where the "
-                "scale is learned, nats each. With the scale fixed, the normal head is least squares, and the "
-                "Laplace head is near the median regression, whose kinks a smooth minimiser does not quite resolve.",
+                f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and nats each "
+                "where there is a scale: learned for each x by kl, one for all x, that of the residuals, by the "
+                "peers. With the scale fixed, the normal head is least squares, and the Laplace head is near the "
+                "median regression, whose kinks a smooth minimiser does not quite resolve.",
                 frozenset(i for i, k in enumerate(order) if k < len(heads)),
             ),
         ),
         numbers={
-            "squared_gap": _rmse(located["Normal, scale 1"], data) - _rmse(peers["LinearRegression"], data),
-            "absolute_gap": _mae(located["Laplace, scale 1"], data) - _mae(peers["QuantileRegressor"], data),
+            "squared_gap": _rmse(located["Normal, scale 1"], data) - _rmse(peers["LinearRegression"][0], data),
+            "absolute_gap": _mae(located["Laplace, scale 1"], data) - _mae(peers["QuantileRegressor"][0], data),
+            "peer_nll": peers["LinearRegression"][1],
             "normal_nll": scores["Normal"],
             "laplace_nll": scores["Laplace"],
         },
     )
+
+
+def _peers(data: Split) -> dict[str, tuple[np.ndarray, float]]:
+    """Predictions of scikit-learn's regressions, and their nats with the scale that their own residuals have."""
+    found = {}
+    for model, law, size in (
+        (LinearRegression(), stats.norm, lambda residual: np.sqrt(np.mean(residual**2))),
+        (QuantileRegressor(alpha=0.0), stats.laplace, lambda residual: np.mean(np.abs(residual))),
+    ):
+        fitted = model.fit(data.x, data.y)
+        scale, predicted = size(data.y - fitted.predict(data.x)), fitted.predict(data.x_test)
+        found[type(model).__name__] = predicted, -float(np.mean(law.logpdf(data.y_test, predicted, scale)))
+    return found
 
 
 def _rmse(y: np.ndarray, data: Split) -> float:
