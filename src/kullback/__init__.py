@@ -56,6 +56,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> typing.Any:
     if name == "rules":
         value: typing.Any = importlib.import_module("kullback.catalogue")
+    elif name in _HOMES or name == "errors":  # a module, as after an import of everything
+        return importlib.import_module(f"kullback.{name}")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"kullback.{_HOME[name]}"), name)
     else:
