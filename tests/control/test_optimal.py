@@ -80,7 +80,7 @@ def test_the_plan():
         "  P         Conditional(Table(), Categorical): learnable, 64 parameters\n"
         "  Q         Optimal(FrozenLake-v1): a conditional at 16 inputs, 4 atoms,\n"
         "            transition table 16 states × 4 actions, horizon ∞, temperature 0.1,\n"
-        "            support {0, …, 3}\n"
+        "            support {0, 1, 2, 3}\n"
         "  direction reverse: P is learnable, so it seeks a mode of Q (mode-seeking)\n"
         "  identity  KL(π‖P_opt) = log Z − E_π[R]/α + KL(π‖π₀); V(s) = α log Σ_a π₀(a∣s)\n"
         "            exp(Q(s, a)/α)\n"

@@ -13,7 +13,7 @@ SUPPORTS = [
     (dist.Exponential(1.0), "[0, ∞)", [0.5], [-0.5]),
     (dist.Uniform(-1.0, 2.0), "[-1, 2]", [0.0], [2.5, -1.5]),
     (dist.Bernoulli(0.5), "{0, 1}", [0, 1], [2, -1]),
-    (dist.Categorical(probs=jnp.ones(3) / 3), "{0, …, 2}", [0, 2], [3]),
+    (dist.Categorical(probs=jnp.ones(3) / 3), "{0, 1, 2}", [0, 2], [3]),
     (dist.Poisson(1.0), "{0, 1, …}", [0, 100], [-1, 0.5]),
     (dist.Normal(jnp.zeros(2), 1.0).to_event(1), "ℝᵈ", [[1.0, 2.0]], []),
     (dist.Exponential(jnp.ones(2)).to_event(1), "[0, ∞)ᵈ", [[1.0, 2.0]], [[1.0, -2.0]]),

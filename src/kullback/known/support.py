@@ -74,14 +74,7 @@ def _interval_name(lower: np.ndarray, upper: np.ndarray, discrete: bool, extra: 
     if lower.size > 1 or upper.size > 1:
         return "a box" if not discrete else "a grid"
     low, high = float(lower.reshape(())), float(upper.reshape(()))
-    power = "ᵈ" if extra else ""
-    if discrete:
-        if np.isinf(high):
-            return f"{{{low:g}, {low + 1:g}, …}}{power}"
-        return f"{{{low:g}, …, {high:g}}}{power}"
-    left = "(-∞" if np.isinf(low) else f"[{low:g}"
-    right = "∞)" if np.isinf(high) else f"{high:g}]"
-    return f"{left}, {right}{power}"
+    return _interval(low, high, "[", "]", discrete) + ("ᵈ" if extra else "")
 
 
 def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
