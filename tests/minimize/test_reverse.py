@@ -164,6 +164,18 @@ def test_score_function_against_enumeration():
     assert best + log_z - 0.01 < sampled.objective.value < best + log_z + 0.05
 
 
+@pytest.mark.parametrize("rule", ["pathwise gradients", "score function"])
+def test_stochastic_rules_keep_distinct_optima_too(rule):
+    """Six starts around 0 with scale 4 reach both peaks (each start misses one with probability about a half)."""
+    target = kl.Density(TWO_PEAKS.log_prob, normalized=True)
+    named = {"pathwise gradients": kl.rules.PathwiseGradients, "score function": kl.rules.ScoreFunction}
+    fit = kl.KL(kl.Family(dist.Normal), target).minimize(rule=named[rule](starts=6))
+    means = sorted(float(q.loc) for _, q in fit.optima)
+    assert fit.diagnostics["optima"] == len(fit.optima)
+    assert means[0] == pytest.approx(-3, abs=0.3)
+    assert means[-1] == pytest.approx(3, abs=0.3)
+
+
 def test_mixtures_and_other_families_can_be_pushed():
     both = kl.KL(kl.Mixture(kl.Family(dist.Normal), 2), TWO_PEAKS).minimize()
     assert both.objective.value < 0.01

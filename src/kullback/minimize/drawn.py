@@ -11,12 +11,15 @@ import numpy as np
 from jax import lax
 from jax.tree_util import Partial
 
-from kullback.known import Known
+from kullback.families.learnable import Learnable
+from kullback.known import Known, numpyro_side
 from kullback.known.static import Static
 from kullback.minimize.assess import DRAWS, assess
 from kullback.minimize.driver import drive
-from kullback.minimize.fitting import Report, fit_from, starts_of
+from kullback.minimize.fitting import Found, Report, fit_from, starts_of
+from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
+from kullback.minimize.optima import distinct_optima
 from kullback.minimize.reverse import reverse_target
 from kullback.minimize.stochastic import Pace, StochasticDescent
 from kullback.result import Estimate, Fit, Guarantee
@@ -26,20 +29,45 @@ TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decid
 MAX_STEPS = 50_000
 
 
-def _fit(side: Known, objective: Partial, request: Request, title: str, pace: Pace) -> tuple[Any, Any, Any]:
-    learnable = side.learnable
-    assert learnable is not None
-    layout, starts = starts_of(learnable, request, 1)
-    key = request.key
+def _descend(
+    learnable: Learnable, objective: Partial, request: Request, title: str, starts: int
+) -> tuple[Layout, Found]:
+    """Stochastic descent from each start; the ends by increasing objective, as far as the draws tell them apart."""
+    layout, vectors = starts_of(learnable, request, starts)
+    key, pace = request.key, Pace()
 
     def feeds(chunk: int) -> jax.Array:
         return jax.random.key_data(jax.random.split(jax.random.fold_in(key, chunk), pace.steps))
 
     tolerance = request.tolerance or TOLERANCE
     bound = Partial(objective.func, Static((learnable.structure, layout)), learnable.fixed, *objective.args)
-    algorithm = StochasticDescent(title, bound, feeds, starts[0], tolerance, pace, seed=jax.random.key_data(key))
+    algorithm = StochasticDescent(title, bound, feeds, vectors, tolerance, pace, seed=jax.random.key_data(key))
     outcome = drive(algorithm, request, MAX_STEPS)
-    return layout, np.asarray(outcome.state.best), outcome
+    values = np.asarray(outcome.state.best_value, np.float64)
+    order = np.argsort(values, kind="stable")
+    return layout, Found(np.asarray(outcome.state.best)[order], values[order], outcome)
+
+
+def _reverse(p: Known, q: Known, objective: Partial, request: Request, title: str, starts: int) -> Fit:
+    learnable = p.learnable
+    assert learnable is not None
+    layout, found = _descend(learnable, objective, request, title, starts)
+    static, words = Static((learnable.structure, layout)), jax.random.key_data(request.key)
+
+    def distance(i: int, j: int) -> float:
+        return float(_divergence_between(static, learnable.fixed, found.vectors[i], found.vectors[j], words))
+
+    kept, optima = distinct_optima(learnable, layout, found, distance)
+    value, diagnostics = assess(learnable, layout, found.vectors[0], q, request)
+    report = Report(value, {**diagnostics, "optima": len(kept)}, optima)
+    return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+
+
+@jax.jit
+def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) -> jax.Array:
+    first, second = model(static, fixed, a), model(static, fixed, b)
+    x = first.sample(jax.random.wrap_key_data(words), (1024,))
+    return jnp.mean(numpyro_side.log_prob(first, x) - numpyro_side.log_prob(second, x))
 
 
 @dataclass(frozen=True)
@@ -72,13 +100,14 @@ class StreamingDraws(Rule):
         assert learnable is not None and sampler is not None
         draw = sampler if isinstance(sampler, Partial) else Static(sampler)
         objective = Partial(_streamed_likelihood, draw, Static(self.batch))
-        layout, vector, outcome = _fit(q, objective, request, self.name, Pace())
+        layout, found = _descend(learnable, objective, request, self.name, starts=1)
+        vector = found.vectors[0]
         fresh = jax.random.fold_in(request.key, 0x455355)
         static = Static((learnable.structure, layout))
         losses = np.asarray(_losses(static, learnable.fixed, draw, fresh, vector), np.float64)
         error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
         objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
-        return fit_from(q, layout.tree(vector), outcome.status, Report(objective_value), outcome.trace)
+        return fit_from(q, layout.tree(vector), found.outcome.status, Report(objective_value), found.outcome.trace)
 
 
 def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
@@ -97,7 +126,8 @@ def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax
 class PathwiseGradients(Rule):
     """Minimise E_Q[log q − log p] by stochastic gradients through reparametrised draws.
 
-    batch  draws a step
+    batch   draws a step
+    starts  how many starting points
     """
 
     name: ClassVar[str] = "pathwise gradients"
@@ -110,6 +140,7 @@ class PathwiseGradients(Rule):
     source: ClassVar[str] = "Kingma and Welling (2014), eq. 4; Roeder, Wu and Duvenaud (2017), eq. 8"
 
     batch: int = 32
+    starts: int = 3
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         target = reverse_target(p, q)
@@ -120,11 +151,8 @@ class PathwiseGradients(Rule):
         return target
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        assert p.learnable is not None
         objective = Partial(_pathwise, q.log_density, Static(self.batch))
-        layout, vector, outcome = _fit(p, objective, request, self.name, Pace())
-        value, diagnostics = assess(p.learnable, layout, vector, q, request)
-        return fit_from(p, layout.tree(vector), outcome.status, Report(value, diagnostics), outcome.trace)
+        return _reverse(p, q, objective, request, self.name, self.starts)
 
 
 def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
@@ -138,7 +166,8 @@ def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any
 class ScoreFunction(Rule):
     """Minimise E_Q[log q − log p] by the score-function gradient with a leave-one-out baseline.
 
-    batch  draws a step
+    batch   draws a step
+    starts  how many starting points
     """
 
     name: ClassVar[str] = "score function"
@@ -151,16 +180,14 @@ class ScoreFunction(Rule):
     source: ClassVar[str] = "Williams (1992), theorem 1; Kool, van Hoof and Welling (2019), eq. 8"
 
     batch: int = 64
+    starts: int = 3
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         return reverse_target(p, q, gradient=False)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        assert p.learnable is not None
         objective = Partial(_scored, q.log_density, Static(self.batch))
-        layout, vector, outcome = _fit(p, objective, request, self.name, Pace())
-        value, diagnostics = assess(p.learnable, layout, vector, q, request)
-        return fit_from(p, layout.tree(vector), outcome.status, Report(value, diagnostics), outcome.trace)
+        return _reverse(p, q, objective, request, self.name, self.starts)
 
 
 def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:

@@ -75,15 +75,17 @@ class Minibatches(Rule):
         monitor = Partial(negative_log_likelihood, static, learnable.fixed, as_device(aside.y), aside.weights, aside.x)
         stream = _Stream(request, train.size, batch, pace.steps)
         algorithm = StochasticDescent(
-            self.name, objective, stream, starts[0], request.tolerance or TOLERANCE, pace, monitor, str(request.seed)
+            self.name, objective, stream, starts, request.tolerance or TOLERANCE, pace, monitor, str(request.seed)
         )
         outcome = drive(algorithm, request, 200_000)
         if outcome.status is Status.DIVERGED:
             raise FitError("minibatches: the objective was not finite from the start; check the data's scale")
-        vector = np.asarray(outcome.state.best)
+        vector = np.asarray(outcome.state.best)[0]
         training = float(_evaluate(static, learnable.fixed, as_device(full.y), full.weights, full.x, vector))
         objective_value = Estimate(training, quantity="H(P, Q)", dropped=("H(P)",))
-        report = Report(objective_value, {"train_nll": training, "heldout_nll": float(outcome.state.best_value)})
+        report = Report(
+            objective_value, {"train_nll": training, "heldout_nll": float(np.asarray(outcome.state.best_value)[0])}
+        )
         return fit_from(q, layout.tree(vector), outcome.status, report, outcome.trace)
 
 

@@ -9,7 +9,7 @@ from numpy.polynomial.legendre import leggauss
 
 from kullback.errors import FitError
 from kullback.estimate.hints import hints_of
-from kullback.estimate.logs import log_densities
+from kullback.estimate.logs import LogDensity, log_densities
 from kullback.estimate.modes import Mass, locate
 from kullback.estimate.quadrature import box_of
 from kullback.exact.log_probs import log_probs, precise
@@ -66,12 +66,12 @@ def _halved(cuts: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([cuts, 0.5 * (cuts[1:] + cuts[:-1])]))
 
 
-def _on_panels(mass: Mass, log_p: object, cuts: np.ndarray) -> Nodes:
+def _on_panels(mass: Mass, log_p: LogDensity, cuts: np.ndarray) -> Nodes:
     node, weight = leggauss(ORDER)
     half = 0.5 * np.diff(cuts)[:, None]
     u = (0.5 * (cuts[1:] + cuts[:-1])[:, None] + half * node).ravel()
     x, log_slope = mass.line.point(u)
-    value = log_p(x[:, None])  # type: ignore[operator]
+    value = log_p(x[:, None])
     with np.errstate(over="ignore"):
         w = (half * weight).ravel() * np.exp(value + log_slope - mass.peak)
     w = np.where(np.isfinite(w), w, 0.0)

@@ -24,6 +24,8 @@ _ADAM = optax.scale_by_adam()
 
 
 class State(NamedTuple):
+    """One start: where it is, the best so far, and how long without progress. A stack of them is minimised at once."""
+
     x: Any
     adam: Any
     rate: Any
@@ -46,7 +48,7 @@ class Pace:
 
 
 class StochasticDescent(Iterative):
-    """Adam on an objective(feed, vector), fed by `feeds(chunk)`: leading axis the steps of one chunk.
+    """Adam from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...].
 
     monitor  vector -> the value to stop by; None monitors the mean objective of the chunk, at its mean iterate
     """
@@ -56,45 +58,59 @@ class StochasticDescent(Iterative):
         title: str,
         objective: Any,
         feeds: Callable[[int], Any],
-        start: np.ndarray,
+        starts: np.ndarray,
         tolerance: float,
         pace: Pace,
         monitor: Any = None,
         seed: Any = 0,
     ) -> None:
-        self.title, self.objective, self.feeds, self.start = title, objective, feeds, start
+        self.title, self.objective, self.feeds, self.starts = title, objective, feeds, starts
         self.tolerance, self.pace, self.monitor, self.seed = tolerance, pace, monitor, seed
 
     def init(self) -> State:
         dtype = jnp.result_type(float)
-        x = np.asarray(self.start, dtype)
         whole = np.zeros((), np.int32)
-        adam = jax.tree.map(np.asarray, _ADAM.init(x))
-        return State(x, adam, np.asarray(self.pace.rate, dtype), x, np.asarray(np.inf, dtype), *[whole] * 4)
+
+        def one(x: np.ndarray) -> State:
+            adam = jax.tree.map(np.asarray, _ADAM.init(x))
+            return State(x, adam, np.asarray(self.pace.rate, dtype), x, np.asarray(np.inf, dtype), *[whole] * 4)
+
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *[one(x) for x in np.asarray(self.starts, dtype)])
 
     def step(self, state: State) -> State:
-        chunks = int(state.chunks)
-        return advance(self.objective, self.monitor, state, self.feeds(chunks), self.tolerance, self.pace.patience)
+        feeds = self.feeds(int(np.max(np.asarray(state.chunks))))
+        return advance(self.objective, self.monitor, state, feeds, self.tolerance, self.pace.patience, self.pace.cuts)
 
     def progress(self, state: State) -> Progress:
-        steps = int(state.chunks) * self.pace.steps
-        status = None
-        if int(state.failed):
-            status = Status.DIVERGED
-        elif int(state.cuts) > self.pace.cuts:
-            status = Status.CONVERGED if self.monitor is None else Status.EARLY_STOPPED
-        return Progress(float(state.best_value), steps, status)
+        steps = int(np.max(np.asarray(state.chunks))) * self.pace.steps
+        value = float(np.min(np.asarray(state.best_value)))
+        failed = np.asarray(state.failed) > 0
+        if not (failed | (np.asarray(state.cuts) > self.pace.cuts)).all():
+            return Progress(value, steps)
+        if failed.all():
+            return Progress(value, steps, Status.DIVERGED)
+        return Progress(value, steps, Status.CONVERGED if self.monitor is None else Status.EARLY_STOPPED)
 
     def fingerprint(self) -> str:
         return fingerprint(
-            self.title, self.objective, self.start, self.tolerance, repr(self.pace), self.monitor, str(self.seed)
+            self.title, self.objective, self.starts, self.tolerance, repr(self.pace), self.monitor, str(self.seed)
         )
 
 
-@partial(jax.jit, static_argnums=5)
-def advance(objective: Any, monitor: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
-    """One chunk of steps, and the decision that follows it."""
+@partial(jax.jit, static_argnums=(5, 6))
+def advance(objective: Any, monitor: Any, states: State, feeds: Any, tolerance: Any, patience: int, cuts: int) -> State:
+    """One chunk of steps for each start that has not ended, and the decision that follows it."""
 
+    def work(state: State) -> State:
+        return _chunk(objective, monitor, state, feeds, tolerance, patience)
+
+    def one(state: State) -> State:
+        return jax.lax.cond((state.failed > 0) | (state.cuts > cuts), lambda s: s, work, state)
+
+    return jax.lax.map(one, states)
+
+
+def _chunk(objective: Any, monitor: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
     def one(carry: tuple[Any, Any, Any], feed: Any) -> tuple[tuple[Any, Any, Any], Any]:
         x, adam, total = carry
         value, gradient = jax.value_and_grad(objective, argnums=1)(feed, x)

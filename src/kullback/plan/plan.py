@@ -140,6 +140,7 @@ def _why_not(best: Candidate, other: Candidate) -> str:
 
 
 def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[tuple[Rule, Applies | Missing]]) -> str:
-    near = [f"{r.name} would, given {v.unlock}" for r, v in verdicts if isinstance(v, Missing) and v.unlock]
-    hint = "; ".join(near[:3]) if near else "; ".join(f"{r.name}: {v.reason}" for r, v in verdicts[:3])  # type: ignore[union-attr]
+    missing = [(r, v) for r, v in verdicts if isinstance(v, Missing)]
+    near = [f"{r.name} would, given {v.unlock}" for r, v in missing if v.unlock]
+    hint = "; ".join(near[:3] or [f"{r.name}: {v.reason}" for r, v in missing[:3]])
     return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"
