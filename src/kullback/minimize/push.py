@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
@@ -143,6 +142,8 @@ def _independent_uniform(rng: np.random.Generator, n: int, event_shape: tuple[in
 
 
 def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    from scipy.stats import qmc  # a third of a second, which only fixed draws should pay
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         points = qmc.Sobol(d, rng=rng).random(n)
