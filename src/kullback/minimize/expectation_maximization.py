@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -136,16 +137,19 @@ class _Problem(Iterative):
 
 def _labels(structure: MixtureStructure, data: Weighted, rng: np.random.Generator, size: int) -> np.ndarray:
     """k-means labels [size] of the rows, with rows added for padding labelled 0."""
-    from sklearn.cluster import KMeans
+    from scipy.cluster.vq import kmeans2, vq
 
     values = data.y.astype(np.float64).reshape(data.size, -1)
     spread = values.std(0)
     values = (values - values.mean(0)) / np.where(spread > 0, spread, 1.0)
     count = min(structure.components, len(np.unique(values, axis=0)))
-    means = KMeans(count, init="k-means++", max_iter=30, random_state=int(rng.integers(2**31))).set_params(n_init=1)
-    part = rng.choice(data.size, min(data.size, 20_000), replace=False)
-    means.fit(values[part], sample_weight=data.weights[part])
-    return np.concatenate([means.predict(values), np.zeros(size - data.size)]).astype(np.int32)
+    equal = np.ptp(data.weights) == 0
+    # Unequal weights enter by drawing rows in proportion; k-means itself counts every row once.
+    part = rng.choice(data.size, min(data.size, 20_000), replace=not equal, p=None if equal else data.weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty cluster is an unused component, which EM fills
+        centres, _ = kmeans2(values[part], count, iter=20, minit="++", rng=rng)
+    return np.concatenate([vq(values, centres)[0], np.zeros(size - data.size)]).astype(np.int32)
 
 
 @jax.jit
