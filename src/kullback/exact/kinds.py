@@ -11,7 +11,6 @@ from jax import Array
 from numpyro.distributions.distribution import ExpandedDistribution
 
 KLForm = Callable[[Any, Any], Array]
-EntropyForm = Callable[[Any], Array]
 
 INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
 

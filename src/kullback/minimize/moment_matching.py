@@ -42,7 +42,8 @@ class MomentMatching(Rule):
         if not isinstance(structure, Form):
             return Missing("Q is not one exponential family")
         if closed_form(structure, learnable.fixed) is None:
-            return Missing(f"{structure.cls.__name__} with these fixed parameters has no closed form in the moments")
+            held = f" with {', '.join(learnable.fixed)} fixed" if learnable.fixed else ""
+            return Missing(f"{structure.cls.__name__}{held} has no closed form in the moments")
         if _by_moments(p, learnable):
             dropped = () if _entropy(p) is not None else ("H(P)",)
             if not dropped or isinstance(can_be_weighted(p), Missing):
