@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import pytest
-from tests.exact.families import FAMILIES, columns, exact, filled, leaves, pairs
+from tests.exact.truths import FAMILIES, columns, exact, filled, leaves, pairs, rounded
 
 import kullback as kl
 
@@ -95,3 +95,17 @@ def test_truth_of_equal_parameters_is_zero(family):
     rows = [exact(row) for row in family.rows]
     assert all(abs(family.kl(row, row)) < mp.mpf(10) ** -40 for row in rows)
     assert all(family.kl(p, q) > 0 for p in rows for q in rows if p is not q)
+
+
+ENTROPIES = [family for family in FAMILIES if family.entropy is not None]
+
+
+@pytest.mark.parametrize("family", ENTROPIES, ids=lambda family: family.name)
+def test_entropy(family, precision):
+    """The error relative to the larger of the entropy and 1 nat: it may be 0 at generic parameters."""
+    rows = [rounded(row, precision) for row in family.rows]
+    values = np.asarray(jax.jit(lambda x: kl.entropy(family.make(*x)))(columns(rows, precision)))
+    assert values.dtype == precision
+    for row, value in zip(rows, values, strict=True):
+        truth = family.entropy(exact(row))
+        assert abs(float(value) - truth) <= VALUE[precision] * max(1, abs(truth)), (row, value, truth)

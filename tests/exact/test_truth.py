@@ -2,7 +2,8 @@
 
 import mpmath as mp
 import pytest
-from tests.exact import families as f
+from tests.exact.truths import basic as f
+from tests.exact.truths import exact
 
 
 def _normal(x, m, s):
@@ -62,7 +63,7 @@ SUMS = (
 @pytest.mark.parametrize(("form", "density", "p", "q", "points"), INTEGRALS, ids=lambda x: getattr(x, "__name__", ""))
 def test_integral(form, density, p, q, points):
     """∫ p (log p − log q)."""
-    p, q = f.exact(p), f.exact(q)
+    p, q = exact(p), exact(q)
     with mp.workdps(20):
         found = mp.quad(lambda x: _term(density(x, *p), density(x, *q)), points)
         assert abs(found - form(p, q)) < 1e-10
@@ -71,7 +72,7 @@ def test_integral(form, density, p, q, points):
 @pytest.mark.parametrize(("form", "mass", "p", "q", "terms"), SUMS, ids=lambda x: getattr(x, "__name__", ""))
 def test_sum(form, mass, p, q, terms):
     """Σ p (log p − log q)."""
-    p, q = f.exact(p), f.exact(q)
+    p, q = exact(p), exact(q)
     assert abs(mp.fsum(_term(mass(k, *p), mass(k, *q)) for k in range(terms)) - form(p, q)) < 1e-30
 
 
@@ -82,8 +83,8 @@ def _term(p, q):
 def test_multivariate_by_the_chain_rule():
     """log p = log p(x) + log p(y∣x), with both normal: the second averaged over the first."""
     (m, ((a, _), (b, c))), (n, ((d, _), (e, g))) = p, q = (
-        f.exact(((1.0, -2.0), ((0.5, 0.0), (2.0, 0.75)))),
-        f.exact(((0.5, 1.0), ((1.5, 0.0), (-0.5, 1.25)))),
+        exact(((1.0, -2.0), ((0.5, 0.0), (2.0, 0.75)))),
+        exact(((0.5, 1.0), ((1.5, 0.0), (-0.5, 1.25)))),
     )
     first = f.normal((m[0], a), (n[0], d))
     # y∣x is normal about m₁ + b (x − m₀)/a with scale c under P, and likewise under Q; their difference is linear in x.

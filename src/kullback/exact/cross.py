@@ -18,7 +18,7 @@ from jax import Array
 from numpyro.distributions import constraints
 
 from kullback.exact.expectations import EXPECTATIONS
-from kullback.exact.gamma import shape_and_rate
+from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.kinds import kind
 from kullback.exact.special import HALF_LOG_2PI, floats, log_beta
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.gamma import shape_and_rate
+from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.special import EULER_GAMMA, HALF_LOG_2PI, binet_curvature, floats
 
 Given = dict[str, Callable[..., Array]]

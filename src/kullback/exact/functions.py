@@ -9,7 +9,8 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.errors import InputError, NotExactError
-from kullback.exact.table import Form, cross_entropy_form, entropy_form, kl_form
+from kullback.exact.kinds import Form
+from kullback.exact.table import cross_entropy_form, entropy_form, kl_form
 
 
 def kl_divergence(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:

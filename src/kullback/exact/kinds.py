@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions.distribution import ExpandedDistribution
 
-KLForm = Callable[[Any, Any], Array]
+Form = Callable[[], Array]
+T = TypeVar("T", bound=Callable[..., Any])
 
 INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
 
@@ -28,6 +29,6 @@ def unexpanded(d: Any) -> Any:
     return d
 
 
-def every_pair(form: KLForm, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], KLForm]:
+def every_pair(form: T, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], T]:
     """One form for every ordered pair of `kinds`: several names or parametrisations of one family."""
     return dict.fromkeys(product(kinds, kinds), form)

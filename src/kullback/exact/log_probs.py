@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from kullback.estimate.batch import batch_shape, spread
-from kullback.exact.categorical import log_probabilities_kl
+from kullback.exact.forms.categorical import log_probabilities_kl
 from kullback.exact.special import log_beta
 from kullback.known import Known
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import jax
@@ -21,6 +23,27 @@ def floats(*xs: Any) -> tuple[Array, ...]:
     if not jnp.issubdtype(dtype, jnp.floating):
         dtype = jnp.result_type(float)
     return tuple(a.astype(dtype) for a in arrays)
+
+
+def in_double(form: Callable[..., Array]) -> Callable[..., Array]:
+    """The form evaluated in double precision and rounded to that of its arguments, also inside compiled programs.
+
+    For what single precision cannot give: differences of special functions. It costs the width of the numbers, so it
+    is used only where there is no form that keeps its digits. The global setting is untouched.
+    """
+
+    @wraps(form)
+    def run(*args: Any) -> Array:
+        dtype = floats(*jax.tree.leaves(args))[0].dtype
+        with jax.enable_x64(True):
+            value = form(*jax.tree.map(_widened, args))
+        return value.astype(dtype)
+
+    return run
+
+
+def _widened(leaf: Any) -> Any:
+    return jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
 
 
 @jax.custom_jvp

@@ -1,7 +1,7 @@
 """The table of exact forms: for each pair of kinds a divergence, for each kind an entropy; and how a pair is looked up.
 
-To add a pair, write its function in the file of its kind and one line in that file's `KL`. What has no line of its
-own falls out of `cross.py`, where P's expectations meet the statistics that Q's log-density is linear in.
+To add a pair, write its function in the file of its kind in `forms/` and one line in that file's `KL`. What has no line
+of its own falls out of `cross.py`, where P's expectations meet the statistics that Q's log-density is linear in.
 """
 
 from __future__ import annotations
@@ -12,23 +12,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from kullback.exact import beta, categorical, counts, cross, gamma, location, multivariate, normal
-from kullback.exact.kinds import kind
-from kullback.exact.structure import Reduced, reduce_one, reduce_pair
-
-FILES = (normal, multivariate, gamma, beta, categorical, counts, location)
+from kullback.exact import cross
+from kullback.exact.forms import FILES
+from kullback.exact.kinds import Form, kind
+from kullback.exact.structure import Parts, reduce_one, reduce_pair
 
 # Each form is one compiled program, of a size that compiles in a fraction of the time of its operations one by one.
 _compiled = cache(jax.jit)
 
-KL = {pair: _compiled(form) for file in FILES for pair, form in file.KL.items()}
-ENTROPY = {key: _compiled(form) for file in FILES for key, form in file.ENTROPY.items()}
-CROSS_ENTROPY = _compiled(cross.cross_entropy)
-CONDITIONS = {**counts.UNLESS}
 
-Form = Callable[[], Array]
+def _gathered(table: str) -> dict[Any, Callable[..., Any]]:
+    return {key: form for file in FILES for key, form in getattr(file, table, {}).items()}
+
+
+KL = {pair: _compiled(form) for pair, form in _gathered("KL").items()}
+ENTROPY = {key: _compiled(form) for key, form in _gathered("ENTROPY").items()}
+BUILD_KL = _gathered("BUILD_KL")
+BUILD_ENTROPY = _gathered("BUILD_ENTROPY")
+CROSS_ENTROPY = _compiled(cross.cross_entropy)
 
 
 def kl_form(p: Any, q: Any) -> Form | None:
@@ -36,15 +38,16 @@ def kl_form(p: Any, q: Any) -> Form | None:
     if tuple(p.event_shape) != tuple(q.event_shape):
         return None
     pair = (kind(p), kind(q))
-    if pair in KL and CONDITIONS.get(pair, _always)(p, q):
+    if pair in KL:
         return partial(KL[pair], p, q)
-    reduced = reduce_pair(p, q)
-    if reduced is not None:
-        return _finished(kl_form(reduced.p, reduced.q), reduced)
+    if pair in BUILD_KL and (form := BUILD_KL[pair](p, q)) is not None:
+        return form
+    if (parts := reduce_pair(p, q)) is not None:
+        return _finished([kl_form(*part) for part in parts.pairs], parts)
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
-    if pair[0] in ENTROPY and cross.has_cross_entropy(p, q):
-        return lambda: CROSS_ENTROPY(p, q) - ENTROPY[pair[0]](p)
+    if cross.has_cross_entropy(p, q) and (own := entropy_form(p)) is not None:
+        return lambda: CROSS_ENTROPY(p, q) - own()
     return None
 
 
@@ -53,8 +56,10 @@ def entropy_form(p: Any) -> Form | None:
     key = kind(p)
     if key in ENTROPY:
         return partial(ENTROPY[key], p)
-    reduced = reduce_one(p)
-    return None if reduced is None else _finished(entropy_form(reduced.p), reduced)
+    if key in BUILD_ENTROPY and (form := BUILD_ENTROPY[key](p)) is not None:
+        return form
+    parts = reduce_one(p)
+    return None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
 
 
 def cross_entropy_form(p: Any, q: Any) -> Form | None:
@@ -63,9 +68,9 @@ def cross_entropy_form(p: Any, q: Any) -> Form | None:
         return None
     if cross.has_cross_entropy(p, q):
         return partial(CROSS_ENTROPY, p, q)
-    reduced = reduce_pair(p, q)
-    if reduced is not None and entropy_form(p) is None:
-        return _finished(cross_entropy_form(reduced.p, reduced.q), reduced)
+    parts = reduce_pair(p, q)
+    if parts is not None and entropy_form(p) is None:
+        return _finished([cross_entropy_form(*part) for part in parts.pairs], parts)
     divergence, own = kl_form(p, q), entropy_form(p)
     if divergence is None or own is None:
         return None
@@ -77,9 +82,6 @@ def has_exact(p: Any, q: Any) -> bool:
     return kl_form(p, q) is not None
 
 
-def _always(p: Any, q: Any) -> bool:
-    return True
-
-
-def _finished(form: Form | None, reduced: Reduced) -> Form | None:
-    return None if form is None else lambda: reduced.finish(form())
+def _finished(forms: list[Form | None], parts: Parts) -> Form | None:
+    ready = [form for form in forms if form is not None]
+    return None if len(ready) < len(forms) else lambda: parts.finish(*(form() for form in ready))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.categorical import probabilities_kl
+from kullback.exact.forms.categorical import probabilities_kl
 from kullback.exact.kinds import every_pair
 from kullback.exact.special import floats, gamma_entropy, gamma_gap
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -11,8 +13,8 @@ from jax import Array
 from jax.core import Tracer
 from numpyro.distributions import discrete
 
-from kullback.exact.categorical import bernoulli_entropy, bernoulli_kl, by_probs
-from kullback.exact.kinds import every_pair
+from kullback.exact.forms.categorical import bernoulli_entropy, bernoulli_kl, by_probs
+from kullback.exact.kinds import Form, every_pair
 from kullback.exact.special import floats, gap
 
 
@@ -35,7 +37,13 @@ def geometric_entropy(p: Any) -> Array:
     return bernoulli_entropy(p) / _success(p)
 
 
-def binomial_kl(p: Any, q: Any) -> Array:
+def binomial_kl(p: Any, q: Any) -> Form | None:
+    """The form of equal numbers of trials, where they are known to be equal."""
+    return partial(_equal_binomial_kl, p, q) if _equal_trials(p, q) else None
+
+
+@jax.jit
+def _equal_binomial_kl(p: Any, q: Any) -> Array:
     """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials."""
     trial = bernoulli_kl(p, q)
     (trials,) = floats(p.total_count)
@@ -49,7 +57,7 @@ def _success(d: Any) -> Array:
     return 1.0 / (1.0 + jnp.exp(-logit))
 
 
-def equal_trials(p: Any, q: Any) -> bool:
+def _equal_trials(p: Any, q: Any) -> bool:
     """Whether two binomials are known to have one number of trials."""
     a, b = p.total_count, q.total_count
     if a is b:
@@ -60,10 +68,8 @@ def equal_trials(p: Any, q: Any) -> bool:
 KL = {
     (dist.Poisson, dist.Poisson): poisson_kl,
     **every_pair(geometric_kl, discrete.GeometricProbs, discrete.GeometricLogits),
-    **every_pair(binomial_kl, discrete.BinomialProbs, discrete.BinomialLogits),
 }
 
-# Pairs that have their form only under a condition on the parameters.
-UNLESS = dict.fromkeys(every_pair(binomial_kl, discrete.BinomialProbs, discrete.BinomialLogits), equal_trials)
+BUILD_KL = every_pair(binomial_kl, discrete.BinomialProbs, discrete.BinomialLogits)
 
 ENTROPY = {discrete.GeometricProbs: geometric_entropy, discrete.GeometricLogits: geometric_entropy}

@@ -1,34 +1,13 @@
-"""Each family with a constructor, its divergence in 50-digit arithmetic, and parameters to try.
+"""The families that every library has.
 
 The truths are the plain textbook forms, which need the digits that the library does without; `test_truth.py` checks
 them against integrals and sums.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import jax.numpy as jnp
 import mpmath as mp
-import numpy as np
 import numpyro.distributions as dist
-
-mp.mp.dps = 50
-
-Row = tuple[Any, ...]  # the parameters of one distribution, each a number or a nested tuple of numbers
-
-
-@dataclass(frozen=True)
-class Family:
-    """`make` takes arrays of parameters, `kl` rows of numbers; `rows` are compared each with each, and near itself."""
-
-    name: str
-    make: Callable[..., Any]
-    kl: Callable[[Row, Row], Any]
-    rows: tuple[Row, ...]
-    fixed: tuple[int, ...] = ()  # parameters that are not perturbed
-    valid: Callable[[Row], bool] = lambda row: True
-    without_slope: tuple[int, ...] = ()  # parameters whose derivative is not asked for
+from tests.exact.truths.family import Family
 
 
 def normal(p, q):
@@ -142,6 +121,29 @@ def multivariate(p, q):
     return value / 2 - mp.fsum(mp.log(a[i, i] / b[i, i]) for i in range(size))
 
 
+# Entropies.
+
+
+def normal_entropy(p):
+    return mp.log(p[1] * mp.sqrt(2 * mp.pi * mp.e))
+
+
+def gamma_entropy(p):
+    a, b = p
+    return a - mp.log(b) + mp.loggamma(a) + (1 - a) * mp.digamma(a)
+
+
+def dirichlet_entropy(p):
+    (alpha,) = p
+    total = mp.fsum(alpha)
+    value = (total - len(alpha)) * mp.digamma(total) - mp.loggamma(total)
+    return value + mp.fsum(mp.loggamma(x) - (x - 1) * mp.digamma(x) for x in alpha)
+
+
+def beta_entropy(p):
+    return dirichlet_entropy((p,))
+
+
 def _multivariate_normal(loc, lower):
     return dist.MultivariateNormal(loc, scale_tril=jnp.tril(lower))
 
@@ -156,14 +158,16 @@ LOGITS = ((0.0, 1.0, -1.0), (12.0, -9.0, 0.5), (5.0, 5.5, 4.0), (-3.0, 1.0, 7.0)
 PLACES = ((0.0, 1.0), (3.0, 0.1), (-20.0, 5.0), (0.5, 200.0))
 
 FAMILIES = (
-    Family("normal", dist.Normal, normal, PLACES),
+    Family("normal", dist.Normal, normal, PLACES, entropy=normal_entropy),
     Family("log normal", dist.LogNormal, normal, PLACES),
     Family("half normal", dist.HalfNormal, half_normal, ((0.01,), (1.0,), (30.0,))),
-    Family("gamma", dist.Gamma, gamma, SHAPES),
+    Family("gamma", dist.Gamma, gamma, SHAPES, entropy=gamma_entropy),
     Family("inverse gamma", dist.InverseGamma, gamma, SHAPES),
     Family("chi squared", dist.Chi2, chi2, ((0.1,), (1.0,), (7.0,), (500.0,))),
     Family("exponential", dist.Exponential, exponential, ((0.01,), (1.0,), (30.0,))),
-    Family("beta", dist.Beta, beta, ((0.01, 3.0), (0.5, 0.5), (2.0, 7.0), (300.0, 20.0), (1e4, 2e4))),
+    Family(
+        "beta", dist.Beta, beta, ((0.01, 3.0), (0.5, 0.5), (2.0, 7.0), (300.0, 20.0), (1e4, 2e4)), entropy=beta_entropy
+    ),
     Family(
         "dirichlet",
         dist.Dirichlet,
@@ -223,46 +227,3 @@ FAMILIES = (
         without_slope=(3,),
     ),
 )
-
-STEPS = (1e-1, -1e-1, 1e-2, -1e-3, 1e-4, -1e-5, 1e-6)
-
-
-def pairs(family: Family, dtype: Any) -> list[tuple[Row, Row]]:
-    """Every row with every other, and with itself moved by small relative steps: one parameter, then all."""
-    rows = [rounded(row, dtype) for row in family.rows]
-    found = [(p, q) for p in rows for q in rows]
-    for row in rows:
-        size = len(leaves(row))
-        free = [i for i in range(size) if i not in family.fixed]
-        for step in STEPS:
-            moves = [{i: step} for i in free] + [{i: step * (-1) ** i for i in free}]
-            near = [rounded(moved(row, move), dtype) for move in moves]
-            found += [(row, other) for other in near if family.valid(other)]
-    return found
-
-
-def leaves(row: Any) -> list[float]:
-    return [x for part in row for x in leaves(part)] if isinstance(row, tuple) else [row]
-
-
-def filled(row: Any, values: list[Any]) -> Any:
-    """The row with its numbers replaced, in order; consumes `values`."""
-    return tuple(filled(part, values) for part in row) if isinstance(row, tuple) else values.pop(0)
-
-
-def moved(row: Row, move: dict[int, float]) -> Row:
-    return filled(row, [x * (1.0 + move.get(i, 0.0)) for i, x in enumerate(leaves(row))])
-
-
-def rounded(row: Row, dtype: Any) -> Row:
-    return filled(row, [float(dtype(x)) for x in leaves(row)])
-
-
-def exact(row: Row) -> Row:
-    """The row in 50-digit numbers."""
-    return filled(row, [mp.mpf(x) for x in leaves(row)])
-
-
-def columns(rows: list[Row], dtype: Any) -> tuple[np.ndarray, ...]:
-    """The parameters of many distributions, each an array [n, ...]."""
-    return tuple(np.asarray([row[i] for row in rows], dtype) for i in range(len(rows[0])))

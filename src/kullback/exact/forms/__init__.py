@@ -1,0 +1,11 @@
+"""The exact forms, one file for each kind of distribution.
+
+A file gives `KL`, from pairs of kinds to forms, and `ENTROPY`, from kinds to forms: functions of the distributions
+alone, which are compiled. Where a form exists only under a condition on parameters, or needs a number of terms that is
+known before compiling, the file gives in `BUILD_KL` and `BUILD_ENTROPY` a function that returns the form ready to be
+called, or None.
+"""
+
+from kullback.exact.forms import beta, categorical, counts, gamma, location, multivariate, normal
+
+FILES = (normal, multivariate, gamma, beta, categorical, counts, location)

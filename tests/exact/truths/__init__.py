@@ -1,0 +1,8 @@
+"""The families with their divergences in 50-digit arithmetic, a file for each kind; `FAMILIES` has them all."""
+
+from tests.exact.truths import basic
+from tests.exact.truths.family import Family, columns, exact, filled, leaves, pairs, rounded
+
+FAMILIES = (*basic.FAMILIES,)
+
+__all__ = ["FAMILIES", "Family", "columns", "exact", "filled", "leaves", "pairs", "rounded"]
