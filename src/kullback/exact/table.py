@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kullback.exact import cross
+from kullback.exact import cross, mixtures
 from kullback.exact.forms import FILES
 from kullback.exact.kinds import Form, kind
 from kullback.exact.structure import Parts, reduce_one, reduce_pair
@@ -44,6 +44,11 @@ def kl_form(p: Any, q: Any) -> Form | None:
         return form
     if (parts := reduce_pair(p, q)) is not None:
         return _finished([kl_form(*part) for part in parts.pairs], parts)
+    if mixtures.is_mixture(p) or mixtures.is_mixture(q):
+        parts = mixtures.reduce_kl(p, q)
+        form = None if parts is None else _finished([kl_form(*part) for part in parts.pairs], parts)
+        if form is not None or not (mixtures.has_support(p) and mixtures.has_support(q)):
+            return form
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
     if cross.has_cross_entropy(p, q) and (own := entropy_form(p)) is not None:
@@ -58,7 +63,7 @@ def entropy_form(p: Any) -> Form | None:
         return partial(ENTROPY[key], p)
     if key in BUILD_ENTROPY and (form := BUILD_ENTROPY[key](p)) is not None:
         return form
-    parts = reduce_one(p)
+    parts = mixtures.reduce_entropy(p) if mixtures.is_mixture(p) else reduce_one(p)
     return None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
 
 
@@ -69,6 +74,8 @@ def cross_entropy_form(p: Any, q: Any) -> Form | None:
     if cross.has_cross_entropy(p, q):
         return partial(CROSS_ENTROPY, p, q)
     parts = reduce_pair(p, q)
+    if parts is None and (mixtures.is_mixture(p) or mixtures.is_mixture(q)):
+        parts = mixtures.reduce_cross_entropy(p, q)
     if parts is not None and entropy_form(p) is None:
         return _finished([cross_entropy_form(*part) for part in parts.pairs], parts)
     divergence, own = kl_form(p, q), entropy_form(p)
