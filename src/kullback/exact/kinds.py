@@ -6,18 +6,23 @@ from collections.abc import Callable, Hashable
 from itertools import product
 from typing import Any, TypeVar
 
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.core import Tracer
 from numpyro.distributions.distribution import ExpandedDistribution
 
 Form = Callable[[], Array]
 T = TypeVar("T", bound=Callable[..., Any])
 
 INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
+TRUNCATED = (dist.LeftTruncatedDistribution, dist.RightTruncatedDistribution, dist.TwoSidedTruncatedDistribution)
 
 
 def kind(d: Any) -> Hashable:
-    """The key of a distribution in the tables: its type, and for independent normals also that of the base."""
+    """The key of a distribution in the tables: its type, and for independent normals and truncations the base's too."""
+    if type(d) in TRUNCATED:
+        return type(d), type(d.base_dist)
     flat = type(d) is dist.Independent and d.reinterpreted_batch_ndims == 1
     return INDEPENDENT_NORMAL if flat and type(unexpanded(d.base_dist)) is dist.Normal else type(d)
 
@@ -32,3 +37,10 @@ def unexpanded(d: Any) -> Any:
 def every_pair(form: T, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], T]:
     """One form for every ordered pair of `kinds`: several names or parametrisations of one family."""
     return dict.fromkeys(product(kinds, kinds), form)
+
+
+def known_equal(x: Any, y: Any) -> bool:
+    """Whether two parameters are known to be equal throughout: they are one array, or numbers that can be read."""
+    if x is y:
+        return True
+    return not isinstance(x, Tracer) and not isinstance(y, Tracer) and bool(np.all(np.asarray(x) == np.asarray(y)))
