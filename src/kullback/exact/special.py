@@ -12,6 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.polynomial.legendre import leggauss
 
+from kullback.exact.ratios import gap as gap
+from kullback.exact.ratios import log_ratio as log_ratio
+from kullback.exact.ratios import phi as phi
+from kullback.exact.ratios import psi as psi
+from kullback.exact.ratios import scale_gap as scale_gap
+
 EULER_GAMMA = 0.57721566490153286061
 HALF_LOG_2PI = 0.91893853320467274178
 
@@ -44,71 +50,6 @@ def in_double(form: Callable[..., Array]) -> Callable[..., Array]:
 
 def _widened(leaf: Any) -> Any:
     return jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
-
-
-@jax.custom_jvp
-def phi(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """φ(x) = x − log(1 + x) ≥ 0, for x ≥ −1."""
-    # With r = x/(2+x): log1p(x) = 2 artanh(r) and x = 2r + rx, so that x − log1p(x) = rx − 2r³(1/3 + r²/5 + ...).
-    near = jnp.abs(x) < 0.25
-    small = jnp.where(near, x, 0.0)
-    r = small / (2.0 + small)
-    square, series = r * r, jnp.zeros_like(r)
-    for k in range(10, -1, -1):
-        series = series * square + 1.0 / (2 * k + 3)
-    return jnp.where(near, r * small - 2.0 * r * square * series, x - jnp.log1p(x))
-
-
-phi.defjvps(lambda t, _, x: t * x / (1.0 + x))
-
-
-@jax.custom_jvp
-def psi(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """ψ(x) = eˣ − 1 − x ≥ 0."""
-    near = jnp.abs(x) < 0.5
-    small = jnp.where(near, x, 0.0)
-    series = jnp.ones_like(small)
-    for k in range(15, 2, -1):
-        series = 1.0 + series * small / k
-    return jnp.where(near, 0.5 * small * small * series, jnp.expm1(x) - x)
-
-
-psi.defjvps(lambda t, _, x: t * jnp.expm1(x))
-
-
-def scale_gap(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """φ((x − y)/y) = x/y − 1 − log(x/y) ≥ 0, for x ≥ 0 and y > 0."""
-    return gap(y, x, x - y) / y
-
-
-def log_ratio(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """log(q/p) for positive p and q from their `difference` q − p; 0 where either is 0."""
-    live = (p > 0) & (q > 0)
-    p, q, difference = jnp.where(live, p, 1.0), jnp.where(live, q, 1.0), jnp.where(live, difference, 0.0)
-    near = jnp.abs(difference) < 0.5 * p
-    return jnp.where(near, jnp.log1p(jnp.where(near, difference / p, 0.0)), jnp.log(q) - jnp.log(p))
-
-
-@jax.custom_jvp
-def gap(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """p log(p/q) − p + q = p φ((q − p)/p) ≥ 0, from p, q ≥ 0 and their `difference` q − p.
-
-    Its limits: q where p = 0, and inf where q = 0 < p. The derivative in p at p = 0, log 0, is given as 0, so that
-    gradients stay finite.
-    """
-    safe = jnp.where(p > 0, p, 1.0)
-    near = jnp.abs(difference) < 0.5 * p
-    far = difference - p * log_ratio(p, q, difference)
-    value = jnp.where(near, safe * phi(jnp.where(near, difference / safe, 0.0)), far)
-    return jnp.where(p > 0, jnp.where(q > 0, value, jnp.inf), q)
-
-
-@gap.defjvp
-def _(primals, tangents):
-    (p, q, difference), (dp, dq, _) = primals, tangents
-    live = (p > 0) & (q > 0)
-    slope = jnp.where(live, difference / jnp.where(q > 0, q, 1.0), jnp.where(p > 0, 0.0, 1.0))
-    return gap(p, q, difference), slope * dq - log_ratio(p, q, difference) * dp
 
 
 # The Binet function μ: log Γ(t) = (t − ½) log t − t + ½ log 2π + μ(t). Its asymptotic series has coefficients

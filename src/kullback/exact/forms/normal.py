@@ -4,26 +4,52 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.special import HALF_LOG_2PI, floats, scale_gap
+from kullback.exact.ratios import in_own_precision, is_normal, scale_terms, unequal
+from kullback.exact.special import HALF_LOG_2PI, floats
 
 
 def normal_kl(p: Any, q: Any) -> Array:
-    """KL = φ(u) + ½u² + ½((μp − μq)/σq)² with u = (σp − σq)/σq."""
-    mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
-    return _scale_kl(scale_p, scale_q) + 0.5 * jnp.square((mean_p - mean_q) / scale_q)
+    """KL = φ(u) + ½u² + ½((μp − μq)/σq)² with u = (σp − σq)/σq.
+
+    Source: Kullback (1959), chapter 9, eq. 1.2, for one dimension, written as a sum of non-negative terms.
+    """
+    loc_p, scale_p, loc_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
+    return _kl(loc_p - loc_q, scale_p, scale_q)
 
 
 def half_normal_kl(p: Any, q: Any) -> Array:
-    """As for two normals of mean 0: |x| loses the sign, which says nothing of the scale."""
-    return _scale_kl(*floats(p.scale, q.scale))
+    """KL = φ(u) + ½u² with u = (σp − σq)/σq: |x| loses the sign of a normal x, which says nothing of the scale.
+
+    Source: as for two normals of mean 0.
+    """
+    scale_p, scale_q = floats(p.scale, q.scale)
+    return _kl(jnp.zeros_like(scale_q), scale_p, scale_q)
 
 
-def _scale_kl(scale_p: Array, scale_q: Array) -> Array:
-    return scale_gap(scale_p, scale_q) + 0.5 * jnp.square((scale_p - scale_q) / scale_q)
+@jax.custom_jvp
+@in_own_precision
+def _kl(distance: Array, scale_p: Array, scale_q: Array) -> Array:
+    gap, u, inverse = scale_terms(scale_p, scale_q)
+    value = gap + 0.5 * (jnp.square(u) + jnp.square(distance * inverse))
+    # Two points, at scale 0, are one or are told apart for certain.
+    edge = unequal(scale_p, scale_q) + unequal(distance, jnp.zeros_like(distance))
+    return jnp.where(is_normal(scale_p) & is_normal(scale_q), value, edge)
+
+
+@_kl.defjvp
+def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    distance, scale_p, scale_q = primals
+    live = is_normal(scale_p) & is_normal(scale_q)
+    step, both = scale_p - scale_q, scale_p + scale_q
+    square = jnp.where(live, scale_q * scale_q, jnp.inf)
+    along_p = step * both / (square * jnp.where(live, scale_p, 1.0))
+    along_q = -(step * both + distance * distance) / (square * scale_q)
+    return _kl(*primals), distance / square * tangents[0] + along_p * tangents[1] + along_q * tangents[2]
 
 
 def normal_entropy(p: Any) -> Array:
