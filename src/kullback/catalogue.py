@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from kullback.estimate import CrossEntropy, MonteCarlo, Quadrature, Support, TwoSamples
-from kullback.exact import ClosedForm, CountableSum, FiniteSum
+from kullback.exact import (
+    ClosedForm,
+    CountableSum,
+    FiniteSum,
+    PairwiseLowerBound,
+    PairwiseUpperBound,
+    VariationalUpperBound,
+)
 from kullback.minimize import (
     ExpectationMaximization,
     FixedDraws,
@@ -28,6 +35,9 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Quadrature(),
     MonteCarlo(),
     TwoSamples(),
+    PairwiseLowerBound(),
+    PairwiseUpperBound(),
+    VariationalUpperBound(),
     CrossEntropy(),
     # minimise the forward KL
     MomentMatching(),
@@ -59,6 +69,8 @@ __all__ = [
     "Missing",
     "MomentMatching",
     "MonteCarlo",
+    "PairwiseLowerBound",
+    "PairwiseUpperBound",
     "PathwiseGradients",
     "Quadrature",
     "Request",
@@ -69,4 +81,5 @@ __all__ = [
     "StreamingDraws",
     "Support",
     "TwoSamples",
+    "VariationalUpperBound",
 ]

@@ -53,7 +53,7 @@ def components(d: Any) -> Weighted | None:
     return None if any(b is None for b in blocks) else Weighted(_weights(d)[..., labels], blocks, (1,) * len(blocks))
 
 
-def along_axis(values: Sequence[Array], sizes: Sequence[int], batch: tuple[int, ...]) -> Array:
+def along_axis(values: Sequence[Array], sizes: Sequence[int], batch: Any) -> Array:
     """The values of blocks, each broadcast to [*batch, size], as one array [*batch, K]."""
     spread = [jnp.broadcast_to(v, (*batch, size)) for v, size in zip(values, sizes, strict=True)]
     return jnp.concatenate(spread, -1)
@@ -166,7 +166,7 @@ def _mean(weights: Array, values: Array) -> Array:
     return jnp.where(live, weights * jnp.where(live, values, 0.0), 0.0).sum(-1)
 
 
-def _stacked(values: Sequence[Array], batch: tuple[int, ...]) -> Array:
+def _stacked(values: Sequence[Array], batch: Any) -> Array:
     return jnp.stack([jnp.broadcast_to(value, batch) for value in values], -1)
 
 

@@ -135,8 +135,12 @@ def _why_not(best: Candidate, other: Candidate) -> str:
     if len(best.applies.dropped) != len(other.applies.dropped):
         return f"applies, but drops {', '.join(other.applies.dropped)}"
     if best.guarantee.rank != other.guarantee.rank:
-        return f"applies, but is {other.guarantee.value} where the chosen rule is {best.guarantee.value}"
+        return f"applies, but is {_is(other.guarantee)} where the chosen rule is {_is(best.guarantee)}"
     return f"applies with the same guarantee at more cost (10^{other.cost:.3g} against 10^{best.cost:.3g} evaluations)"
+
+
+def _is(guarantee: Guarantee) -> str:
+    return f"{'a ' if guarantee in (Guarantee.LOWER_BOUND, Guarantee.UPPER_BOUND) else ''}{guarantee.value}"
 
 
 def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[tuple[Rule, Applies | Missing]]) -> str:
