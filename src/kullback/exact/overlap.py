@@ -15,6 +15,7 @@ from jax.scipy.linalg import cho_solve
 from kullback.exact.forms.beta import concentrations
 from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.kinds import INDEPENDENT_NORMAL, Form, every_pair, kind
+from kullback.exact.mixtures import disjoint
 from kullback.exact.special import HALF_LOG_2PI, floats
 from kullback.exact.structure import reduce_pair
 
@@ -127,7 +128,12 @@ _compiled = cache(jax.jit)
 
 
 def distance_form(p: Any, q: Any) -> Form | None:
-    """The Bhattacharyya distance −log ∫ √(p q) ≥ 0, ready to be called, or None. A shared bijection keeps it."""
+    """The Bhattacharyya distance −log ∫ √(p q) ≥ 0, ready to be called, or None.
+
+    A shared bijection keeps it, and the distances of independent coordinates add.
+    """
+    if disjoint(p, q):
+        return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
     if (form := DISTANCE.get((kind(p), kind(q)))) is not None:
         return partial(_compiled(form), p, q)
     parts = reduce_pair(p, q)

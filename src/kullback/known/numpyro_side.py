@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ def known(d: Any) -> Known:
         event_shape=tuple(d.event_shape),
         batch_shape=tuple(d.batch_shape),
         sampler=Partial(_sample, d),
-        log_prob=Partial(log_prob, d),
+        log_prob=None if _is_mixed(d) else Partial(log_prob, d),
         support=support,
         atoms=atoms_of(d, support),
         moments=lambda: moments_of(d),
@@ -38,6 +39,9 @@ def known(d: Any) -> Known:
 def log_prob(d: Any, x: Any) -> jax.Array:
     """log d(x), with −∞ outside the support, where NumPyro would extrapolate the formula."""
     x = jnp.asarray(x)
+    if isinstance(d, dist.MixtureGeneral):
+        parts = jnp.stack([log_prob(part, x) for part in d.component_distributions], -1)
+        return jax.nn.logsumexp(jax.nn.log_softmax(jnp.asarray(d.mixing_distribution.logits)) + parts, -1)
     constraint = d.support
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
         return d.log_prob(x)
@@ -63,10 +67,33 @@ def _sample(d: Any, key: jax.Array, n: int) -> jax.Array:
 
 
 def support_of(d: Any) -> Support | None:
-    """The support of a NumPyro distribution; the union's hull is not taken for mixtures of unequal supports."""
+    """The support of a NumPyro distribution; of a mixture whose components have supports of their own, their hull."""
+    if isinstance(d, dist.MixtureGeneral):
+        return None if _is_mixed(d) else _hull(d)
     if d.support is None:
         return None
     return from_constraint(d.support)
+
+
+def _is_mixed(d: Any) -> bool:
+    """Whether a mixture has both discrete and continuous components, so that it has no density."""
+    parts = d.component_distributions if isinstance(d, dist.MixtureGeneral) else ()
+    return len({isinstance(part, dist.Delta) or part.is_discrete for part in parts}) > 1
+
+
+def _hull(d: Any) -> Support | None:
+    """From the least to the greatest outcome of the components that have weight, where these are known."""
+    probs = np.asarray(d.mixing_distribution.probs)
+    parts = [part for k, part in enumerate(d.component_distributions) if (probs[..., k] > 0).any()]
+    supports = [support_of(part) for part in parts]
+    found = [support for support in supports if support is not None and support.bounded]
+    if len(found) < len(parts):
+        return supports[0] if len({support.name for support in supports if support is not None}) == 1 else None
+    lower, upper = (
+        reduce(f, [getattr(s, end) for s in found]) for f, end in ((np.minimum, "lower"), (np.maximum, "upper"))
+    )
+    interval = constraints.integer_interval if found[0].discrete else constraints.interval
+    return from_constraint(interval(lower, upper))
 
 
 def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:

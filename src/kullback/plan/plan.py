@@ -140,7 +140,8 @@ def _why_not(best: Candidate, other: Candidate) -> str:
 
 
 def _is(guarantee: Guarantee) -> str:
-    return f"{'a ' if guarantee in (Guarantee.LOWER_BOUND, Guarantee.UPPER_BOUND) else ''}{guarantee.value}"
+    article = {Guarantee.LOWER_BOUND: "a ", Guarantee.UPPER_BOUND: "an "}
+    return article.get(guarantee, "") + guarantee.value
 
 
 def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[tuple[Rule, Applies | Missing]]) -> str:
