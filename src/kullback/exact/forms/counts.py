@@ -1,4 +1,4 @@
-"""Distributions over counts: Poisson, geometric, binomial."""
+"""Distributions over counts against their own kind: Poisson, geometric, negative binomial, binomial, uniform."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 from numpyro.distributions import discrete
 
+from kullback.exact.binomial_excess import binomial_excess
 from kullback.exact.forms.categorical import bernoulli_entropy, bernoulli_kl, by_probs
-from kullback.exact.kinds import Form, every_pair
-from kullback.exact.special import floats, gap
+from kullback.exact.forms.count_parameters import (
+    BINOMIAL,
+    GEOMETRIC,
+    NEGATIVE_BINOMIAL,
+    chance_step,
+    negative_pair,
+    shape,
+    success,
+    trials_and_chance,
+)
+from kullback.exact.kinds import Form, every_pair, known_equal
+from kullback.exact.log_factorial import Counts, shortfall_step
+from kullback.exact.special import floats, gap, in_double
 
 
 def poisson_kl(p: Any, q: Any) -> Array:
@@ -26,7 +36,7 @@ def poisson_kl(p: Any, q: Any) -> Array:
 
 def geometric_kl(p: Any, q: Any) -> Array:
     """KL = KL(Bernoulli(πp) ‖ Bernoulli(πq))/πp: one for each trial, of which there are 1/πp on average."""
-    probs = _success(p)
+    probs = success(p)
     trial = bernoulli_kl(p, q)
     # 1/π is infinite where π = 0, and then the two agree or are told apart for certain.
     return jnp.where(trial == 0, 0.0, trial / jnp.where(trial == 0, 1.0, probs))
@@ -34,42 +44,108 @@ def geometric_kl(p: Any, q: Any) -> Array:
 
 def geometric_entropy(p: Any) -> Array:
     """H = H(Bernoulli(π))/π."""
-    return bernoulli_entropy(p) / _success(p)
+    return bernoulli_entropy(p) / success(p)
 
 
-def binomial_kl(p: Any, q: Any) -> Form | None:
-    """The form of equal numbers of trials, where they are known to be equal."""
-    return partial(_equal_binomial_kl, p, q) if _equal_trials(p, q) else None
+def negative_binomial_kl(p: Any, q: Any) -> Form | None:
+    """The plain form where the shapes are known to be equal, and otherwise that of any two shapes."""
+    equal = known_equal(shape(p), shape(q))
+    return partial(_equal_shape_kl if equal else _any_shape_kl, p, q)
 
 
 @jax.jit
-def _equal_binomial_kl(p: Any, q: Any) -> Array:
+@in_double
+def _equal_shape_kl(p: Any, q: Any) -> Array:
+    """KL = (a + m) KL(Bernoulli(m/(a + m)) ‖ Bernoulli(θ)): a geometric for each unit of the shape a.
+
+    m is the mean of P, and θ = mq/(a + mq) the chance of one more count under Q.
+    """
+    pair = negative_pair(p, q)
+    return pair.limit(mean_part(pair.mean, pair.shape_q, pair.odds_q, pair.shift))
+
+
+@jax.jit
+@in_double
+def _any_shape_kl(p: Any, q: Any) -> Array:
+    """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + T(c) − T(a), for the shapes a of P and c of Q.
+
+    The first is from Q to the law of its shape c and the mean m of P, and T is the shortfall of the mean of log Γ.
+    """
+    pair = negative_pair(p, q)
+    counts = Counts(pair.mean, pair.odds_p, 1.0 + pair.odds_p)
+    shapes = shortfall_step(counts, pair.shape_p, pair.shape_q, pair.shape_q - pair.shape_p)
+    return pair.limit(mean_part(pair.mean, pair.shape_q, pair.odds_q, pair.shift) + shapes)
+
+
+def mean_part(mean: Array, shape_q: Array, odds_q: Array, shift: Array) -> Array:
+    """(c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(r/(1 + r))), from `shift` = c r − m."""
+    total, step = mean + shape_q, shift / (1.0 + odds_q)
+    return gap(mean, total * odds_q / (1.0 + odds_q), step) + gap(shape_q, total / (1.0 + odds_q), -step)
+
+
+def binomial_kl(p: Any, q: Any) -> Form | None:
+    """The plain form where the numbers of trials are known to be equal, and otherwise that of any two."""
+    equal = known_equal(p.total_count, q.total_count)
+    return partial(_equal_trials_kl if equal else _any_trials_kl, p, q)
+
+
+@jax.jit
+def _equal_trials_kl(p: Any, q: Any) -> Array:
     """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials."""
     trial = bernoulli_kl(p, q)
     (trials,) = floats(p.total_count)
     return jnp.where(trials == 0, 0.0, trials * jnp.where(trials == 0, 0.0, trial))
 
 
-def _success(d: Any) -> Array:
-    if by_probs(d):
-        return floats(d.probs)[0]
-    (logit,) = floats(d.logits)
-    return 1.0 / (1.0 + jnp.exp(-logit))
+@in_double
+def any_trials_kl(p: Any, q: Any) -> Array:
+    """KL = N KL(Bernoulli(m/N) ‖ Bernoulli(π)) + KL(P ‖ Binomial(N, m/N)), for the mean m = np of P and n ≤ N.
+
+    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0.
+    """
+    (n, p_one, p_none), (size, _, _) = trials_and_chance(p), trials_and_chance(q)
+    inside = n <= size
+    more = jnp.where(inside, size - n, 0.0)
+    value = trials_mean_part(n, size, p, q) + binomial_excess(n, p_one, p_none, more)
+    return jnp.where(inside | (n * p_one == 0), value, jnp.inf)
 
 
-def _equal_trials(p: Any, q: Any) -> bool:
-    """Whether two binomials are known to have one number of trials."""
-    a, b = p.total_count, q.total_count
-    if a is b:
-        return True
-    return not isinstance(a, Tracer) and not isinstance(b, Tracer) and bool(np.all(np.asarray(a) == np.asarray(b)))
+_any_trials_kl = jax.jit(any_trials_kl)
+
+
+def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
+    """N KL(Bernoulli(np/N) ‖ Bernoulli(π)); for np = 0 also where n exceeds N."""
+    (_, p_one, _), (_, q_one, q_none) = trials_and_chance(p), trials_and_chance(q)
+    mean = jnp.where(n <= size, n * p_one, 0.0)
+    step = size * chance_step(p, q) + (size - n) * p_one
+    step = jnp.where(n <= size, step, size * q_one)
+    return gap(mean, size * q_one, step) + gap(size - mean, size * q_none, -step)
+
+
+def uniform_kl(p: Any, q: Any) -> Array:
+    """KL = log(1 + u), with u the number of Q's counts outside P over the number of P's; ∞ unless P lies within Q."""
+    low_p, high_p, low_q, high_q = floats(p.low, p.high, q.low, q.high)
+    inside = (low_q <= low_p) & (high_p <= high_q)
+    outside = jnp.where(inside, (low_p - low_q) + (high_q - high_p), 0.0)
+    return jnp.where(inside, jnp.log1p(outside / (high_p - low_p + 1.0)), jnp.inf)
+
+
+def uniform_entropy(p: Any) -> Array:
+    """H = log of the number of counts."""
+    low, high = floats(p.low, p.high)
+    return jnp.log(high - low + 1.0)
 
 
 KL = {
     (dist.Poisson, dist.Poisson): poisson_kl,
-    **every_pair(geometric_kl, discrete.GeometricProbs, discrete.GeometricLogits),
+    **every_pair(geometric_kl, *GEOMETRIC),
+    (dist.DiscreteUniform, dist.DiscreteUniform): uniform_kl,
 }
 
-BUILD_KL = every_pair(binomial_kl, discrete.BinomialProbs, discrete.BinomialLogits)
+BUILD_KL = {**every_pair(negative_binomial_kl, *NEGATIVE_BINOMIAL, *GEOMETRIC), **every_pair(binomial_kl, *BINOMIAL)}
 
-ENTROPY = {discrete.GeometricProbs: geometric_entropy, discrete.GeometricLogits: geometric_entropy}
+ENTROPY = {
+    discrete.GeometricProbs: geometric_entropy,
+    discrete.GeometricLogits: geometric_entropy,
+    dist.DiscreteUniform: uniform_entropy,
+}
