@@ -36,6 +36,27 @@ class Pair:
         return float(sum(scipy.integrate.quad(integrand, a, b, limit=200, epsabs=1e-12)[0] for a, b in pieces))
 
 
+class Peaks:
+    """A mixture of two normals with equal weights, as SciPy would state it."""
+
+    def __init__(self, *locs: float) -> None:
+        self.parts = [st.norm(loc, 1) for loc in locs]
+
+    def pdf(self, x: Any) -> Any:
+        return sum(part.pdf(x) for part in self.parts) / 2
+
+    def logpdf(self, x: Any) -> Any:
+        return np.logaddexp(*(part.logpdf(x) for part in self.parts)) - np.log(2)
+
+    def ppf(self, t: float) -> float:
+        """Between the quantiles of the parts, which is all that the ends of an integral need."""
+        return float(np.mean([part.ppf(t) for part in self.parts])) + (8 if t > 0.99 else -8 if t < 0.01 else 0)
+
+
+def peaks(*locs: float) -> Any:
+    return dist.MixtureSameFamily(dist.CategoricalProbs(np.ones(2) / 2), dist.Normal(np.asarray(locs), 1.0))
+
+
 PAIRS = [
     Pair("normal", dist.Normal(0.0, 1.0), dist.Normal(1.0, 2.0), st.norm(0, 1), st.norm(1, 2)),
     Pair("normal, near", dist.Normal(0.0, 1.0), dist.Normal(0.01, 1.01), st.norm(0, 1), st.norm(0.01, 1.01)),
@@ -48,6 +69,8 @@ PAIRS = [
     Pair("normal and t", dist.Normal(0.0, 1.0), dist.StudentT(4.0, 0.5, 1.0), st.norm(), st.t(4, 0.5, 1)),
     Pair("gumbel and logistic", dist.Gumbel(0.0, 1.0), dist.Logistic(0.5, 1.0), st.gumbel_r(), st.logistic(0.5, 1)),
     Pair("gamma and lognormal", dist.Gamma(3.0, 1.0), dist.LogNormal(1.0, 0.6), st.gamma(3), st.lognorm(0.6, 0, np.e)),
+    Pair("mixtures", peaks(-2.0, 2.0), peaks(-1.5, 1.0), Peaks(-2, 2), Peaks(-1.5, 1)),
+    Pair("mixture and normal", peaks(-2.0, 2.0), dist.Normal(0.0, 2.5), Peaks(-2, 2), st.norm(0, 2.5)),
     Pair("bernoulli", dist.Bernoulli(0.3), dist.Bernoulli(logits=0.7), st.bernoulli(0.3), st.bernoulli(0.668187772)),
     Pair("binomial", dist.Binomial(8, 0.3), dist.Binomial(8, 0.6), st.binom(8, 0.3), st.binom(8, 0.6)),
     Pair("poisson", dist.Poisson(3.0), dist.Poisson(4.5), st.poisson(3), st.poisson(4.5)),

@@ -85,7 +85,8 @@ def _alternate(
         log_psi = log_phi - divergence
         rows = _log_sum(log_psi, -1)
         value = _weighted(log_w, _minus(log_w, rows))
-        gained = np.max(best - value, where=np.isfinite(value), initial=0.0)
+        finite = np.isfinite(value)
+        gained = np.max(np.subtract(best, value, where=finite, out=np.zeros_like(value)), initial=0.0)
         best = np.minimum(best, value)
         if gained < tolerance:
             break
