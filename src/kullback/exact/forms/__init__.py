@@ -6,6 +6,50 @@ known before compiling, the file gives in `BUILD_KL` and `BUILD_ENTROPY` a funct
 called, or None.
 """
 
-from kullback.exact.forms import beta, categorical, counts, gamma, location, multivariate, normal
+from kullback.exact.forms import (
+    beta,
+    categorical,
+    chain,
+    circular,
+    count_pairs,
+    counts,
+    delta,
+    gamma,
+    kumaraswamy,
+    laplace,
+    lkj,
+    location,
+    matrix,
+    multivariate,
+    multivariate_student,
+    normal,
+    shared,
+    student,
+    truncated,
+    walk,
+    wishart,
+)
 
-FILES = (normal, multivariate, gamma, beta, categorical, counts, location)
+FILES = (
+    normal,
+    multivariate,
+    gamma,
+    beta,
+    categorical,
+    counts,
+    count_pairs,
+    location,
+    laplace,
+    shared,
+    student,
+    kumaraswamy,
+    circular,
+    truncated,
+    chain,
+    delta,
+    lkj,
+    matrix,
+    multivariate_student,
+    walk,
+    wishart,
+)

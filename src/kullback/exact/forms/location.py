@@ -11,13 +11,6 @@ from jax import Array
 from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, log_ratio, psi, scale_gap
 
 
-def laplace_kl(p: Any, q: Any) -> Array:
-    """KL = φ(u) + (1 + u) ψ(−|μp − μq|/bp), with u = (bp − bq)/bq."""
-    mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
-    distance = jnp.abs(mean_p - mean_q) / scale_p
-    return scale_gap(scale_p, scale_q) + scale_p / scale_q * psi(-distance)
-
-
 def cauchy_kl(p: Any, q: Any) -> Array:
     """KL = log(1 + ((γp − γq)² + (μp − μq)²)/(4 γp γq)). Source: Chyzak and Nielsen (2019), theorem 1."""
     mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
@@ -69,12 +62,6 @@ def uniform_kl(p: Any, q: Any) -> Array:
     return jnp.where(inside, jnp.log1p(outside / (high_p - low_p)), jnp.inf)
 
 
-def laplace_entropy(p: Any) -> Array:
-    """H = 1 + log 2b."""
-    loc, scale = floats(p.loc, p.scale)
-    return 1.0 + jnp.log(2.0 * scale) + jnp.zeros_like(loc)
-
-
 def cauchy_entropy(p: Any) -> Array:
     """H = log 4πγ."""
     loc, scale = floats(p.loc, p.scale)
@@ -111,7 +98,6 @@ def uniform_entropy(p: Any) -> Array:
 
 
 KL = {
-    (dist.Laplace, dist.Laplace): laplace_kl,
     (dist.Cauchy, dist.Cauchy): cauchy_kl,
     (dist.HalfCauchy, dist.HalfCauchy): half_cauchy_kl,
     (dist.Gumbel, dist.Gumbel): gumbel_kl,
@@ -121,7 +107,6 @@ KL = {
 }
 
 ENTROPY = {
-    dist.Laplace: laplace_entropy,
     dist.Cauchy: cauchy_entropy,
     dist.HalfCauchy: half_cauchy_entropy,
     dist.Gumbel: gumbel_entropy,
