@@ -35,14 +35,28 @@ def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def run(*args: Array) -> Any:
-        dtype = jnp.result_type(*args)
-        wide = jnp.promote_types(dtype, jnp.float32)
-        double: AbstractContextManager[Any] = jax.enable_x64(True) if wide == jnp.float64 else nullcontext()
-        with double:
-            value = function(*(jnp.asarray(a, wide) for a in args))
-            return jax.tree.map(lambda v: v.astype(dtype), value)
+        dtype = np.result_type(*(a.dtype for a in args))
+        if jnp.finfo(dtype).bits < 32:
+            return jax.tree.map(lambda v: v.astype(dtype), function(*(a.astype(jnp.float32) for a in args)))
+        with _doubles(dtype):
+            return function(*(a.astype(dtype) for a in args))
 
     return run
+
+
+def rule_in_own_precision(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for the derivative of such a function: within `in_double` it is formed when that has ended."""
+
+    @wraps(rule)
+    def run(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> Any:
+        with _doubles(primals[0].dtype):
+            return rule(primals, tangents)
+
+    return run
+
+
+def _doubles(dtype: Any) -> AbstractContextManager[Any]:
+    return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
 def _take_apart(x: Array, y: Array) -> _Ratio:
@@ -97,6 +111,7 @@ def scale_gap(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"
 
 
 @scale_gap.defjvp
+@rule_in_own_precision
 def _(primals, tangents):
     (x, y), (dx, dy) = primals, tangents
     live = is_normal(x) & is_normal(y)
@@ -127,7 +142,14 @@ def _log_ratio(p: Array, q: Array, difference: Array) -> tuple[_Ratio, Array]:
     return ratio._replace(f=f, r=r), ratio.k * _LOG2 + (f - _small_phi(f, r))
 
 
+def phi_and_log(p: Array, q: Array, difference: Array) -> tuple[Array, Array]:
+    """φ((q − p)/p) and log(q/p) for normal numbers p and q from their `difference` q − p."""
+    ratio, log = _log_ratio(p, q, difference)
+    return jnp.where(ratio.k == 0, _small_phi(ratio.f, ratio.r), difference * ratio.inverse - log), log
+
+
 @log_ratio.defjvp
+@rule_in_own_precision
 def _(primals, tangents):
     (p, q, _), (dp, dq, _) = primals, tangents
     live = is_normal(p) & is_normal(q)
@@ -150,6 +172,7 @@ def gap(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "
 
 
 @gap.defjvp
+@rule_in_own_precision
 def _(primals, tangents):
     (p, q, difference), (dp, dq, _) = primals, tangents
     live = (p > 0) & (q > 0)
@@ -175,4 +198,7 @@ def psi(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.where(x < -50.0, -1.0 - x, value)
 
 
-psi.defjvps(lambda t, _, x: t * jnp.expm1(x))
+@psi.defjvp
+@rule_in_own_precision
+def _(primals, tangents):
+    return psi(*primals), jnp.expm1(*primals) * tangents[0]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.ratios import in_own_precision, is_normal, scale_terms, unequal
+from kullback.exact.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
 from kullback.exact.special import HALF_LOG_2PI, floats
 
 
@@ -42,14 +42,15 @@ def _kl(distance: Array, scale_p: Array, scale_q: Array) -> Array:
 
 
 @_kl.defjvp
+@rule_in_own_precision
 def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
     distance, scale_p, scale_q = primals
-    live = is_normal(scale_p) & is_normal(scale_q)
-    step, both = scale_p - scale_q, scale_p + scale_q
-    square = jnp.where(live, scale_q * scale_q, jnp.inf)
-    along_p = step * both / (square * jnp.where(live, scale_p, 1.0))
-    along_q = -(step * both + distance * distance) / (square * scale_q)
-    return _kl(*primals), distance / square * tangents[0] + along_p * tangents[1] + along_q * tangents[2]
+    inverse = jnp.where(is_normal(scale_p) & is_normal(scale_q), 1.0 / scale_q, 0.0)
+    u, z = (scale_p - scale_q) * inverse, distance * inverse
+    both = u * (2.0 + u)
+    along_p = both / jnp.where(inverse > 0, scale_p, 1.0)
+    along_q = -inverse * (both + z * z)
+    return _kl(*primals), z * inverse * tangents[0] + along_p * tangents[1] + along_q * tangents[2]
 
 
 def normal_entropy(p: Any) -> Array:
