@@ -1,22 +1,22 @@
-"""Distributions made of others: a divergence between two wholes reduced to one between parts."""
+"""Distributions made of others: a divergence between two wholes reduced to one between parts.
+
+These reductions hold for any measure of how two distributions differ that adds over independent parts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-import numpyro.distributions as dist
 from jax import Array
-from numpyro.distributions import Independent, MaskedDistribution, TransformedDistribution
+from numpyro.distributions import Independent, MaskedDistribution
 from numpyro.distributions.distribution import ExpandedDistribution
 
+from kullback.exact import bijections
+from kullback.exact.masks import guarded
+from kullback.exact.parts import Parts
 
-class Parts(NamedTuple):
-    """Pairs of parts, and how the divergence of the wholes follows from theirs."""
-
-    pairs: tuple[tuple[Any, Any], ...]
-    finish: Callable[..., Array]
+__all__ = ["Parts", "reduce_one", "reduce_pair"]
 
 
 def reduce_pair(p: Any, q: Any) -> Parts | None:
@@ -27,23 +27,22 @@ def reduce_pair(p: Any, q: Any) -> Parts | None:
         return _expanded(p, q)
     if type(p) is Independent and type(q) is Independent:
         return _independent(p, q)
-    if type(p) is TransformedDistribution and type(q) is TransformedDistribution:
-        return _transformed(p, q)
-    return None
+    return bijections.transformed_pair(p, q)
 
 
 def reduce_one(p: Any) -> Parts | None:
     """The same for an entropy; both entries of a pair are the part of P."""
-    if type(p) is TransformedDistribution:
-        return None  # an entropy changes under a bijection, unlike a divergence
-    return reduce_pair(p, p)
+    return bijections.transformed_one(p) if bijections.is_transformed(p) else reduce_pair(p, p)
 
 
 def _masked(p: Any, q: Any) -> Parts:
-    """A masked element counts 0."""
+    """A masked element counts 0, in value and gradient, whatever its parameters are."""
     (inner_p, mask_p), (inner_q, mask_q) = _unmask(p), _unmask(q)
-    mask = mask_p & mask_q
-    return Parts(((inner_p, inner_q),), lambda value: jnp.where(mask, value, 0.0))
+    mask, shape = mask_p & mask_q, jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
+    if isinstance(mask, bool):
+        return Parts(((inner_p, inner_q),), lambda x: x) if mask else Parts((), lambda: jnp.zeros(shape))
+    mask = jnp.broadcast_to(mask, shape)
+    return Parts(((guarded(inner_p, mask), guarded(inner_q, mask)),), lambda value: jnp.where(mask, value, 0.0))
 
 
 def _unmask(d: Any) -> tuple[Any, Any]:
@@ -73,34 +72,3 @@ def _independent(p: Any, q: Any) -> Parts:
 def _outer(d: Any, shared: int) -> Any:
     left = d.reinterpreted_batch_ndims - shared
     return Independent(d.base_dist, left, validate_args=False) if left else d.base_dist
-
-
-def _transformed(p: Any, q: Any) -> Parts | None:
-    """Nothing is lost or gained by a bijection that both share."""
-    if len(p.transforms) != len(q.transforms):
-        return None
-    if not all(_one_bijection(a, b) for a, b in zip(p.transforms, q.transforms, strict=True)):
-        return None
-    return Parts(((p.base_dist, q.base_dist),), lambda value: value)
-
-
-_BIJECTIONS = (
-    dist.transforms.AffineTransform,
-    dist.transforms.ExpTransform,
-    dist.transforms.IdentityTransform,
-    dist.transforms.LowerCholeskyAffine,
-    dist.transforms.SigmoidTransform,
-    dist.transforms.SoftplusTransform,
-    dist.transforms.StickBreakingTransform,
-)
-
-
-def _one_bijection(a: Any, b: Any) -> bool:
-    if not isinstance(a, _BIJECTIONS):
-        return False
-    if a is b:
-        return True
-    try:
-        return bool(a == b)
-    except Exception:  # the parameters are traced, so equality is not known
-        return False

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from kullback.exact import cross, mixtures
+from kullback.exact.chain_rule import dependent_one, dependent_pair
 from kullback.exact.forms import FILES
 from kullback.exact.kinds import Form, kind
 from kullback.exact.structure import Parts, reduce_one, reduce_pair
@@ -42,7 +43,7 @@ def kl_form(p: Any, q: Any) -> Form | None:
         return partial(KL[pair], p, q)
     if pair in BUILD_KL and (form := BUILD_KL[pair](p, q)) is not None:
         return form
-    if (parts := reduce_pair(p, q)) is not None:
+    if (parts := reduce_pair(p, q) or dependent_pair(p, q)) is not None:
         return _finished([kl_form(*part) for part in parts.pairs], parts)
     if mixtures.is_mixture(p) or mixtures.is_mixture(q):
         parts = mixtures.reduce_kl(p, q)
@@ -63,7 +64,7 @@ def entropy_form(p: Any) -> Form | None:
         return partial(ENTROPY[key], p)
     if key in BUILD_ENTROPY and (form := BUILD_ENTROPY[key](p)) is not None:
         return form
-    parts = mixtures.reduce_entropy(p) if mixtures.is_mixture(p) else reduce_one(p)
+    parts = mixtures.reduce_entropy(p) if mixtures.is_mixture(p) else reduce_one(p) or dependent_one(p)
     return None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
 
 
@@ -73,7 +74,7 @@ def cross_entropy_form(p: Any, q: Any) -> Form | None:
         return None
     if cross.has_cross_entropy(p, q):
         return partial(CROSS_ENTROPY, p, q)
-    parts = reduce_pair(p, q)
+    parts = reduce_pair(p, q) or dependent_pair(p, q)
     if parts is None and (mixtures.is_mixture(p) or mixtures.is_mixture(q)):
         parts = mixtures.reduce_cross_entropy(p, q)
     if parts is not None and entropy_form(p) is None:
@@ -90,5 +91,6 @@ def has_exact(p: Any, q: Any) -> bool:
 
 
 def _finished(forms: list[Form | None], parts: Parts) -> Form | None:
+    forms = [*forms, *(entropy_form(d) for d in parts.entropies)]
     ready = [form for form in forms if form is not None]
     return None if len(ready) < len(forms) else lambda: parts.finish(*(form() for form in ready))

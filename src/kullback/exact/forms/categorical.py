@@ -139,6 +139,15 @@ def _parameters(d: Any) -> tuple[Any, bool]:
     return (d.probs, True) if by_probs(d) else (d.logits, False)
 
 
+def label_probs(d: Any) -> Array | None:
+    """The probabilities [..., K] of the labels 0, ..., K − 1; None for a distribution of another kind."""
+    if type(d) not in ENTROPY:
+        return None
+    two = type(d) in (discrete.BernoulliProbs, discrete.BernoulliLogits)
+    (x,) = floats(_two_labels(d) if two else _parameters(d)[0])
+    return _normalised(x, by_probs(d))[0]
+
+
 def _two_labels(d: Any) -> Array:
     """The parameters of the outcomes 0 and 1, [..., 2]."""
     if by_probs(d):

@@ -2,67 +2,240 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.kinds import INDEPENDENT_NORMAL, every_pair, unexpanded
-from kullback.exact.special import HALF_LOG_2PI, floats, scale_gap
+from kullback.exact.special import HALF_LOG_2PI, floats, in_double, phi
 
 
-def mean_and_factor(d: Any) -> tuple[Array, Array]:
-    """The mean [..., d] and a lower-triangular factor [..., d, d] of the covariance."""
+class Spread(NamedTuple):
+    """A covariance [..., d, d] as it was given: by one of these, the others None."""
+
+    factor: Any = None  # lower triangular
+    covariance: Any = None
+    precision: Any = None
+    low_rank: Any = None  # W [..., d, r] and D [..., d] of W Wᵀ + diag D
+    scale: Any = None  # [..., d], of independent coordinates
+    neighbours: Any = None  # τ, ρ [..., 1, 1] and A [..., d, d] of the precision τ (diag(A 1) − ρ A)
+
+
+def given(d: Any, covariance: str = "covariance_matrix", precision: str = "precision_matrix") -> Spread:
+    """What a distribution with a `scale_tril` was given; the two names are those that its class has for them.
+
+    NumPyro keeps a matrix that it was given before the factor that it derives from it, and one that it derives on
+    request after. A distribution that crosses into a compiled program keeps the factor alone.
+    """
+    kept = list(d.__dict__)
+    first = kept[: kept.index("scale_tril")] if "scale_tril" in kept else kept
+    if covariance in first:
+        return Spread(covariance=d.__dict__[covariance])
+    return Spread(precision=d.__dict__[precision]) if precision in first else Spread(factor=d.scale_tril)
+
+
+def mean_and_spread(d: Any) -> tuple[Any, Spread]:
+    """The mean [..., d] and the covariance of a distribution that is a multivariate normal."""
     if type(d) is dist.Independent:
-        base, size = unexpanded(d.base_dist), d.event_shape[0]
-        loc, scale = jnp.broadcast_arrays(*floats(base.loc, base.scale))
-        loc, scale = (jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (size,))) for x in (loc, scale))
-        return loc, scale[..., None] * jnp.eye(size, dtype=scale.dtype)
+        base, shape = unexpanded(d.base_dist), d.event_shape
+        loc, scale = (
+            jnp.broadcast_to(x, jnp.broadcast_shapes(jnp.shape(x), shape)) for x in floats(base.loc, base.scale)
+        )
+        return loc, Spread(scale=scale)
     if type(d) is dist.LowRankMultivariateNormal:
-        loc, factor = floats(d.loc, jnp.linalg.cholesky(d.covariance_matrix))
+        return d.loc, Spread(low_rank=(d.cov_factor, d.cov_diag))
+    if type(d) is dist.CAR:
+        adjacency: Any = d.adj_matrix
+        adjacency = adjacency.toarray() if d.is_sparse else adjacency
+        precision, correlation, adjacency = floats(d.conditional_precision, d.correlation, adjacency)
+        return d.loc, Spread(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
+    if type(d) is dist.CirculantNormal:
+        return d.loc, Spread(covariance=d.covariance_matrix)
+    return d.loc, given(d)
+
+
+def factor_of(s: Spread) -> Array:
+    """The lower-triangular factor of the covariance that has a positive diagonal."""
+    if s.covariance is not None:
+        return jnp.linalg.cholesky(s.covariance)
+    if (precision := _precision_of(s)) is not None:
+        return _inverse_factor(precision)
+    if s.low_rank is not None:
+        return _low_rank_factor(*s.low_rank)
+    if s.scale is not None:
+        return s.scale[..., None] * jnp.eye(s.scale.shape[-1], dtype=s.scale.dtype)
+    return s.factor * jnp.where(diagonal(s.factor) < 0, -1.0, 1.0)[..., None, :]
+
+
+def _precision_of(s: Spread) -> Any:
+    if s.neighbours is None:
+        return s.precision
+    precision, correlation, adjacency = s.neighbours
+    return precision * _laplacian(correlation, adjacency)
+
+
+def _laplacian(correlation: Array, adjacency: Array) -> Array:
+    """diag(A 1) − ρ A."""
+    eye = jnp.eye(adjacency.shape[-1], dtype=adjacency.dtype)
+    return adjacency.sum(-1, keepdims=True) * eye - correlation * adjacency
+
+
+def _inverse_factor(precision: Array) -> Array:
+    """The inverse of L⁻¹ where the precision is L⁻ᵀ L⁻¹: a Cholesky factor in the reverse order of coordinates."""
+    reverse = jnp.linalg.cholesky(precision[..., ::-1, ::-1])[..., ::-1, ::-1].mT
+    eye = jnp.broadcast_to(jnp.eye(reverse.shape[-1], dtype=reverse.dtype), reverse.shape)
+    return solve_triangular(reverse, eye, lower=True)
+
+
+def _low_rank_factor(w: Array, d: Array) -> Array:
+    """D^½ chol(I + D^−½ W Wᵀ D^−½): no eigenvalue within is below 1. Source: Rasmussen and Williams (2006), 3.4.3."""
+    root = jnp.sqrt(d)[..., None]
+    scaled = w / root
+    return root * jnp.linalg.cholesky(scaled @ scaled.mT + jnp.eye(w.shape[-2], dtype=w.dtype))
+
+
+def ratio(p: Spread, q: Spread) -> Array:
+    """X = Lq⁻¹ Lp − I, lower triangular, to relative accuracy also where P is near Q.
+
+    From two factors, Lq X = Lp − Lq. From two matrices the factors have rounding of their own, as large as X when P is
+    near Q; but X + Xᵀ + X Xᵀ = Lq⁻¹ (Σp − Σq) Lq⁻ᵀ, and X + Xᵀ + Xᵀ X = Lpᵀ (Λq − Λp) Lp, whose right sides are
+    accurate; and the residual, with its diagonal halved, corrects a small X to first order.
+    """
+    factor_p, factor_q = jnp.broadcast_arrays(factor_of(p), factor_of(q))
+    x = jnp.tril(_solve(factor_q, factor_p - factor_q, q))
+    if (change := _covariance_change(p, q)) is not None:
+        change = jnp.broadcast_to(_symmetric(change), x.shape)
+        square, found = x @ x.mT, _solve(factor_q, _solve(factor_q, change, q).mT, q)
+    elif (change := _precision_change(p, q)) is not None:
+        square, found = x.mT @ x, factor_p.mT @ _symmetric(change) @ factor_p
     else:
-        loc, factor = floats(d.loc, d.scale_tril)
-    return loc, factor
+        return x
+    near = jnp.square(x).sum((-2, -1), keepdims=True) < 0.25
+    halved = jnp.tril(found - x - x.mT - square) * (1.0 - 0.5 * jnp.eye(x.shape[-1], dtype=x.dtype))
+    return x + jnp.where(near, halved, 0.0)
 
 
-def multivariate_kl(p: Any, q: Any) -> Array:
-    """KL = Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖² + ½‖Lq⁻¹(μp − μq)‖², where Lq X = Lp − Lq."""
-    mean_p, factor_p, mean_q, factor_q = floats(*mean_and_factor(p), *mean_and_factor(q))
-    size = factor_p.shape[-1]
-    shift = (mean_p - mean_q)[..., None]
-    right = factor_p - factor_q
-    batch = jnp.broadcast_shapes(shift.shape[:-2], right.shape[:-2])
-    right = jnp.concatenate([_expand(right, batch), _expand(shift, batch)], axis=-1)
-    solved = solve_triangular(_expand(factor_q, batch), right, lower=True)
-    x, z = solved[..., :size], solved[..., size]
-    squares = jnp.square(jnp.tril(x)).sum((-2, -1)) + jnp.square(z).sum(-1)
-    scales = scale_gap(_diagonal(factor_p), _diagonal(factor_q))
-    return scales.sum(-1) + 0.5 * squares
+def _solve(factor: Array, right: Array, s: Spread) -> Array:
+    if s.scale is not None:
+        return right / s.scale[..., None]
+    return solve_triangular(factor, right, lower=True)
 
 
-def _diagonal(x: Array) -> Array:
-    return jnp.abs(jnp.diagonal(x, axis1=-2, axis2=-1))
+def _covariance_change(p: Spread, q: Spread) -> Any:
+    """Σp − Σq, where it is known better than from the factors."""
+    if p.covariance is not None and q.covariance is not None:
+        return p.covariance - q.covariance
+    if p.low_rank is None or q.low_rank is None or p.low_rank[0].shape[-1] != q.low_rank[0].shape[-1]:
+        return None
+    (w_p, d_p), (w_q, d_q) = p.low_rank, q.low_rank
+    eye = jnp.eye(d_p.shape[-1], dtype=d_p.dtype)
+    return (d_p - d_q)[..., None] * eye + _symmetric((w_p - w_q) @ (w_p + w_q).mT)
 
 
-def _expand(x: Array, batch: tuple[int, ...]) -> Array:
-    return jnp.broadcast_to(x, batch + x.shape[-2:])
+def _precision_change(p: Spread, q: Spread) -> Any:
+    """Λq − Λp, where it is known better than from the factors."""
+    if p.precision is not None and q.precision is not None:
+        return q.precision - p.precision
+    if p.neighbours is None or q.neighbours is None:
+        return None
+    (t_p, r_p, a_p), (t_q, r_q, a_q) = p.neighbours, q.neighbours
+    inner = _laplacian(r_p, a_q - a_p) - (r_q - r_p) * a_q
+    return (t_q - t_p) * _laplacian(r_q, a_q) + t_p * inner
 
 
-def multivariate_entropy(p: Any) -> Array:
-    """H = Σ log Lᵢᵢ + (d/2) log 2πe."""
-    loc, factor = mean_and_factor(p)
-    scale = jnp.log(_diagonal(factor))
-    return (scale + HALF_LOG_2PI + 0.5 + jnp.zeros_like(loc)).sum(-1)
+def _symmetric(x: Array) -> Array:
+    return 0.5 * (x + x.mT)
 
 
-_KINDS = (dist.MultivariateNormal, dist.LowRankMultivariateNormal, INDEPENDENT_NORMAL)
+def spread_gap(x: Array) -> Array:
+    """½(tr M − d − log det M) for M = (I + X)(I + X)ᵀ: Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖²."""
+    return phi(diagonal(x)).sum(-1) + 0.5 * jnp.square(x).sum((-2, -1))
 
-KL = {
-    pair: form
-    for pair, form in every_pair(multivariate_kl, *_KINDS).items()
-    if pair != (INDEPENDENT_NORMAL, INDEPENDENT_NORMAL)  # coordinate by coordinate instead
-}
 
-ENTROPY = {dist.MultivariateNormal: multivariate_entropy, dist.LowRankMultivariateNormal: multivariate_entropy}
+def diagonal(x: Array) -> Array:
+    """The diagonals [..., d] of matrices [..., d, d]."""
+    return jnp.diagonal(x, axis1=-2, axis2=-1)
+
+
+def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
+    """KL = Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖² + ½‖Lq⁻¹(μp − μq)‖², where Lq X = Lp − Lq.
+
+    Source: Kullback (1959), chapter 9, eq. 1.2, with Σq⁻¹Σp = (I + X)(I + X)ᵀ up to similarity.
+    """
+    (mean_p, p), (mean_q, q) = _float_pairs(mean_p, p, mean_q, q)
+    shift, factor = (mean_p - mean_q)[..., None], factor_of(q)
+    batch, size = jnp.broadcast_shapes(shift.shape[:-2], factor.shape[:-2]), factor.shape[-1]
+    shift, factor = jnp.broadcast_to(shift, (*batch, size, 1)), jnp.broadcast_to(factor, (*batch, size, size))
+    return spread_gap(ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
+
+
+def _float_pairs(*parts: Any) -> tuple[tuple[Any, Spread], tuple[Any, Spread]]:
+    leaves, structure = jax.tree.flatten(parts)
+    mean_p, p, mean_q, q = jax.tree.unflatten(structure, floats(*leaves))
+    return (mean_p, p), (mean_q, q)
+
+
+def multivariate_entropy(mean: Any, s: Spread) -> Array:
+    """H = ½ log det Σ + (d/2) log 2πe; for W Wᵀ + D, det Σ = det D det(I + Wᵀ D⁻¹ W).
+
+    Source: Cover and Thomas (2006), theorem 8.4.1.
+    """
+    (mean, s), _ = _float_pairs(mean, s, mean, s)
+    logs = _log_scales(s)
+    half, size = logs.sum(-1), logs.shape[-1] if s.low_rank is None else s.low_rank[1].shape[-1]
+    return jnp.broadcast_to(half, jnp.broadcast_shapes(half.shape, mean.shape[:-1])) + size * NORMAL_ENTROPY
+
+
+def _log_scales(s: Spread) -> Array:
+    """Terms [..., k] that add up to ½ log det Σ."""
+    if s.low_rank is None:
+        return jnp.log(diagonal(factor_of(s)))
+    w, d = s.low_rank
+    inner = jnp.linalg.cholesky(w.mT @ (w / d[..., None]) + jnp.eye(w.shape[-1], dtype=w.dtype))
+    logs = 0.5 * jnp.log(d), jnp.log(diagonal(inner))
+    batch = jnp.broadcast_shapes(*(x.shape[:-1] for x in logs))
+    return jnp.concatenate([jnp.broadcast_to(x, (*batch, x.shape[-1])) for x in logs], -1)
+
+
+NORMAL_ENTROPY = HALF_LOG_2PI + 0.5  # of a standard normal coordinate
+
+_KL, _PRECISE_KL = jax.jit(multivariate_kl), jax.jit(in_double(multivariate_kl))
+_ENTROPY, _PRECISE_ENTROPY = jax.jit(multivariate_entropy), jax.jit(in_double(multivariate_entropy))
+
+
+def factored(*spreads: Spread) -> bool:
+    """Whether nothing is to be factored, which single precision would do to few digits only."""
+    return all(s.factor is not None or s.scale is not None for s in spreads)
+
+
+def _kl(p: Any, q: Any) -> Callable[[], Array]:
+    (mean_p, spread_p), (mean_q, spread_q) = mean_and_spread(p), mean_and_spread(q)
+    form = _KL if factored(spread_p, spread_q) else _PRECISE_KL
+    return lambda: form(mean_p, spread_p, mean_q, spread_q)
+
+
+def _entropy(p: Any) -> Callable[[], Array]:
+    mean, spread = mean_and_spread(p)
+    form = _ENTROPY if factored(spread) else _PRECISE_ENTROPY
+    return lambda: form(mean, spread)
+
+
+_KINDS = (
+    dist.MultivariateNormal,
+    dist.LowRankMultivariateNormal,
+    dist.CAR,
+    dist.CirculantNormal,
+    INDEPENDENT_NORMAL,
+)
+
+# Two independent normals go coordinate by coordinate, and two circulant ones by frequencies.
+_APART = ((INDEPENDENT_NORMAL, INDEPENDENT_NORMAL), (dist.CirculantNormal, dist.CirculantNormal))
+
+BUILD_KL = {pair: form for pair, form in every_pair(_kl, *_KINDS).items() if pair not in _APART}
+
+BUILD_ENTROPY = dict.fromkeys(_KINDS[:3], _entropy)

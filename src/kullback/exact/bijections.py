@@ -1,0 +1,174 @@
+"""Transformed variables: a bijection that both sides share says nothing, and some others can be worked out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.core import Tracer
+from numpyro.distributions import Independent, TransformedDistribution, transforms
+from numpyro.distributions.distribution import ExpandedDistribution
+
+from kullback.exact.expectations import EXPECTATIONS
+from kullback.exact.fold import folded
+from kullback.exact.forms.multivariate import mean_and_spread
+from kullback.exact.parts import Parts
+from kullback.exact.same import same
+
+# The classes that are what their base and their transforms say.
+TRANSFORMED = (
+    TransformedDistribution,
+    dist.InverseGamma,
+    dist.LKJ,
+    dist.LogNormal,
+    dist.LogUniform,
+    dist.RelaxedBernoulliLogits,
+    dist.Wishart,
+    dist.InverseWishart,
+    dist.ZeroSumNormal,
+)
+
+# Transforms that are injective whatever their parameters.
+_INJECTIVE = (
+    transforms.CholeskyTransform,
+    transforms.ComplexTransform,
+    transforms.CorrCholeskyTransform,
+    transforms.CorrMatrixCholeskyTransform,
+    transforms.DiscreteCosineTransform,
+    transforms.ExpTransform,
+    transforms.HaarTransform,
+    transforms.IdentityTransform,
+    transforms.L1BallTransform,
+    transforms.LowerCholeskyTransform,
+    transforms.OrderedTransform,
+    transforms.PackRealFastFourierCoefficientsTransform,
+    transforms.PermuteTransform,
+    transforms.RealFastFourierTransform,
+    transforms.RecursiveLinearTransform,
+    transforms.ReshapeTransform,
+    transforms.ScaledUnitLowerCholeskyTransform,
+    transforms.SigmoidTransform,
+    transforms.SimplexToOrderedTransform,
+    transforms.SoftplusLowerCholeskyTransform,
+    transforms.SoftplusTransform,
+    transforms.StickBreakingTransform,
+    transforms.ZeroSumTransform,
+)
+
+# Those that are injective unless a parameter is 0.
+_UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
+    transforms.AffineTransform: lambda t: t.scale,
+    transforms.LowerCholeskyAffine: lambda t: jnp.diagonal(t.scale_tril, axis1=-2, axis2=-1),
+    transforms.PowerTransform: lambda t: t.exponent,
+}
+
+# Those of which log |det J| is a linear function of x, so that its expectation is its value at the mean; and of them
+# those that are linear themselves, so that the mean goes along.
+_LINEAR = (
+    transforms.AffineTransform,
+    transforms.DiscreteCosineTransform,
+    transforms.HaarTransform,
+    transforms.IdentityTransform,
+    transforms.LowerCholeskyAffine,
+    transforms.PermuteTransform,
+    transforms.RecursiveLinearTransform,
+    transforms.ReshapeTransform,
+    transforms.ZeroSumTransform,
+)
+
+
+def is_transformed(d: Any) -> bool:
+    """Whether a distribution is, by its exact type, that of a transformed variable."""
+    return type(d) in TRANSFORMED
+
+
+def transformed_pair(p: Any, q: Any) -> Parts | None:
+    """Nothing is lost or gained by a bijection that both share: the last ones are taken off while they are the same.
+
+    What is left over, a location and scale say, is worked into the base; where that cannot be done there is no form.
+    Source: Kullback and Leibler (1951), theorem 4.1.
+    """
+    if not is_transformed(p) and not is_transformed(q):
+        return None
+    (base_p, chain_p), (base_q, chain_q) = _base_and_chain(p), _base_and_chain(q)
+    shared = 0
+    while shared < min(len(chain_p), len(chain_q)) and _one_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
+        shared += 1
+    part_p, part_q = _worked_out(p, base_p, chain_p, shared), _worked_out(q, base_q, chain_q, shared)
+    if part_p is None or part_q is None or (part_p is p and part_q is q):
+        return None
+    return Parts(((part_p, part_q),), lambda value: value)
+
+
+def _worked_out(d: Any, base: Any, chain: list[Any], shared: int) -> Any | None:
+    """The base with what is left of its transforms worked in; a named distribution that keeps all of them stays."""
+    if not shared and type(d) is not TransformedDistribution:
+        return d
+    return folded(base, chain[: len(chain) - shared])
+
+
+def transformed_one(p: Any) -> Parts | None:
+    """H(T(x)) = H(x) + E log |det J|, where the expectation is known.
+
+    Source: Cover and Thomas (2006), theorem 8.6.4 and its corollary.
+    """
+    base, chain = _base_and_chain(p)
+    mean, total = _mean(base), jnp.zeros(())
+    shape, event = base.batch_shape + base.event_shape, len(base.event_shape)
+    for t in chain:
+        at = jnp.zeros(shape) if mean is None else jnp.broadcast_to(mean, shape)
+        if type(t) not in _LINEAR and (type(t) is not transforms.ExpTransform or mean is None):
+            return None
+        image = jnp.asarray(t(at))
+        extra = event - t.domain.event_dim
+        logs = jnp.asarray(t.log_abs_det_jacobian(at, image))
+        total = total + logs.sum(tuple(range(logs.ndim - extra, logs.ndim)))
+        mean = image if type(t) in _LINEAR and mean is not None else None
+        shape, event = image.shape, t.codomain.event_dim + extra
+    return Parts(((base, base),), lambda value: value + total)
+
+
+def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
+    return (d.base_dist, _flat(d.transforms)) if is_transformed(d) else (d, [])
+
+
+def _flat(chain: Any) -> list[Any]:
+    """The transforms one by one."""
+    found: list[Any] = []
+    for t in chain:
+        if type(t) is transforms.ComposeTransform:
+            found += _flat(t.parts)
+        elif type(t) is transforms.IndependentTransform:
+            found += _flat([t.base_transform])
+        elif type(t) is not transforms.IdentityTransform:
+            found.append(t)
+    return found
+
+
+def _one_bijection(a: Any, b: Any) -> bool:
+    return _is_bijection(a) and same(a, b)
+
+
+def _is_bijection(t: Any) -> bool:
+    if type(t) is transforms._InverseTransform:
+        return _is_bijection(t.inv)
+    if type(t) is transforms.CatTransform:
+        return all(map(_is_bijection, t.transforms))
+    if type(t) in _UNLESS_ZERO:
+        parameter = _UNLESS_ZERO[type(t)](t)
+        return isinstance(parameter, Tracer) or bool(np.all(np.asarray(parameter) != 0))
+    return type(t) in _INJECTIVE
+
+
+def _mean(d: Any) -> Array | None:
+    """The mean of a distribution whose expectations are tabled."""
+    if type(d) in (Independent, ExpandedDistribution):
+        inner = _mean(d.base_dist)
+        return None if inner is None else jnp.broadcast_to(inner, d.batch_shape + d.event_shape)
+    if type(d) is dist.MultivariateNormal:
+        return mean_and_spread(d)[0]
+    return EXPECTATIONS[type(d)]["x"](d) if "x" in EXPECTATIONS.get(type(d), {}) else None

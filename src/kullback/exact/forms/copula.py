@@ -1,0 +1,41 @@
+"""Gaussian copulas with the same marginals, which a divergence does not see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jax import Array
+from numpyro.distributions.copula import GaussianCopula, GaussianCopulaBeta
+
+from kullback.exact.forms.multivariate import NORMAL_ENTROPY
+from kullback.exact.parts import Parts
+from kullback.exact.same import same
+
+KINDS = (GaussianCopula, GaussianCopulaBeta)
+
+
+def copula_pair(p: Any, q: Any) -> Parts | None:
+    """KL = KL(N(0, Rp) ‖ N(0, Rq)): equal continuous marginals are one bijection, coordinate by coordinate.
+
+    Source: Sklar (1959), with the invariance of the divergence (Kullback and Leibler 1951, theorem 4.1).
+    """
+    if p.marginal_dist.support.is_discrete or not same(p.marginal_dist, q.marginal_dist):
+        return None
+    return Parts(((p.base_dist, q.base_dist),), lambda value: value)
+
+
+def copula_one(p: Any) -> Parts | None:
+    """H = Σ H(marginal) + H(N(0, R)) − (d/2) log 2πe. Source: as for the divergence (Sklar 1959)."""
+    if p.marginal_dist.support.is_discrete:
+        return None
+    size = p.event_shape[-1]
+
+    def finish(marginal: Array, normal: Array) -> Array:
+        total = marginal.sum(-1) if marginal.ndim and marginal.shape[-1] == size else size * _single(marginal)
+        return total + normal - size * NORMAL_ENTROPY
+
+    return Parts(((p.marginal_dist, p.marginal_dist), (p.base_dist, p.base_dist)), finish)
+
+
+def _single(marginal: Array) -> Array:
+    return marginal[..., 0] if marginal.ndim else marginal

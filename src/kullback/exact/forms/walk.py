@@ -1,0 +1,104 @@
+"""Normal processes: the random walk, the linear state space, and the stationary process on a circle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.linalg import solve_triangular
+
+from kullback.exact.forms.multivariate import NORMAL_ENTROPY, Spread, diagonal, ratio, spread_gap
+from kullback.exact.kinds import unexpanded
+from kullback.exact.special import floats, scale_gap
+
+
+def random_walk_kl(p: Any, q: Any) -> Array:
+    """KL = n (φ(u) + ½u²), with u = (σp − σq)/σq. Source: the chain rule over n independent increments."""
+    scale_p, scale_q = floats(p.scale, q.scale)
+    return p.num_steps * _scale_kl(scale_p, scale_q)
+
+
+def _scale_kl(scale_p: Array, scale_q: Array) -> Array:
+    return scale_gap(scale_p, scale_q) + 0.5 * jnp.square((scale_p - scale_q) / scale_q)
+
+
+def random_walk_entropy(p: Any) -> Array:
+    """H = n (log σ + ½ log 2πe). Source: as for the divergence."""
+    return p.num_steps * (jnp.log(floats(p.scale)[0]) + NORMAL_ENTROPY)
+
+
+def state_space_kl(p: Any, q: Any) -> Array:
+    """KL = n KL(N(0, Σp) ‖ N(0, Σq)) + ½ Σₜ E_P‖Lq⁻¹ (Ap − Aq) zₜ₋₁‖², t = 1, ..., n, and for t = 1 Ap z₀ − Aq z₀′.
+
+    Source: the chain rule (Cover and Thomas 2006, theorem 2.5.3), with E zₜ zₜᵀ = A E zₜ₋₁ zₜ₋₁ᵀ Aᵀ + Σ.
+    """
+    a, b, start, other, factor_p, factor_q = floats(
+        p.transition_matrix, q.transition_matrix, p.initial_value, q.initial_value, p.scale_tril, q.scale_tril
+    )
+    factor_p, factor_q = jnp.broadcast_arrays(factor_p, factor_q)
+    noise = spread_gap(ratio(Spread(factor=factor_p), Spread(factor=factor_q)))
+    first = (a - b) @ start[..., None] + b @ (start - other)[..., None]
+    batch = jnp.broadcast_shapes(first.shape[:-2], factor_p.shape[:-2])
+    white, change, first, mean = (
+        jnp.broadcast_to(x, batch + x.shape[-2:]) for x in (factor_q, a - b, first, start[..., None])
+    )
+    y = solve_triangular(white, change, lower=True)
+    noise_p = jnp.broadcast_to(factor_p @ factor_p.mT, y.shape)
+
+    def step(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        mean, spread = a @ carry[0], a @ carry[1] @ a.mT + noise_p
+        return (mean, spread), jnp.square(y @ mean).sum((-2, -1)) + (y @ spread * y).sum((-2, -1))
+
+    _, later = jax.lax.scan(step, (mean, jnp.zeros_like(noise_p)), None, length=p.num_steps - 1)
+    shifts = jnp.square(solve_triangular(white, first, lower=True)).sum((-2, -1)) + later.sum(0)
+    return p.num_steps * noise + 0.5 * shifts
+
+
+def state_space_entropy(p: Any) -> Array:
+    """H = n (Σ log Lᵢᵢ + (d/2) log 2πe): zₜ − A zₜ₋₁ has the entropy of zₜ. Source: as for the divergence."""
+    (factor,) = floats(p.scale_tril)
+    one = jnp.log(jnp.abs(diagonal(factor))).sum(-1) + factor.shape[-1] * NORMAL_ENTROPY
+    return jnp.broadcast_to(p.num_steps * one, p.batch_shape)
+
+
+def circulant_kl(p: Any, q: Any) -> Array:
+    """KL = Σ (φ(u) + ½u²) + ½ Σ (z/σq)², over the frequencies, with σ the scales and z the coefficients of μp − μq.
+
+    Source: a circulant covariance is diagonal in the Fourier basis (Gray 2006, theorem 3.1).
+    """
+    scale_p, scale_q = floats(_frequency_scales(p), _frequency_scales(q))
+    loc_p, loc_q = floats(p.loc, q.loc)
+    pack, inverse_transform = q.transforms[:2]
+    z = pack.inv(inverse_transform.inv(loc_p - loc_q))
+    return (_scale_kl(scale_p, scale_q) + 0.5 * jnp.square(z / scale_q)).sum(-1)
+
+
+def _frequency_scales(d: Any) -> Array:
+    return unexpanded(unexpanded(d.base_dist).base_dist).scale
+
+
+def circulant_entropy(p: Any) -> Array:
+    """H = Σ (log σ + ½ log 2πe) + ⌊(n − 1)/2⌋ log 2 − (n/2) log n: of the coefficients, and the transform's Jacobian.
+
+    Source: as for the divergence.
+    """
+    (n,) = p.event_shape
+    (scale,) = floats(_frequency_scales(p))
+    jacobian = ((n - 1) // 2) * jnp.log(2.0) - 0.5 * n * jnp.log(float(n))
+    return jnp.broadcast_to((jnp.log(scale) + NORMAL_ENTROPY).sum(-1) + jacobian, p.batch_shape)
+
+
+KL = {
+    (dist.GaussianRandomWalk, dist.GaussianRandomWalk): random_walk_kl,
+    (dist.GaussianStateSpace, dist.GaussianStateSpace): state_space_kl,
+    (dist.CirculantNormal, dist.CirculantNormal): circulant_kl,
+}
+
+ENTROPY = {
+    dist.GaussianRandomWalk: random_walk_entropy,
+    dist.GaussianStateSpace: state_space_entropy,
+    dist.CirculantNormal: circulant_entropy,
+}

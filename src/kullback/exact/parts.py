@@ -1,0 +1,19 @@
+"""How a divergence between wholes follows from those between parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jax import Array
+
+
+class Parts(NamedTuple):
+    """Pairs of parts, and how the divergence of the wholes follows from theirs, and from the entropies of others.
+
+    For an entropy both entries of a pair are the part of P.
+    """
+
+    pairs: tuple[tuple[Any, Any], ...]
+    finish: Callable[..., Array]
+    entropies: tuple[Any, ...] = ()

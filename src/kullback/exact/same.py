@@ -1,0 +1,27 @@
+"""Whether two trees of parameters are known to be equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two distributions or transforms are one, or have equal parameters that are known as numbers.
+
+    Of parameters that are traced only the identity is known.
+    """
+    if a is b:
+        return True
+    if type(a) is not type(b) or jax.tree.structure(a) != jax.tree.structure(b):
+        return False
+    return all(_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def _equal(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    return not isinstance(x, Tracer) and not isinstance(y, Tracer) and bool(np.array_equal(x, y))

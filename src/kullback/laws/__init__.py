@@ -1,0 +1,6 @@
+"""Laws that NumPyro has no class for, as distributions of its kind: joint laws and Markov chains."""
+
+from kullback.laws.joint import Joint, Product
+from kullback.laws.markov import MarkovChain
+
+__all__ = ["Joint", "MarkovChain", "Product"]
