@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from kullback.exact.log_gamma import HALF_LOG_2PI as HALF_LOG_2PI
 from kullback.exact.log_gamma import binet as binet
