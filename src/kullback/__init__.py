@@ -8,9 +8,10 @@ if typing.TYPE_CHECKING:
     from kullback.catalogue import DEFAULT_RULES
     from kullback.control import Optimal
     from kullback.divergence import KL
-    from kullback.exact import cross_entropy, entropy, kl_divergence
+    from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
     from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
     from kullback.known import Density, Pairs, Samples, Tilted
+    from kullback.laws import Joint, MarkovChain, Product
     from kullback.result import Estimate, Fit, Guarantee
 
 __version__ = "0.1.0"
@@ -25,16 +26,21 @@ __all__ = [
     "Family",
     "Fit",
     "Guarantee",
+    "Joint",
     "Linear",
+    "MarkovChain",
     "Mixture",
     "Optimal",
     "Pairs",
+    "Product",
     "Samples",
     "Table",
     "Tilted",
     "cross_entropy",
     "entropy",
+    "entropy_rate",
     "kl_divergence",
+    "kl_rate",
     "learnable",
     "load",
     "rules",
@@ -45,9 +51,10 @@ _HOMES = {
     "catalogue": ("DEFAULT_RULES",),
     "control": ("Optimal",),
     "divergence": ("KL",),
-    "exact": ("cross_entropy", "entropy", "kl_divergence"),
+    "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
     "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "learnable", "load"),
     "known": ("Density", "Pairs", "Samples", "Tilted"),
+    "laws": ("Joint", "MarkovChain", "Product"),
     "result": ("Estimate", "Fit", "Guarantee"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -70,9 +70,21 @@ def support_of(d: Any) -> Support | None:
     """The support of a NumPyro distribution; of a mixture whose components have supports of their own, their hull."""
     if isinstance(d, dist.MixtureGeneral):
         return None if _is_mixed(d) else _hull(d)
+    if (point := point_of(d)) is not None:
+        return Support("a point", True, point, point, d.support)
     if d.support is None:
         return None
     return from_constraint(d.support)
+
+
+def point_of(d: Any) -> np.ndarray | None:
+    """The one outcome [*batch, *event] of a distribution that is a point; None for any other."""
+    if type(d) is dist.Delta:
+        return np.asarray(d.v)
+    if type(d) in (dist.Independent, dist.ExpandedDistribution):
+        inner = point_of(d.base_dist)
+        return None if inner is None else np.broadcast_to(inner, d.batch_shape + d.event_shape)
+    return None
 
 
 def _is_mixed(d: Any) -> bool:
