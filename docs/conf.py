@@ -1,6 +1,11 @@
-"""Sphinx settings, and the table of rules, which is written from the catalogue at each build."""
+"""Sphinx settings, and the pages that are written at each build: the rules, the matrix of pairs, the formulas."""
 
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from docs import formulas, pairs
 
 from kullback import __version__
 from kullback.catalogue import DEFAULT_RULES
@@ -16,6 +21,8 @@ exclude_patterns = ["_build", "_generated"]
 html_theme = "furo"
 html_title = f"kullback {version}"
 html_show_sphinx = False
+html_static_path = ["_static"]
+html_css_files = ["pairs.css"]
 
 QUESTIONS = {
     "estimate": "Both sides fixed: `estimate()`",
@@ -53,4 +60,9 @@ def rules_page(rules: tuple[Rule, ...]) -> str:
 
 generated = Path(__file__).parent / "_generated"
 generated.mkdir(exist_ok=True)
-(generated / "rules.md").write_text(rules_page(DEFAULT_RULES))
+for name, text in {
+    "rules": rules_page(DEFAULT_RULES),
+    "pairs": pairs.page(),
+    "formulas": formulas.page(),
+}.items():
+    (generated / f"{name}.md").write_text(text)

@@ -5,6 +5,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
+import kullback as kl
 from kullback.known import Sample, describe
 from kullback.known.support import escape, sample_escape
 
@@ -42,3 +43,23 @@ def test_escape_names_the_element_of_a_batch():
 def test_pairs_are_not_compared_with_the_support_of_their_outputs_alone():
     sample = Sample(np.array([-1.0]), inputs=np.zeros((1, 1)))
     assert sample_escape(sample, describe(dist.Exponential(1.0)).support, 0) is None
+
+
+SURFACES = (
+    (dist.Dirichlet(np.ones(3)), dist.MultivariateNormal(np.zeros(3), np.eye(3))),
+    (dist.ZeroSumNormal(1.0, (3,)), dist.MultivariateNormal(np.zeros(3), np.eye(3))),
+    (dist.ProjectedNormal(np.ones(3)), dist.Dirichlet(np.ones(3))),
+    (dist.LKJ(2, 1.0), dist.Wishart(4.0, np.eye(2))),
+    (dist.Wishart(4.0, np.eye(2)), dist.MatrixNormal(np.zeros((2, 2)), np.eye(2), np.eye(2))),
+    (dist.LKJCholesky(2, 1.0), dist.WishartCholesky(4.0, np.eye(2))),
+)
+
+
+@pytest.mark.parametrize("pair", SURFACES, ids=lambda pair: "-".join(type(d).__name__ for d in pair))
+def test_a_surface_has_probability_0_off_it(pair):
+    """A law on a set without interior is singular to one that is not on it, both ways; their densities say nothing."""
+    for p, q in (pair, pair[::-1]):
+        estimate = kl.KL(p, q).estimate()
+        assert estimate.value == np.inf
+        assert "lives on the" in estimate.reason
+    assert np.isfinite(kl.KL(pair[0], pair[0]).estimate().value)

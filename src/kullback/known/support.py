@@ -86,6 +86,9 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
         kinds = ("discrete", "continuous") if p.discrete else ("continuous", "discrete")
         reason = f"P is {kinds[0]} and Q {kinds[1]}, so each gives probability 0 to the other's outcomes"
         return Escape(np.asarray(True), reason)
+    if (surface := _surface(p)) != (other := _surface(q)):
+        where = f"P lives on {surface}" if surface else f"Q lives on {other}"
+        return Escape(np.asarray(True), f"{where}, to which {'Q' if surface else 'P'} gives probability 0")
     if not (p.bounded and q.bounded):
         return None
     bounds = (p.lower, p.upper, q.lower, q.upper)
@@ -98,6 +101,25 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
     pieces = _outside(float(a[first]), float(b[first]), float(c[first]), float(d[first]), p.discrete)
     at = "" if not first else f" (at index {first[0] if len(first) == 1 else first})"
     return Escape(where, f"P has mass on {pieces} where Q has none{at}")
+
+
+# Sets without interior in the space of outcomes: a law on one is singular to every law on another, or on none.
+SURFACES = (
+    (constraints.simplex, "the simplex"),
+    (constraints.sphere, "the sphere"),
+    (constraints.corr_matrix, "the correlation matrices"),
+    (constraints.corr_cholesky, "the factors of correlation matrices"),
+    (constraints.lower_cholesky, "the lower triangular matrices"),
+    (constraints.positive_definite, "the symmetric matrices"),
+    (constraints.positive_semidefinite, "the symmetric matrices"),
+)
+
+
+def _surface(support: Support) -> str:
+    """The surface that the outcomes lie on, in words; empty where there is none, or one of a single number."""
+    if isinstance(support.constraint, type(constraints.zero_sum(1))):
+        return "the vectors whose sum is 0"
+    return next((name for surface, name in SURFACES if support.constraint is surface), "")
 
 
 def _outside(a: float, b: float, c: float, d: float, discrete: bool) -> str:

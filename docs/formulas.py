@@ -1,0 +1,246 @@
+"""The page of formulas: every entry of the tables of exact forms, with the identity and the source of its docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from itertools import count
+from typing import Any
+
+from docs.kinds import ALONE, TABLES
+
+from kullback.exact import bijections, chain_rule, cross, expectations, mixtures, structure, table
+from kullback.exact.kinds import kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One form: the pairs or kinds it serves, its identity, what else its docstring says, and its source."""
+
+    form: Callable[..., Any]
+    keys: tuple[Hashable, ...]
+    conditional: bool
+
+    @property
+    def anchor(self) -> str:
+        return ANCHORS[plain(self.form)]
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """The identity with what follows it, and the source."""
+        found = [_parted(form) for form in dict.fromkeys([plain(self.form), *_inner(self)])]
+        said, sources = ([text for text in texts if text] for texts in zip(*found, strict=True))
+        return " ".join(said), " ".join(dict.fromkeys(sources))
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether its condition fails for some examples."""
+        examples = [some for key in self.keys for some in EXAMPLES.get(key, ())] if self.conditional else ()
+        return any(self.form(*some) is None for some in examples if len({d.event_shape for d in some}) == 1)
+
+    @property
+    def served(self) -> str:
+        """Which kinds, in words: every pair of some kinds is said once."""
+        if not _is_pair(self.keys[0]):
+            return _names(self.keys)
+        firsts, seconds = (list(dict.fromkeys(key[i] for key in self.keys)) for i in (0, 1))
+        if _names(firsts) == _names(seconds) and len(self.keys) == len(firsts) * len(seconds):
+            return f"any two of {_names(firsts)}" if ", " in _names(firsts) else f"{_names(firsts)} ‖ {_names(firsts)}"
+        groups: dict[str, list[Hashable]] = {}
+        for q in seconds:
+            groups.setdefault(_names(p for p, other in self.keys if other == q), []).append(q)
+        return "; ".join(f"{names} ‖ {_names(others)}" for names, others in groups.items())
+
+
+def _is_pair(key: Any) -> bool:
+    """Whether a key is of two kinds, rather than one kind that is named by a type and that of its base."""
+    return key in table.KL or key in table.BUILD_KL
+
+
+REDUCTIONS = (structure, bijections, chain_rule, mixtures)
+
+
+def name_of(key: Any) -> str:
+    """The name of a kind, whichever way it is parametrised."""
+    if isinstance(key, tuple):
+        return f"{name_of(key[0])}({', '.join(map(name_of, key[1:]))})"
+    return re.sub("(Probs|Logits|Distribution)$", "", key.__name__)
+
+
+def _names(keys: Iterable[Any]) -> str:
+    return ", ".join(dict.fromkeys(name for name in map(name_of, keys) if not name.startswith("_")))
+
+
+def plain(form: Any) -> Any:
+    """The function that was written, beneath compilation and fixed arguments."""
+    while True:
+        if isinstance(form, partial):
+            form = form.func
+        elif hasattr(form, "__wrapped__"):
+            form = form.__wrapped__
+        else:
+            return form
+
+
+def _anchors() -> dict[Any, str]:
+    """A name for each function that is unique on the page."""
+    every = [*table.KL.values(), *table.BUILD_KL.values(), *table.ENTROPY.values(), *table.BUILD_ENTROPY.values()]
+    found, taken = {}, set()
+    for form in dict.fromkeys(map(plain, every)):
+        name = stem = f"{form.__module__.rsplit('.', 1)[-1]}-{form.__name__}".replace("_", "-")
+        numbers = count(2)
+        while name in taken:
+            name = f"{stem}-{next(numbers)}"
+        taken.add(name)
+        found[form] = name
+    return found
+
+
+ANCHORS = _anchors()
+
+
+def _doc(form: Any) -> str:
+    return inspect.getdoc(plain(form)) or ""
+
+
+def _parted(form: Any) -> tuple[str, str]:
+    """What a docstring says, and the source that it names, which ends with its paragraph."""
+    said, sources = _doc(form), []
+    for found in re.finditer(r"Source: (.*?)(?=\n\s*\n|\Z)", said, re.DOTALL):
+        sources.append(found[1])
+        said = said.replace(found[0], "")
+    return " ".join(said.split()), " ".join(" ".join(sources).split())
+
+
+def _inner(entry: Entry) -> list[Any]:
+    """The forms that a conditional entry gives for the examples, where its condition holds."""
+    if not entry.conditional:
+        return []
+    found: dict[Any, None] = {}
+    for examples in EXAMPLES.get(entry.keys[0], ()):
+        form = entry.form(*examples)
+        if form is not None and inspect.isfunction(inner := plain(form)) and inner.__doc__:
+            found[inner] = None
+    return list(found)
+
+
+def _examples() -> dict[Hashable, list[tuple[Any, ...]]]:
+    every = [d for group in (*TABLES.values(), ALONE) for k in group for d in k.examples]
+    found: dict[Hashable, list[tuple[Any, ...]]] = {}
+    for p in every:
+        found.setdefault(kind(p), []).append((p,))
+    for pair in table.BUILD_KL:
+        found[pair] = [(*p, *q) for p in found.get(pair[0], []) for q in found.get(pair[1], [])]
+    return found
+
+
+EXAMPLES = _examples()
+
+
+def entries(conditional: dict[Any, Any], plainly: dict[Any, Any]) -> list[Entry]:
+    """The forms of two tables, each once, in the order of the tables."""
+    found: dict[tuple[Any, bool], list[Hashable]] = {}
+    for forms, needs in ((plainly, False), (conditional, True)):
+        for key, form in forms.items():
+            found.setdefault((plain(form), needs), []).append(key)
+    return [Entry(form, tuple(keys), needs) for (form, needs), keys in found.items()]
+
+
+def divergences() -> list[Entry]:
+    return entries(table.BUILD_KL, table.KL)
+
+
+def entropies() -> list[Entry]:
+    return entries(table.BUILD_ENTROPY, table.ENTROPY)
+
+
+def without_source(every: Iterable[Entry]) -> list[str]:
+    """The functions whose docstring names no source."""
+    return [f"{plain(entry.form).__module__}.{plain(entry.form).__name__}" for entry in every if not entry.texts[1]]
+
+
+def _item(entry: Entry) -> str:
+    said, source = entry.texts
+    note = ' <span class="when">where its condition holds</span>' if entry.may_fail else ""
+    cite = f'<p class="source">{escape(source)}</p>' if source else ""
+    return f'<dt id="{entry.anchor}">{escape(entry.served)}{note}</dt><dd><p>{escape(said)}</p>{cite}</dd>'
+
+
+def _list(items: Iterable[str]) -> str:
+    return raw('<dl class="formulas">' + "\n".join(items) + "</dl>")
+
+
+def raw(html: str) -> str:
+    return f"```{{raw}} html\n{html}\n```"
+
+
+def _by_file(every: list[Entry]) -> dict[str, list[Entry]]:
+    """The entries under the first sentence of their file."""
+    found: dict[str, list[Entry]] = {}
+    for entry in every:
+        title = (inspect.getdoc(inspect.getmodule(plain(entry.form))) or "").split("\n")[0].rstrip(".")
+        found.setdefault(title, []).append(entry)
+    return found
+
+
+def _cross() -> list[str]:
+    """What Q asks for, and what each P gives."""
+    asks = []
+    for q, (names, _) in cross.STATISTICS.items():
+        what = ", ".join(names) if names else "nothing but the support"
+        givers = [name_of(p) for p, given in expectations.EXPECTATIONS.items() if all(n in given for n in names)]
+        asks.append(
+            f'<dt id="cross-{name_of(q)}">… ‖ {name_of(q)}</dt><dd><p>log q is linear in {escape(what)}</p>'
+            f"<p>from {escape(', '.join(givers))}</p></dd>"
+        )
+    return asks
+
+
+def _given() -> list[str]:
+    """Each expectation that is a function with a docstring, once."""
+    found: dict[str, str] = {}
+    for p, given in expectations.EXPECTATIONS.items():
+        for form in given.values():
+            if said := " ".join(_parted(form)).strip():
+                found.setdefault(said, name_of(p))
+    return [f"<dt>{escape(p)}</dt><dd><p>{escape(said)}</p></dd>" for said, p in found.items()]
+
+
+def _reductions() -> list[str]:
+    """The steps that reduce wholes to parts: the functions whose docstring names what holds, or its source."""
+    found = []
+    for module in REDUCTIONS:
+        for name, form in inspect.getmembers(module, inspect.isfunction):
+            said, source = _parted(form)
+            if form.__module__ == module.__name__ and (source or name in ("_masked", "_expanded", "_independent")):
+                cite = f'<p class="source">{escape(source)}</p>' if source else ""
+                title = escape(name.strip("_").replace("_", " "))
+                found.append(f"<dt>{title}</dt><dd><p>{escape(said)}</p>{cite}</dd>")
+    return found
+
+
+def page() -> str:
+    parts = ["## Divergences"]
+    for title, every in _by_file(divergences()).items():
+        parts += [f"### {title}", _list(map(_item, every))]
+    parts += ["## Distributions made of others", '<a id="structure"></a>', _list(_reductions())]
+    parts += [
+        "## Unlike families",
+        CROSS,
+        _list(_cross()),
+        "The expectations that are more than a moment:",
+        _list(_given()),
+    ]
+    parts += ["## Entropies"]
+    for title, every in _by_file(entropies()).items():
+        parts += [f"### {title}", _list(_item(entry) for entry in every)]
+    return "\n\n".join(parts) + "\n"
+
+
+CROSS = """\
+The log-density of Q is a constant and a sum of statistics of x with coefficients. Where P gives the expectations of all
+of them, H(P, Q) follows, and KL(P‖Q) = H(P, Q) − H(P)."""
