@@ -1,0 +1,218 @@
+"""Many trials over labels: multinomial, beta-binomial and Dirichlet-multinomial.
+
+A multinomial is so many categorical trials. The other two, whose chances are drawn first, are Pólya's urn: after i draws with
+counts x the next is label k with chance (αₖ + xₖ)/(A + i). They need a number of trials that can be read, since they are
+summed; what is summed is never negative, so that no digits are lost where P is near Q, or near a multinomial.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.core import Tracer
+from numpyro.distributions import discrete
+
+from kullback.exact.forms.categorical import by_probs, categorical_kl
+from kullback.exact.forms.count_pairs import trials_entropy
+from kullback.exact.kinds import Form, known_equal
+from kullback.exact.special import floats, gap, in_double, log_beta, log_ratio, psi
+
+MULTINOMIAL = (discrete.MultinomialProbs, discrete.MultinomialLogits)
+
+
+def multinomial_kl(p: Any, q: Any) -> Form:
+    """KL = n KL(Categorical(π) ‖ Categorical(ρ)) for equal numbers n of trials, and ∞ for unequal."""
+    return partial(_multinomial_kl, _trial(p), _trial(q), p.total_count, q.total_count)
+
+
+@jax.jit
+def _multinomial_kl(p: Any, q: Any, n: Any, m: Any) -> Array:
+    trial = categorical_kl(p, q)
+    n, m, trial = floats(n, m, trial)
+    value = jnp.where(n == 0, 0.0, n * jnp.where(n == 0, 0.0, trial))
+    return jnp.where(n == m, value, jnp.inf)
+
+
+def multinomial_entropy(p: Any) -> Form:
+    """H = Σ E log kᵢ! − log n! − n Σ πᵢ log πᵢ, with each kᵢ binomial."""
+    return partial(_multinomial_entropy, _trial(p), p.total_count)
+
+
+@jax.jit
+@in_double
+def _multinomial_entropy(p: Any, n: Any) -> Array:
+    (chances,) = floats(p.probs / p.probs.sum(-1, keepdims=True) if by_probs(p) else jax.nn.softmax(p.logits))
+    (n,) = floats(n)
+    return trials_entropy(n.astype(chances.dtype), chances, 1.0 - chances)
+
+
+def _trial(d: Any) -> Any:
+    """The law of one trial. The number of trials is no part of the compiled structure."""
+    if by_probs(d):
+        return discrete.CategoricalProbs(d.probs, validate_args=False)
+    return discrete.CategoricalLogits(d.logits, validate_args=False)
+
+
+def beta_binomial_kl(p: Any, q: Any) -> Form | None:
+    """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p, summed from its steps between counts."""
+    size = _known_trials(p, q)
+    return None if size is None else partial(_beta_binomial_kl, *_shapes(p), *_shapes(q), p.total_count, size)
+
+
+@partial(jax.jit, static_argnums=5)
+@in_double
+def _beta_binomial_kl(a: Any, b: Any, c: Any, d: Any, n: Any, size: int) -> Array:
+    a, b, c, d = jnp.broadcast_arrays(*floats(a, b, c, d))
+    log_p, above, below = _urn_of_two(a, b, n, size)
+    above_q, below_q = _urn_of_two(c, d, n, size)[1:]
+    # (c + k)(b + j) against (a + k)(d + j), with k successes and j failures before the next.
+    step = (c - a)[..., None] * below - (d - b)[..., None] * above
+    return _from_log_ratio(log_p, _summed(log_ratio(above * below_q, above_q * below, step)))
+
+
+def _from_log_ratio(log_p: Array, ratio: Array) -> Array:
+    """KL for log p and log(q/p), each but for a constant."""
+    p = jnp.exp(log_p)
+    # Centred about the likeliest count first, whose own weight is then not subtracted from 1.
+    peak = jax.lax.stop_gradient((p == p.max(-1, keepdims=True)).astype(p.dtype))
+    ratio = ratio - (peak * ratio).sum(-1, keepdims=True) / peak.sum(-1, keepdims=True)
+    ratio = ratio - (p * ratio).sum(-1, keepdims=True)
+    top = jnp.max(jnp.where(p > 0, ratio, -jnp.inf), -1)
+    far = top > 1.0
+    plain = jax.nn.logsumexp(log_p + ratio, axis=-1)
+    near = jnp.log1p((p * psi(jnp.where(far[..., None], 0.0, ratio))).sum(-1))
+    return jnp.where(far, plain, near)
+
+
+def beta_binomial_entropy(p: Any) -> Form | None:
+    """H = −Σ p log p."""
+    size = _known_trials(p, p)
+    return None if size is None else partial(_beta_binomial_entropy, *_shapes(p), p.total_count, size)
+
+
+@partial(jax.jit, static_argnums=3)
+@in_double
+def _beta_binomial_entropy(a: Any, b: Any, n: Any, size: int) -> Array:
+    log_p = _urn_of_two(*floats(a, b), n, size)[0]
+    live = log_p > -jnp.inf
+    return -jnp.where(live, jnp.exp(log_p) * jnp.where(live, log_p, 0.0), 0.0).sum(-1)
+
+
+def _urn_of_two(a: Array, b: Array, n: Any, size: int) -> tuple[Array, Array, Array]:
+    """log p(k) for k = 0, ..., size [..., size + 1], and a + k and b + n − 1 − k for the k below it [..., size]."""
+    k = jnp.arange(size, dtype=a.dtype)
+    left = jnp.asarray(n, a.dtype)[..., None] - k
+    live = left > 0
+    above, below = a[..., None] + k, b[..., None] + jnp.where(live, left - 1.0, 0.0)
+    steps = jnp.log(above) - jnp.log(below) + jnp.log(jnp.where(live, left, 1.0) / (k + 1.0))
+    log_p = _summed(jnp.where(live, steps, 0.0))
+    reached = jnp.concatenate([jnp.ones_like(live[..., :1]), live], -1) if size else jnp.ones((1,), bool)
+    return jax.nn.log_softmax(jnp.where(reached, log_p, -jnp.inf)), above, below
+
+
+def _summed(steps: Array) -> Array:
+    """0 and the sums of the first steps."""
+    return jnp.concatenate([jnp.zeros_like(steps, shape=(*steps.shape[:-1], 1)), jnp.cumsum(steps, -1)], -1)
+
+
+def dirichlet_multinomial_kl(p: Any, q: Any) -> Form | None:
+    """KL = Σᵢ E KL(Categorical((α + x)/(A + i)) ‖ Categorical((β + x)/(B + i))), over the draws i from P's urn, x after i."""
+    if isinstance(p.total_count, Tracer) or isinstance(q.total_count, Tracer):
+        return None
+    n, m = np.asarray(p.total_count), np.asarray(q.total_count)
+    return partial(_urn_kl, p.concentration, q.concentration, n, m, int(n.max(initial=0)))
+
+
+@partial(jax.jit, static_argnums=4)
+@in_double
+def _urn_kl(alpha: Any, beta: Any, n: Any, m: Any, size: int) -> Array:
+    alpha, beta = jnp.broadcast_arrays(*floats(alpha, beta))
+    step = beta - alpha
+    total, change = alpha.sum(-1, keepdims=True), step.sum(-1, keepdims=True)
+    tilt, others = step * total - alpha * change, _of_others(alpha)
+    x = jnp.arange(size + 1, dtype=alpha.dtype)
+    weight, weight_q = alpha[..., None] + x, beta[..., None] + x
+
+    @jax.checkpoint
+    def draw(state: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], None]:
+        """One draw: the masses of each count [..., K, size + 1], and the sum of the divergences so far [...]."""
+        mass, found = state
+        now, then, reached = (total + i)[..., None], (total + change + i)[..., None], x <= i
+        moved = ((tilt + step * i)[..., None] - x * change[..., None]) / then
+        terms = jnp.where(reached, mass * gap(weight, weight_q * now / then, moved), 0.0)
+        found = found + jnp.where(i < n, terms.sum((-2, -1)) / now[..., 0, 0], 0.0)
+        stay = mass * jnp.where(reached, (others[..., None] + i - x) / now, 0.0)
+        gone = mass * jnp.where(reached, weight / now, 0.0)
+        gained = jnp.concatenate([jnp.zeros_like(gone[..., :1]), gone[..., :-1]], -1)
+        return (stay + gained, found), None
+
+    start = jnp.broadcast_to((x == 0).astype(alpha.dtype), weight.shape)
+    none = jnp.zeros(jnp.broadcast_shapes(alpha.shape[:-1], jnp.shape(n)), alpha.dtype)
+    (_, found), _ = jax.lax.scan(draw, (start, none), jnp.arange(size, dtype=alpha.dtype))
+    return jnp.where(jnp.asarray(n) == jnp.asarray(m), found, jnp.inf)
+
+
+def dirichlet_multinomial_entropy(p: Any) -> Form | None:
+    """H = Σₖ Σⱼ P(xₖ > j) log((j + 1)/(αₖ + j)) + Σⱼ log((A + j)/(j + 1)), over j < n, with xₖ beta-binomial."""
+    if isinstance(p.total_count, Tracer):
+        return None
+    n = np.asarray(p.total_count)
+    return partial(_urn_entropy, p.concentration, n, int(n.max(initial=0)))
+
+
+@partial(jax.jit, static_argnums=2)
+@in_double
+def _urn_entropy(alpha: Any, n: Any, size: int) -> Array:
+    (alpha,) = floats(alpha)
+    n = jnp.asarray(n)[..., None]
+    log_p, above, _ = _urn_of_two(alpha, _of_others(alpha), n, size)
+    j = jnp.arange(size, dtype=alpha.dtype)
+    log = _summed(jnp.log((j + 1.0) / above))
+    parts = jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * log, 0.0).sum((-2, -1))
+    whole = jnp.where(j < n, jnp.log((alpha.sum(-1)[..., None] + j) / (j + 1.0)), 0.0)
+    return parts + whole.sum(-1)
+
+
+def beta_binomial_log_prob(d: Any, k: Any) -> Array:
+    """log B(k + a, n − k + b)/B(a, b) − log (n + 1) B(n − k + 1, k + 1)."""
+    a, b, n, k = floats(d.concentration1, d.concentration0, d.total_count, k)
+    inside = (k >= 0) & (k <= n)
+    k = jnp.where(inside, k, 0.0)
+    value = log_beta(k + a, n - k + b) - log_beta(a, b) - jnp.log1p(n) - log_beta(n - k + 1.0, k + 1.0)
+    return jnp.where(inside, value, -jnp.inf)
+
+
+def _of_others(alpha: Array) -> Array:
+    """For each label the sum of the other concentrations."""
+    return (alpha[..., None, :] * (1.0 - jnp.eye(alpha.shape[-1], dtype=alpha.dtype))).sum(-1)
+
+
+def _shapes(d: Any) -> tuple[Any, Any]:
+    return d.concentration1, d.concentration0
+
+
+def _known_trials(p: Any, q: Any) -> int | None:
+    """The most trials, where both numbers can be read and are equal throughout."""
+    if isinstance(p.total_count, Tracer) or not known_equal(p.total_count, q.total_count):
+        return None
+    return int(np.max(np.asarray(p.total_count), initial=0))
+
+
+BUILD_KL = {
+    **dict.fromkeys(product(MULTINOMIAL, MULTINOMIAL), multinomial_kl),
+    (dist.BetaBinomial, dist.BetaBinomial): beta_binomial_kl,
+    (dist.DirichletMultinomial, dist.DirichletMultinomial): dirichlet_multinomial_kl,
+}
+
+BUILD_ENTROPY = {
+    **dict.fromkeys(MULTINOMIAL, multinomial_entropy),
+    dist.BetaBinomial: beta_binomial_entropy,
+    dist.DirichletMultinomial: dirichlet_multinomial_entropy,
+}
