@@ -163,11 +163,17 @@ def without_source(every: Iterable[Entry]) -> list[str]:
     return [f"{plain(entry.form).__module__}.{plain(entry.form).__name__}" for entry in every if not entry.texts[1]]
 
 
+def mathematics(text: str) -> str:
+    """The text as HTML, with the side that a parameter belongs to as its subscript: μp, aq, E_P."""
+    text = re.sub(r"\b([Α-ωabcmsLKAG])([pq])\b(?!')", r"\1<sub>\2</sub>", escape(text))
+    return re.sub(r"\b([A-Za-z])_([A-Za-z])\b", r"\1<sub>\2</sub>", text)
+
+
 def _item(entry: Entry) -> str:
     said, source = entry.texts
     note = ' <span class="when">where its condition holds</span>' if entry.may_fail else ""
     cite = f'<p class="source">{escape(source)}</p>' if source else ""
-    return f'<dt id="{entry.anchor}">{escape(entry.served)}{note}</dt><dd><p>{escape(said)}</p>{cite}</dd>'
+    return f'<dt id="{entry.anchor}">{escape(entry.served)}{note}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>'
 
 
 def _list(items: Iterable[str]) -> str:
@@ -207,7 +213,7 @@ def _given() -> list[str]:
         for form in given.values():
             if said := " ".join(_parted(form)).strip():
                 found.setdefault(said, name_of(p))
-    return [f"<dt>{escape(p)}</dt><dd><p>{escape(said)}</p></dd>" for said, p in found.items()]
+    return [f"<dt>{escape(p)}</dt><dd><p>{mathematics(said)}</p></dd>" for said, p in found.items()]
 
 
 def _reductions() -> list[str]:
@@ -219,7 +225,7 @@ def _reductions() -> list[str]:
             if form.__module__ == module.__name__ and (source or name in ("_masked", "_expanded", "_independent")):
                 cite = f'<p class="source">{escape(source)}</p>' if source else ""
                 title = escape(name.strip("_").replace("_", " "))
-                found.append(f"<dt>{title}</dt><dd><p>{escape(said)}</p>{cite}</dd>")
+                found.append(f"<dt>{title}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>")
     return found
 
 
