@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -15,9 +17,13 @@ HALF_LOG_2PI = 0.91893853320467274178
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
 
 
-def _shift(dtype: jnp.dtype) -> int:
+def _shift(dtype: jnp.dtype, single: bool = False) -> int:
     """From here on the asymptotic series holds."""
-    return 4 if dtype == jnp.float32 else 12
+    return 4 if single or dtype == jnp.float32 else 12
+
+
+def _terms(dtype: jnp.dtype, single: bool) -> int:
+    return 5 if single or dtype == jnp.float32 else len(_BERNOULLI)
 
 
 def _series(t: Array, coefficients: list[float]) -> Array:
@@ -71,50 +77,60 @@ def _(primals, tangents):
     return binet_slope(*primals), binet_curvature(*primals) * tangents[0]
 
 
-@jax.custom_jvp
-@in_own_precision
-def gamma_gap(a: Float[Array, "*s"], b: Float[Array, "*s"], step: Float[Array, "*s"]) -> Float[Array, "*s"]:
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def gamma_gap(
+    a: Float[Array, "*s"], b: Float[Array, "*s"], step: Float[Array, "*s"], single: bool = False
+) -> Float[Array, "*s"]:
     """The Bregman difference g(b) − g(a) − step g′(a) ≥ 0 of g(t) = log Γ(t) − t log t + t, for step = b − a.
 
     With it that of log Γ is gap(b, a, −step) + gamma_gap(a, b, step). Where a and b are large, log Γ is t log t − t −
     ½ log t + μ(t), which leaves ½ φ(step/a) and the Bregman difference of μ's series, term by term a square times a
     polynomial. Elsewhere log Γ(t) = log Γ(t + n) − Σ log(t + j) moves both to where they are large, for a sum of
     φ(step/(a + j)). No term is a difference of first-order ones, so that none loses digits where a and b are near.
+    With `single`, to the precision of single numbers only, whatever that of the arguments.
     Source: Abramowitz and Stegun (1964), 6.1.15 and 6.1.41.
     """
-    n = _shift(a.dtype)
+    return _gamma_gap(single, a, b, step)
+
+
+@in_own_precision
+def _gamma_gap(single: bool, a: Array, b: Array, step: Array) -> Array:
+    n = _shift(a.dtype, single)
     large = jnp.minimum(a, b) > n
     high_a, high_b = jnp.where(large, a, a + n), jnp.where(large, b, b + n)
     top, top_log = phi_and_log(high_a, high_b, step)
     low, low_log = phi_and_log(a, b, step)
     shifted = low + sum(phi_and_log(a + j, b + j, step)[0] for j in range(1, n))
     x, y = 1.0 / high_a, 1.0 / high_b
-    shifted = shifted + _power_gap(high_b, top, top_log, step, x) - _power_gap(b, low, low_log, step, 1.0 / a)
-    value = jnp.where(large, 0.0, shifted) + 0.5 * top + _series_gap(x, y, step)
+    # gap(b, a, −step) = b log(b/a) − step, which is step²/a − b φ(step/a), and that keeps its digits where a is near b.
+    near = (step * x * step - high_b * top) - (step / a * step - b * low)
+    far = high_b * top_log - b * low_log
+    shifted = shifted + jnp.where(jnp.abs(step) < 0.5 * a, near, far)
+    value = jnp.where(large, 0.0, shifted) + 0.5 * top + _series_gap(x, y, step, _terms(a.dtype, single))
     return jnp.where(is_normal(a) & is_normal(b), value, unequal(a, b))
 
 
 @gamma_gap.defjvp
 @rule_in_own_precision
-def _(primals, tangents):
+def _(single, primals, tangents):
     (a, b, step), (da, db, _) = primals, tangents
     live = is_normal(a) & is_normal(b)
     a, b, step = jnp.where(live, a, 1.0), jnp.where(live, b, 1.0), jnp.where(live, step, 0.0)
     along_a = -step * (binet_curvature(a) + 0.5 / jnp.square(a))
-    return gamma_gap(*primals), gamma_gap_slope(a, b, step) * db + along_a * da
+    return gamma_gap(*primals, single), _gap_slope(single, a, b, step) * db + along_a * da
 
 
 @in_own_precision
-def gamma_gap_slope(a: Float[Array, "*s"], b: Float[Array, "*s"], step: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def _gap_slope(single: bool, a: Array, b: Array, step: Array) -> Array:
     """g′(b) − g′(a) for a, b > 0, of the same sign as `step` and taken apart in the same way as the gap."""
-    n = _shift(a.dtype)
+    n = _shift(a.dtype, single)
     large = jnp.minimum(a, b) > n
     high_a, high_b = jnp.where(large, a, a + n), jnp.where(large, b, b + n)
     x, y = 1.0 / high_a, 1.0 / high_b
     logs = phi_and_log(high_a, high_b, step)[1] - phi_and_log(a, b, step)[1]
     shifted = sum(step / (a + j) / (b + j) for j in range(n)) + logs
     total, sums, ratio = jnp.zeros_like(x), jnp.ones_like(x), y
-    for k in range(_terms(a.dtype)):
+    for k in range(_terms(a.dtype, single)):
         # sums = Σ xⁱ yʲ over i + j = 2k + 1, so that y²ᵏ⁺² − x²ᵏ⁺² = (y − x) sums.
         sums, ratio = x * sums + ratio, ratio * y
         total = total + _BERNOULLI[k] / (2 * k + 2) * sums
@@ -122,20 +138,10 @@ def gamma_gap_slope(a: Float[Array, "*s"], b: Float[Array, "*s"], step: Float[Ar
     return jnp.where(large, 0.0, shifted) + (step * x) * y * (0.5 + total)
 
 
-def _terms(dtype: jnp.dtype) -> int:
-    return 5 if dtype == jnp.float32 else len(_BERNOULLI)
-
-
-def _power_gap(b: Array, phi: Array, log: Array, step: Array, inverse: Array) -> Array:
-    """gap(b, a, −step), from φ(step/a), log(b/a) and 1/a."""
-    relative = step * inverse
-    return jnp.where(relative < 1.0, step * relative - b * phi, b * log - step)
-
-
-def _series_gap(x: Array, y: Array, step: Array) -> Array:
+def _series_gap(x: Array, y: Array, step: Array, terms: int) -> Array:
     """μ(b) − μ(a) − step μ′(a) for x = 1/a and y = 1/b, that of t⁻ᵐ being step² x y Σᵢ (m − i) xᵐ⁻ⁱ yⁱ."""
     total, sums, slope, power = jnp.zeros_like(x), jnp.ones_like(x), x, y
-    for k in range(_terms(x.dtype)):
+    for k in range(terms):
         total = total + _BERNOULLI[k] / ((2 * k + 2) * (2 * k + 1)) * slope
         for _ in range(2):
             sums, power = x * sums + power, power * y

@@ -34,12 +34,12 @@ def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
     """Half precisions widened to single; doubles with 64-bit integers at hand, whatever the global setting."""
 
     @wraps(function)
-    def run(*args: Array) -> Any:
-        dtype = np.result_type(*(a.dtype for a in args))
-        if jnp.finfo(dtype).bits < 32:
-            return jax.tree.map(lambda v: v.astype(dtype), function(*(a.astype(jnp.float32) for a in args)))
-        with _doubles(dtype):
-            return function(*(a.astype(dtype) for a in args))
+    def run(*args: Any) -> Any:
+        dtype = np.result_type(*(a.dtype for a in args if hasattr(a, "dtype")))
+        wide = np.result_type(dtype, np.float32)
+        with _doubles(wide):
+            value = function(*(a.astype(wide) if hasattr(a, "dtype") else a for a in args))
+            return jax.tree.map(lambda v: v.astype(dtype), value)
 
     return run
 
@@ -48,9 +48,10 @@ def rule_in_own_precision(rule: Callable[..., Any]) -> Callable[..., Any]:
     """The same for the derivative of such a function: within `in_double` it is formed when that has ended."""
 
     @wraps(rule)
-    def run(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> Any:
+    def run(*args: Any) -> Any:
+        primals = args[-2]
         with _doubles(primals[0].dtype):
-            return rule(primals, tangents)
+            return rule(*args)
 
     return run
 

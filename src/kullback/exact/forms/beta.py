@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,9 +10,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.forms.categorical import probabilities_kl
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import floats, gamma_entropy, gamma_gap
+from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, in_double
 
 
 def concentrations(d: Any) -> Array:
@@ -26,11 +26,21 @@ def dirichlet_kl(p: Any, q: Any) -> Array:
     """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
+    Source: Penny (2001), section 3, of which this is a rearrangement.
     """
-    alpha, beta = floats(concentrations(p), concentrations(q))
+    alpha, beta = jnp.broadcast_arrays(*floats(concentrations(p), concentrations(q)))
+    if alpha.dtype == jnp.float64:
+        return _kl(alpha, beta)
+    # The last two terms nearly cancel where one concentration has nearly all of the sum.
+    return in_double(partial(_kl, single=True))(alpha, beta)
+
+
+def _kl(alpha: Array, beta: Array, single: bool = False) -> Array:
     step = beta - alpha
-    parts = gamma_gap(*jnp.broadcast_arrays(*map(_with_total, (alpha, beta, step))))
-    return beta.sum(-1) * probabilities_kl(beta, alpha) + (parts[..., :-1].sum(-1) - parts[..., -1])
+    sum_p, sum_q, sum_step = alpha.sum(-1), beta.sum(-1), step.sum(-1)
+    growth, larger = (sum_step / sum_p)[..., None], (sum_q / sum_p)[..., None]
+    parts = gap(beta, alpha * larger, alpha * growth - step) + gamma_gap(alpha, beta, step, single)
+    return parts.sum(-1) - gamma_gap(sum_p, sum_q, sum_step, single)
 
 
 def _with_total(x: Array) -> Array:
