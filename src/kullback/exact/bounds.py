@@ -9,27 +9,32 @@ and each of the two terms has a lower and an upper bound.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.estimate.batch import doubled
-from kullback.exact.batches import unsqueezed
 from kullback.exact.infinite import why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.kinds import Form
-from kullback.exact.mixtures import along_axis, components, is_mixture
+from kullback.exact.mixtures import along_axis, is_mixture
 from kullback.exact.overlap import distance_form, product_form
+from kullback.exact.pairwise import (
+    Pairwise,
+    Side,
+    every,
+    log_sum,
+    minus,
+    pairs_of,
+    pairwise_table,
+    side_of,
+    sides,
+    weighted,
+)
 from kullback.exact.table import entropy_form, kl_form
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
-
-Pairwise = Callable[[Any, Any], Form | None]
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,8 @@ class VariationalUpperBound(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         with jax.enable_x64(True):
-            own, other = _sides(p, q)
-            divergence = _table(kl_form, own, other)
+            own, other = sides(p, q)
+            divergence = pairwise_table(kl_form, own, other)
         tolerance = request.tolerance or self.tolerance
         value, steps = _alternate(own.log_weights, other.log_weights, divergence, self.steps, tolerance)
         return _bound(value, p, q, self.guarantee, alternations=steps)
@@ -83,15 +88,15 @@ def _alternate(
     log_phi, best, done = log_w[..., :, None] + log_v[..., None, :], np.asarray(np.inf), 0
     for done in range(1, steps + 1):  # noqa: B007
         log_psi = log_phi - divergence
-        rows = _log_sum(log_psi, -1)
-        value = _weighted(log_w, _minus(log_w, rows))
+        rows = log_sum(log_psi, -1)
+        value = weighted(log_w, minus(log_w, rows))
         finite = np.isfinite(value)
         gained = np.max(np.subtract(best, value, where=finite, out=np.zeros_like(value)), initial=0.0)
         best = np.minimum(best, value)
         if gained < tolerance:
             break
-        log_psi = log_w[..., :, None] + _minus(log_psi, rows[..., None])
-        log_phi = log_v[..., None, :] + _minus(log_psi, _log_sum(log_psi, -2)[..., None, :])
+        log_psi = log_w[..., :, None] + minus(log_psi, rows[..., None])
+        log_phi = log_v[..., None, :] + minus(log_psi, log_sum(log_psi, -2)[..., None, :])
     return best, done
 
 
@@ -122,10 +127,10 @@ class PairwiseUpperBound(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         with jax.enable_x64(True):
-            own, other = _sides(p, q)
-            among = _log_sum(own.log_weights[..., None, :] - _table(distance_form, own, own), -1)
-            across = _log_sum(other.log_weights[..., None, :] - _table(kl_form, own, other), -1)
-        return _bound(_weighted(own.log_weights, _minus(among, across)), p, q, self.guarantee)
+            own, other = sides(p, q)
+            among = log_sum(own.log_weights[..., None, :] - pairwise_table(distance_form, own, own), -1)
+            across = log_sum(other.log_weights[..., None, :] - pairwise_table(kl_form, own, other), -1)
+        return _bound(weighted(own.log_weights, minus(among, across)), p, q, self.guarantee)
 
 
 @dataclass(frozen=True)
@@ -155,74 +160,24 @@ class PairwiseLowerBound(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         with jax.enable_x64(True):
-            own, other = _sides(p, q)
-            among = _log_sum(own.log_weights[..., None, :] - _table(kl_form, own, own), -1)
-            value = _weighted(own.log_weights, _minus(among, _log_ratio(own, other)))
+            own, other = sides(p, q)
+            among = log_sum(own.log_weights[..., None, :] - pairwise_table(kl_form, own, own), -1)
+            value = weighted(own.log_weights, minus(among, _log_ratio(own, other)))
         return _bound(np.maximum(value, 0.0), p, q, self.guarantee)
 
 
-class _Side(NamedTuple):
-    """The logarithms of the weights [*own batch, K], and blocks of components with the sizes that sum to K."""
-
-    log_weights: np.ndarray
-    blocks: tuple[Any, ...]
-    sizes: tuple[int, ...]
-    batch: tuple[int, ...]
-
-
-def _side(known: Known) -> _Side | None:
-    """The components in double precision."""
-    d = doubled(known.distribution)
-    weighted = components(d)
-    if weighted is None:
-        return None
-    weights = np.asarray(weighted.weights, np.float64)
-    with np.errstate(divide="ignore"):
-        logs = np.log(weights / weights.sum(-1, keepdims=True))
-    return _Side(logs, weighted.blocks, weighted.sizes, tuple(d.batch_shape))
-
-
-def _sides(p: Known, q: Known) -> tuple[_Side, _Side]:
-    own, other = _side(p), _side(q)
-    assert own is not None
-    assert other is not None
-    return own, other
-
-
-def _pairs(own: _Side, other: _Side) -> list[list[tuple[Any, Any]]]:
-    """Every block of one side with every block of the other, as rows and columns of a table."""
-    rows, columns = [unsqueezed(b) for b in own.blocks], [unsqueezed(b, 1) for b in other.blocks]
-    return [[(row, column) for column in columns] for row in rows]
-
-
-def _table(pairwise: Pairwise, own: _Side, other: _Side) -> np.ndarray:
-    """The values of every pair of components, [*batch, K, L]; 0 where there is no form."""
-    batch = np.broadcast_shapes(own.batch, other.batch)
-    parts = []
-    for row, size in zip(_pairs(own, other), own.sizes, strict=True):
-        forms = [pairwise(*pair) for pair in row]
-        values = [0.0 if form is None else np.asarray(form()) for form in forms]
-        shapes = [(*batch, size, width) for width in other.sizes]
-        parts.append(np.concatenate([np.broadcast_to(v, s) for v, s in zip(values, shapes, strict=True)], -1))
-    return np.concatenate(parts, -2)
-
-
-def _log_ratio(own: _Side, other: _Side) -> np.ndarray:
+def _log_ratio(own: Side, other: Side) -> np.ndarray:
     """At least E_fₖ[log q/fₖ] = −KL(fₖ‖Q), [*batch, K]."""
     log_v = other.log_weights[..., None, :]
     if sum(other.sizes) == 1:
-        return -_table(kl_form, own, other)[..., 0]
-    found = np.minimum(0.0, 2.0 * _log_sum(0.5 * log_v - _table(distance_form, own, other), -1))
+        return -pairwise_table(kl_form, own, other)[..., 0]
+    found = np.minimum(0.0, 2.0 * log_sum(0.5 * log_v - pairwise_table(distance_form, own, other), -1))
     entropies = [entropy_form(block) for block in own.blocks]
-    if any(h is None for h in entropies) or not _every(product_form, own, other):
+    if any(h is None for h in entropies) or not every(product_form, own, other):
         return found
     batch = np.broadcast_shapes(own.batch, other.batch)
     inside = along_axis([h() for h in entropies if h is not None], own.sizes, batch)
-    return np.minimum(found, np.asarray(inside) + _log_sum(log_v - _table(product_form, own, other), -1))
-
-
-def _every(pairwise: Pairwise, own: _Side, other: _Side) -> bool:
-    return all(pairwise(*pair) is not None for row in _pairs(own, other) for pair in row)
+    return np.minimum(found, np.asarray(inside) + log_sum(log_v - pairwise_table(product_form, own, other), -1))
 
 
 def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> Missing | None:
@@ -232,10 +187,10 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
     if not (is_mixture(p.distribution) or is_mixture(q.distribution)):
         return Missing("neither side is a mixture")
     for a, b, pairwise, words in needs:
-        own, other = _side(a), _side(b)
-        if own is None or other is None or any(b is None for row in _pairs(own, other) for pair in row for b in pair):
+        own, other = side_of(a), side_of(b)
+        if own is None or other is None or any(b is None for row in pairs_of(own, other) for pair in row for b in pair):
             return Missing("the components of a batch of mixtures cannot be laid out side by side")
-        if not _every(pairwise, own, other):
+        if not every(pairwise, own, other):
             return Missing(f"{words} has no closed form for every pair of components")
     return unequal_inputs(p, q)
 
@@ -243,23 +198,3 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
 def _bound(value: np.ndarray, p: Known, q: Known, guarantee: Guarantee, **diagnostics: float) -> Estimate:
     value = averaged(value, p, q)
     return Estimate(value, guarantee=guarantee, reason=why_infinite(value, p, q), diagnostics=diagnostics)
-
-
-def _weighted(log_weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
-    live = log_weights > -np.inf
-    return np.where(live, np.exp(log_weights) * np.where(live, values, 0.0), 0.0).sum(-1)
-
-
-def _log_sum(x: np.ndarray, axis: int) -> np.ndarray:
-    """log Σ exp x, in which no term at all gives −∞."""
-    top = np.max(x, axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.exp(x - top).sum(axis)) + np.squeeze(top, axis)
-
-
-def _minus(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """x − y, and −∞ where both are −∞."""
-    nothing = x == -np.inf
-    return np.where(nothing, -np.inf, x - np.where(nothing, 0.0, y))
