@@ -13,7 +13,6 @@ from jax.core import Tracer
 from numpyro.distributions import Independent, TransformedDistribution, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
-from kullback.exact.expectations import EXPECTATIONS
 from kullback.exact.fold import folded
 from kullback.exact.forms.multivariate import mean_and_spread
 from kullback.exact.parts import Parts
@@ -78,6 +77,18 @@ _LINEAR = (
     transforms.RecursiveLinearTransform,
     transforms.ReshapeTransform,
     transforms.ZeroSumTransform,
+)
+
+_WITH_MEAN = (
+    dist.Beta,
+    dist.Exponential,
+    dist.Gamma,
+    dist.Gumbel,
+    dist.HalfNormal,
+    dist.Laplace,
+    dist.Logistic,
+    dist.Normal,
+    dist.Uniform,
 )
 
 
@@ -165,10 +176,10 @@ def _is_bijection(t: Any) -> bool:
 
 
 def _mean(d: Any) -> Array | None:
-    """The mean of a distribution whose expectations are tabled."""
+    """The mean of a distribution of which NumPyro's can be relied on."""
     if type(d) in (Independent, ExpandedDistribution):
         inner = _mean(d.base_dist)
         return None if inner is None else jnp.broadcast_to(inner, d.batch_shape + d.event_shape)
     if type(d) is dist.MultivariateNormal:
         return mean_and_spread(d)[0]
-    return EXPECTATIONS[type(d)]["x"](d) if "x" in EXPECTATIONS.get(type(d), {}) else None
+    return jnp.asarray(d.mean) if type(d) in _WITH_MEAN else None

@@ -8,6 +8,7 @@ from jax import Array
 from numpyro.distributions.copula import GaussianCopula, GaussianCopulaBeta
 
 from kullback.exact.forms.multivariate import NORMAL_ENTROPY
+from kullback.exact.kinds import known_equal
 from kullback.exact.parts import Parts
 from kullback.exact.same import same
 
@@ -19,9 +20,15 @@ def copula_pair(p: Any, q: Any) -> Parts | None:
 
     Source: Sklar (1959), with the invariance of the divergence (Kullback and Leibler 1951, theorem 4.1).
     """
-    if p.marginal_dist.support.is_discrete or not same(p.marginal_dist, q.marginal_dist):
+    if p.marginal_dist.support.is_discrete or not _same_marginals(p, q):
         return None
     return Parts(((p.base_dist, q.base_dist),), lambda value: value)
+
+
+def _same_marginals(p: Any, q: Any) -> bool:
+    if type(p) is type(q) is GaussianCopulaBeta:
+        return known_equal(p.concentration1, q.concentration1) and known_equal(p.concentration0, q.concentration0)
+    return same(p.marginal_dist, q.marginal_dist)
 
 
 def copula_one(p: Any) -> Parts | None:

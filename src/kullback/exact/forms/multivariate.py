@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,8 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.kinds import INDEPENDENT_NORMAL, every_pair, unexpanded
-from kullback.exact.special import HALF_LOG_2PI, floats, in_double, phi
+from kullback.exact.precise import batched_in_double
+from kullback.exact.special import HALF_LOG_2PI, floats, phi
 
 
 class Spread(NamedTuple):
@@ -117,7 +119,10 @@ def ratio(p: Spread, q: Spread) -> Array:
         return x
     near = jnp.square(x).sum((-2, -1), keepdims=True) < 0.25
     halved = jnp.tril(found - x - x.mT - square) * (1.0 - 0.5 * jnp.eye(x.shape[-1], dtype=x.dtype))
-    return x + jnp.where(near, halved, 0.0)
+    x = x + jnp.where(near, halved, 0.0)
+    # Equal parameters give 0 also where the compiler rounds the two factors differently.
+    equal = (change == 0).all((-2, -1), keepdims=True)
+    return x - jnp.where(equal, jax.lax.stop_gradient(x), 0.0)
 
 
 def _solve(factor: Array, right: Array, s: Spread) -> Array:
@@ -167,17 +172,10 @@ def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
 
     Source: Kullback (1959), chapter 9, eq. 1.2, with Σq⁻¹Σp = (I + X)(I + X)ᵀ up to similarity.
     """
-    (mean_p, p), (mean_q, q) = _float_pairs(mean_p, p, mean_q, q)
     shift, factor = (mean_p - mean_q)[..., None], factor_of(q)
     batch, size = jnp.broadcast_shapes(shift.shape[:-2], factor.shape[:-2]), factor.shape[-1]
     shift, factor = jnp.broadcast_to(shift, (*batch, size, 1)), jnp.broadcast_to(factor, (*batch, size, size))
     return spread_gap(ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
-
-
-def _float_pairs(*parts: Any) -> tuple[tuple[Any, Spread], tuple[Any, Spread]]:
-    leaves, structure = jax.tree.flatten(parts)
-    mean_p, p, mean_q, q = jax.tree.unflatten(structure, floats(*leaves))
-    return (mean_p, p), (mean_q, q)
 
 
 def multivariate_entropy(mean: Any, s: Spread) -> Array:
@@ -185,7 +183,6 @@ def multivariate_entropy(mean: Any, s: Spread) -> Array:
 
     Source: Cover and Thomas (2006), theorem 8.4.1.
     """
-    (mean, s), _ = _float_pairs(mean, s, mean, s)
     logs = _log_scales(s)
     half, size = logs.sum(-1), logs.shape[-1] if s.low_rank is None else s.low_rank[1].shape[-1]
     return jnp.broadcast_to(half, jnp.broadcast_shapes(half.shape, mean.shape[:-1])) + size * NORMAL_ENTROPY
@@ -204,25 +201,42 @@ def _log_scales(s: Spread) -> Array:
 
 NORMAL_ENTROPY = HALF_LOG_2PI + 0.5  # of a standard normal coordinate
 
-_KL, _PRECISE_KL = jax.jit(multivariate_kl), jax.jit(in_double(multivariate_kl))
-_ENTROPY, _PRECISE_ENTROPY = jax.jit(multivariate_entropy), jax.jit(in_double(multivariate_entropy))
+_AXES = Spread(factor=2, covariance=2, precision=2, low_rank=(2, 1), scale=1, neighbours=(2, 2, 2))
 
 
-def factored(*spreads: Spread) -> bool:
-    """Whether nothing is to be factored, which single precision would do to few digits only."""
-    return all(s.factor is not None or s.scale is not None for s in spreads)
+def spread_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
+    """A form of (parameters [*batch, *event], spread) of each side, compiled: in double precision if there is a matrix
+
+    to be factored, which single precision would do to few digits. `axes` is how many those of the event are.
+    """
+
+    def run(*parts: Any) -> Array:
+        leaves, structure = jax.tree.flatten(parts)
+        leaves = floats(*leaves)
+        if all(s.factor is not None or s.scale is not None for s in parts[1::2]):
+            return form(*jax.tree.unflatten(structure, leaves))
+        own = [axes if i % 2 == 0 else _axes(part) for i, part in enumerate(parts)]
+        counts = jax.tree.leaves(own)
+        batch = jnp.broadcast_shapes(*(x.shape[: x.ndim - n] for x, n in zip(leaves, counts, strict=True)))
+        spread = [jnp.broadcast_to(x, batch + x.shape[x.ndim - n :]) for x, n in zip(leaves, counts, strict=True)]
+        return batched_in_double(lambda *xs: form(*jax.tree.unflatten(structure, xs)), counts)(*spread)
+
+    return jax.jit(run)
+
+
+def _axes(s: Spread) -> Spread:
+    return Spread(*(None if given is None else count for given, count in zip(s, _AXES, strict=True)))
+
+
+_KL, _ENTROPY = spread_form(multivariate_kl, 1), spread_form(multivariate_entropy, 1)
 
 
 def _kl(p: Any, q: Any) -> Callable[[], Array]:
-    (mean_p, spread_p), (mean_q, spread_q) = mean_and_spread(p), mean_and_spread(q)
-    form = _KL if factored(spread_p, spread_q) else _PRECISE_KL
-    return lambda: form(mean_p, spread_p, mean_q, spread_q)
+    return partial(_KL, *mean_and_spread(p), *mean_and_spread(q))
 
 
 def _entropy(p: Any) -> Callable[[], Array]:
-    mean, spread = mean_and_spread(p)
-    form = _ENTROPY if factored(spread) else _PRECISE_ENTROPY
-    return lambda: form(mean, spread)
+    return partial(_ENTROPY, *mean_and_spread(p))
 
 
 _KINDS = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +13,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.forms.multivariate import NORMAL_ENTROPY, Spread, diagonal, ratio, spread_gap
-from kullback.exact.kinds import unexpanded
-from kullback.exact.special import floats, scale_gap
+from kullback.exact.special import floats, gap, scale_gap
 
 
 def random_walk_kl(p: Any, q: Any) -> Array:
@@ -64,38 +65,51 @@ def state_space_entropy(p: Any) -> Array:
     return jnp.broadcast_to(p.num_steps * one, p.batch_shape)
 
 
-def circulant_kl(p: Any, q: Any) -> Array:
-    """KL = Σ (φ(u) + ½u²) + ½ Σ (z/σq)², over the frequencies, with σ the scales and z the coefficients of μp − μq.
+def circulant_kl(loc_p: Array, spectrum_p: Array, loc_q: Array, spectrum_q: Array, change: Array) -> Array:
+    """KL = ½ Σₖ (φ((λₖ − λₖ′)/λₖ′) + |zₖ|²/nλₖ′), over all n frequencies, z the Fourier transform of μp − μq.
 
-    Source: a circulant covariance is diagonal in the Fourier basis (Gray 2006, theorem 3.1).
+    Source: a circulant covariance has the eigenvalues λₖ in the Fourier basis (Gray 2006, theorem 3.1).
     """
-    scale_p, scale_q = floats(_frequency_scales(p), _frequency_scales(q))
-    loc_p, loc_q = floats(p.loc, q.loc)
-    pack, inverse_transform = q.transforms[:2]
-    z = pack.inv(inverse_transform.inv(loc_p - loc_q))
-    return (_scale_kl(scale_p, scale_q) + 0.5 * jnp.square(z / scale_q)).sum(-1)
+    loc_p, spectrum_p, loc_q, spectrum_q, change = floats(loc_p, spectrum_p, loc_q, spectrum_q, change)
+    shift = loc_p - loc_q
+    n, z = shift.shape[-1], jnp.fft.rfft(shift)
+    squares = (jnp.square(z.real) + jnp.square(z.imag)) / (n * spectrum_q)
+    return 0.5 * (_times(n, spectrum_p) * (gap(spectrum_q, spectrum_p, change) / spectrum_q + squares)).sum(-1)
 
 
-def _frequency_scales(d: Any) -> Array:
-    return unexpanded(unexpanded(d.base_dist).base_dist).scale
+def _times(n: int, spectrum: Array) -> Array:
+    """How often each frequency of a real transform occurs in the full one: twice, but for those that are real."""
+    k = jnp.arange(spectrum.shape[-1])
+    return jnp.where((k == 0) | (2 * k == n), 1.0, 2.0).astype(spectrum.dtype)
 
 
 def circulant_entropy(p: Any) -> Array:
-    """H = Σ (log σ + ½ log 2πe) + ⌊(n − 1)/2⌋ log 2 − (n/2) log n: of the coefficients, and the transform's Jacobian.
-
-    Source: as for the divergence.
-    """
+    """H = ½ Σₖ log 2πe λₖ, over all n frequencies. Source: as for the divergence."""
+    (spectrum,) = floats(p.covariance_rfft)
     (n,) = p.event_shape
-    (scale,) = floats(_frequency_scales(p))
-    jacobian = ((n - 1) // 2) * jnp.log(2.0) - 0.5 * n * jnp.log(float(n))
-    return jnp.broadcast_to((jnp.log(scale) + NORMAL_ENTROPY).sum(-1) + jacobian, p.batch_shape)
+    logs = (_times(n, spectrum) * (0.5 * jnp.log(spectrum) + NORMAL_ENTROPY)).sum(-1)
+    return jnp.broadcast_to(logs, p.batch_shape)
+
+
+_CIRCULANT_KL = jax.jit(circulant_kl)
+
+
+def _circulants(p: Any, q: Any) -> Callable[[], Array]:
+    """With the change of the spectrum from that of the rows where both were given by these, before their spectra."""
+    rows = [next(iter(d.__dict__)) == "covariance_row" for d in (p, q)]
+    if all(rows):
+        change = jnp.fft.rfft(jnp.asarray(p.covariance_row) - jnp.asarray(q.covariance_row)).real
+    else:
+        change = p.covariance_rfft - q.covariance_rfft
+    return partial(_CIRCULANT_KL, p.loc, p.covariance_rfft, q.loc, q.covariance_rfft, change)
 
 
 KL = {
     (dist.GaussianRandomWalk, dist.GaussianRandomWalk): random_walk_kl,
     (dist.GaussianStateSpace, dist.GaussianStateSpace): state_space_kl,
-    (dist.CirculantNormal, dist.CirculantNormal): circulant_kl,
 }
+
+BUILD_KL = {(dist.CirculantNormal, dist.CirculantNormal): _circulants}
 
 ENTROPY = {
     dist.GaussianRandomWalk: random_walk_entropy,

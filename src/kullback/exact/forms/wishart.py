@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.forms.multivariate import Spread, diagonal, factor_of, factored, given, ratio
+from kullback.exact.forms.multivariate import Spread, diagonal, factor_of, given, ratio, spread_form
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import HALF_LOG_2PI, floats, gamma_entropy, gamma_gap, gap, in_double, phi
+from kullback.exact.special import HALF_LOG_2PI, gamma_entropy, gamma_gap, gap, phi
 
 LOG_2 = 0.69314718055994530942
 
@@ -24,12 +25,11 @@ def wishart_kl(nu_p: Array, p: Spread, nu_q: Array, q: Spread) -> Array:
     Source: the chain rule along Bartlett's decomposition Lq⁻¹ W Lq⁻ᵀ = (A T)(A T)ᵀ, T lower triangular with
     independent entries (Muirhead 1982, theorem 3.2.14).
     """
-    return _along_rows(*_floated(nu_p, p, nu_q, q))
+    return _along_rows(nu_p, p, nu_q, q)
 
 
 def inverse_wishart_kl(nu_p: Array, p: Spread, nu_q: Array, q: Spread) -> Array:
     """As for the inverses, which are Wishart of scale Ψ⁻¹: A is S_p⁻¹ S_q transposed and in reverse order."""
-    nu_p, p, nu_q, q = _floated(nu_p, p, nu_q, q)
     return _along_rows(nu_p, q, nu_q, p, reverse=True)
 
 
@@ -81,18 +81,12 @@ def inverse_wishart_cholesky_entropy(nu: Array, s: Spread) -> Array:
 
 def _pieces(nu: Array, s: Spread) -> tuple[Array, Array, Array, Array]:
     """h(aⱼ) + log 2 + (d − 1)/4 log 2πe, E log gⱼ, log Lⱼⱼ and (d − j)/2, each [..., d]."""
-    (nu, *leaves), structure = floats(nu, *jax.tree.leaves(s)), jax.tree.structure(s)
-    logs = jnp.log(diagonal(factor_of(jax.tree.unflatten(structure, leaves))))
+    logs = jnp.log(diagonal(factor_of(s)))
     d = logs.shape[-1]
     j = jnp.arange(1, d + 1, dtype=logs.dtype)
     a = 0.5 * (nu[..., None] - j + 1.0)
     terms = gamma_entropy(a) + LOG_2 + 0.5 * (d - 1) * (HALF_LOG_2PI + 0.5)
     return terms, jax.lax.digamma(a) + LOG_2, logs, 0.5 * (d - j)
-
-
-def _floated(nu_p: Array, p: Spread, nu_q: Array, q: Spread) -> Any:
-    leaves, structure = jax.tree.flatten((nu_p, p, nu_q, q))
-    return jax.tree.unflatten(structure, floats(*leaves))
 
 
 def _given(d: Any) -> tuple[Any, Spread]:
@@ -103,14 +97,8 @@ def _given(d: Any) -> tuple[Any, Spread]:
 
 def _builder(form: Callable[..., Array]) -> Callable[..., Callable[[], Array]]:
     """What makes the form of one distribution, or of two, ready to be called."""
-    plain, precise = jax.jit(form), jax.jit(in_double(form))
-
-    def build(*sides: Any) -> Callable[[], Array]:
-        parts = [_given(side) for side in sides]
-        chosen = plain if factored(*(spread for _, spread in parts)) else precise
-        return lambda: chosen(*(x for part in parts for x in part))
-
-    return build
+    compiled = spread_form(form, 0)
+    return lambda *sides: partial(compiled, *(x for side in sides for x in _given(side)))
 
 
 BUILD_KL = {
