@@ -27,12 +27,12 @@ class Entry:
 
     @property
     def anchor(self) -> str:
-        return ANCHORS[plain(self.form)]
+        return anchor_of(self.form)
 
     @property
     def texts(self) -> tuple[str, str]:
         """The identity with what follows it, and the source."""
-        found = [_parted(form) for form in dict.fromkeys([plain(self.form), *_inner(self)])]
+        found = [_parted(form) for form in dict.fromkeys([written(self.form), *_inner(self)])]
         said, sources = ([text for text in texts if text] for texts in zip(*found, strict=True))
         return " ".join(said), " ".join(dict.fromkeys(sources))
 
@@ -86,12 +86,22 @@ def plain(form: Any) -> Any:
             return form
 
 
+def written(form: Any) -> Any:
+    """The function whose docstring says what the form is: itself, or one that it was made from."""
+    form = plain(form)
+    if form.__doc__ or not form.__closure__:
+        return form
+    inside = [cell.cell_contents for cell in form.__closure__ if callable(cell.cell_contents)]
+    found = (written(part) for part in inside if inspect.isfunction(plain(part)))
+    return next((part for part in found if part.__doc__), form)
+
+
 def _anchors() -> dict[Any, str]:
     """A name for each function that is unique on the page."""
     every = [*table.KL.values(), *table.BUILD_KL.values(), *table.ENTROPY.values(), *table.BUILD_ENTROPY.values()]
     found, taken = {}, set()
-    for form in dict.fromkeys(map(plain, every)):
-        name = stem = f"{form.__module__.rsplit('.', 1)[-1]}-{form.__name__}".replace("_", "-")
+    for form in dict.fromkeys(map(written, every)):
+        name = stem = re.sub(r"[\W_]+", "-", f"{form.__module__.rsplit('.', 1)[-1]}-{form.__name__}")
         numbers = count(2)
         while name in taken:
             name = f"{stem}-{next(numbers)}"
@@ -103,8 +113,12 @@ def _anchors() -> dict[Any, str]:
 ANCHORS = _anchors()
 
 
+def anchor_of(form: Any) -> str:
+    return ANCHORS[written(form)]
+
+
 def _doc(form: Any) -> str:
-    return inspect.getdoc(plain(form)) or ""
+    return inspect.getdoc(written(form)) or ""
 
 
 def _parted(form: Any) -> tuple[str, str]:
@@ -123,7 +137,7 @@ def _inner(entry: Entry) -> list[Any]:
     found: dict[Any, None] = {}
     for examples in EXAMPLES.get(entry.keys[0], ()):
         form = entry.form(*examples)
-        if form is not None and inspect.isfunction(inner := plain(form)) and inner.__doc__:
+        if form is not None and inspect.isfunction(inner := written(form)) and inner.__doc__:
             found[inner] = None
     return list(found)
 
@@ -143,11 +157,11 @@ EXAMPLES = _examples()
 
 def entries(conditional: dict[Any, Any], plainly: dict[Any, Any]) -> list[Entry]:
     """The forms of two tables, each once, in the order of the tables."""
-    found: dict[tuple[Any, bool], list[Hashable]] = {}
+    found: dict[tuple[Any, bool], list[tuple[Hashable, Any]]] = {}
     for forms, needs in ((plainly, False), (conditional, True)):
         for key, form in forms.items():
-            found.setdefault((plain(form), needs), []).append(key)
-    return [Entry(form, tuple(keys), needs) for (form, needs), keys in found.items()]
+            found.setdefault((written(form), needs), []).append((key, form))
+    return [Entry(each[0][1], tuple(key for key, _ in each), needs) for (_, needs), each in found.items()]
 
 
 def divergences() -> list[Entry]:
@@ -160,19 +174,24 @@ def entropies() -> list[Entry]:
 
 def without_source(every: Iterable[Entry]) -> list[str]:
     """The functions whose docstring names no source."""
-    return [f"{plain(entry.form).__module__}.{plain(entry.form).__name__}" for entry in every if not entry.texts[1]]
+    return [f"{written(e.form).__module__}.{written(e.form).__name__}" for e in every if not e.texts[1]]
+
+
+def _raised(found: re.Match[str]) -> str:
+    return f"<sup>{next(group for group in found.groups() if group is not None)}</sup>"
 
 
 def mathematics(text: str) -> str:
-    """The text as HTML, with the side that a parameter belongs to as its subscript: μp, aq, E_P."""
-    text = re.sub(r"\b([Α-ωabcmsLKAG])([pq])\b(?!')", r"\1<sub>\2</sub>", escape(text))
+    """The text as HTML, with powers raised and the side that a parameter belongs to lowered: e^θ, μp, aq, E_P."""
+    text = re.sub(r"\^(?:\{([^{}]*)\}|\(([^()]*)\)|(−?(?:\d/)?\w+))", _raised, escape(text, quote=False))
+    text = re.sub(r"(?<![A-Za-zΑ-ω])([Α-ωabcmsvLKAGMS])([pq])\b(?!')", r"\1<sub>\2</sub>", text)
     return re.sub(r"\b([A-Za-z])_([A-Za-z])\b", r"\1<sub>\2</sub>", text)
 
 
 def _item(entry: Entry) -> str:
     said, source = entry.texts
     note = ' <span class="when">where its condition holds</span>' if entry.may_fail else ""
-    cite = f'<p class="source">{escape(source)}</p>' if source else ""
+    cite = f'<p class="source">{mathematics(source)}</p>' if source else ""
     return f'<dt id="{entry.anchor}">{escape(entry.served)}{note}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>'
 
 
@@ -223,7 +242,7 @@ def _reductions() -> list[str]:
         for name, form in inspect.getmembers(module, inspect.isfunction):
             said, source = _parted(form)
             if form.__module__ == module.__name__ and (source or name in ("_masked", "_expanded", "_independent")):
-                cite = f'<p class="source">{escape(source)}</p>' if source else ""
+                cite = f'<p class="source">{mathematics(source)}</p>' if source else ""
                 title = escape(name.strip("_").replace("_", " "))
                 found.append(f"<dt>{title}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>")
     return found

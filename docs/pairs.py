@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
-from docs.formulas import ANCHORS, name_of, plain, raw
+from docs.formulas import anchor_of, name_of, raw
 from docs.kinds import TABLES, Kind
 
 from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, Rule
@@ -89,9 +89,9 @@ def formula(p: Any, q: Any) -> str | None:
         return None
     pair = (kind(p), kind(q))
     if pair in table.KL:
-        return ANCHORS[plain(table.KL[pair])]
+        return anchor_of(table.KL[pair])
     if pair in table.BUILD_KL and table.BUILD_KL[pair](p, q) is not None:
-        return ANCHORS[plain(table.BUILD_KL[pair])]
+        return anchor_of(table.BUILD_KL[pair])
     if mixtures.is_mixture(p) or mixtures.is_mixture(q):
         return "structure"
     if cross.has_cross_entropy(p, q):
