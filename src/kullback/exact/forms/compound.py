@@ -19,10 +19,11 @@ from jax import Array
 from jax.core import Tracer
 from numpyro.distributions import discrete
 
+from kullback.exact.finite import log_ratio_kl
 from kullback.exact.forms.categorical import by_probs, categorical_kl
 from kullback.exact.forms.count_pairs import trials_entropy
 from kullback.exact.kinds import Form, known_equal
-from kullback.exact.special import floats, gap, in_double, log_beta, log_ratio, psi
+from kullback.exact.special import floats, gap, in_double, log_ratio
 
 MULTINOMIAL = (discrete.MultinomialProbs, discrete.MultinomialLogits)
 
@@ -74,21 +75,7 @@ def _beta_binomial_kl(a: Any, b: Any, c: Any, d: Any, n: Any, size: int) -> Arra
     above_q, below_q = _urn_of_two(c, d, n, size)[1:]
     # (c + k)(b + j) against (a + k)(d + j), with k successes and j failures before the next.
     step = (c - a)[..., None] * below - (d - b)[..., None] * above
-    return _from_log_ratio(log_p, _summed(log_ratio(above * below_q, above_q * below, step)))
-
-
-def _from_log_ratio(log_p: Array, ratio: Array) -> Array:
-    """KL for log p and log(q/p), each but for a constant."""
-    p = jnp.exp(log_p)
-    # Centred about the likeliest count first, whose own weight is then not subtracted from 1.
-    peak = jax.lax.stop_gradient((p == p.max(-1, keepdims=True)).astype(p.dtype))
-    ratio = ratio - (peak * ratio).sum(-1, keepdims=True) / peak.sum(-1, keepdims=True)
-    ratio = ratio - (p * ratio).sum(-1, keepdims=True)
-    top = jnp.max(jnp.where(p > 0, ratio, -jnp.inf), -1)
-    far = top > 1.0
-    plain = jax.nn.logsumexp(log_p + ratio, axis=-1)
-    near = jnp.log1p((p * psi(jnp.where(far[..., None], 0.0, ratio))).sum(-1))
-    return jnp.where(far, plain, near)
+    return log_ratio_kl(log_p, _summed(log_ratio(above * below_q, above_q * below, step)))
 
 
 def beta_binomial_entropy(p: Any) -> Form | None:
@@ -178,15 +165,6 @@ def _urn_entropy(alpha: Any, n: Any, size: int) -> Array:
     parts = jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * log, 0.0).sum((-2, -1))
     whole = jnp.where(j < n, jnp.log((alpha.sum(-1)[..., None] + j) / (j + 1.0)), 0.0)
     return parts + whole.sum(-1)
-
-
-def beta_binomial_log_prob(d: Any, k: Any) -> Array:
-    """log B(k + a, n − k + b)/B(a, b) − log (n + 1) B(n − k + 1, k + 1)."""
-    a, b, n, k = floats(d.concentration1, d.concentration0, d.total_count, k)
-    inside = (k >= 0) & (k <= n)
-    k = jnp.where(inside, k, 0.0)
-    value = log_beta(k + a, n - k + b) - log_beta(a, b) - jnp.log1p(n) - log_beta(n - k + 1.0, k + 1.0)
-    return jnp.where(inside, value, -jnp.inf)
 
 
 def _of_others(alpha: Array) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
-from numpyro.distributions import conjugate, discrete
+from numpyro.distributions import discrete
 
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.log_factorial import Counts
@@ -20,7 +20,6 @@ NEGATIVE_BINOMIAL = (
     dist.NegativeBinomialProbs,
     dist.NegativeBinomialLogits,
     dist.NegativeBinomial2,
-    conjugate._HurdleNegativeBinomial2,
 )
 BINOMIAL = (discrete.BinomialProbs, discrete.BinomialLogits)
 BERNOULLI = (discrete.BernoulliProbs, discrete.BernoulliLogits)
@@ -58,14 +57,15 @@ def chance_step(p: Any, q: Any) -> Array:
 
 
 class NegativePair(NamedTuple):
-    """Two negative binomials of shapes a and c and odds r, whose means are a r and c r: P's mean m, and `shift` = the
-    excess c r of Q's mean over it. Where one mean is infinite, the numbers stand for nothing, and `ends` has the value.
+    """Two negative binomials of shapes a and c and odds r, whose means are a r and c r; `odds_step` and `shift` are the
+    excess of Q's odds and of Q's mean over those of P. Where one mean is infinite, the numbers stand for nothing, and `ends` has the value.
     """
 
     shape_p: Array
     shape_q: Array
     odds_p: Array
     odds_q: Array
+    odds_step: Array
     shift: Array
     ends: Array
     finite: Array
@@ -85,8 +85,8 @@ def negative_pair(p: Any, q: Any) -> NegativePair:
     ends = jnp.where(_is_finite(p, x) | _is_finite(q, y) | (a != c), jnp.inf, 0.0)
     x, y = jnp.where(finite, x, 0.5), jnp.where(finite, y, 0.5)
     odds_p, odds_q = _odds(p, x), _odds(q, y)
-    shift = (c - a) * odds_q + a * _odds_step(p, q, x, y)
-    return NegativePair(a, c, odds_p, odds_q, shift, ends, finite)
+    step = _odds_step(p, q, x, y)
+    return NegativePair(a, c, odds_p, odds_q, step, (c - a) * odds_q + a * step, ends, finite)
 
 
 def shape_and_odds(d: Any) -> tuple[Array, Array, Array]:

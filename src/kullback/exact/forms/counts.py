@@ -64,9 +64,8 @@ def _equal_shape_kl(p: Any, q: Any) -> Array:
     return pair.limit(mean_part(pair.mean, pair.shape_q, pair.odds_q, pair.shift))
 
 
-@jax.jit
 @in_double
-def _any_shape_kl(p: Any, q: Any) -> Array:
+def any_shape_kl(p: Any, q: Any) -> Array:
     """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + T(c) − T(a), for the shapes a of P and c of Q.
 
     The first is from Q to the law of its shape c and the mean m of P, and T is the shortfall of the mean of log Γ.
@@ -75,6 +74,9 @@ def _any_shape_kl(p: Any, q: Any) -> Array:
     counts = Counts(pair.mean, pair.odds_p, 1.0 + pair.odds_p)
     shapes = shortfall_step(counts, pair.shape_p, pair.shape_q, pair.shape_q - pair.shape_p)
     return pair.limit(mean_part(pair.mean, pair.shape_q, pair.odds_q, pair.shift) + shapes)
+
+
+_any_shape_kl = jax.jit(any_shape_kl)
 
 
 def mean_part(mean: Array, shape_q: Array, odds_q: Array, shift: Array) -> Array:

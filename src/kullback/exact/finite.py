@@ -1,0 +1,95 @@
+"""Sums over finitely many counts or labels, for pairs without a form of their own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.core import Tracer
+
+from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
+from kullback.exact.kinds import Form
+from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
+from kullback.exact.special import in_double, psi
+
+MOST_ATOMS = 2**16
+
+
+def finite_kl(p: Any, q: Any) -> Form | None:
+    """KL = log(1 + Σ p ψ(D)) over the atoms of both, for D = log(q/p) less its mean under p.
+
+    It needs finite supports that can be read; Q may be countable. Source: Kullback and Leibler (1951), eq. 2.4.
+    """
+    own, others = _atoms(p), _atoms(q)
+    if own is not None and type(q) in COUNTABLE:
+        return partial(_sum, p, q, own)
+    return None if own is None or others is None else partial(_shared_sum, p, q, np.union1d(own, others))
+
+
+@jax.jit
+@in_double
+def _shared_sum(p: Any, q: Any, atoms: Array) -> Array:
+    log_p, log_q = jnp.broadcast_arrays(log_mass(p, atoms), log_mass(q, atoms))
+    live, reached = log_p > -jnp.inf, log_q > -jnp.inf
+    both = live & reached
+    ratio = jnp.where(both, jnp.where(both, log_q, 0.0) - jnp.where(both, log_p, 0.0), 0.0)
+    value = log_ratio_kl(log_p, ratio, jnp.where(live, -jnp.inf, log_q))
+    return jnp.where((live & ~reached).any(-1), jnp.inf, value)
+
+
+@jax.jit
+@in_double
+def _sum(p: Any, q: Any, atoms: Array) -> Array:
+    """The plain sum, where Q has mass elsewhere."""
+    log_p, log_q = jnp.broadcast_arrays(log_mass(p, atoms), log_mass(q, atoms))
+    live, reached = log_p > -jnp.inf, log_q > -jnp.inf
+    both = live & reached
+    ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
+    value = jnp.where(both, jnp.exp(jnp.where(both, log_p, 0.0)) * ratio, 0.0).sum(-1)
+    return jnp.where((live & ~reached).any(-1), jnp.inf, value)
+
+
+def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Array:
+    """KL from log p and log(q/p) [..., K], the latter but for a constant; `unseen` is log q where p = 0, else −∞, and
+    then log(q/p) is to be whole.
+
+    log(1 + Σ p ψ(D)) for D = log(q/p) less its mean under p: no digits are lost where P is near Q.
+    """
+    live = log_p > -jnp.inf
+    p = jnp.where(live, jnp.exp(jnp.where(live, log_p, 0.0)), 0.0)
+    # Centred about the likeliest first, whose own weight is then not subtracted from 1.
+    peak = jax.lax.stop_gradient((p == p.max(-1, keepdims=True)).astype(p.dtype))
+    first = (peak * ratio).sum(-1, keepdims=True) / peak.sum(-1, keepdims=True)
+    second = jnp.where(live, p * (ratio - first), 0.0).sum(-1, keepdims=True)
+    centred = jnp.where(live, ratio - first - second, 0.0)
+    far = centred.max(-1) > 1.0
+    terms = p * psi(jnp.where(far[..., None], 0.0, centred))
+    whole = jnp.where(live, p * jnp.exp(jnp.where(far[..., None], centred, 0.0)), 0.0)
+    if unseen is not None:
+        seen = unseen > -jnp.inf
+        new = jnp.where(seen, jnp.exp(jnp.where(seen, unseen, 0.0) - first - second), 0.0)
+        terms, whole = terms + new, whole + new
+    return jnp.where(far, jnp.log(jnp.where(far[..., None], whole, p).sum(-1)), jnp.log1p(terms.sum(-1)))
+
+
+def _atoms(d: Any) -> np.ndarray | None:
+    """The integers among which the support lies, if they can be read and are not too many."""
+    if type(d) in CATEGORICAL:
+        return np.arange((d.probs if "probs" in d.__dict__ else d.logits).shape[-1])
+    if type(d) in BERNOULLI:
+        return np.arange(2)
+    if type(d) is dist.DiscreteUniform:
+        low, high = d.low, d.high
+    elif type(d) is dist.BetaBinomial or type(d) in BINOMIAL:
+        low, high = 0, d.total_count
+    else:
+        return None
+    if isinstance(low, Tracer) or isinstance(high, Tracer) or not np.size(low) or not np.size(high):
+        return None
+    least, most = int(np.min(low)), int(np.max(high))
+    return np.arange(least, most + 1) if most - least < MOST_ATOMS else None

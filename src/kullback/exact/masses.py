@@ -1,0 +1,124 @@
+"""The log-probabilities of counts and labels to the last digit, and with finite derivatives where a chance is 0.
+
+NumPyro's own use `betaln`, which is right to 1e-6 only, and clip the logarithm of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+from numpyro.distributions import discrete
+
+from kullback.exact.forms.categorical import by_probs
+from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL, GEOMETRIC, NEGATIVE_BINOMIAL, counts_of, shape
+from kullback.exact.special import floats, log_beta
+
+CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
+
+
+def log_mass(d: Any, atoms: Any) -> Array:
+    """log P at the integers `atoms` [K], as [*batch, K]; −∞ outside the support."""
+    return _MASSES[type(d)](d, jnp.asarray(atoms))
+
+
+def _labels(d: Any, k: Array) -> Array:
+    return _at(label_log_probs(d), k)
+
+
+def label_log_probs(d: Any) -> Array:
+    """log P of each label [..., K]; of a Bernoulli, or a trial of a binomial, those of 0 and 1."""
+    if type(d) in (*BERNOULLI, *BINOMIAL):
+        if by_probs(d):
+            (p,) = floats(d.probs)
+            return jnp.stack([_log(1.0 - p), _log(p)], -1)
+        (logit,) = floats(d.logits)
+        return jnp.stack([-jax.nn.softplus(logit), -jax.nn.softplus(-logit)], -1)
+    if by_probs(d):
+        (p,) = floats(d.probs)
+        return _log(p / p.sum(-1, keepdims=True))
+    (x,) = floats(d.logits)
+    top = x == jnp.inf
+    x = jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), x)
+    live = x > -jnp.inf
+    highest = jax.lax.stop_gradient(x.max(-1, keepdims=True))
+    shifted = jnp.where(live, jnp.where(live, x, 0.0) - highest, -jnp.inf)
+    return shifted - jnp.log(jnp.where(live, jnp.exp(jnp.where(live, shifted, 0.0)), 0.0).sum(-1, keepdims=True))
+
+
+def _at(log_p: Array, k: Array) -> Array:
+    """The entries [..., K] of a row of log-probabilities at the integers k, without indexing, which has no derivative in
+    double precision.
+    """
+    here = k[:, None] == jnp.arange(log_p.shape[-1])
+    terms = jnp.where(here, jnp.where(log_p > -jnp.inf, log_p, 0.0)[..., None, :], 0.0).sum(-1)
+    there = (here & (log_p > -jnp.inf)[..., None, :]).any(-1)
+    return jnp.where(there, terms, -jnp.inf)
+
+
+def _binomial(d: Any, k: Array) -> Array:
+    """log n!/(k! (n − k)!) + k log p + (n − k) log (1 − p)."""
+    n = floats(d.total_count)[0][..., None]
+    logs = label_log_probs(d)
+    return _inside(k, n, lambda k: _ways(n, k) + _times(n - k, logs[..., :1]) + _times(k, logs[..., 1:]))
+
+
+def _beta_binomial(d: Any, k: Array) -> Array:
+    """log n!/(k! (n − k)!) + log B(k + a, n − k + b)/B(a, b)."""
+    a, b, n = (x[..., None] for x in floats(d.concentration1, d.concentration0, d.total_count))
+    return _inside(k, n, lambda k: _ways(n, k) + log_beta(k + a, n - k + b) - log_beta(a, b))
+
+
+def _ways(n: Array, k: Array) -> Array:
+    return -jnp.log1p(n) - log_beta(n - k + 1.0, k + 1.0)
+
+
+def _inside(k: Array, n: Array, value: Callable[[Array], Array]) -> Array:
+    inside = (k >= 0) & (k <= n)
+    return jnp.where(inside, value(jnp.where(inside, k, 0).astype(n.dtype)), -jnp.inf)
+
+
+def _uniform(d: Any, k: Array) -> Array:
+    low, high = (x[..., None] for x in floats(d.low, d.high))
+    return jnp.where((k >= low) & (k <= high), -jnp.log(high - low + 1.0), -jnp.inf)
+
+
+def _poisson(d: Any, k: Array) -> Array:
+    """k log λ − λ − log k!."""
+    rate = floats(d.rate)[0][..., None]
+    k = k.astype(rate.dtype)
+    return _times(k, _log(rate)) - rate - jax.lax.lgamma(k + 1.0)
+
+
+def _negative_binomial(d: Any, k: Array) -> Array:
+    """log Γ(k + a)/(Γ(a) k!) + k log r − (k + a) log (1 + r)."""
+    (counts, _), (a,) = counts_of(d), floats(shape(d))
+    a, odds = a[..., None], counts.ratio[..., None]
+    k = k.astype(odds.dtype)
+    ways = -log_beta(a, k + 1.0) - jnp.log(a + k)
+    return ways + _times(k, _log(odds)) - (k + a) * jnp.log1p(odds)
+
+
+def _log(x: Array) -> Array:
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
+
+
+def _times(k: Array, log: Array) -> Array:
+    """k log p, 0 where k = 0."""
+    live = log > -jnp.inf
+    return jnp.where(k == 0, 0.0, jnp.where(live, k * jnp.where(live, log, 0.0), -jnp.inf))
+
+
+_MASSES = {
+    **dict.fromkeys((*CATEGORICAL, *BERNOULLI), _labels),
+    **dict.fromkeys(BINOMIAL, _binomial),
+    **dict.fromkeys((*NEGATIVE_BINOMIAL, *GEOMETRIC), _negative_binomial),
+    dist.BetaBinomial: _beta_binomial,
+    dist.DiscreteUniform: _uniform,
+    dist.Poisson: _poisson,
+}
+COUNTABLE = (dist.Poisson, *NEGATIVE_BINOMIAL, *GEOMETRIC)
