@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kullback.exact import cross, mixtures
+from kullback.exact import cross, finite, mixtures
 from kullback.exact.chain_rule import dependent_one, dependent_pair
 from kullback.exact.forms import FILES
 from kullback.exact.kinds import Form, kind
@@ -50,6 +50,8 @@ def kl_form(p: Any, q: Any) -> Form | None:
         form = None if parts is None else _finished([kl_form(*part) for part in parts.pairs], parts)
         if form is not None or not (mixtures.has_support(p) and mixtures.has_support(q)):
             return form
+    if (form := finite.finite_kl(p, q)) is not None:
+        return form
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
     if cross.has_cross_entropy(p, q) and (own := entropy_form(p)) is not None:
