@@ -1,171 +1,146 @@
-"""For each P, what it gives to `cross.py`: the expectations of statistics, keyed by the statistic's name."""
+"""For each P, what it gives to `cross.py`: the expectations of statistics, keyed by the statistic's name.
+
+They follow from a few functions of a distribution: the mean and variance of x and of log x, log E xᵏ, log E eᵗˣ, and the
+mean shortfall E (m − x)₊. What does not exist is ∞. All are evaluated in double precision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.forms.gamma import shape_and_rate
-from kullback.exact.special import EULER_GAMMA, HALF_LOG_2PI, binet_curvature, floats
+from kullback.exact import moments as m
+from kullback.exact import shortfalls as s
+from kullback.exact.bessel import mean_cosine
+from kullback.exact.forms.truncated import TRUNCATED_NORMALS
+from kullback.exact.special import floats
 
 Given = dict[str, Callable[..., Array]]
+Pair = Callable[[Any], tuple[Array, Array]]
 
 
-def _trigamma(a: Array) -> Array:
-    return binet_curvature(a) + 1.0 / a + 0.5 / jnp.square(a)
+def _given(
+    moments: Pair | None = None,
+    logs: Pair | None = None,
+    power: Callable[[Any, Array], Array] | None = None,
+    exponential: Callable[[Any, Array], Array] | None = None,
+    shortfall: Callable[[Any, Array], Array] | None = None,
+) -> Given:
+    """The statistics that follow from what is known of a family."""
+    found: Given = {}
+    if moments is not None:
+        found |= {"x": lambda p: moments(p)[0], "(x−m)²": lambda p, at: _square(*moments(p), at)}
+    if logs is not None:
+        found |= {"log x": lambda p: logs(p)[0], "(log x−m)²": lambda p, at: _square(*logs(p), at)}
+    if power is not None:
+        inverse = lambda p: _exp(power(p, -jnp.ones(())), jnp.zeros(()))  # noqa: E731
+        found |= {"(x/s)ᵏ": lambda p, k, scale: _exp(power(p, k), k * jnp.log(scale)), "1/x": inverse}
+    if exponential is not None:
+        found |= {"e^t(x−m)": lambda p, t, at: _exp(exponential(p, t), t * at)}
+    if shortfall is not None and moments is not None:
+        found |= {
+            "(m−x)₊": shortfall,
+            "(x−m)₊": lambda p, at: (moments(p)[0] - at) + shortfall(p, at),
+            "|x−m|": lambda p, at: (moments(p)[0] - at) + 2.0 * shortfall(p, at),
+        }
+    return found
 
 
-def _mean(p: Any) -> Array:
-    return floats(p.mean)[0]
-
-
-def _square(p: Any, m: Array) -> Array:
+def _square(mean: Array, variance: Array, at: Array) -> Array:
     """E (x − m)² = variance + (mean − m)²."""
-    mean, variance, m = floats(p.mean, p.variance, m)
-    return variance + jnp.square(mean - m)
+    return variance + jnp.square(jnp.where(jnp.isfinite(variance), mean, 0.0) - at)
 
 
-def _normal_distance(p: Any, m: Array) -> Array:
-    """E |x − m| = d erf(d/(σ√2)) + σ √(2/π) exp(−d²/2σ²), with d = mean − m."""
-    loc, scale, m = floats(p.loc, p.scale, m)
-    z = (loc - m) / scale
-    return scale * (z * jax.lax.erf(z / jnp.sqrt(2.0)) + 2.0 * jnp.exp(-0.5 * z * z - HALF_LOG_2PI))
-
-
-def _laplace_distance(p: Any, m: Array) -> Array:
-    """E |x − m| = d + b exp(−d/b), with d = |mean − m|."""
-    loc, scale, m = floats(p.loc, p.scale, m)
-    d = jnp.abs(loc - m)
-    return d + scale * jnp.exp(-d / scale)
-
-
-def _uniform_distance(p: Any, m: Array) -> Array:
-    """E |x − m|: half the sum of squares over the length inside, the distance to the middle outside."""
-    low, high, m = floats(p.low, p.high, m)
-    inside = (low < m) & (m < high)
-    within = 0.5 * (jnp.square(m - low) + jnp.square(high - m)) / (high - low)
-    return jnp.where(inside, within, jnp.abs(0.5 * (low + high) - m))
-
-
-def _exponential_distance(p: Any, m: Array) -> Array:
-    """E |x − m| = 1/λ − m, and m + (2 exp(−λm) − 1)/λ for m > 0."""
-    rate, m = floats(p.rate, m)
-    positive = jnp.maximum(m, 0.0)
-    return jnp.where(m > 0, m + (2.0 * jnp.exp(-rate * positive) - 1.0) / rate, 1.0 / rate - m)
-
-
-def _gamma_log(p: Any) -> Array:
-    a, b = shape_and_rate(p)
-    return jax.lax.digamma(a) - jnp.log(b)
-
-
-def _gamma_log_square(p: Any, m: Array) -> Array:
-    a, _ = shape_and_rate(p)
-    return _trigamma(a) + jnp.square(_gamma_log(p) - m)
-
-
-def _gamma_inverse(p: Any) -> Array:
-    """E 1/x = b/(a − 1), and ∞ for a ≤ 1."""
-    a, b = shape_and_rate(p)
-    return jnp.where(a > 1, b / jnp.where(a > 1, a - 1.0, 1.0), jnp.inf)
-
-
-def _gamma_power(p: Any, k: Array) -> Array:
-    """E xᵏ = Γ(a + k)/Γ(a) b⁻ᵏ."""
-    a, b, k = floats(*shape_and_rate(p), k)
-    return jnp.exp(jax.lax.lgamma(a + k) - jax.lax.lgamma(a) - k * jnp.log(b))
-
-
-def _inverse_gamma_log_square(p: Any, m: Array) -> Array:
-    a, _ = shape_and_rate(p)
-    return _trigamma(a) + jnp.square(_gamma_log(p) + m)
-
-
-def _inverse_gamma_power(p: Any, k: Array) -> Array:
-    """E xᵏ = Γ(a − k)/Γ(a) bᵏ, and ∞ for k ≥ a."""
-    a, b, k = floats(*shape_and_rate(p), k)
-    exists = k < a
-    safe = jnp.where(exists, a - k, 1.0)
-    return jnp.where(exists, jnp.exp(jax.lax.lgamma(safe) - jax.lax.lgamma(a) + k * jnp.log(b)), jnp.inf)
-
-
-def _log_normal_power(p: Any, k: Array) -> Array:
-    loc, scale, k = floats(p.loc, p.scale, k)
-    return jnp.exp(k * loc + 0.5 * jnp.square(k * scale))
-
-
-def _weibull_log(p: Any) -> Array:
-    scale, power = floats(p.scale, p.concentration)
-    return jnp.log(scale) - EULER_GAMMA / power
-
-
-def _weibull_power(p: Any, k: Array) -> Array:
-    scale, power, k = floats(p.scale, p.concentration, k)
-    return jnp.exp(k * jnp.log(scale) + jax.lax.lgamma(1.0 + k / power))
-
-
-def _beta_log(p: Any) -> Array:
-    a, b = floats(p.concentration1, p.concentration0)
-    return jax.lax.digamma(a) - jax.lax.digamma(a + b)
-
-
-def _beta_log_complement(p: Any) -> Array:
-    a, b = floats(p.concentration1, p.concentration0)
-    return jax.lax.digamma(b) - jax.lax.digamma(a + b)
-
-
-def _uniform_log(p: Any) -> Array:
-    """E log x = (h log h − l log l)/(h − l) − 1, for 0 ≤ l < h; 0 where the support of no log x is asked."""
-    low, high = floats(p.low, p.high)
-    low, high = jnp.where(low < 0, 1.0, low), jnp.where(low < 0, 2.0, high)
-    return (jax.scipy.special.xlogy(high, high) - jax.scipy.special.xlogy(low, low)) / (high - low) - 1.0
+def _exp(log: Array, shift: Array) -> Array:
+    """e^(log − shift), where log may be ∞."""
+    finite = log < jnp.inf
+    return jnp.where(finite, jnp.exp(jnp.where(finite, log, 0.0) - shift), jnp.inf)
 
 
 def _uniform_log_complement(p: Any) -> Array:
     """E log(1 − x), as E log x of the mirrored interval."""
     low, high = floats(p.low, p.high)
-    return _uniform_log(dist.Uniform(1.0 - high, 1.0 - low, validate_args=False))
+    return m.power_law_logs(dist.Uniform(1.0 - high, 1.0 - low, validate_args=False))[0]
 
 
-_MOMENTS: Given = {"x": _mean, "(x−m)²": _square}
-_GAMMA: Given = {
-    **_MOMENTS,
-    "log x": _gamma_log,
-    "(log x−m)²": _gamma_log_square,
-    "1/x": _gamma_inverse,
-    "xᵏ": _gamma_power,
+def _uniform_cosine(p: Any, at: Array) -> Array:
+    low, high, at = floats(p.low, p.high, at)
+    half = 0.5 * (high - low)
+    return jnp.cos(0.5 * (low + high) - at) * jnp.sin(half) / half
+
+
+def _uniform_tail(p: Any, at: Array, scale: Array) -> Array:
+    """E log(1 + z²) for z = (x − m)/s, whose integral is z log(1 + z²) − 2z + 2 arctan z."""
+    low, high, at, scale = floats(p.low, p.high, at, scale)
+    y, z = (low - at) / scale, (high - at) / scale
+    rise = z * jnp.log1p(z * z) - y * jnp.log1p(y * y) + 2.0 * (jnp.arctan(z) - jnp.arctan(y))
+    return rise / (z - y) - 2.0
+
+
+def _cauchy_tail(p: Any, at: Array, scale: Array) -> Array:
+    """E log(1 + ((x − m)/s)²) = log(((γ + s)² + (μ − m)²)/s²)."""
+    loc, own, at, scale = floats(p.loc, p.scale, at, scale)
+    return jnp.log1p((jnp.square(own) + 2.0 * own * scale + jnp.square(loc - at)) / jnp.square(scale))
+
+
+def _von_mises_cosine(p: Any, at: Array) -> Array:
+    loc, kappa, at = floats(p.loc, p.concentration, at)
+    return mean_cosine(kappa) * jnp.cos(loc - at)
+
+
+def _infinite(p: Any, *at: Array) -> Array:
+    return jnp.full(jnp.broadcast_shapes(p.batch_shape, *(jnp.shape(x) for x in at)), jnp.inf)
+
+
+_GAMMA = _given(m.gamma, m.power_logs, m.power, m.gamma_exponential, s.gamma)
+_LAPLACE = _given(m.laplace, exponential=m.laplace_exponential, shortfall=s.laplace)
+_POWER_LAW = _given(m.power_law, m.power_law_logs, m.power_law_power)
+_BETA = {
+    **_given(m.beta, m.beta_logs, m.beta_power),
+    "log(1−x)": lambda p: m.beta_logs(p, mirrored=True)[0],
 }
-_BETA: Given = {**_MOMENTS, "log x": _beta_log, "log(1−x)": _beta_log_complement}
 
 EXPECTATIONS: dict[Any, Given] = {
-    dist.Normal: {**_MOMENTS, "|x−m|": _normal_distance},
-    dist.Laplace: {**_MOMENTS, "|x−m|": _laplace_distance},
-    dist.Uniform: {**_MOMENTS, "|x−m|": _uniform_distance, "log x": _uniform_log, "log(1−x)": _uniform_log_complement},
-    dist.Gumbel: _MOMENTS,
-    dist.HalfNormal: _MOMENTS,
-    dist.Exponential: {**_GAMMA, "|x−m|": _exponential_distance},
+    dist.Normal: _given(m.normal, exponential=m.normal_exponential, shortfall=s.normal),
+    **dict.fromkeys(TRUNCATED_NORMALS, _given(m.truncated_normal, exponential=m.truncated_normal_exponential)),
+    dist.HalfNormal: _given(m.by_powers, m.power_logs, m.power, m.half_normal_exponential, s.half_normal),
+    dist.LogNormal: _given(m.log_normal, m.log_normal_logs, m.log_normal_power, shortfall=s.log_normal),
+    dist.Laplace: _LAPLACE,
+    dist.AsymmetricLaplace: _LAPLACE,
+    dist.AsymmetricLaplaceQuantile: _LAPLACE,
+    dist.Logistic: _given(m.logistic, exponential=m.logistic_exponential, shortfall=s.logistic),
+    dist.SoftLaplace: _given(m.soft_laplace, exponential=m.soft_laplace_exponential),
+    dist.Gumbel: _given(m.gumbel, exponential=m.gumbel_exponential, shortfall=s.gumbel),
+    dist.Uniform: {
+        **_given(m.uniform, m.power_law_logs, m.power_law_power, m.uniform_exponential, s.uniform),
+        "log(1−x)": _uniform_log_complement,
+        "cos(x−m)": _uniform_cosine,
+        "log(1+(x−m)²/s²)": _uniform_tail,
+    },
+    dist.Exponential: _GAMMA,
     dist.Gamma: _GAMMA,
     dist.Chi2: _GAMMA,
-    dist.InverseGamma: {
-        "x": lambda p: _inverse_gamma_power(p, jnp.ones(())),
-        "log x": lambda p: -_gamma_log(p),
-        "(log x−m)²": _inverse_gamma_log_square,
-        "1/x": lambda p: shape_and_rate(p)[0] / shape_and_rate(p)[1],
-        "xᵏ": _inverse_gamma_power,
-    },
-    dist.LogNormal: {
-        **_MOMENTS,
-        "log x": lambda p: floats(p.loc)[0],
-        "(log x−m)²": lambda p, m: jnp.square(p.scale) + jnp.square(p.loc - m),
-        "1/x": lambda p: _log_normal_power(p, -jnp.ones(())),
-        "xᵏ": _log_normal_power,
-    },
-    dist.Weibull: {**_MOMENTS, "log x": _weibull_log, "xᵏ": _weibull_power},
+    dist.InverseGamma: _given(m.inverse_gamma, m.power_logs, m.power, shortfall=s.inverse_gamma),
+    dist.Weibull: _given(m.by_powers, m.power_logs, m.power, shortfall=s.weibull),
+    dist.Pareto: {**_POWER_LAW, **_given(m.power_law, shortfall=s.pareto)},
+    dist.LowerTruncatedPowerLaw: _POWER_LAW,
+    dist.DoublyTruncatedPowerLaw: _POWER_LAW,
+    dist.LogUniform: _POWER_LAW,
+    dist.Dagum: _given(m.dagum, m.dagum_logs, m.dagum_power),
     dist.Beta: _BETA,
     dist.BetaProportion: _BETA,
+    dist.Kumaraswamy: _given(m.kumaraswamy, m.kumaraswamy_logs, m.kumaraswamy_power),
+    dist.StudentT: {"(x−m)²": lambda p, at: _square(*m.student(p), at)},
+    dist.Cauchy: {"(x−m)²": _infinite, "|x−m|": _infinite, "log(1+(x−m)²/s²)": _cauchy_tail},
+    dist.HalfCauchy: {
+        **_given(logs=m.half_cauchy_logs, power=m.half_cauchy_power),
+        "x": _infinite,
+        **dict.fromkeys(("(x−m)²", "|x−m|", "(x−m)₊"), _infinite),
+        "(m−x)₊": lambda p, at: jnp.zeros(jnp.shape(at)),
+    },
+    dist.VonMises: {"cos(x−m)": _von_mises_cosine},
 }

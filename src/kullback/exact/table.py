@@ -54,9 +54,15 @@ def kl_form(p: Any, q: Any) -> Form | None:
         return form
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
-    if cross.has_cross_entropy(p, q) and (own := entropy_form(p)) is not None:
-        return lambda: CROSS_ENTROPY(p, q) - own()
+    if cross.has_cross_entropy(p, q) and kind(p) in ENTROPY:
+        return partial(_cross_kl(kind(p)), p, q)
     return None
+
+
+@cache
+def _cross_kl(key: Any) -> Callable[..., Any]:
+    """The divergence from the cross entropy, for P of a kind."""
+    return jax.jit(cross.divergence(ENTROPY[key]))
 
 
 def entropy_form(p: Any) -> Form | None:

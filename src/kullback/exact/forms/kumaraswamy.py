@@ -17,8 +17,8 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.forms.beta import concentrations, dirichlet_kl
 from kullback.exact.nodes import line
+from kullback.exact.rounding import non_negative
 from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, in_double, log_beta, phi, psi, scale_gap
 
 
@@ -71,37 +71,20 @@ def kumaraswamy_beta_kl(p: Any, q: Any) -> Array:
     The last two terms are differences, whose error is about 1e-15 of the larger.
     """
     a, b = floats(p.concentration1, p.concentration0)
-    q_ab = concentrations(q)
-    c, d = q_ab[..., 0], q_ab[..., 1]
+    c, d = floats(q.concentration1, q.concentration0)
     power, shape = jnp.where(b == 1, 1.0, a), jnp.where(b == 1, a, 1.0)
-    near = _beta_kl(shape, b, c / power, d)
+    near = beta_kl(shape, b, c / power, d)
     mean = log_ratio_mean(b, (1.0 - power) / power).mean
-    return near + (jnp.log(power) + log_beta(c, d) - log_beta(c / power, d) - (d - 1.0) * mean)
+    return non_negative(near + (jnp.log(power) + log_beta(c, d) - log_beta(c / power, d) - (d - 1.0) * mean))
 
 
-def _beta_kl(a: Array, b: Array, c: Array, d: Array) -> Array:
+def beta_kl(a: Array, b: Array, c: Array, d: Array) -> Array:
     """That of Beta(a, b) from Beta(c, d), as for Dirichlet; what is within it does run in double precision."""
     a, b, c, d = jnp.broadcast_arrays(a, b, c, d)
     p, q, step_one, step_zero = a + b, c + d, c - a, d - b
     change = (c * step_zero - step_one * d) / (p * q)
     labels = gap(c / q, a / p, change) + gap(d / q, b / p, -change)
     return q * labels + gamma_gap(a, c, step_one) + gamma_gap(b, d, step_zero) - gamma_gap(p, q, step_one + step_zero)
-
-
-def on_the_unit_interval(p: Any, q: Any) -> Array:
-    """KL = KL(P ‖ Uniform(0, 1)) + log(high − low), for P on (0, 1), which Q must cover.
-
-    Source: Uniform(0, 1) is Beta(1, 1) and Kumaraswamy(1, 1); a wider interval has a density smaller throughout.
-    """
-    low, high = floats(q.low, q.high)
-    one = jnp.ones(())
-    if isinstance(p, dist.Kumaraswamy):
-        value = kumaraswamy_kl(p, dist.Kumaraswamy(one, one, validate_args=False))
-    else:
-        value = dirichlet_kl(p, dist.Beta(one, one, validate_args=False))
-    inside = (low <= 0) & (high >= 1)
-    excess = jnp.where(inside, (high - 1.0) - low, 0.0)
-    return jnp.where(inside, value + jnp.log1p(excess), jnp.inf)
 
 
 def kumaraswamy_entropy(p: Any) -> Array:
@@ -117,9 +100,6 @@ KL = {
     (dist.Kumaraswamy, dist.Kumaraswamy): kumaraswamy_kl,
     (dist.Kumaraswamy, dist.Beta): kumaraswamy_beta_kl,
     (dist.Kumaraswamy, dist.BetaProportion): kumaraswamy_beta_kl,
-    (dist.Kumaraswamy, dist.Uniform): on_the_unit_interval,
-    (dist.Beta, dist.Uniform): on_the_unit_interval,
-    (dist.BetaProportion, dist.Uniform): on_the_unit_interval,
 }
 
 ENTROPY = {dist.Kumaraswamy: kumaraswamy_entropy}

@@ -111,6 +111,21 @@ def truncated_normal_kl(p: Any, q: Any) -> Array:
     return jnp.where(nested, _within(a, b, inside) + _outside(a, b, inside), jnp.inf)
 
 
+def log_mass(g: Gaussian) -> Array:
+    """log ∫ exp(−½((x − loc)/scale)²) over the interval."""
+    points = window(g)
+    top = 0.5 * jnp.square((points.peak[..., 0] - g.loc) / g.scale)
+    return jnp.log(points.weight.sum(-1)) - top
+
+
+def mean_and_variance(g: Gaussian) -> tuple[Array, Array]:
+    """E x and the variance of x."""
+    points = window(g)
+    weight = points.weight / points.weight.sum(-1, keepdims=True)
+    mean = (weight * points.offset).sum(-1, keepdims=True)
+    return (points.peak + mean)[..., 0], (weight * jnp.square(points.offset - mean)).sum(-1)
+
+
 def truncated_normal_entropy(p: Any) -> Array:
     """H = log ∫ e^−f + E f, for f the exponent less its least value.
 
