@@ -183,7 +183,7 @@ def _raised(found: re.Match[str]) -> str:
 
 def mathematics(text: str) -> str:
     """The text as HTML, with powers raised and the side that a parameter belongs to lowered: e^θ, μp, aq, E_P."""
-    text = re.sub(r"\^(?:\{([^{}]*)\}|\(([^()]*)\)|(−?(?:\d/)?\w+))", _raised, escape(text, quote=False))
+    text = re.sub(r"\^(?:\{([^{}]*)\}|\(([^()]*)\)|(\w\([^()]*\)|−?(?:\d/)?\w+))", _raised, escape(text, quote=False))
     text = re.sub(r"(?<![A-Za-zΑ-ω])([Α-ωabcmsvLKAGMS])([pq])\b(?!')", r"\1<sub>\2</sub>", text)
     return re.sub(r"\b([A-Za-z])_([A-Za-z])\b", r"\1<sub>\2</sub>", text)
 
@@ -207,52 +207,58 @@ def _by_file(every: list[Entry]) -> dict[str, list[Entry]]:
     """The entries under the first sentence of their file."""
     found: dict[str, list[Entry]] = {}
     for entry in every:
-        title = (inspect.getdoc(inspect.getmodule(plain(entry.form))) or "").split("\n")[0].rstrip(".")
-        found.setdefault(title, []).append(entry)
+        found.setdefault(_title(inspect.getmodule(plain(entry.form))), []).append(entry)
     return found
 
 
 def _cross() -> list[str]:
-    """What Q asks for, and what each P gives."""
-    asks = []
+    """What Q asks for, and which P give it; once for all Q that ask for the same."""
+    asked: dict[tuple[str, ...], list[Hashable]] = {}
     for q, (names, _) in cross.STATISTICS.items():
-        what = ", ".join(names) if names else "nothing but the support"
-        givers = [name_of(p) for p, given in expectations.EXPECTATIONS.items() if all(n in given for n in names)]
-        asks.append(
-            f'<dt id="cross-{name_of(q)}">… ‖ {name_of(q)}</dt><dd><p>log q is linear in {escape(what)}</p>'
-            f"<p>from {escape(', '.join(givers))}</p></dd>"
-        )
-    return asks
+        asked.setdefault(tuple(names), []).append(q)
+    items = []
+    for names, targets in asked.items():
+        givers = _names(p for p, given in expectations.EXPECTATIONS.items() if all(n in given for n in names))
+        marks = "".join(f'<a id="cross-{name}"></a>' for name in dict.fromkeys(map(name_of, targets)))
+        what = f"linear in {mathematics(', '.join(names))}" if names else "constant over the support"
+        items.append(f"<dt>{marks}… ‖ {escape(_names(targets))}</dt><dd><p>log q is {what}.</p><p>P: {givers}</p></dd>")
+    return items
 
 
 def _given() -> list[str]:
     """Each expectation that is a function with a docstring, once."""
     found: dict[str, str] = {}
     for p, given in expectations.EXPECTATIONS.items():
-        for form in given.values():
+        for statistic, form in given.items():
             if said := " ".join(_parted(form)).strip():
-                found.setdefault(said, name_of(p))
-    return [f"<dt>{escape(p)}</dt><dd><p>{mathematics(said)}</p></dd>" for said, p in found.items()]
+                found.setdefault(said, f"{escape(name_of(p))}, E {mathematics(statistic)}")
+    return [f"<dt>{title}</dt><dd><p>{mathematics(said)}</p></dd>" for said, title in found.items()]
 
 
 def _reductions() -> list[str]:
     """The steps that reduce wholes to parts: the functions whose docstring names what holds, or its source."""
-    found = []
+    parts = []
     for module in REDUCTIONS:
+        items = []
         for name, form in inspect.getmembers(module, inspect.isfunction):
             said, source = _parted(form)
             if form.__module__ == module.__name__ and (source or name in ("_masked", "_expanded", "_independent")):
                 cite = f'<p class="source">{mathematics(source)}</p>' if source else ""
-                title = escape(name.strip("_").replace("_", " "))
-                found.append(f"<dt>{title}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>")
-    return found
+                title = escape(name.strip("_").replace("_", " ").capitalize())
+                items.append(f"<dt>{title}</dt><dd><p>{mathematics(said)}</p>{cite}</dd>")
+        parts += [f"### {_title(module)}", _list(items)] if items else []
+    return parts
+
+
+def _title(module: Any) -> str:
+    return (inspect.getdoc(module) or "").split("\n\n")[0].split(". ")[0].replace("\n", " ").rstrip(".")
 
 
 def page() -> str:
     parts = ["## Divergences"]
     for title, every in _by_file(divergences()).items():
         parts += [f"### {title}", _list(map(_item, every))]
-    parts += ["## Distributions made of others", '<a id="structure"></a>', _list(_reductions())]
+    parts += ["## Wholes and parts", '<a id="structure"></a>', *_reductions()]
     parts += [
         "## Unlike families",
         CROSS,

@@ -62,24 +62,24 @@ def reduce_kl(p: Any, q: Any) -> Parts | None:
     if same(p, q):
         return Parts((), lambda: jnp.zeros(p.batch_shape))
     if is_mixture(p) and one_hot(p):
-        return _one_component(p, q)
+        return _one_component_with_all_the_weight(p, q)
     if is_mixture(q) and one_hot(q):
-        return _one_target(p, q)
-    return _apart(p, q)
+        return _one_target_with_all_the_weight(p, q)
+    return _components_apart(p, q)
 
 
-def _one_component(p: Any, q: Any) -> Parts | None:
+def _one_component_with_all_the_weight(p: Any, q: Any) -> Parts | None:
     """KL = Σₖ wₖ KL(fₖ ‖ Q), for P of which one component has all the weight. Source: P is that component."""
     return _over_components(p, q)
 
 
-def _one_target(p: Any, q: Any) -> Parts | None:
+def _one_target_with_all_the_weight(p: Any, q: Any) -> Parts | None:
     """KL = Σₗ vₗ KL(P ‖ gₗ), for Q of which one component has all the weight. Source: Q is that component."""
     swapped = _over_components(q, p)
     return None if swapped is None else Parts(tuple((b, a) for a, b in swapped.pairs), swapped.finish)
 
 
-def _apart(p: Any, q: Any) -> Parts | None:
+def _components_apart(p: Any, q: Any) -> Parts | None:
     """KL = Σₖ wₖ log(wₖ/vₗ) + Σₖ wₖ KL(fₖ ‖ gₗ), for fₖ that do not meet, each of which meets one component l of Q.
 
     Source: Cover and Thomas (2006), theorem 2.5.3: the chain rule for the label, which the outcome then tells.
@@ -110,10 +110,10 @@ def _labels_kl(w: Array, v: Array, chosen: list[int]) -> Array:
 
 def reduce_entropy(p: Any) -> Parts | None:
     """H(P) of a mixture of which one component has all the weight, or whose components lie apart."""
-    return _over_components(p, None) if one_hot(p) else _entropy_apart(p)
+    return _over_components(p, None) if one_hot(p) else _entropy_of_components_apart(p)
 
 
-def _entropy_apart(p: Any) -> Parts | None:
+def _entropy_of_components_apart(p: Any) -> Parts | None:
     """H = H(w) + Σₖ wₖ H(fₖ), for components that do not meet.
 
     Source: Cover and Thomas (2006), theorem 2.2.1: the chain rule for the label, which the outcome then tells.
@@ -128,18 +128,18 @@ def _entropy_apart(p: Any) -> Parts | None:
 
 def reduce_cross_entropy(p: Any, q: Any) -> Parts | None:
     """H(P, Q) of which a side is a mixture: exact for P if it is for every component; for Q if P meets one of it."""
-    return _mean_cross_entropy(p, q) if is_mixture(p) else _one_met(p, q)
+    return _cross_entropy_of_components(p, q) if is_mixture(p) else _one_target_met(p, q)
 
 
-def _mean_cross_entropy(p: Any, q: Any) -> Parts | None:
+def _cross_entropy_of_components(p: Any, q: Any) -> Parts | None:
     """H(P, Q) = Σₖ wₖ H(fₖ, Q). Source: an expectation under a mixture is the mean of those under its components."""
     return _over_components(p, q)
 
 
-def _one_met(p: Any, q: Any) -> Parts | None:
+def _one_target_met(p: Any, q: Any) -> Parts | None:
     """H(P, Q) = H(P, gₗ) − log vₗ, for P that meets one component l of Q only. Source: q = vₗ gₗ wherever p > 0."""
     if not comes_in_parts(q):
-        return _one_target(p, q) if one_hot(q) else None
+        return _one_target_with_all_the_weight(p, q) if one_hot(q) else None
     labels, parts = live(q)
     met = [j for j, g in enumerate(parts) if not disjoint(p, g)]
     if len(met) != 1:
