@@ -168,3 +168,46 @@ def test_an_axis_is_put_into_a_batch(d):
         else:
             assert wider.batch_shape == tuple(np.insert((2, 3), axis, 1))
             np.testing.assert_allclose(wider.log_prob(jnp.expand_dims(x, axis)), jnp.expand_dims(d.log_prob(x), axis))
+
+
+def binomials(weights, *chances, trials=6):
+    return dist.MixtureGeneral(labels(*weights), [dist.BinomialProbs(chance, trials) for chance in chances])
+
+
+def masses(weights, *chances, trials=6):
+    k = np.arange(trials + 1)
+    return sum(w * st.binom.pmf(k, trials, chance) for w, chance in zip(weights, chances, strict=True))
+
+
+def test_finite_supports_are_summed(precision):
+    """Mixtures of binomials and of labels, against the sum; near, and where an outcome is missing."""
+    p, q = ((0.25, 0.75), 0.125, 0.5), ((0.5, 0.5), 0.25, 0.75)
+    tolerance = 1e-5 if precision is np.float32 else 1e-12
+    truth = st.entropy(masses(*p), masses(*q))
+    assert float(kl.kl_divergence(binomials(*p), binomials(*q))) == pytest.approx(truth, rel=tolerance)
+    assert float(kl.entropy(binomials(*p))) == pytest.approx(st.entropy(masses(*p)), rel=tolerance)
+    cross = truth + st.entropy(masses(*p))
+    assert float(kl.cross_entropy(binomials(*p), binomials(*q))) == pytest.approx(cross, rel=tolerance)
+    near = ((0.25, 0.75), 0.125, 0.5 + 2**-10)
+    truth = st.entropy(masses(*p), masses(*near))
+    assert float(kl.kl_divergence(binomials(*p), binomials(*near))) == pytest.approx(truth, rel=1e3 * tolerance)
+    assert kl.kl_divergence(binomials(*p), binomials(*q, trials=5)) == np.inf
+    alone = dist.BinomialProbs(0.25, 6)
+    truth = st.entropy(masses((1.0,), 0.25), masses(*p))
+    assert float(kl.kl_divergence(alone, binomials(*p))) == pytest.approx(truth, rel=tolerance)
+    tables = dist.CategoricalProbs(jnp.asarray([[0.5, 0.5, 0.0], [0.25, 0.25, 0.5]]))
+    mixed = dist.MixtureGeneral(labels(0.5, 0.5), [dist.CategoricalProbs(row) for row in tables.probs])
+    assert float(kl.entropy(mixed)) == pytest.approx(st.entropy([0.375, 0.375, 0.25]), rel=1e-6)
+
+
+def test_gradients_of_finite_mixtures_stay_finite():
+    """At a weight of 0 and a chance of 0."""
+
+    def value(w, chance):
+        parts = [dist.BinomialProbs(chance, 4), dist.BinomialProbs(0.5, 4)]
+        p = dist.MixtureGeneral(dist.CategoricalProbs(w, validate_args=False), parts)
+        return kl.kl_divergence(p, dist.BinomialProbs(0.25, 4))
+
+    with jax.enable_x64(True):
+        slopes = jax.grad(value, (0, 1))(jnp.asarray([0.0, 1.0]), 0.0)
+    assert all(np.isfinite(slope).all() for slope in slopes)

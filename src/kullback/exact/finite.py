@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.core import Tracer
 
+from kullback.exact.apart import is_mixture
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
 from kullback.exact.kinds import Form
 from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
@@ -54,6 +55,21 @@ def _sum(p: Any, q: Any, atoms: Array) -> Array:
     return jnp.where((live & ~reached).any(-1), jnp.inf, value)
 
 
+def finite_entropy(p: Any) -> Form | None:
+    """H = −Σ p log p over the atoms, where they can be read. Source: Shannon (1948), section 6."""
+    atoms = _atoms(p)
+    return None if atoms is None else partial(_entropy, p, atoms)
+
+
+@jax.jit
+@in_double
+def _entropy(p: Any, atoms: Array) -> Array:
+    log_p = log_mass(p, atoms)
+    live = log_p > -jnp.inf
+    logs = jnp.where(live, log_p, 0.0)
+    return -jnp.where(live, jnp.exp(logs) * logs, 0.0).sum(-1)
+
+
 def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Array:
     """KL from log p and log(q/p) [..., K], the latter but for a constant; `unseen` is log q where p = 0, else −∞, and
     then log(q/p) is to be whole.
@@ -79,6 +95,11 @@ def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Arr
 
 def _atoms(d: Any) -> np.ndarray | None:
     """The integers among which the support lies, if they can be read and are not too many."""
+    if is_mixture(d):
+        one = type(d) is dist.MixtureSameFamily
+        parts = [_atoms(f) for f in ([d.component_distribution] if one else d.component_distributions)]
+        found = [atoms for atoms in parts if atoms is not None]
+        return np.unique(np.concatenate(found)) if len(found) == len(parts) else None
     if type(d) in CATEGORICAL:
         return np.arange((d.probs if "probs" in d.__dict__ else d.logits).shape[-1])
     if type(d) in BERNOULLI:

@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
+from kullback.exact.apart import is_mixture, weights_of
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL, GEOMETRIC, NEGATIVE_BINOMIAL, counts_of, shape
 from kullback.exact.special import floats, log_beta
@@ -23,7 +24,22 @@ CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.Order
 
 def log_mass(d: Any, atoms: Any) -> Array:
     """log P at the integers `atoms` [K], as [*batch, K]; −∞ outside the support."""
-    return _MASSES[type(d)](d, jnp.asarray(atoms))
+    return (_mixture if is_mixture(d) else _MASSES[type(d)])(d, jnp.asarray(atoms))
+
+
+def _mixture(d: Any, k: Array) -> Array:
+    """log Σₖ wₖ fₖ, of which a component without weight or mass is no part."""
+    if type(d) is dist.MixtureSameFamily:
+        parts = log_mass(d.component_distribution, k)
+    else:
+        parts = [jnp.broadcast_to(log_mass(f, k), (*d.batch_shape, k.size)) for f in d.component_distributions]
+        parts = jnp.stack(parts, -2)
+    logs = _log(floats(weights_of(d))[0])[..., None] + parts
+    live = logs > -jnp.inf
+    top = jax.lax.stop_gradient(logs.max(-2, keepdims=True))
+    top = jnp.where(top > -jnp.inf, top, 0.0)
+    total = jnp.where(live, jnp.exp(jnp.where(live, logs - top, 0.0)), 0.0).sum(-2)
+    return _log(total) + top[..., 0, :]
 
 
 def _labels(d: Any, k: Array) -> Array:

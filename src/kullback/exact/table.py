@@ -48,10 +48,12 @@ def kl_form(p: Any, q: Any) -> Form | None:
     if mixtures.is_mixture(p) or mixtures.is_mixture(q):
         parts = mixtures.reduce_kl(p, q)
         form = None if parts is None else _finished([kl_form(*part) for part in parts.pairs], parts)
-        if form is not None or not (mixtures.has_support(p) and mixtures.has_support(q)):
+        if form is not None:
             return form
     if (form := finite.finite_kl(p, q)) is not None:
         return form
+    if not (mixtures.has_support(p) and mixtures.has_support(q)):
+        return None
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
     if cross.has_cross_entropy(p, q) and kind(p) in ENTROPY:
@@ -72,7 +74,11 @@ def entropy_form(p: Any) -> Form | None:
         return partial(ENTROPY[key], p)
     if key in BUILD_ENTROPY and (form := BUILD_ENTROPY[key](p)) is not None:
         return form
-    parts = mixtures.reduce_entropy(p) if mixtures.is_mixture(p) else reduce_one(p) or dependent_one(p)
+    if mixtures.is_mixture(p):
+        parts = mixtures.reduce_entropy(p)
+        form = None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
+        return form or finite.finite_entropy(p)
+    parts = reduce_one(p) or dependent_one(p)
     return None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
 
 
