@@ -48,6 +48,14 @@ def uniforms(weights: Any, *intervals: tuple[float, float]) -> Any:
     return dist.MixtureGeneral(weights, [dist.Uniform(*interval) for interval in intervals])
 
 
+def bernoullis(weights: Any, chances: Any) -> Any:
+    return dist.MixtureSameFamily(weights, dist.BernoulliProbs(jnp.array(chances)))
+
+
+def poissons(weights: Any, rates: Any) -> Any:
+    return dist.MixtureGeneral(weights, [dist.Poisson(rate) for rate in rates])
+
+
 def normals(weights: Any, locs: Any) -> Any:
     return dist.MixtureSameFamily(weights, dist.Normal(jnp.array(locs), 1.0))
 
@@ -186,6 +194,8 @@ LABELS = (
     ),
     kind("OrderedLogistic", dist.OrderedLogistic(0.5, TWO), dist.OrderedLogistic(-0.5, jnp.zeros(1))),
     kind("DiscreteUniform", dist.DiscreteUniform(0, 2), dist.DiscreteUniform(0, 4)),
+    made("Mixture, of Bernoulli", bernoullis(HALVES, [0.2, 0.7]), bernoullis(THIRDS, [0.3, 0.6])),
+    made("Mixture, of Poisson", poissons(HALVES, [1.0, 4.0]), poissons(THIRDS, [2.0, 3.0])),
 )
 
 VECTORS = (

@@ -127,7 +127,7 @@ def test_random_mixtures_in_the_plane(rng, spread):
 
 def test_mixtures_of_unlike_components():
     """Components of several kinds: upper bounds need exact pairs only, the lower one an overlap in closed form too."""
-    parts = [dist.Normal(0.0, 1.0), dist.Gumbel(2.0, 1.0)]
+    parts = [dist.Normal(0.0, 1.0), dist.Logistic(2.0, 1.0)]
     p = dist.MixtureGeneral(dist.CategoricalProbs(jnp.asarray([0.5, 0.5])), parts)
     q = dist.Normal(0.5, 2.0)
     exact = kl.KL(p, q).estimate(rule="quadrature").value

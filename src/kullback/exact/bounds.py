@@ -187,7 +187,7 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
     if not (is_mixture(p.distribution) or is_mixture(q.distribution)):
         return Missing("neither side is a mixture")
     for a, b, pairwise, words in needs:
-        own, other = side_of(a), side_of(b)
+        own, other = side_of(a.distribution), side_of(b.distribution)
         if own is None or other is None or any(b is None for row in pairs_of(own, other) for pair in row for b in pair):
             return Missing("the components of a batch of mixtures cannot be laid out side by side")
         if not every(pairwise, own, other):

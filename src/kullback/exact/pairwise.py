@@ -25,20 +25,20 @@ class Side(NamedTuple):
     batch: tuple[int, ...]
 
 
-def side_of(known: Known) -> Side | None:
-    """The components in double precision."""
-    d = doubled(known.distribution)
-    weighted = components(d)
-    if weighted is None:
+def side_of(d: Any) -> Side | None:
+    """The components of a distribution; None where they cannot be laid out along an axis."""
+    found = components(d)
+    if found is None:
         return None
-    weights = np.asarray(weighted.weights, np.float64)
+    weights = np.asarray(found.weights, np.float64)
     with np.errstate(divide="ignore"):
         logs = np.log(weights / weights.sum(-1, keepdims=True))
-    return Side(logs, weighted.blocks, weighted.sizes, tuple(d.batch_shape))
+    return Side(logs, found.blocks, found.sizes, tuple(d.batch_shape))
 
 
 def sides(p: Known, q: Known) -> tuple[Side, Side]:
-    own, other = side_of(p), side_of(q)
+    """The components of both, in double precision."""
+    own, other = (side_of(doubled(known.distribution)) for known in (p, q))
     assert own is not None
     assert other is not None
     return own, other

@@ -110,6 +110,12 @@ def _hull(d: Any) -> Support | None:
 
 def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
     """Every outcome of a finite support, [K, *event], where they can be listed."""
+    if isinstance(d, dist.MixtureSameFamily):
+        return atoms_of(d.component_distribution, support_of(d.component_distribution))
+    if isinstance(d, dist.MixtureGeneral):
+        listed = [atoms_of(part, support_of(part)) for part in d.component_distributions]
+        found = [atoms for atoms in listed if atoms is not None]
+        return np.unique(np.concatenate(found), axis=0) if len(found) == len(listed) else None
     if isinstance(d, dist.Independent):
         inner = atoms_of(d.base_dist, support_of(d.base_dist))
         shape = tuple(d.event_shape)
