@@ -11,7 +11,7 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # a first call includes co
 
 from benchmarks.runner import measure, table
 
-CASES = ("normal_kl", "mixture_em")
+CASES = ("exact_forms", "mixture_em")
 PACKAGES = ("jax", "numpyro", "scikit-learn", "torch")
 
 

@@ -97,8 +97,14 @@ def bernoulli_entropy(p: Any) -> Array:
     return labels_entropy(_two_labels(p), by_probs(p))
 
 
+_LABELS = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
+
 KL = {
-    **every_pair(categorical_kl, discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic),
+    **{
+        pair: form
+        for pair, form in every_pair(categorical_kl, *_LABELS).items()
+        if pair != (dist.OrderedLogistic, dist.OrderedLogistic)  # from its own parameters instead
+    },
     **every_pair(bernoulli_kl, discrete.BernoulliProbs, discrete.BernoulliLogits),
 }
 
