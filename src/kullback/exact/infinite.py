@@ -24,7 +24,11 @@ def why_infinite(value: Any, p: Known, q: Known) -> str:
             outcome, share = p.atoms[first[-1]], np.exp(log_p[first])
             return f"Q gives probability 0 to {outcome}, which has probability {share:.3g} under P"
     escape = escape_of(p, q)
-    return escape.reason if escape is not None else "Q falls off so much faster than P that E_P[log Q] diverges"
+    if escape is not None:
+        return escape.reason
+    if p.support is None or q.support is None:
+        return "P has mass to which Q gives probability 0"
+    return "Q falls off so much faster than P that E_P[log Q] diverges"
 
 
 def both_discrete(p: Known, q: Known) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
@@ -96,7 +97,13 @@ def _components_apart(p: Any, q: Any) -> Parts | None:
     met = [found[0] for found in meets]
     w, v, chosen = weights_of(p)[..., labels], weights_of(q), [others[j] for j in met]
     pairs = tuple((f, targets[j]) for f, j in zip(own, met, strict=True))
-    return Parts(pairs, lambda *values: _labels_kl(w, v, chosen) + _mean(w, _stacked(values, batch)))
+
+    def finish(*values: Array) -> Array:
+        value = _labels_kl(w, v, chosen) + _mean(w, _stacked(values, batch))
+        # Below 0, which the first term alone may be where two components meet one, it is rounding alone.
+        return value + jax.lax.stop_gradient(jnp.maximum(-value, 0.0))
+
+    return Parts(pairs, finish)
 
 
 def _labels_kl(w: Array, v: Array, chosen: list[int]) -> Array:
