@@ -15,7 +15,7 @@ from kullback.exact.ratios import gap, psi, rule_in_own_precision
 def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """KL between weights that need not sum to 1, taken over their sums: Σ gap(p, q), of which each term is positive.
 
-    Source: Csiszár (1991), section 2, where gap is the directed distance of p log p.
+    Source: Csiszár (1991), the I-divergence of two positive vectors.
     """
     p, q = jnp.broadcast_arrays(p, q)
     sum_p, sum_q, step = (x.sum(-1, keepdims=True) for x in (p, q, q - p))

@@ -26,7 +26,7 @@ def dirichlet_kl(p: Any, q: Any) -> Array:
     """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
-    Source: Penny (2001), section 3, of which this is a rearrangement.
+    Source: Penny (2001), on Dirichlet densities, of which this is a rearrangement.
     """
     alpha, beta = jnp.broadcast_arrays(*floats(concentrations(p), concentrations(q)))
     if alpha.dtype == jnp.float64:
@@ -49,7 +49,10 @@ def _with_total(x: Array) -> Array:
 
 
 def entropy(p: Any) -> Array:
-    """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ)."""
+    """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ).
+
+    Source: Cover and Thomas (2006), table 17.1, for two parts; Ebrahimi, Soofi and Zhao (2011) for more.
+    """
     alpha = concentrations(p)
     total, parts = alpha.sum(-1), gamma_entropy(_with_total(alpha))
     return parts[..., :-1].sum(-1) - parts[..., -1] - (alpha.shape[-1] - 1) * jax.lax.digamma(total)

@@ -51,7 +51,10 @@ def _padded(x: Array, size: int, is_probs: bool) -> Array:
 
 
 def bernoulli_kl(p: Any, q: Any) -> Array:
-    """As for two labels; from two probabilities, gap(p, q) + gap(1 − p, 1 − q)."""
+    """KL = p log(p/q) + (1 − p) log((1 − p)/(1 − q)), as gap(p, q) + gap(1 − p, 1 − q); from logits as for two labels.
+
+    Source: Kullback and Leibler (1951), eq. 2.4.
+    """
     if by_probs(p) and by_probs(q):
         x, y = floats(p.probs, q.probs)
         return gap(x, y, y - x) + gap(1.0 - x, 1.0 - y, x - y)
@@ -87,13 +90,19 @@ def _two_labels(d: Any) -> Array:
 
 
 def categorical_entropy(p: Any) -> Array:
-    """H = −Σ p log p, with 0 log 0 = 0."""
+    """H = −Σ p log p, with 0 log 0 = 0.
+
+    Source: Shannon (1948), section 6.
+    """
     x, is_probs = _parameters(p)
     return labels_entropy(floats(x)[0], is_probs)
 
 
 def bernoulli_entropy(p: Any) -> Array:
-    """H = −p log p − (1 − p) log(1 − p)."""
+    """H = −p log p − (1 − p) log(1 − p).
+
+    Source: Shannon (1948), section 6.
+    """
     return labels_entropy(_two_labels(p), by_probs(p))
 
 

@@ -16,7 +16,7 @@ from kullback.exact.special import HALF_LOG_2PI, floats
 def normal_kl(p: Any, q: Any) -> Array:
     """KL = φ(u) + ½u² + ½((μp − μq)/σq)² with u = (σp − σq)/σq.
 
-    Source: Kullback (1959), chapter 9, eq. 1.2, for one dimension, written as a sum of non-negative terms.
+    Source: Kullback (1959), chapter 9, section 1, for one dimension, written as a sum of non-negative terms.
     """
     loc_p, scale_p, loc_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
     return _kl(loc_p - loc_q, scale_p, scale_q)
@@ -54,18 +54,27 @@ def _(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 
 def normal_entropy(p: Any) -> Array:
-    """H = log σ + ½ log 2πe."""
+    """H = log σ + ½ log 2πe.
+
+    Source: Shannon (1948), section 20.
+    """
     loc, scale = floats(p.loc, p.scale)
     return jnp.log(scale) + HALF_LOG_2PI + 0.5 + jnp.zeros_like(loc)
 
 
 def log_normal_entropy(p: Any) -> Array:
-    """H(eˣ) = H(x) + E x."""
+    """H = μ + log σ + ½ log 2πe: that of the normal log x, and its mean.
+
+    Source: Cover and Thomas (2006), table 17.1.
+    """
     return normal_entropy(p) + floats(p.loc)[0]
 
 
 def half_normal_entropy(p: Any) -> Array:
-    """H(|x|) = H(x) − log 2."""
+    """H = log σ + ½ log 2πe − log 2: |x| loses the sign of a normal x of mean 0.
+
+    Source: as for a normal of mean 0.
+    """
     (scale,) = floats(p.scale)
     return jnp.log(scale) + HALF_LOG_2PI + 0.5 - jnp.log(2.0)
 
