@@ -101,7 +101,7 @@ def truth_of(name, a):
     return f.inverse_and_det(a)[0] if name == "precision_matrix" else a
 
 
-@pytest.mark.parametrize("step", [0.3, 1e-3, 1e-6])
+@pytest.mark.parametrize("step", [0.3, 1e-6])
 @pytest.mark.parametrize(("size", "condition"), [(1, 1.0), (5, 1e4), (20, 10.0)])
 def test_more_dimensions(size, condition, step, precision, rng):
     """By covariance and by precision, near Q and far from it: the matrices are the question, not their factors."""

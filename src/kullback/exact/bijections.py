@@ -119,7 +119,8 @@ def _worked_out(d: Any, base: Any, chain: list[Any], shared: int) -> Any | None:
     """The base with what is left of its transforms worked in; a named distribution that keeps all of them stays."""
     if not shared and type(d) is not TransformedDistribution:
         return d
-    return folded(base, chain[: len(chain) - shared])
+    rest = chain[: len(chain) - shared]
+    return folded(base, rest) if type(base) is dist.Delta or all(map(_is_bijection, rest)) else None
 
 
 def transformed_one(p: Any) -> Parts | None:
