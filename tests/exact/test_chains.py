@@ -248,6 +248,9 @@ def test_a_joint_law_as_a_distribution():
     assert not p.support(jnp.asarray([[3.0, 0.0], [0.5, 0.0]])).any()
     found = kl.KL(p, q).estimate()
     assert found.guarantee is Guarantee.EXACT
+    density = dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2))
+    assert np.isinf(kl.KL(p, density).estimate().value)
+    assert np.isinf(kl.kl_divergence(density, p))
     drawn = kl.KL(p, q).estimate(rule="monte carlo", seed=0)
     assert abs(found.value - drawn.value) <= 5 * drawn.standard_error
 

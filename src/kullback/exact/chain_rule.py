@@ -44,7 +44,16 @@ def _laws(p: Any, q: Any) -> Parts | None:
         return _joint_and_product(p, q, swapped=False)
     if type(p) is Product and type(q) is Joint:
         return _joint_and_product(q, p, swapped=True)
-    return None
+    return _law_and_density(p, q) or _law_and_density(q, p)
+
+
+def _law_and_density(law: Any, other: Any) -> Parts | None:
+    """∞, either way, where a coordinate is a label under one side and all have a density under the other."""
+    labels = type(law) in _LAWS and any(part.support.is_discrete for part in law.parts)
+    if not labels or type(other) in _LAWS or other.support is None or other.support.is_discrete:
+        return None
+    shape = jnp.broadcast_shapes(law.batch_shape, other.batch_shape)
+    return Parts((), lambda: jnp.full(shape, jnp.inf))
 
 
 def _products(p: Product, q: Product) -> Parts | None:
