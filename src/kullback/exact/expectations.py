@@ -1,7 +1,7 @@
 """For each P, what it gives to `cross.py`: the expectations of statistics, keyed by the statistic's name.
 
-They follow from a few functions of a distribution: the mean and variance of x and of log x, log E xᵏ, log E eᵗˣ, and the
-mean shortfall E (m − x)₊. What does not exist is ∞. All are evaluated in double precision.
+They follow from a few functions of a distribution: the mean and variance of x and of log x, log E xᵏ, log E eᵗˣ, and
+the mean shortfall E (m − x)₊. What does not exist is ∞. All are evaluated in double precision.
 """
 
 from __future__ import annotations
@@ -135,12 +135,10 @@ EXPECTATIONS: dict[Any, Given] = {
     dist.BetaProportion: _BETA,
     dist.Kumaraswamy: _given(m.kumaraswamy, m.kumaraswamy_logs, m.kumaraswamy_power),
     dist.StudentT: {"(x−m)²": lambda p, at: _square(*m.student(p), at)},
-    dist.Cauchy: {"(x−m)²": _infinite, "|x−m|": _infinite, "log(1+(x−m)²/s²)": _cauchy_tail},
-    dist.HalfCauchy: {
-        **_given(logs=m.half_cauchy_logs, power=m.half_cauchy_power),
-        "x": _infinite,
-        **dict.fromkeys(("(x−m)²", "|x−m|", "(x−m)₊"), _infinite),
-        "(m−x)₊": lambda p, at: jnp.zeros(jnp.shape(at)),
+    dist.Cauchy: {
+        **dict.fromkeys(("(x−m)²", "|x−m|", "(x−m)₊", "(m−x)₊"), _infinite),
+        "log(1+(x−m)²/s²)": _cauchy_tail,
     },
+    dist.HalfCauchy: _given(m.half_cauchy, m.half_cauchy_logs, m.half_cauchy_power, shortfall=s.half_cauchy),
     dist.VonMises: {"cos(x−m)": _von_mises_cosine},
 }

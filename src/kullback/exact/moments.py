@@ -188,6 +188,11 @@ def log_normal_power(p: Any, k: Array) -> Array:
     return k * loc + 0.5 * jnp.square(k * scale)
 
 
+def half_cauchy(p: Any) -> Two:
+    infinite = jnp.full(p.batch_shape, jnp.inf)
+    return infinite, infinite
+
+
 def half_cauchy_logs(p: Any) -> Two:
     (scale,) = floats(p.scale)
     return jnp.log(scale), jnp.full_like(scale, 0.25 * jnp.pi**2)

@@ -105,3 +105,10 @@ def pareto(p: Any, at: Array) -> Array:
     at = jnp.maximum(at, low)
     slope, size = jnp.broadcast_arrays(1.0 - alpha, length(low, at))
     return (at - low) - low * jnp.exp(log_integral(slope, size))
+
+
+def half_cauchy(p: Any, at: Array) -> Array:
+    """(2/π) (m arctan(m/γ) − ½γ log(1 + (m/γ)²))."""
+    scale, at = floats(p.scale, at)
+    z = jnp.maximum(at, 0.0) / scale
+    return 2.0 / jnp.pi * scale * (z * jnp.arctan(z) - 0.5 * jnp.log1p(z * z))

@@ -81,10 +81,13 @@ def kumaraswamy_beta_kl(p: Any, q: Any) -> Array:
 def beta_kl(a: Array, b: Array, c: Array, d: Array) -> Array:
     """That of Beta(a, b) from Beta(c, d), as for Dirichlet; what is within it does run in double precision."""
     a, b, c, d = jnp.broadcast_arrays(a, b, c, d)
+    # One call of a costly function instead of three.
+    signs = jnp.asarray([1.0, 1.0, -1.0], a.dtype).reshape((3,) + (1,) * a.ndim)
     p, q, step_one, step_zero = a + b, c + d, c - a, d - b
     change = (c * step_zero - step_one * d) / (p * q)
     labels = gap(c / q, a / p, change) + gap(d / q, b / p, -change)
-    return q * labels + gamma_gap(a, c, step_one) + gamma_gap(b, d, step_zero) - gamma_gap(p, q, step_one + step_zero)
+    triples = (jnp.stack(x) for x in ((a, b, p), (c, d, q), (step_one, step_zero, step_one + step_zero)))
+    return q * labels + (signs * gamma_gap(*triples)).sum(0)
 
 
 def kumaraswamy_entropy(p: Any) -> Array:

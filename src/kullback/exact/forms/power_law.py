@@ -80,8 +80,8 @@ def relative_rise(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
 def tilt_gap(start: Array, step: Array, size: Array) -> Array:
     """The Bregman difference of log ∫₀^size e^θu du from θ = start to start + step.
 
-    Near, step² size² ∫₀¹ (1 − s) v(θₛ size) ds with v(k) = 1/k² − 1/(4 sinh² ½k), the variance of u/size; for an endless
-    interval φ(step/start), which is the part of 1/k², and all that is left for large k of one sign.
+    Near, step² size² ∫₀¹ (1 − s) v(θₛ size) ds with v(k) = 1/k² − 1/(4 sinh² ½k), the variance of u/size; for an
+    endless interval φ(step/start), which is the part of 1/k², and all that is left for large k of one sign.
     """
     endless = size == jnp.inf
     reach = jnp.where(endless, 1.0, size)
@@ -171,7 +171,7 @@ def _peak(d: Interval, slope: Array) -> tuple[Array, Array]:
 
 
 def mean_and_spread(d: Interval) -> tuple[Array, Array]:
-    """The mean and the variance of log x, whose distance from the likelier end is exponential on an endless interval."""
+    """The mean and the variance of log x. On an endless interval its distance from the likelier end is exponential."""
     end, fall = _peak(d, d.slope)
     size = length(d.low, d.high)
     endless = size == jnp.inf
