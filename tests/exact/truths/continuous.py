@@ -67,6 +67,18 @@ def von_mises_entropy(p):
     return mp.log(2 * mp.pi * mp.besseli(0, k)) - k * mp.besseli(1, k) / mp.besseli(0, k)
 
 
+def gompertz(p, q):
+    (c, b), (d, r) = p, q
+    k = r / b
+    level = mp.exp(c) * mp.e1(c)  # E bx
+    power = mp.exp(c) * c**-k * mp.gammainc(k + 1, c)  # E e^rx
+    return mp.log(c * b / (d * r)) + (1 - k) * level - 1 + d * (power - 1)
+
+
+def gompertz_entropy(p):
+    return 1 - mp.log(p[0] * p[1]) - mp.exp(p[0]) * mp.e1(p[0])
+
+
 def kumaraswamy(p, q):
     (a, b), (c, d) = p, q
     level = -(mp.digamma(b + 1) + mp.euler) / a  # E log x
@@ -121,6 +133,13 @@ FAMILIES = (
         von_mises,
         ((0.5, 1.0), (-2.0, 1e-3), (1.0, 25.0), (3.0, 60.0), (0.25, 1e4), (0.5, 1e6)),
         entropy=von_mises_entropy,
+    ),
+    Family(
+        "gompertz",
+        dist.Gompertz,
+        gompertz,
+        ((0.5, 1.0), (0.01, 0.25), (40.0, 3.0)),
+        entropy=gompertz_entropy,
     ),
     # Its truth is a quadrature; `test_continuous.py` has the gradients of a few pairs.
     Family(

@@ -57,9 +57,10 @@ def half(d: Any) -> Any:
     """The half law that a folded one is known to be; anything else as it is."""
     if not isinstance(d, dist.FoldedDistribution) or type(d.base_dist) not in _HALVES:
         return d
-    loc = d.base_dist.loc
+    base: Any = d.base_dist
+    loc = base.loc
     about_zero = not isinstance(loc, Tracer) and not np.any(np.asarray(loc))
-    return _HALVES[type(d.base_dist)](jnp.broadcast_to(d.base_dist.scale, d.batch_shape)) if about_zero else d
+    return _HALVES[type(d.base_dist)](jnp.broadcast_to(base.scale, d.batch_shape)) if about_zero else d
 
 
 def _one_law(p: Any, q: Any) -> bool:
