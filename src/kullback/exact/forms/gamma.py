@@ -26,6 +26,7 @@ def gamma_kl(p: Any, q: Any) -> Array:
     """KL = aq φ((c − aq)/aq) + g(ap, aq), with c = ap bq/bp.
 
     g is the Bregman difference of log Γ(t) − t log t + t; that of t log t makes one square with the rates.
+    Source: Penny (2001), on gamma densities, of which this is a rearrangement.
     """
     (a_p, b_p), (a_q, b_q) = shape_and_rate(p), shape_and_rate(q)
     a_p, b_p, a_q, b_q = floats(a_p, b_p, a_q, b_q)
@@ -37,25 +38,37 @@ def gamma_kl(p: Any, q: Any) -> Array:
 
 
 def exponential_kl(p: Any, q: Any) -> Array:
-    """KL = φ((λq − λp)/λp)."""
+    """KL = φ((λq − λp)/λp) = log(λp/λq) + λq/λp − 1.
+
+    Source: Gil, Alajaji and Linder (2013), table 2.
+    """
     rate_p, rate_q = floats(p.rate, q.rate)
     return scale_gap(rate_q, rate_p)
 
 
 def entropy(p: Any) -> Array:
-    """H = a − log b + log Γ(a) + (1 − a) digamma(a)."""
+    """H = a − log b + log Γ(a) + (1 − a) digamma(a).
+
+    Source: Cover and Thomas (2006), table 17.1.
+    """
     a, b = shape_and_rate(p)
     return gamma_entropy(a) - jnp.log(b)
 
 
 def exponential_entropy(p: Any) -> Array:
-    """H = 1 − log λ."""
+    """H = 1 − log λ.
+
+    Source: Shannon (1948), section 20.
+    """
     (rate,) = floats(p.rate)
     return 1.0 - jnp.log(rate)
 
 
 def inverse_gamma_entropy(p: Any) -> Array:
-    """H(1/x) = H(x) − 2 E log x, for x the gamma variable."""
+    """H = log b + a + log Γ(a) − (1 + a) digamma(a), as H(1/x) = H(x) − 2 E log x for x the gamma variable.
+
+    Source: Cover and Thomas (2006), table 17.1, for x; section 8.6 for the change of variable.
+    """
     a, b = shape_and_rate(p)
     return gamma_entropy(a) + jnp.log(b) - 2.0 * jax.lax.digamma(a)
 
