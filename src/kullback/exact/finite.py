@@ -13,6 +13,7 @@ from jax import Array
 from jax.core import Tracer
 
 from kullback.exact.apart import is_mixture
+from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
 from kullback.exact.kinds import Form
 from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
@@ -28,14 +29,16 @@ def finite_kl(p: Any, q: Any) -> Form | None:
     """
     own, others = _atoms(p), _atoms(q)
     if own is not None and type(q) in COUNTABLE:
-        return partial(_sum, p, q, own)
-    return None if own is None or others is None else partial(_shared_sum, p, q, np.union1d(own, others))
+        return partial(_sum, p, q, *own)
+    if own is None or others is None:
+        return None
+    return partial(_shared_sum, p, q, min(own[0], others[0]), max(own[1], others[1]))
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=(2, 3))
 @in_double
-def _shared_sum(p: Any, q: Any, atoms: Array) -> Array:
-    log_p, log_q = jnp.broadcast_arrays(log_mass(p, atoms), log_mass(q, atoms))
+def _shared_sum(p: Any, q: Any, low: int, high: int) -> Array:
+    log_p, log_q = jnp.broadcast_arrays(log_mass(p, low, high), log_mass(q, low, high))
     live, reached = log_p > -jnp.inf, log_q > -jnp.inf
     both = live & reached
     ratio = jnp.where(both, jnp.where(both, log_q, 0.0) - jnp.where(both, log_p, 0.0), 0.0)
@@ -43,11 +46,11 @@ def _shared_sum(p: Any, q: Any, atoms: Array) -> Array:
     return jnp.where((live & ~reached).any(-1), jnp.inf, value)
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=(2, 3))
 @in_double
-def _sum(p: Any, q: Any, atoms: Array) -> Array:
+def _sum(p: Any, q: Any, low: int, high: int) -> Array:
     """The plain sum, where Q has mass elsewhere."""
-    log_p, log_q = jnp.broadcast_arrays(log_mass(p, atoms), log_mass(q, atoms))
+    log_p, log_q = jnp.broadcast_arrays(log_mass(p, low, high), log_mass(q, low, high))
     live, reached = log_p > -jnp.inf, log_q > -jnp.inf
     both = live & reached
     ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
@@ -58,13 +61,13 @@ def _sum(p: Any, q: Any, atoms: Array) -> Array:
 def finite_entropy(p: Any) -> Form | None:
     """H = −Σ p log p over the atoms, where they can be read. Source: Shannon (1948), section 6."""
     atoms = _atoms(p)
-    return None if atoms is None else partial(_entropy, p, atoms)
+    return None if atoms is None else partial(_entropy, p, *atoms)
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=(1, 2))
 @in_double
-def _entropy(p: Any, atoms: Array) -> Array:
-    log_p = log_mass(p, atoms)
+def _entropy(p: Any, low: int, high: int) -> Array:
+    log_p = log_mass(p, low, high)
     live = log_p > -jnp.inf
     logs = jnp.where(live, log_p, 0.0)
     return -jnp.where(live, jnp.exp(logs) * logs, 0.0).sum(-1)
@@ -93,17 +96,17 @@ def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Arr
     return jnp.where(far, jnp.log(jnp.where(far[..., None], whole, p).sum(-1)), jnp.log1p(terms.sum(-1)))
 
 
-def _atoms(d: Any) -> np.ndarray | None:
-    """The integers among which the support lies, if they can be read and are not too many."""
+def _atoms(d: Any) -> tuple[int, int] | None:
+    """The least and the greatest of the support, if they can be read and are not too far apart."""
     if is_mixture(d):
         one = type(d) is dist.MixtureSameFamily
         parts = [_atoms(f) for f in ([d.component_distribution] if one else d.component_distributions)]
-        found = [atoms for atoms in parts if atoms is not None]
-        return np.unique(np.concatenate(found)) if len(found) == len(parts) else None
+        found = [ends for ends in parts if ends is not None]
+        return (min(e[0] for e in found), max(e[1] for e in found)) if len(found) == len(parts) else None
     if type(d) in CATEGORICAL:
-        return np.arange((d.probs if "probs" in d.__dict__ else d.logits).shape[-1])
+        return 0, (d.probs if by_probs(d) else d.logits).shape[-1] - 1
     if type(d) in BERNOULLI:
-        return np.arange(2)
+        return 0, 1
     if type(d) is dist.DiscreteUniform:
         low, high = d.low, d.high
     elif type(d) is dist.BetaBinomial or type(d) in BINOMIAL:
@@ -113,4 +116,4 @@ def _atoms(d: Any) -> np.ndarray | None:
     if isinstance(low, Tracer) or isinstance(high, Tracer) or not np.size(low) or not np.size(high):
         return None
     least, most = int(np.min(low)), int(np.max(high))
-    return np.arange(least, most + 1) if most - least < MOST_ATOMS else None
+    return (least, most) if most - least < MOST_ATOMS else None

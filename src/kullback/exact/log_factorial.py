@@ -1,17 +1,17 @@
-"""The mean of log Γ(K + c) over counts K, from their generating function: what entropies and divergences of counts need.
+"""The mean of log Γ(K + c) over counts K, which entropies and divergences of counts need, from a generating function.
 
 Let K be Poisson, binomial or negative binomial, with mean m and generating function G. Malmstén's integral
-log Γ(k + c)/Γ(c) = ∫₀^∞ [k e⁻ᵗ − e⁻ᶜᵗ (1 − e⁻ᵏᵗ)/(1 − e⁻ᵗ)] dt/t holds for each k, and the same with 1 − e⁻ᵗ replaced by
-t holds for the integral of log x over [c, c + k] in place of the sum. So the mean of log Γ(K + c)/Γ(c) is that integral
-over [c, c + m] less the `shortfall`
+log Γ(k + c)/Γ(c) = ∫₀^∞ [k e⁻ᵗ − e⁻ᶜᵗ (1 − e⁻ᵏᵗ)/(1 − e⁻ᵗ)] dt/t holds for each k, and with t in place of 1 − e⁻ᵗ below
+the line it holds for the integral of log x over [c, c + k] in place of the sum. So the mean of log Γ(K + c)/Γ(c) is
+that integral over [c, c + m] less the `shortfall`
 
     T(c) = ∫₀^∞ e⁻ᶜᵗ W(t) dt/t,    W(t) = (1 − G(e⁻ᵗ))/(1 − e⁻ᵗ) − (1 − e⁻ᵐᵗ)/t,
 
-which stays near ½ log m while the mean itself grows like m log m: nothing large is left to cancel. W is written as a sum
-of terms of second order in t, and the integral over log t is done by the trapezoidal rule, which converges geometrically
-for integrands that are analytic in a strip. A sum over the counts would need as many terms as the mean is large.
+which stays near ½ log m while the mean itself grows like m log m: nothing large is left to cancel. W is written in
+terms of second order in t, and the integral over log t is done by the trapezoidal rule, which converges
+geometrically for integrands that are analytic in a strip. A sum over counts would need as many terms as m is large.
 Source: Cheraghchi (2019), Expressions for the entropy of basic discrete distributions; Whittaker and Watson (1927),
-section 12.3, for the integral; Trefethen and Weideman (2014) for the rule.
+section 12.3, for the integral; Trefethen and Weideman (2014), theorem 5.1, for the rule.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _LEFT, _RIGHT = 3.6, 3.7
 
 
 class Counts(NamedTuple):
-    """Counts of mean m whose generating function is G(z) = (1 + r (1 − z))^(−m/r): negative binomial for r > 0, binomial
-    for r = −p < 0, and Poisson in the limit r = 0.
+    """Counts of mean m with the generating function G(z) = (1 + r (1 − z))^(−m/r): negative binomial for r > 0,
+    binomial for r = −p < 0, and Poisson in the limit r = 0.
 
     mean   m ≥ 0
     ratio  r
@@ -77,7 +77,7 @@ def _fastest(counts: Counts) -> Array:
     return jnp.maximum(jnp.maximum(counts.mean, counts.ratio), 1.0)
 
 
-def nodes(fast: Array, slow: Array) -> tuple[Array, Array]:
+def nodes(fast: Array, slow: Array, count: int = NODES) -> tuple[Array, Array]:
     """Nodes t and weights of ∫ f(t) dt/t, for f of order t below 1/fast and decaying like exp(−slow t).
 
     log t = s − exp(s₀ − s) at equally spaced s: above s₀ = −log fast nearly log t itself, and below it a double
@@ -86,8 +86,8 @@ def nodes(fast: Array, slow: Array) -> tuple[Array, Array]:
     fast, slow = jax.lax.stop_gradient((fast, slow))
     fast, slow = jnp.broadcast_arrays(fast, slow)
     low, high = -jnp.log(fast) - _LEFT, -jnp.log(slow) + _RIGHT
-    h = (high - low) / (NODES - 1)
-    above = h[..., None] * jnp.arange(NODES, dtype=fast.dtype) - _LEFT  # s − s₀
+    h = (high - low) / (count - 1)
+    above = h[..., None] * jnp.arange(count, dtype=fast.dtype) - _LEFT  # s − s₀
     knee = jnp.exp(-above)
     return jnp.exp(above - knee) / fast[..., None], h[..., None] * (1.0 + knee)
 
@@ -98,7 +98,7 @@ def _kernel(counts: Counts, t: Array) -> Array:
     """
     m, r, rest = (x[..., None] for x in counts)
     x = -jnp.expm1(-t)
-    slope, part = log_parts(r * x, rest - r * jnp.exp(-t))
+    slope, part = log_parts(r * x, jnp.where(r > 0, 1.0 + r * x, rest - r * jnp.exp(-t)))
     exponent = m * x * slope
     excess = m * (psi(-t) + x * part)
     squared, mean = second(exponent), unit(exponent)

@@ -22,17 +22,25 @@ from kullback.exact.special import floats, log_beta
 CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
 
 
-def log_mass(d: Any, atoms: Any) -> Array:
-    """log P at the integers `atoms` [K], as [*batch, K]; −∞ outside the support."""
-    return (_mixture if is_mixture(d) else _MASSES[type(d)])(d, jnp.asarray(atoms))
+def log_mass(d: Any, low: int, high: int) -> Array:
+    """log P at the integers from `low` to `high`, both included, as [*batch, K]; −∞ outside the support,
+    which must not reach beyond them where it is a list of labels, or that of a beta-binomial."""
+    if is_mixture(d):
+        return _mixture(d, low, high)
+    if type(d) in _MASSES:
+        return _MASSES[type(d)](d, jnp.arange(low, high + 1))
+    rows = _ROWS[type(d)](d, high)
+    before, after = ((*rows.shape[:-1], size) for size in (max(-low, 0), high + 1 - rows.shape[-1]))
+    return jnp.concatenate([jnp.full(before, -jnp.inf), rows, jnp.full(after, -jnp.inf)], -1)
 
 
-def _mixture(d: Any, k: Array) -> Array:
+def _mixture(d: Any, low: int, high: int) -> Array:
     """log Σₖ wₖ fₖ, of which a component without weight or mass is no part."""
     if type(d) is dist.MixtureSameFamily:
-        parts = log_mass(d.component_distribution, k)
+        parts = log_mass(d.component_distribution, low, high)
     else:
-        parts = [jnp.broadcast_to(log_mass(f, k), (*d.batch_shape, k.size)) for f in d.component_distributions]
+        shape = (*d.batch_shape, high + 1 - low)
+        parts = [jnp.broadcast_to(log_mass(f, low, high), shape) for f in d.component_distributions]
         parts = jnp.stack(parts, -2)
     logs = _log(floats(weights_of(d))[0])[..., None] + parts
     live = logs > -jnp.inf
@@ -42,8 +50,33 @@ def _mixture(d: Any, k: Array) -> Array:
     return _log(total) + top[..., 0, :]
 
 
-def _labels(d: Any, k: Array) -> Array:
-    return _at(label_log_probs(d), k)
+def _labels(d: Any, high: int) -> Array:
+    return label_log_probs(d)
+
+
+def _beta_binomial(d: Any, high: int) -> Array:
+    a, b = floats(d.concentration1, d.concentration0)
+    return urn_log_mass(a, b, d.total_count, max(high, 0))[0]
+
+
+def urn_log_mass(a: Array, b: Array, n: Any, size: int) -> tuple[Array, Array, Array]:
+    """log P(k) of a beta-binomial for k = 0, ..., size [..., size + 1], and a + k and b + n − 1 − k for the k below it.
+
+    By the sums of log P(k + 1)/P(k): differences of log Γ would lose the digits of a great concentration.
+    """
+    k = jnp.arange(size, dtype=a.dtype)
+    left = jnp.asarray(n, a.dtype)[..., None] - k
+    live = left > 0
+    above, below = a[..., None] + k, b[..., None] + jnp.where(live, left - 1.0, 0.0)
+    steps = jnp.log(above) - jnp.log(below) + jnp.log(jnp.where(live, left, 1.0) / (k + 1.0))
+    log_p = running_sum(jnp.where(live, steps, 0.0))
+    reached = jnp.concatenate([jnp.ones_like(live[..., :1]), live], -1) if size else jnp.ones((1,), bool)
+    return jax.nn.log_softmax(jnp.where(reached, log_p, -jnp.inf)), above, below
+
+
+def running_sum(steps: Array) -> Array:
+    """0 and the sums of the first steps."""
+    return jnp.concatenate([jnp.zeros_like(steps, shape=(*steps.shape[:-1], 1)), jnp.cumsum(steps, -1)], -1)
 
 
 def label_log_probs(d: Any) -> Array:
@@ -66,27 +99,11 @@ def label_log_probs(d: Any) -> Array:
     return shifted - jnp.log(jnp.where(live, jnp.exp(jnp.where(live, shifted, 0.0)), 0.0).sum(-1, keepdims=True))
 
 
-def _at(log_p: Array, k: Array) -> Array:
-    """The entries [..., K] of a row of log-probabilities at the integers k, without indexing, which has no derivative in
-    double precision.
-    """
-    here = k[:, None] == jnp.arange(log_p.shape[-1])
-    terms = jnp.where(here, jnp.where(log_p > -jnp.inf, log_p, 0.0)[..., None, :], 0.0).sum(-1)
-    there = (here & (log_p > -jnp.inf)[..., None, :]).any(-1)
-    return jnp.where(there, terms, -jnp.inf)
-
-
 def _binomial(d: Any, k: Array) -> Array:
     """log n!/(k! (n − k)!) + k log p + (n − k) log (1 − p)."""
     n = floats(d.total_count)[0][..., None]
     logs = label_log_probs(d)
     return _inside(k, n, lambda k: _ways(n, k) + _times(n - k, logs[..., :1]) + _times(k, logs[..., 1:]))
-
-
-def _beta_binomial(d: Any, k: Array) -> Array:
-    """log n!/(k! (n − k)!) + log B(k + a, n − k + b)/B(a, b)."""
-    a, b, n = (x[..., None] for x in floats(d.concentration1, d.concentration0, d.total_count))
-    return _inside(k, n, lambda k: _ways(n, k) + log_beta(k + a, n - k + b) - log_beta(a, b))
 
 
 def _ways(n: Array, k: Array) -> Array:
@@ -130,11 +147,12 @@ def _times(k: Array, log: Array) -> Array:
 
 
 _MASSES = {
-    **dict.fromkeys((*CATEGORICAL, *BERNOULLI), _labels),
     **dict.fromkeys(BINOMIAL, _binomial),
     **dict.fromkeys((*NEGATIVE_BINOMIAL, *GEOMETRIC), _negative_binomial),
-    dist.BetaBinomial: _beta_binomial,
     dist.DiscreteUniform: _uniform,
     dist.Poisson: _poisson,
 }
+# Those of which all the log-probabilities of 0, 1, ... are computed together.
+_ROWS = {**dict.fromkeys((*CATEGORICAL, *BERNOULLI), _labels), dist.BetaBinomial: _beta_binomial}
+
 COUNTABLE = (dist.Poisson, *NEGATIVE_BINOMIAL, *GEOMETRIC)

@@ -21,11 +21,11 @@ def positive_poisson_kl(p: Array, q: Array) -> Array:
     ν is the mean of P less 1, and f(λ) = log((e^λ − 1)/λ), which is convex. Where λ is 0, P is all at 1.
     Source: the log-partition of the family, log(e^λ − 1), whose Bregman difference in log λ is taken in two parts.
     """
-    live = p > 0
-    rate = jnp.where(live, p, 1.0)
+    live, lost = p > 0, (p > 0) & (q <= 0)
+    rate, q = jnp.where(live, p, 1.0), jnp.where(lost, 1.0, q)
     excess = psi(-rate) / -jnp.expm1(-rate)
     part = jnp.where(live, excess * gap(rate, q, q - rate) / rate, 0.5 * q)
-    return part + _bregman(p, q)
+    return jnp.where(lost, jnp.inf, part + _bregman(p, q))
 
 
 def _bregman(p: Array, q: Array) -> Array:

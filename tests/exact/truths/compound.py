@@ -27,9 +27,7 @@ def urn(alpha):
     """The probabilities of all counts of a Dirichlet-multinomial."""
     scale = mp.rf(mp.fsum(alpha), TRIALS)
     rising = [[mp.rf(a, k) for k in range(TRIALS + 1)] for a in alpha]
-    return [
-        ways(x) * mp.fprod(rising[i][k] for i, k in enumerate(x)) / scale for x in outcomes(len(alpha))
-    ]
+    return [ways(x) * mp.fprod(rising[i][k] for i, k in enumerate(x)) / scale for x in outcomes(len(alpha))]
 
 
 def dirichlet_multinomial(p, q):

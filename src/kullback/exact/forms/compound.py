@@ -1,8 +1,8 @@
 """Many trials over labels: multinomial, beta-binomial and Dirichlet-multinomial.
 
-A multinomial is so many categorical trials. The other two, whose chances are drawn first, are Pólya's urn: after i draws with
-counts x the next is label k with chance (αₖ + xₖ)/(A + i). They need a number of trials that can be read, since they are
-summed; what is summed is never negative, so that no digits are lost where P is near Q, or near a multinomial.
+A multinomial is so many categorical trials. The other two, whose chances are drawn first, are Pólya's urn: after i
+draws with counts x the next is label k with chance (αₖ + xₖ)/(A + i). They need a number of trials that can be read,
+since they are summed; what is summed is never negative, so that no digits are lost where P is near Q or a multinomial.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from kullback.exact.finite import log_ratio_kl
 from kullback.exact.forms.categorical import by_probs, categorical_kl
 from kullback.exact.forms.count_pairs import trials_entropy
 from kullback.exact.kinds import Form, known_equal
+from kullback.exact.masses import running_sum, urn_log_mass
 from kullback.exact.special import floats, gap, in_double, log_ratio
 
 MULTINOMIAL = (discrete.MultinomialProbs, discrete.MultinomialLogits)
 
 
 def multinomial_kl(p: Any, q: Any) -> Form:
-    """KL = n KL(Categorical(π) ‖ Categorical(ρ)) for equal numbers n of trials, and ∞ for unequal."""
+    """KL = n KL(Categorical(π) ‖ Categorical(ρ)) for equal numbers n of trials, and ∞ for unequal.
+
+    Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over trials that are independent.
+    """
     return partial(_multinomial_kl, _trial(p), _trial(q), p.total_count, q.total_count)
 
 
@@ -42,7 +46,10 @@ def _multinomial_kl(p: Any, q: Any, n: Any, m: Any) -> Array:
 
 
 def multinomial_entropy(p: Any) -> Form:
-    """H = Σ E log kᵢ! − log n! − n Σ πᵢ log πᵢ, with each kᵢ binomial."""
+    """H = Σ E log kᵢ! − log n! − n Σ πᵢ log πᵢ, with each kᵢ binomial.
+
+    Source: the logarithm of the mass, whose kᵢ! are averaged as in Cheraghchi (2019).
+    """
     return partial(_multinomial_entropy, _trial(p), p.total_count)
 
 
@@ -62,7 +69,10 @@ def _trial(d: Any) -> Any:
 
 
 def beta_binomial_kl(p: Any, q: Any) -> Form | None:
-    """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p, summed from its steps between counts."""
+    """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p, summed from its steps between counts.
+
+    Source: Kullback and Leibler (1951), eq. 2.4; the constant of log(q/p) is given by Σ q = 1.
+    """
     size = _known_trials(p, q)
     return None if size is None else partial(_beta_binomial_kl, *_shapes(p), *_shapes(q), p.total_count, size)
 
@@ -71,15 +81,15 @@ def beta_binomial_kl(p: Any, q: Any) -> Form | None:
 @in_double
 def _beta_binomial_kl(a: Any, b: Any, c: Any, d: Any, n: Any, size: int) -> Array:
     a, b, c, d = jnp.broadcast_arrays(*floats(a, b, c, d))
-    log_p, above, below = _urn_of_two(a, b, n, size)
-    above_q, below_q = _urn_of_two(c, d, n, size)[1:]
+    log_p, above, below = urn_log_mass(a, b, n, size)
+    above_q, below_q = urn_log_mass(c, d, n, size)[1:]
     # (c + k)(b + j) against (a + k)(d + j), with k successes and j failures before the next.
     step = (c - a)[..., None] * below - (d - b)[..., None] * above
-    return log_ratio_kl(log_p, _summed(log_ratio(above * below_q, above_q * below, step)))
+    return log_ratio_kl(log_p, running_sum(log_ratio(above * below_q, above_q * below, step)))
 
 
 def beta_binomial_entropy(p: Any) -> Form | None:
-    """H = −Σ p log p."""
+    """H = −Σ p log p. Source: Shannon (1948), section 6."""
     size = _known_trials(p, p)
     return None if size is None else partial(_beta_binomial_entropy, *_shapes(p), p.total_count, size)
 
@@ -87,30 +97,18 @@ def beta_binomial_entropy(p: Any) -> Form | None:
 @partial(jax.jit, static_argnums=3)
 @in_double
 def _beta_binomial_entropy(a: Any, b: Any, n: Any, size: int) -> Array:
-    log_p = _urn_of_two(*floats(a, b), n, size)[0]
+    a, b = floats(a, b)
+    log_p = urn_log_mass(a, b, n, size)[0]
     live = log_p > -jnp.inf
     return -jnp.where(live, jnp.exp(log_p) * jnp.where(live, log_p, 0.0), 0.0).sum(-1)
 
 
-def _urn_of_two(a: Array, b: Array, n: Any, size: int) -> tuple[Array, Array, Array]:
-    """log p(k) for k = 0, ..., size [..., size + 1], and a + k and b + n − 1 − k for the k below it [..., size]."""
-    k = jnp.arange(size, dtype=a.dtype)
-    left = jnp.asarray(n, a.dtype)[..., None] - k
-    live = left > 0
-    above, below = a[..., None] + k, b[..., None] + jnp.where(live, left - 1.0, 0.0)
-    steps = jnp.log(above) - jnp.log(below) + jnp.log(jnp.where(live, left, 1.0) / (k + 1.0))
-    log_p = _summed(jnp.where(live, steps, 0.0))
-    reached = jnp.concatenate([jnp.ones_like(live[..., :1]), live], -1) if size else jnp.ones((1,), bool)
-    return jax.nn.log_softmax(jnp.where(reached, log_p, -jnp.inf)), above, below
-
-
-def _summed(steps: Array) -> Array:
-    """0 and the sums of the first steps."""
-    return jnp.concatenate([jnp.zeros_like(steps, shape=(*steps.shape[:-1], 1)), jnp.cumsum(steps, -1)], -1)
-
-
 def dirichlet_multinomial_kl(p: Any, q: Any) -> Form | None:
-    """KL = Σᵢ E KL(Categorical((α + x)/(A + i)) ‖ Categorical((β + x)/(B + i))), over the draws i from P's urn, x after i."""
+    """KL = Σᵢ E KL(Categorical((α + x)/(A + i)) ‖ Categorical((β + x)/(B + i))), x being drawn in i draws from P's urn.
+
+    Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over the draws: given the counts, their order is
+    uniform under both. Only the law of each xₖ is needed, which the draws carry along.
+    """
     if isinstance(p.total_count, Tracer) or isinstance(q.total_count, Tracer):
         return None
     n, m = np.asarray(p.total_count), np.asarray(q.total_count)
@@ -147,7 +145,10 @@ def _urn_kl(alpha: Any, beta: Any, n: Any, m: Any, size: int) -> Array:
 
 
 def dirichlet_multinomial_entropy(p: Any) -> Form | None:
-    """H = Σₖ Σⱼ P(xₖ > j) log((j + 1)/(αₖ + j)) + Σⱼ log((A + j)/(j + 1)), over j < n, with xₖ beta-binomial."""
+    """H = Σₖ Σⱼ P(xₖ > j) log((j + 1)/(αₖ + j)) + Σⱼ log((A + j)/(j + 1)), over j < n, with xₖ beta-binomial.
+
+    Source: the mass of Mosimann (1962), its factorials as products.
+    """
     if isinstance(p.total_count, Tracer):
         return None
     n = np.asarray(p.total_count)
@@ -159,9 +160,9 @@ def dirichlet_multinomial_entropy(p: Any) -> Form | None:
 def _urn_entropy(alpha: Any, n: Any, size: int) -> Array:
     (alpha,) = floats(alpha)
     n = jnp.asarray(n)[..., None]
-    log_p, above, _ = _urn_of_two(alpha, _of_others(alpha), n, size)
+    log_p, above, _ = urn_log_mass(alpha, _of_others(alpha), n, size)
     j = jnp.arange(size, dtype=alpha.dtype)
-    log = _summed(jnp.log((j + 1.0) / above))
+    log = running_sum(jnp.log((j + 1.0) / above))
     parts = jnp.where(log_p > -jnp.inf, jnp.exp(log_p) * log, 0.0).sum((-2, -1))
     whole = jnp.where(j < n, jnp.log((alpha.sum(-1)[..., None] + j) / (j + 1.0)), 0.0)
     return parts + whole.sum(-1)

@@ -52,13 +52,16 @@ def chance_step(p: Any, q: Any) -> Array:
     (_, x, not_x), (_, y, _) = trials_and_chance(p), trials_and_chance(q)
     if by_probs(p) or by_probs(q):
         return y - x
-    near, step = _near(*floats(p.logits, q.logits), 1.0)
+    logit_p, logit_q = floats(p.logits, q.logits)
+    near, step = _near(logit_p, logit_q, 1.0)
     return jnp.where(near, y * not_x * -jnp.expm1(-step), y - x)
 
 
 class NegativePair(NamedTuple):
-    """Two negative binomials of shapes a and c and odds r, whose means are a r and c r; `odds_step` and `shift` are the
-    excess of Q's odds and of Q's mean over those of P. Where one mean is infinite, the numbers stand for nothing, and `ends` has the value.
+    """Two negative binomials of shapes a and c and odds r, whose means are a r and c r.
+
+    `odds_step` and `shift` are the excess of Q's odds and of Q's mean, c r, over those of P. Where one mean is
+    infinite, the numbers stand for nothing, and `ends` has the value.
     """
 
     shape_p: Array
@@ -97,7 +100,7 @@ def shape_and_odds(d: Any) -> tuple[Array, Array, Array]:
 
 
 def counts_of(d: Any) -> tuple[Counts, Array]:
-    """Mean and ratio of a Poisson, binomial or negative binomial, and whether the mean is finite; if not, they stand for nothing."""
+    """Mean and ratio of a Poisson, binomial or negative binomial, and whether the mean is finite; 1 if not."""
     if type(d) is dist.Poisson:
         (rate,) = floats(d.rate)
         finite = jnp.isfinite(rate)

@@ -12,7 +12,7 @@ from jax import Array
 from numpyro.distributions import discrete
 
 from kullback.exact.binomial_excess import binomial_excess
-from kullback.exact.forms.categorical import bernoulli_entropy, bernoulli_kl, by_probs
+from kullback.exact.forms.categorical import bernoulli_entropy, bernoulli_kl
 from kullback.exact.forms.count_parameters import (
     BINOMIAL,
     GEOMETRIC,
@@ -29,13 +29,16 @@ from kullback.exact.special import floats, gap, in_double
 
 
 def poisson_kl(p: Any, q: Any) -> Array:
-    """KL = λp φ((λq − λp)/λp)."""
+    """KL = λp φ((λq − λp)/λp). Source: Kullback and Leibler (1951), eq. 2.4, with E k = λp."""
     rate_p, rate_q = floats(p.rate, q.rate)
     return gap(rate_p, rate_q, rate_q - rate_p)
 
 
 def geometric_kl(p: Any, q: Any) -> Array:
-    """KL = KL(Bernoulli(πp) ‖ Bernoulli(πq))/πp: one for each trial, of which there are 1/πp on average."""
+    """KL = KL(Bernoulli(πp) ‖ Bernoulli(πq))/πp: one for each trial, of which there are 1/πp on average.
+
+    Source: Wald (1945), the equation of the mean of a sum that is stopped.
+    """
     probs = success(p)
     trial = bernoulli_kl(p, q)
     # 1/π is infinite where π = 0, and then the two agree or are told apart for certain.
@@ -43,7 +46,7 @@ def geometric_kl(p: Any, q: Any) -> Array:
 
 
 def geometric_entropy(p: Any) -> Array:
-    """H = H(Bernoulli(π))/π."""
+    """H = H(Bernoulli(π))/π. Source: Cover and Thomas (2006), problem 2.1."""
     return bernoulli_entropy(p) / success(p)
 
 
@@ -58,7 +61,7 @@ def negative_binomial_kl(p: Any, q: Any) -> Form | None:
 def _equal_shape_kl(p: Any, q: Any) -> Array:
     """KL = (a + m) KL(Bernoulli(m/(a + m)) ‖ Bernoulli(θ)): a geometric for each unit of the shape a.
 
-    m is the mean of P, and θ = mq/(a + mq) the chance of one more count under Q.
+    m is the mean of P, and θ = mq/(a + mq) the chance of one more count under Q. Source: the mass, linear in k.
     """
     pair = negative_pair(p, q)
     return pair.limit(mean_part(pair.mean, pair.shape_q, pair.odds_q, pair.shift))
@@ -68,7 +71,8 @@ def _equal_shape_kl(p: Any, q: Any) -> Array:
 def any_shape_kl(p: Any, q: Any) -> Array:
     """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + T(c) − T(a), for the shapes a of P and c of Q.
 
-    The first is from Q to the law of its shape c and the mean m of P, and T is the shortfall of the mean of log Γ.
+    The first is from the law of Q's shape and P's mean m, and T is the shortfall of the mean of log Γ, T′(a) = 0.
+    Source: log Γ(k + c)/Γ(c) averaged as in Cheraghchi (2019); T′(a) is the mean of P's own score.
     """
     pair = negative_pair(p, q)
     counts = Counts(pair.mean, pair.odds_p, 1.0 + pair.odds_p)
@@ -93,7 +97,10 @@ def binomial_kl(p: Any, q: Any) -> Form | None:
 
 @jax.jit
 def _equal_trials_kl(p: Any, q: Any) -> Array:
-    """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials."""
+    """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials.
+
+    Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over trials that are independent.
+    """
     trial = bernoulli_kl(p, q)
     (trials,) = floats(p.total_count)
     return jnp.where(trials == 0, 0.0, trials * jnp.where(trials == 0, 0.0, trial))
@@ -103,7 +110,8 @@ def _equal_trials_kl(p: Any, q: Any) -> Array:
 def any_trials_kl(p: Any, q: Any) -> Array:
     """KL = N KL(Bernoulli(m/N) ‖ Bernoulli(π)) + KL(P ‖ Binomial(N, m/N)), for the mean m = np of P and n ≤ N.
 
-    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0.
+    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0. Source: the logarithms of
+    n!/(n − k)! averaged as in Cheraghchi (2019).
     """
     (n, p_one, p_none), (size, _, _) = trials_and_chance(p), trials_and_chance(q)
     inside = n <= size
@@ -125,7 +133,10 @@ def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
 
 
 def uniform_kl(p: Any, q: Any) -> Array:
-    """KL = log(1 + u), with u the number of Q's counts outside P over the number of P's; ∞ unless P lies within Q."""
+    """KL = log(1 + u), with u the number of Q's counts outside P over the number of P's; ∞ unless P lies within Q.
+
+    Source: Kullback and Leibler (1951), eq. 2.4.
+    """
     low_p, high_p, low_q, high_q = floats(p.low, p.high, q.low, q.high)
     inside = (low_q <= low_p) & (high_p <= high_q)
     outside = jnp.where(inside, (low_p - low_q) + (high_q - high_p), 0.0)
@@ -133,7 +144,7 @@ def uniform_kl(p: Any, q: Any) -> Array:
 
 
 def uniform_entropy(p: Any) -> Array:
-    """H = log of the number of counts."""
+    """H = log of the number of counts. Source: Hartley (1928)."""
     low, high = floats(p.low, p.high)
     return jnp.log(high - low + 1.0)
 

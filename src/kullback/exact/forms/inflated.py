@@ -1,7 +1,7 @@
 """Laws with a mass at 0 of their own: zero-inflated and hurdle distributions, against one another and their plain base.
 
-All are told apart in two steps, whether x = 0 and then by x given that it is not, and divergences and entropies add over the
-steps. A gate g forces a 0: it is one more way to be 0 for a zero-inflated law, and the only one for a hurdle law.
+All are told apart in two steps, whether x = 0 and then by x given that it is not, and divergences and entropies add
+over the steps. A gate g forces a 0: it is one more way to be 0 for a zero-inflated law, and the only one for a hurdle.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class Split(NamedTuple):
 
 
 def gated_kl(p: Any, q: Any) -> Form | None:
-    """KL = KL(Bernoulli(P(0)) ‖ Bernoulli(Q(0))) + P(x ≠ 0) KL(P given x ≠ 0 ‖ Q given x ≠ 0)."""
+    """KL = KL(Bernoulli(P(0)) ‖ Bernoulli(Q(0))) + P(x ≠ 0) KL(P given x ≠ 0 ‖ Q given x ≠ 0).
+
+    Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, for whether x = 0 and x.
+    """
     p, q = _portable(p), _portable(q)
     base_p, base_q = _base(p), _base(q)
     if type(base_p) in _COUNTS and type(base_q) in _COUNTS:
@@ -89,7 +92,10 @@ def _densities_kl(p: Any, q: Any, form: Any) -> Array:
 
 
 def gated_entropy(p: Any) -> Form | None:
-    """H = H(Bernoulli(P(0))) + P(x ≠ 0) H(P given x ≠ 0); by the measure that adds a unit of mass at 0 to a density's."""
+    """H = H(Bernoulli(P(0))) + P(x ≠ 0) H(P given x ≠ 0); for a density, of the measure with a unit of mass at 0 added.
+
+    Source: Cover and Thomas (2006), theorem 2.2.1, the chain rule, for whether x = 0 and x.
+    """
     p = _portable(p)
     base = type(_base(p))
     if base in _COUNTS:
@@ -115,7 +121,8 @@ def _density_entropy(p: Any, form: Any) -> Array:
 
 def _two(x: Array, y: Array) -> Array:
     """−x log x − y log y."""
-    return -sum(jnp.where(v > 0, v * jnp.log(jnp.where(v > 0, v, 1.0)), 0.0) for v in (x, y))
+    x_log, y_log = (jnp.where(v > 0, v * jnp.log(jnp.where(v > 0, v, 1.0)), 0.0) for v in (x, y))
+    return -x_log - y_log
 
 
 def _base(d: Any) -> Any:
