@@ -62,7 +62,8 @@ def escape_of(p: Known, q: Known) -> Escape | None:
         return None
     event_ndim = len(p.event_shape or q.event_shape or ())
     if p.sample is None:
-        return None if p.support is None else escape(p.support, q.support, event_ndim)
+        found = None if p.support is None else escape(p.support, q.support, event_ndim)
+        return found if found is None or _charged(p, q) else None
     if p.sample.discrete and not q.support.discrete:
         reason = (
             "P's sample is of integers, which are read as discrete outcomes, and Q is continuous, so that Q gives them "
@@ -70,3 +71,34 @@ def escape_of(p: Known, q: Known) -> Escape | None:
         )
         return Escape(np.asarray(True), reason)
     return sample_escape(p.sample, q.support, event_ndim)
+
+
+def _charged(p: Known, q: Known) -> bool:
+    """Whether P gives probability to a count that the bounds show outside Q: at a rate of 0, say, it does not.
+
+    The count tried is the nearest one outside. Where P has next to none there, the rules that look at every count
+    decide: a log-probability may stop at that of the smallest step from 1.
+    """
+    if p.support is None or q.support is None or p.log_prob is None or p.event_shape != ():
+        return True
+    if not (p.support.discrete and q.support.discrete and p.support.bounded and q.support.bounded):
+        return True
+    bounds = (p.support.lower, p.support.upper, q.support.lower, q.support.upper)
+    shape = np.broadcast_shapes(p.batch_shape, *(np.shape(bound) for bound in bounds))
+    least, most, low, high = (np.broadcast_to(np.asarray(bound, np.float64), shape) for bound in bounds)
+    above = np.where(most > high, np.maximum(high + 1.0, least), np.nan)
+    below = np.where(least < low, np.minimum(low - 1.0, most), np.nan)
+    return any(_reached(p, count) for count in (above, below))
+
+
+_LEAST = np.log(1e-6)
+
+
+def _reached(p: Known, count: np.ndarray) -> bool:
+    outside = np.isfinite(count)
+    if not outside.any():
+        return False
+    assert p.log_prob is not None and p.support is not None
+    somewhere = np.where(outside, count, np.maximum(p.support.lower, -1e9))
+    log_p = np.asarray(p.log_prob(somewhere.astype(np.int32)))
+    return bool((outside & (log_p > _LEAST)).any())
