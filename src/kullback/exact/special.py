@@ -77,4 +77,3 @@ def in_double(form: Callable[..., Any]) -> Callable[..., Any]:
 
 def _is_floating(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-

@@ -1,5 +1,7 @@
 """Labels: the ordered ones, and probabilities against logits."""
 
+import itertools
+
 import mpmath as mp
 import numpyro.distributions as dist
 from tests.exact.truths.basic import categorical
@@ -8,7 +10,7 @@ from tests.exact.truths.family import Family
 
 def _ordered_probs(place, cuts):
     below = [mp.mpf(0), *(1 / (1 + mp.exp(place - c)) for c in cuts), mp.mpf(1)]
-    return tuple(b - a for a, b in zip(below, below[1:], strict=False))
+    return tuple(b - a for a, b in itertools.pairwise(below))
 
 
 def ordered_logistic(p, q):
