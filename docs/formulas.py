@@ -13,8 +13,10 @@ from typing import Any
 
 from docs.kinds import ALONE, TABLES
 
-from kullback.exact import bijections, chain_rule, cross, expectations, mixtures, structure, table
+from kullback.exact import table
 from kullback.exact.kinds import kind
+from kullback.exact.unlike import cross, expectations
+from kullback.exact.wholes import bijections, chain_rule, mixtures, structure
 
 
 @dataclass(frozen=True)

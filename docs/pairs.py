@@ -15,9 +15,11 @@ from docs.kinds import TABLES, Kind
 
 from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, Rule
 from kullback.estimate.support import escape_of
-from kullback.exact import cross, mixtures, table
+from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
 from kullback.exact.kinds import kind
+from kullback.exact.unlike import cross
+from kullback.exact.wholes import mixtures
 from kullback.known import Known, describe
 from kullback.rule import Applies
 

@@ -17,9 +17,10 @@ import numpy as np
 from kullback.errors import InputError
 from kullback.exact.infinite import why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.mixtures import along_axis, is_mixture
-from kullback.exact.overlap import distance_form, product_form
-from kullback.exact.pairwise import (
+from kullback.exact.table import entropy_form, kl_form
+from kullback.exact.wholes.mixtures import along_axis, is_mixture
+from kullback.exact.wholes.overlap import distance_form, product_form
+from kullback.exact.wholes.pairwise import (
     Pairwise,
     Side,
     every,
@@ -31,7 +32,6 @@ from kullback.exact.pairwise import (
     sides,
     weighted,
 )
-from kullback.exact.table import entropy_form, kl_form
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule

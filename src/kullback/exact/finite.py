@@ -12,12 +12,13 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.core import Tracer
 
-from kullback.exact.apart import is_mixture
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
 from kullback.exact.kinds import Form
 from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
-from kullback.exact.special import in_double, psi
+from kullback.exact.numerics.precision import in_double
+from kullback.exact.numerics.ratios import psi
+from kullback.exact.wholes.apart import is_mixture
 
 MOST_ATOMS = 2**16
 

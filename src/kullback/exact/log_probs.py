@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from kullback.estimate.batch import batch_shape, spread
 from kullback.exact.forms.categorical import log_probabilities_kl
-from kullback.exact.special import log_beta
+from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
 
 

@@ -14,10 +14,11 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
-from kullback.exact.apart import is_mixture, weights_of
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL, GEOMETRIC, NEGATIVE_BINOMIAL, counts_of, shape
-from kullback.exact.special import floats, log_beta
+from kullback.exact.numerics.log_gamma import log_beta
+from kullback.exact.numerics.precision import floats
+from kullback.exact.wholes.apart import is_mixture, weights_of
 
 CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
 

@@ -13,11 +13,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kullback.exact import cross, finite, mixtures
-from kullback.exact.chain_rule import dependent_one, dependent_pair
+from kullback.exact import finite
 from kullback.exact.forms import FILES
 from kullback.exact.kinds import Form, kind
-from kullback.exact.structure import Parts, reduce_one, reduce_pair
+from kullback.exact.unlike import cross
+from kullback.exact.wholes import mixtures
+from kullback.exact.wholes.chain_rule import dependent_one, dependent_pair
+from kullback.exact.wholes.structure import Parts, reduce_one, reduce_pair
 
 # Each form is one compiled program, of a size that compiles in a fraction of the time of its operations one by one.
 _compiled = cache(jax.jit)

@@ -11,7 +11,9 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, in_double
+from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap
 
 
 def concentrations(d: Any) -> Array:

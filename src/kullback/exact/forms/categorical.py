@@ -11,14 +11,15 @@ from jax import Array
 from numpyro.distributions import discrete
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.label_weights import (
+from kullback.exact.numerics.label_weights import (
     labels_entropy,
     log_probabilities_kl,
     mixed_kl,
     normalised,
     probabilities_kl,
 )
-from kullback.exact.special import floats, gap, in_double
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap
 
 
 def categorical_kl(p: Any, q: Any) -> Array:

@@ -10,7 +10,7 @@ from jax import Array
 from jaxtyping import Bool, Float
 
 from kullback.exact.forms.categorical import labels_entropy, probabilities_kl
-from kullback.exact.special import floats
+from kullback.exact.numerics.precision import floats
 from kullback.laws import MarkovChain
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.bessel import bessel_gap, log_bessel, mean_cosine, mean_rest
-from kullback.exact.special import floats
+from kullback.exact.numerics.bessel import bessel_gap, log_bessel, mean_cosine, mean_rest
+from kullback.exact.numerics.precision import floats
 
 
 def von_mises_kl(p: Any, q: Any) -> Array:

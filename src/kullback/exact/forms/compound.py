@@ -24,7 +24,8 @@ from kullback.exact.forms.categorical import by_probs, categorical_kl
 from kullback.exact.forms.count_pairs import trials_entropy
 from kullback.exact.kinds import Form, known_equal
 from kullback.exact.masses import running_sum, urn_log_mass
-from kullback.exact.special import floats, gap, in_double, log_ratio
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap, log_ratio
 
 MULTINOMIAL = (discrete.MultinomialProbs, discrete.MultinomialLogits)
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.binomial_excess import binomial_excess
 from kullback.exact.forms.count_parameters import (
     BERNOULLI,
     BINOMIAL,
@@ -26,8 +25,10 @@ from kullback.exact.forms.count_parameters import (
     trials_and_chance,
 )
 from kullback.exact.forms.counts import any_trials_kl, mean_part
-from kullback.exact.log_factorial import Counts, log_step, shortfall, shortfall_step, stirling_rest
-from kullback.exact.special import floats, gap, in_double
+from kullback.exact.numerics.binomial_excess import binomial_excess
+from kullback.exact.numerics.log_factorial import Counts, log_step, shortfall, shortfall_step, stirling_rest
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap
 
 _NEGATIVE = (*NEGATIVE_BINOMIAL, *GEOMETRIC)
 _BINOMIAL = (*BINOMIAL, *BERNOULLI)

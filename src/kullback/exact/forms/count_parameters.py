@@ -11,8 +11,8 @@ from jax import Array
 from numpyro.distributions import discrete
 
 from kullback.exact.forms.categorical import by_probs
-from kullback.exact.log_factorial import Counts
-from kullback.exact.special import floats
+from kullback.exact.numerics.log_factorial import Counts
+from kullback.exact.numerics.precision import floats
 
 GEOMETRIC = (discrete.GeometricProbs, discrete.GeometricLogits)
 NEGATIVE_BINOMIAL = (

@@ -11,7 +11,6 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
-from kullback.exact.binomial_excess import binomial_excess
 from kullback.exact.forms.categorical import bernoulli_entropy, bernoulli_kl
 from kullback.exact.forms.count_parameters import (
     BINOMIAL,
@@ -24,8 +23,10 @@ from kullback.exact.forms.count_parameters import (
     trials_and_chance,
 )
 from kullback.exact.kinds import Form, every_pair, known_equal
-from kullback.exact.log_factorial import Counts, shortfall_step
-from kullback.exact.special import floats, gap, in_double
+from kullback.exact.numerics.binomial_excess import binomial_excess
+from kullback.exact.numerics.log_factorial import Counts, shortfall_step
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap
 
 
 def poisson_kl(p: Any, q: Any) -> Array:

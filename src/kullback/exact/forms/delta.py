@@ -9,8 +9,8 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions.distribution import ExpandedDistribution
 
+from kullback.exact.numerics.precision import in_double
 from kullback.exact.parts import Parts
-from kullback.exact.special import in_double
 from kullback.known.numpyro_side import log_prob
 
 

@@ -10,7 +10,9 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import floats, gamma_entropy, gamma_gap, gap, scale_gap
+from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import gap, scale_gap
 
 
 def shape_and_rate(d: Any) -> tuple[Array, Array]:

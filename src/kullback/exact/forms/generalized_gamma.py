@@ -14,7 +14,9 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.forms.gamma import shape_and_rate
-from kullback.exact.special import floats, gamma_gap, gap, in_double, phi, psi
+from kullback.exact.numerics.log_gamma import gamma_gap
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap, phi, psi
 
 _GAMMAS = (dist.Gamma, dist.Chi2, dist.Exponential)
 _KINDS = (*_GAMMAS, dist.Weibull, dist.HalfNormal)

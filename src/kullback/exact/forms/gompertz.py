@@ -13,9 +13,10 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.incomplete import lower_gamma
-from kullback.exact.nodes import line
-from kullback.exact.special import floats, in_double, phi, psi
+from kullback.exact.numerics.incomplete import lower_gamma
+from kullback.exact.numerics.nodes import line
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import phi, psi
 
 
 class Rise(NamedTuple):

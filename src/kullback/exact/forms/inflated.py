@@ -28,8 +28,9 @@ from kullback.exact.forms.count_parameters import (
     trials_and_chance,
 )
 from kullback.exact.kinds import Form, unexpanded
-from kullback.exact.positive_poisson import positive_poisson_kl
-from kullback.exact.special import floats, gap, in_double
+from kullback.exact.numerics.positive_poisson import positive_poisson_kl
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap
 
 INFLATED = (discrete.ZeroInflatedProbs, discrete.ZeroInflatedLogits, dist.ZeroInflatedPoisson)
 HURDLE = (discrete.HurdleProbs, discrete.HurdleLogits, dist.HurdlePoisson, dist.HurdleGamma, dist.HurdleLogNormal)

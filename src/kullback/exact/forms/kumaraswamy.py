@@ -17,9 +17,11 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.nodes import line
-from kullback.exact.rounding import non_negative
-from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, in_double, log_beta, phi, psi, scale_gap
+from kullback.exact.numerics.log_gamma import EULER_GAMMA, gamma_gap, log_beta
+from kullback.exact.numerics.nodes import line
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap, phi, psi, scale_gap
+from kullback.exact.numerics.rounding import non_negative
 
 
 class Ratio(NamedTuple):

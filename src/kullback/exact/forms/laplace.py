@@ -9,7 +9,8 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import floats, gap, psi, scale_gap
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import gap, psi, scale_gap
 
 
 def laplace_kl(p: Any, q: Any) -> Array:

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.special import HALF_LOG_2PI, floats, gamma_entropy, gamma_gap, gap
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, gamma_entropy, gamma_gap
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import gap
 
 LOG_2 = 0.69314718055994530942
 

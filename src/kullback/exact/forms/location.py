@@ -9,7 +9,9 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.special import EULER_GAMMA, floats, gamma_gap, gap, log_ratio, psi, scale_gap
+from kullback.exact.numerics.log_gamma import EULER_GAMMA, gamma_gap
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import gap, log_ratio, psi, scale_gap
 
 
 def cauchy_kl(p: Any, q: Any) -> Array:

@@ -10,7 +10,8 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.forms.multivariate import NORMAL_ENTROPY, Spread, diagonal, ratio
-from kullback.exact.special import floats, psi
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import psi
 
 
 def matrix_normal_kl(p: Any, q: Any) -> Array:

@@ -13,8 +13,10 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.kinds import INDEPENDENT_NORMAL, every_pair, unexpanded
-from kullback.exact.precise import batched_in_double
-from kullback.exact.special import HALF_LOG_2PI, floats, phi
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
+from kullback.exact.numerics.precise import batched_in_double
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import phi
 
 
 class Spread(NamedTuple):

@@ -10,7 +10,8 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.forms.multivariate import diagonal
-from kullback.exact.special import HALF_LOG_2PI, binet_slope, floats, log_beta
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet_slope, log_beta
+from kullback.exact.numerics.precision import floats
 
 
 def multivariate_student_entropy(p: Any) -> Array:

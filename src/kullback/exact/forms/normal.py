@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
-from kullback.exact.special import HALF_LOG_2PI, floats
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
 
 
 def normal_kl(p: Any, q: Any) -> Array:

@@ -10,7 +10,8 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.forms.categorical import categorical_kl
-from kullback.exact.special import floats, psi
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import psi
 
 
 def ordered_logistic_kl(p: Any, q: Any) -> Array:

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from scipy.special import zeta
 
 from kullback.exact.kinds import every_pair
-from kullback.exact.nodes import unit_interval
-from kullback.exact.special import floats, log_ratio, phi
+from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import log_ratio, phi
 
 
 class Interval(NamedTuple):

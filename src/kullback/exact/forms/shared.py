@@ -13,7 +13,9 @@ from jax import Array
 from jax.core import Tracer
 
 from kullback.exact.kinds import Form, known_equal
-from kullback.exact.special import EULER_GAMMA, floats, scale_gap
+from kullback.exact.numerics.log_gamma import EULER_GAMMA
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import scale_gap
 
 
 def logistic_kl(p: Any, q: Any) -> Form | None:

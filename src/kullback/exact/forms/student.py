@@ -13,7 +13,9 @@ from jax import Array
 from kullback.exact.forms.location import cauchy_kl
 from kullback.exact.forms.normal import normal_kl
 from kullback.exact.kinds import Form, known_equal
-from kullback.exact.special import HALF_LOG_2PI, binet, binet_slope, floats, gamma_gap, gap, in_double, phi
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet, binet_slope, gamma_gap
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.ratios import gap, phi
 
 
 def _half_step(t: Array) -> tuple[Array, Array]:

@@ -14,8 +14,9 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import TRUNCATED
-from kullback.exact.nodes import unit_interval
-from kullback.exact.special import floats, psi
+from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import psi
 
 
 class Gaussian(NamedTuple):

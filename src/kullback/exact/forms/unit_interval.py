@@ -11,8 +11,9 @@ from jax import Array
 from kullback.exact.forms.beta import dirichlet_kl
 from kullback.exact.forms.kumaraswamy import beta_kl, kumaraswamy_kl
 from kullback.exact.forms.power_law import mean_and_spread, power_law
-from kullback.exact.rounding import non_negative
-from kullback.exact.special import floats, in_double, log_beta
+from kullback.exact.numerics.log_gamma import log_beta
+from kullback.exact.numerics.precision import floats, in_double
+from kullback.exact.numerics.rounding import non_negative
 
 
 def to_power_kl(p: Any, q: Any) -> Array:

@@ -13,7 +13,8 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from kullback.exact.forms.multivariate import NORMAL_ENTROPY, Spread, diagonal, ratio, spread_gap
-from kullback.exact.special import floats, gap, scale_gap
+from kullback.exact.numerics.precision import floats
+from kullback.exact.numerics.ratios import gap, scale_gap
 
 
 def random_walk_kl(p: Any, q: Any) -> Array:

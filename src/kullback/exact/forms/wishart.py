@@ -13,7 +13,8 @@ from jax import Array
 
 from kullback.exact.forms.multivariate import Spread, diagonal, factor_of, given, ratio, spread_form
 from kullback.exact.kinds import every_pair
-from kullback.exact.special import HALF_LOG_2PI, gamma_entropy, gamma_gap, gap, phi
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, gamma_entropy, gamma_gap
+from kullback.exact.numerics.ratios import gap, phi
 
 LOG_2 = 0.69314718055994530942
 

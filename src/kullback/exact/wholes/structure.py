@@ -12,9 +12,9 @@ from jax import Array
 from numpyro.distributions import Independent, MaskedDistribution
 from numpyro.distributions.distribution import ExpandedDistribution
 
-from kullback.exact import bijections
-from kullback.exact.masks import guarded
 from kullback.exact.parts import Parts
+from kullback.exact.wholes import bijections
+from kullback.exact.wholes.masks import guarded
 
 __all__ = ["Parts", "reduce_one", "reduce_pair"]
 

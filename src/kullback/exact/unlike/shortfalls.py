@@ -12,8 +12,9 @@ from jax.scipy.special import ndtr
 from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.forms.laplace import two_sided
 from kullback.exact.forms.power_law import length, log_integral
-from kullback.exact.incomplete import exponential_integral, lower_gamma
-from kullback.exact.special import EULER_GAMMA, HALF_LOG_2PI, floats
+from kullback.exact.numerics.incomplete import exponential_integral, lower_gamma
+from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI
+from kullback.exact.numerics.precision import floats
 
 
 def normal(p: Any, at: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.special import psi
+from kullback.exact.numerics.ratios import psi
 
 _COUNT = 32
 _STEPS = np.arange(_COUNT + 1)

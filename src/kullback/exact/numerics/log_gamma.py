@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kullback.exact.ratios import in_own_precision, is_normal, phi_and_log, rule_in_own_precision, unequal
+from kullback.exact.numerics.ratios import in_own_precision, is_normal, phi_and_log, rule_in_own_precision, unequal
 
+EULER_GAMMA = 0.57721566490153286061
 HALF_LOG_2PI = 0.91893853320467274178
 
 # The Binet function μ: log Γ(t) = (t − ½) log t − t + ½ log 2π + μ(t). Its asymptotic series has coefficients

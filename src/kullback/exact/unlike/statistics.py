@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.bessel import log_bessel
 from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.forms.laplace import two_sided
 from kullback.exact.forms.power_law import log_power_integral, power_law
 from kullback.exact.forms.truncated import TRUNCATED_NORMALS, gaussian, log_mass
-from kullback.exact.special import HALF_LOG_2PI, floats, log_beta
+from kullback.exact.numerics.bessel import log_bessel
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, log_beta
+from kullback.exact.numerics.precision import floats
 
 Term = tuple[Array, str, tuple[Any, ...]]  # coefficient, statistic, its parameters
 Terms = tuple[Array, list[Term]]

@@ -7,8 +7,8 @@ import numpy as np
 from jax import Array
 from scipy.special import bernoulli, factorial
 
-from kullback.exact.nodes import unit_interval
-from kullback.exact.special import gap, psi
+from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.ratios import gap, psi
 
 # f(λ) = log((e^λ − 1)/λ) has f″(λ) = Σ B₂ₖ (2k − 1)/(2k)! λ²ᵏ⁻², for B₂ₖ the Bernoulli numbers and λ < 2π.
 _SERIES = (bernoulli(22) * (np.arange(23) - 1) / factorial(np.arange(23)))[2::2]

@@ -1,4 +1,4 @@
-"""The functions that stable forms are made of: each keeps its relative accuracy where plain differences lose it."""
+"""Which precision a form is evaluated in: one floating type for all that it is given, or double inside."""
 
 from __future__ import annotations
 
@@ -9,21 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
-
-from kullback.exact.log_gamma import HALF_LOG_2PI as HALF_LOG_2PI
-from kullback.exact.log_gamma import binet as binet
-from kullback.exact.log_gamma import binet_curvature as binet_curvature
-from kullback.exact.log_gamma import binet_slope as binet_slope
-from kullback.exact.log_gamma import gamma_entropy as gamma_entropy
-from kullback.exact.log_gamma import gamma_gap as gamma_gap
-from kullback.exact.log_gamma import log_beta as log_beta
-from kullback.exact.ratios import gap as gap
-from kullback.exact.ratios import log_ratio as log_ratio
-from kullback.exact.ratios import phi as phi
-from kullback.exact.ratios import psi as psi
-from kullback.exact.ratios import scale_gap as scale_gap
-
-EULER_GAMMA = 0.57721566490153286061
 
 
 def floats(*xs: Any) -> tuple[Array, ...]:

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact import moments as m
-from kullback.exact import shortfalls as s
-from kullback.exact.bessel import mean_cosine
 from kullback.exact.forms.truncated import TRUNCATED_NORMALS
-from kullback.exact.special import floats
+from kullback.exact.numerics.bessel import mean_cosine
+from kullback.exact.numerics.precision import floats
+from kullback.exact.unlike import moments as m
+from kullback.exact.unlike import shortfalls as s
 
 Given = dict[str, Callable[..., Array]]
 Pair = Callable[[Any], tuple[Array, Array]]

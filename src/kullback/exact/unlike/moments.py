@@ -21,7 +21,8 @@ from kullback.exact.forms.laplace import two_sided
 from kullback.exact.forms.power_law import log_integral, log_power_integral, mean_and_spread
 from kullback.exact.forms.power_law import power_law as interval
 from kullback.exact.forms.truncated import gaussian, log_mass, mean_and_variance
-from kullback.exact.special import EULER_GAMMA, binet_curvature, floats, log_beta
+from kullback.exact.numerics.log_gamma import EULER_GAMMA, binet_curvature, log_beta
+from kullback.exact.numerics.precision import floats
 
 Two = tuple[Array, Array]
 

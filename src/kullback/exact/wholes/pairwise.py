@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kullback.estimate.batch import doubled
-from kullback.exact.batches import unsqueezed
 from kullback.exact.kinds import Form
-from kullback.exact.mixtures import components
+from kullback.exact.wholes.batches import unsqueezed
+from kullback.exact.wholes.mixtures import components
 from kullback.known import Known
 
 Pairwise = Callable[[Any, Any], Form | None]

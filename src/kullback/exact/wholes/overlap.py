@@ -12,12 +12,13 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import cho_solve
 
-from kullback.exact.apart import disjoint
 from kullback.exact.forms.beta import concentrations
 from kullback.exact.forms.gamma import shape_and_rate
 from kullback.exact.kinds import INDEPENDENT_NORMAL, Form, every_pair, kind
-from kullback.exact.special import HALF_LOG_2PI, floats
-from kullback.exact.structure import reduce_pair
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
+from kullback.exact.numerics.precision import floats
+from kullback.exact.wholes.apart import disjoint
+from kullback.exact.wholes.structure import reduce_pair
 
 Table = dict[Any, Callable[[Any, Any], Array]]
 

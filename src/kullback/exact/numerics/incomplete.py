@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from kullback.exact.nodes import unit_interval
-from kullback.exact.special import EULER_GAMMA, HALF_LOG_2PI, binet, gap
+from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI, binet
+from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.ratios import gap
 
 _SERIES_UP_TO = 60.0
 _TERMS = np.arange(1, 161)

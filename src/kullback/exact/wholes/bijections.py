@@ -13,10 +13,10 @@ from jax.core import Tracer
 from numpyro.distributions import Independent, TransformedDistribution, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
-from kullback.exact.fold import folded
 from kullback.exact.forms.multivariate import mean_and_spread
 from kullback.exact.parts import Parts
 from kullback.exact.same import same
+from kullback.exact.wholes.fold import folded
 
 # The classes that are what their base and their transforms say.
 TRANSFORMED = (

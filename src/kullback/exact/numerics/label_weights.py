@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kullback.exact.ratios import gap, psi, rule_in_own_precision
+from kullback.exact.numerics.ratios import gap, psi, rule_in_own_precision
 
 
 def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:

@@ -14,7 +14,7 @@ from numpyro.distributions import Independent, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.forms.multivariate import factor_of, mean_and_spread
-from kullback.exact.special import floats
+from kullback.exact.numerics.precision import floats
 
 Fold = Callable[[Any, Any], Any]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from kullback.exact.log_factorial import log_parts, nodes, second, unit
-from kullback.exact.special import psi
+from kullback.exact.numerics.log_factorial import log_parts, nodes, second, unit
+from kullback.exact.numerics.ratios import psi
 
 _NODES, _SLOWEST = 192, 1e-13  # beyond which the value is that of no failures, to the last digit
 

@@ -21,11 +21,11 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
 
-from kullback.exact.expectations import EXPECTATIONS
 from kullback.exact.kinds import kind
-from kullback.exact.rounding import non_negative
-from kullback.exact.special import in_double
-from kullback.exact.statistics import STATISTICS
+from kullback.exact.numerics.precision import in_double
+from kullback.exact.numerics.rounding import non_negative
+from kullback.exact.unlike.expectations import EXPECTATIONS
+from kullback.exact.unlike.statistics import STATISTICS
 
 
 def has_cross_entropy(p: Any, q: Any) -> bool:

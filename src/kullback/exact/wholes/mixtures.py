@@ -14,7 +14,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.apart import (
+from kullback.exact.forms.categorical import categorical_kl, labels_entropy
+from kullback.exact.parts import Parts
+from kullback.exact.same import same
+from kullback.exact.wholes.apart import (
     comes_in_parts,
     disjoint,
     has_support,
@@ -25,10 +28,7 @@ from kullback.exact.apart import (
     one_hot,
     weights_of,
 )
-from kullback.exact.batches import unsqueezed
-from kullback.exact.forms.categorical import categorical_kl, labels_entropy
-from kullback.exact.parts import Parts
-from kullback.exact.same import same
+from kullback.exact.wholes.batches import unsqueezed
 
 __all__ = ["components", "has_support", "is_mixture", "reduce_cross_entropy", "reduce_entropy", "reduce_kl"]
 

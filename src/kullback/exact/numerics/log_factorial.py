@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from kullback.exact.special import HALF_LOG_2PI, binet, phi, psi
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet
+from kullback.exact.numerics.ratios import phi, psi
 
 NODES = 128  # enough for 1e-13 while the scales of t are within e²⁷ of each other
 _LEFT, _RIGHT = 3.6, 3.7

@@ -9,10 +9,10 @@ import numpy as np
 from jax import Array
 from numpyro.distributions import constraints
 
-from kullback.exact.batches import unsqueezed
 from kullback.exact.forms import categorical, copula, delta
 from kullback.exact.kinds import unexpanded
 from kullback.exact.parts import Parts
+from kullback.exact.wholes.batches import unsqueezed
 from kullback.known.numpyro_side import log_prob
 from kullback.laws import Joint, Product
 

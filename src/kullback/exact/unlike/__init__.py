@@ -1,0 +1,1 @@
+"""Pairs of unlike families, from two short tables."""
