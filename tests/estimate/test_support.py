@@ -92,3 +92,18 @@ def test_one_escaping_input_makes_the_mean_infinite():
     answer = kl.KL(fit.q.on(x), dist.Exponential(1.0)).estimate()
     assert answer.value == np.inf
     assert np.ndim(answer.value) == 0
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "value"),
+    [
+        (dist.Poisson(0.0), dist.Bernoulli(0.5), np.log(2.0)),
+        (dist.Binomial(5, 0.0), dist.Binomial(3, 0.5), 3 * np.log(2.0)),
+        (dist.Categorical(probs=jnp.array([0.5, 0.5, 0.0])), dist.Bernoulli(0.5), 0.0),
+        (dist.Bernoulli(1.0), dist.Delta(1.0), 0.0),
+    ],
+    ids=["poisson", "binomial", "labels", "point"],
+)
+def test_a_count_without_probability_is_no_escape(p, q, value):
+    """The bounds of P reach beyond those of Q, to counts that P never gives."""
+    assert kl.KL(p, q).estimate().value == pytest.approx(value, abs=1e-6)

@@ -92,6 +92,17 @@ class TestSciPy:
             st.gamma(2.5, scale=2),
             st.beta(2, 3),
             st.lognorm(0.5, scale=2),
+            st.halfnorm(scale=2),
+            st.halfcauchy(scale=2),
+            st.rayleigh(scale=2),
+            st.weibull_min(1.5, scale=2),
+            st.chi2(3, scale=2),
+            st.invgamma(3, scale=2),
+            st.pareto(3, scale=2),
+            st.loguniform(1, 3, scale=2),
+            st.levy(1, 2),
+            st.truncnorm(-1, 2, 1, 2),
+            st.truncnorm(-np.inf, 2, 1, 2),
             st.skewnorm(1.5),
             st.expon(1, 2),
         ],
@@ -103,7 +114,15 @@ class TestSciPy:
 
     @pytest.mark.parametrize(
         "frozen",
-        [st.poisson(3), st.bernoulli(0.3), st.binom(5, 0.3), st.poisson(3, loc=2), st.hypergeom(20, 7, 12)],
+        [
+            st.poisson(3),
+            st.bernoulli(0.3),
+            st.binom(5, 0.3),
+            st.nbinom(3, 0.4),
+            st.betabinom(5, 2, 3),
+            st.poisson(3, loc=2),
+            st.hypergeom(20, 7, 12),
+        ],
         ids=lambda frozen: frozen.dist.name,
     )
     def test_masses_coincide(self, frozen):

@@ -26,7 +26,7 @@ def why_infinite(value: Any, p: Known, q: Known) -> str:
     escape = escape_of(p, q)
     if escape is not None:
         return escape.reason
-    if p.support is None or q.support is None:
+    if p.support is None or q.support is None or (p.support.discrete and q.support.discrete):
         return "P has mass to which Q gives probability 0"
     return "Q falls off so much faster than P that E_P[log Q] diverges"
 

@@ -31,10 +31,30 @@ TRANSLATIONS: dict[str, Callable[..., Any]] = {
     "gamma": lambda shapes, loc, scale: dist.Gamma(shapes[0], 1 / scale) if loc == 0 else None,
     "beta": lambda shapes, loc, scale: dist.Beta(*shapes) if (loc, scale) == (0, 1) else None,
     "lognorm": lambda shapes, loc, scale: dist.LogNormal(np.log(scale), shapes[0]) if loc == 0 else None,
+    "halfnorm": lambda shapes, loc, scale: dist.HalfNormal(scale) if loc == 0 else None,
+    "halfcauchy": lambda shapes, loc, scale: dist.HalfCauchy(scale) if loc == 0 else None,
+    "rayleigh": lambda shapes, loc, scale: dist.Weibull(scale * np.sqrt(2.0), 2.0) if loc == 0 else None,
+    "weibull_min": lambda shapes, loc, scale: dist.Weibull(scale, shapes[0]) if loc == 0 else None,
+    "chi2": lambda shapes, loc, scale: dist.Gamma(shapes[0] / 2, 0.5 / scale) if loc == 0 else None,
+    "invgamma": lambda shapes, loc, scale: dist.InverseGamma(shapes[0], scale) if loc == 0 else None,
+    "pareto": lambda shapes, loc, scale: dist.Pareto(scale, shapes[0]) if loc == 0 else None,
+    "loguniform": lambda shapes, loc, scale: (
+        dist.LogUniform(shapes[0] * scale, shapes[1] * scale) if loc == 0 else None
+    ),
+    "levy": lambda shapes, loc, scale: dist.Levy(loc, scale),
+    "truncnorm": lambda shapes, loc, scale: _truncated_normal(shapes[0], shapes[1], loc, scale),
+    "nbinom": lambda shapes, loc, scale: dist.NegativeBinomialProbs(shapes[0], 1 - shapes[1]) if loc == 0 else None,
+    "betabinom": lambda shapes, loc, scale: dist.BetaBinomial(shapes[1], shapes[2], shapes[0]) if loc == 0 else None,
     "poisson": lambda shapes, loc, scale: dist.Poisson(shapes[0]) if loc == 0 else None,
     "bernoulli": lambda shapes, loc, scale: dist.Bernoulli(shapes[0]) if loc == 0 else None,
     "binom": lambda shapes, loc, scale: dist.Binomial(*shapes) if loc == 0 else None,
 }
+
+
+def _truncated_normal(a: float, b: float, loc: float, scale: float) -> Any:
+    """Between a and b standard deviations from the location, either of which may be infinite."""
+    low, high = (None if np.isinf(end) else loc + end * scale for end in (a, b))
+    return dist.TruncatedNormal(loc, scale, low=low, high=high)
 
 
 def accepts(x: Any) -> bool:

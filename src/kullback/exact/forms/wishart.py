@@ -30,7 +30,10 @@ def wishart_kl(nu_p: Array, p: Spread, nu_q: Array, q: Spread) -> Array:
 
 
 def inverse_wishart_kl(nu_p: Array, p: Spread, nu_q: Array, q: Spread) -> Array:
-    """As for the inverses, which are Wishart of scale Ψ⁻¹: A is S_p⁻¹ S_q transposed and in reverse order."""
+    """KL(W⁻¹ ‖ V⁻¹) = KL(W ‖ V) of Wishart W and V of scales Ψ⁻¹: A is S_p⁻¹ S_q transposed and in reverse order.
+
+    Source: as for the Wishart; a divergence is unchanged by the inverse, a bijection.
+    """
     return _along_rows(nu_p, q, nu_q, p, reverse=True)
 
 
@@ -72,7 +75,10 @@ def inverse_wishart_entropy(nu: Array, s: Spread) -> Array:
 
 
 def inverse_wishart_cholesky_entropy(nu: Array, s: Spread) -> Array:
-    """As for the inverse Wishart, less E log of the Jacobian 2^d Π Kᵢᵢ^(d−i+1), where Kᵢᵢ² = Sᵢᵢ²/g_{d−i+1}."""
+    """H(K) = H(K Kᵀ) − E log 2^d Π Kᵢᵢ^(d−i+1), for K Kᵀ inverse Wishart and Kᵢᵢ² = Sᵢᵢ²/g_{d−i+1}.
+
+    Source: as for the inverse Wishart; the Jacobian of Muirhead (1982), theorem 2.1.9.
+    """
     terms, log_g, logs, rest = _pieces(nu, s)
     d = logs.shape[-1]
     power = 2.0 * rest + 1.0
