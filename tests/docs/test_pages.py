@@ -14,6 +14,9 @@ EVERY = [k for kinds in (*TABLES.values(), ALONE) for k in kinds]
 ROOT = Path(__file__).parents[2]
 
 
+pytestmark = pytest.mark.xdist_group("pages")  # one worker writes the matrices, which takes seconds
+
+
 @pytest.fixture(scope="module")
 def matrices():
     return {title: pairs.cells(kinds) for title, kinds in TABLES.items()}

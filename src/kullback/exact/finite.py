@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
-from kullback.exact.kinds import Form
+from kullback.exact.kinds import UNKNOWN, Form
 from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
 from kullback.exact.numerics.precision import in_double
 from kullback.exact.numerics.ratios import psi
@@ -114,7 +113,7 @@ def _atoms(d: Any) -> tuple[int, int] | None:
         low, high = 0, d.total_count
     else:
         return None
-    if isinstance(low, Tracer) or isinstance(high, Tracer) or not np.size(low) or not np.size(high):
+    if isinstance(low, UNKNOWN) or isinstance(high, UNKNOWN) or not np.size(low) or not np.size(high):
         return None
     least, most = int(np.min(low)), int(np.max(high))
     return (least, most) if most - least < MOST_ATOMS else None

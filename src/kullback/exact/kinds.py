@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from itertools import product
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
@@ -13,6 +14,9 @@ from jax.core import Tracer
 from numpyro.distributions.distribution import ExpandedDistribution
 
 Form = Callable[[], Array]
+# What stands for a number that is not known before a program runs.
+UNKNOWN = (Tracer, jax.ShapeDtypeStruct)
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 INDEPENDENT_NORMAL = (dist.Independent, dist.Normal)
@@ -43,4 +47,4 @@ def known_equal(x: Any, y: Any) -> bool:
     """Whether two parameters are known to be equal throughout: they are one array, or numbers that can be read."""
     if x is y:
         return True
-    return not isinstance(x, Tracer) and not isinstance(y, Tracer) and bool(np.all(np.asarray(x) == np.asarray(y)))
+    return not isinstance(x, UNKNOWN) and not isinstance(y, UNKNOWN) and bool(np.all(np.asarray(x) == np.asarray(y)))

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.core import Tracer
+
+from kullback.exact.kinds import UNKNOWN
 
 
 def same(a: Any, b: Any) -> bool:
@@ -24,4 +25,4 @@ def same(a: Any, b: Any) -> bool:
 def _equal(x: Any, y: Any) -> bool:
     if x is y:
         return True
-    return not isinstance(x, Tracer) and not isinstance(y, Tracer) and bool(np.array_equal(x, y))
+    return not isinstance(x, UNKNOWN) and not isinstance(y, UNKNOWN) and bool(np.array_equal(x, y))

@@ -16,13 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 from numpyro.distributions import discrete
 
 from kullback.exact.finite import log_ratio_kl
 from kullback.exact.forms.categorical import by_probs, categorical_kl
 from kullback.exact.forms.count_pairs import trials_entropy
-from kullback.exact.kinds import Form, known_equal
+from kullback.exact.kinds import UNKNOWN, Form, known_equal
 from kullback.exact.masses import running_sum, urn_log_mass
 from kullback.exact.numerics.precision import floats, in_double
 from kullback.exact.numerics.ratios import gap, log_ratio
@@ -110,7 +109,7 @@ def dirichlet_multinomial_kl(p: Any, q: Any) -> Form | None:
     Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over the draws: given the counts, their order is
     uniform under both. Only the law of each xₖ is needed, which the draws carry along.
     """
-    if isinstance(p.total_count, Tracer) or isinstance(q.total_count, Tracer):
+    if isinstance(p.total_count, UNKNOWN) or isinstance(q.total_count, UNKNOWN):
         return None
     n, m = np.asarray(p.total_count), np.asarray(q.total_count)
     return partial(_urn_kl, p.concentration, q.concentration, n, m, int(n.max(initial=0)))
@@ -150,7 +149,7 @@ def dirichlet_multinomial_entropy(p: Any) -> Form | None:
 
     Source: the mass of Mosimann (1962), its factorials as products.
     """
-    if isinstance(p.total_count, Tracer):
+    if isinstance(p.total_count, UNKNOWN):
         return None
     n = np.asarray(p.total_count)
     return partial(_urn_entropy, p.concentration, n, int(n.max(initial=0)))
@@ -180,7 +179,7 @@ def _shapes(d: Any) -> tuple[Any, Any]:
 
 def _known_trials(p: Any, q: Any) -> int | None:
     """The most trials, where both numbers can be read and are equal throughout."""
-    if isinstance(p.total_count, Tracer) or not known_equal(p.total_count, q.total_count):
+    if isinstance(p.total_count, UNKNOWN) or not known_equal(p.total_count, q.total_count):
         return None
     return int(np.max(np.asarray(p.total_count), initial=0))
 

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax.core import Tracer
 
 from kullback.exact.forms import gamma, location, normal
-from kullback.exact.kinds import Form
+from kullback.exact.kinds import UNKNOWN, Form
 from kullback.exact.same import same
 
 # The law of |x| by the scale of a law that is symmetric about 0.
@@ -59,7 +58,7 @@ def half(d: Any) -> Any:
         return d
     base: Any = d.base_dist
     loc = base.loc
-    about_zero = not isinstance(loc, Tracer) and not np.any(np.asarray(loc))
+    about_zero = not isinstance(loc, UNKNOWN) and not np.any(np.asarray(loc))
     return _HALVES[type(d.base_dist)](jnp.broadcast_to(base.scale, d.batch_shape)) if about_zero else d
 
 

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 
-from kullback.exact.kinds import Form, known_equal
+from kullback.exact.kinds import UNKNOWN, Form, known_equal
 from kullback.exact.numerics.log_gamma import EULER_GAMMA
 from kullback.exact.numerics.precision import floats
 from kullback.exact.numerics.ratios import scale_gap
@@ -81,7 +80,7 @@ def levy_kl(p: Any, q: Any) -> Form | None:
     """
     if known_equal(p.loc, q.loc):
         return partial(_levy, p, q, False)
-    if isinstance(p.loc, Tracer) or isinstance(q.loc, Tracer) or not np.all(np.asarray(p.loc) <= np.asarray(q.loc)):
+    if isinstance(p.loc, UNKNOWN) or isinstance(q.loc, UNKNOWN) or not np.all(np.asarray(p.loc) <= np.asarray(q.loc)):
         return None
     return partial(_levy, p, q, np.asarray(p.loc) < np.asarray(q.loc))
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 
+from kullback.exact.kinds import UNKNOWN
 from kullback.known.support import from_constraint
 
 KINDS = (dist.MixtureSameFamily, dist.MixtureGeneral)
@@ -31,12 +31,13 @@ def weights_of(d: Any) -> Array:
 
 
 def _numbers(x: Any) -> bool:
-    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(x))
+    return not any(isinstance(leaf, UNKNOWN) for leaf in jax.tree.leaves(x))
 
 
 def one_hot(d: Any) -> bool:
-    weights = weights_of(d)
-    return d.mixture_size == 1 or (_numbers(weights) and bool(((np.asarray(weights) > 0).sum(-1) == 1).all()))
+    if d.mixture_size == 1 or not _numbers(d.mixing_distribution):
+        return d.mixture_size == 1
+    return bool(((np.asarray(weights_of(d)) > 0).sum(-1) == 1).all())
 
 
 def comes_in_parts(d: Any) -> bool:
@@ -50,9 +51,10 @@ def live(d: Any) -> tuple[list[int], list[Any]]:
         parts = [_point(d.component_distribution, k) for k in range(d.mixture_size)]
     else:
         parts = d.component_distributions if is_mixture(d) else [d]
-    weights = weights_of(d)
-    known = _numbers(weights)
-    labels = [k for k in range(len(parts)) if not known or (np.asarray(weights)[..., k] > 0).any()]
+    if not is_mixture(d) or not _numbers(d.mixing_distribution):
+        return list(range(len(parts))), parts
+    weights = np.asarray(weights_of(d))
+    labels = [k for k in range(len(parts)) if (weights[..., k] > 0).any()]
     return labels, [parts[k] for k in labels]
 
 

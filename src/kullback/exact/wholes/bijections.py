@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 from numpyro.distributions import Independent, TransformedDistribution, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.forms.multivariate import mean_and_spread
+from kullback.exact.kinds import UNKNOWN
 from kullback.exact.parts import Parts
 from kullback.exact.same import same
 from kullback.exact.wholes.fold import folded
@@ -172,7 +172,7 @@ def _is_bijection(t: Any) -> bool:
         return all(map(_is_bijection, t.transforms))
     if type(t) in _UNLESS_ZERO:
         parameter = _UNLESS_ZERO[type(t)](t)
-        return isinstance(parameter, Tracer) or bool(np.all(np.asarray(parameter) != 0))
+        return isinstance(parameter, UNKNOWN) or bool(np.all(np.asarray(parameter) != 0))
     return type(t) in _INJECTIVE
 
 

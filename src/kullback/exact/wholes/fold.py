@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.core import Tracer
 from numpyro.distributions import Independent, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.forms.multivariate import factor_of, mean_and_spread
+from kullback.exact.kinds import UNKNOWN
 from kullback.exact.numerics.precision import floats
 
 Fold = Callable[[Any, Any], Any]
@@ -116,11 +116,11 @@ def _log_normal(d: Any, t: Any) -> Any:
 
 
 def _positive(x: Any) -> bool:
-    return not isinstance(x, Tracer) and bool(np.all(np.asarray(x) > 0))
+    return not isinstance(x, UNKNOWN) and bool(np.all(np.asarray(x) > 0))
 
 
 def _zero(x: Any) -> bool:
-    return not isinstance(x, Tracer) and not np.any(np.asarray(x))
+    return not isinstance(x, UNKNOWN) and not np.any(np.asarray(x))
 
 
 _AFFINE, _LOWER = transforms.AffineTransform, transforms.LowerCholeskyAffine
