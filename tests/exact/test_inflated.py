@@ -69,12 +69,13 @@ NARROW = {
 
 @pytest.mark.parametrize(("laws", "terms"), [(LAWS, 60), (WIDE, 500), (NARROW, 7)], ids=["poisson", "wide", "narrow"])
 def test_pairs_and_entropies(laws, terms, precision):
-    """Every law against every other of its family, plain ones among them."""
+    """Every law against every other of its family, plain ones among them; against two in single precision."""
+    others = list(laws.values()) if precision is np.float64 else list(laws.values())[:2]
     for make_p, mass_p in laws.values():
         p = make_p(precision)
         own = entropy_of(mass_p, terms)
         assert abs(float(kl.entropy(p)) - own) <= VALUE[precision] * max(1, own)
-        for make_q, mass_q in laws.values():
+        for make_q, mass_q in others:
             q = make_q(precision)
             truth = divergence_of(mass_p, mass_q, terms) if mass_q(6) or not mass_p(6) else INF
             if mass_p is mass_q:
