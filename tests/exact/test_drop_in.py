@@ -162,3 +162,30 @@ def test_every_pair_that_it_has():
     for kinds in dist.kl_divergence.funcs:
         p, q = (one[kind] for kind in kinds)
         assert has_exact(p, q), kinds
+
+
+IN_PYTORCH = """
+    beta exponential, beta gamma, beta normal, beta uniform, exponential gamma, exponential gumbel, exponential normal,
+    gamma exponential, gamma gumbel, gamma normal, gumbel normal, laplace normal, normal gumbel, normal laplace,
+    pareto exponential, pareto gamma, pareto normal, uniform beta, uniform exponential, uniform gamma, uniform gumbel,
+    uniform normal, uniform pareto, bernoulli poisson, binomial poisson
+"""
+
+
+@pytest.mark.parametrize("names", [tuple(pair.split()) for pair in IN_PYTORCH.split(",")], ids="-".join)
+def test_every_unlike_pair_of_pytorch(names):
+    """The pairs of unlike families that it registers with a finite value, or with ∞ where the value is finite."""
+    laws = {
+        "beta": dist.Beta(2.0, 3.0),
+        "exponential": dist.Exponential(1.0),
+        "gamma": dist.Gamma(2.0, 1.0),
+        "normal": dist.Normal(0.0, 1.0),
+        "uniform": dist.Uniform(0.25, 0.5),
+        "gumbel": dist.Gumbel(0.0, 1.0),
+        "laplace": dist.Laplace(0.0, 1.0),
+        "pareto": dist.Pareto(1.0, 3.0),
+        "poisson": dist.Poisson(2.0),
+        "bernoulli": dist.BernoulliProbs(0.25),
+        "binomial": dist.Binomial(5, 0.25),
+    }
+    assert has_exact(*(laws[name] for name in names))
