@@ -6,7 +6,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs import formulas, pairs
-
 from kullback import __version__
 from kullback.catalogue import DEFAULT_RULES
 from kullback.rule import Rule
