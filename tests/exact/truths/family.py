@@ -26,7 +26,7 @@ class Family:
     entropy: Callable[[Row], Any] | None = None  # of a row, in 50 digits
 
 
-STEPS = (1e-1, -1e-1, 1e-2, -1e-3, 1e-4, -1e-5, 1e-6)
+STEPS = (1e-1, 1e-2, -1e-3, 1e-4, -1e-5, 1e-6)
 
 
 def pairs(family: Family, dtype: Any) -> list[tuple[Row, Row]]:
