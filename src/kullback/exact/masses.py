@@ -16,6 +16,7 @@ from numpyro.distributions import discrete
 
 from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL, GEOMETRIC, NEGATIVE_BINOMIAL, counts_of, shape
+from kullback.exact.numerics.label_weights import normalised
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.exact.numerics.precision import floats
 from kullback.exact.wholes.apart import is_mixture, weights_of
@@ -88,16 +89,7 @@ def label_log_probs(d: Any) -> Array:
             return jnp.stack([_log(1.0 - p), _log(p)], -1)
         (logit,) = floats(d.logits)
         return jnp.stack([-jax.nn.softplus(logit), -jax.nn.softplus(-logit)], -1)
-    if by_probs(d):
-        (p,) = floats(d.probs)
-        return _log(p / p.sum(-1, keepdims=True))
-    (x,) = floats(d.logits)
-    top = x == jnp.inf
-    x = jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), x)
-    live = x > -jnp.inf
-    highest = jax.lax.stop_gradient(x.max(-1, keepdims=True))
-    shifted = jnp.where(live, jnp.where(live, x, 0.0) - highest, -jnp.inf)
-    return shifted - jnp.log(jnp.where(live, jnp.exp(jnp.where(live, shifted, 0.0)), 0.0).sum(-1, keepdims=True))
+    return normalised(floats(d.probs if by_probs(d) else d.logits)[0], by_probs(d))[1]
 
 
 def _binomial(d: Any, k: Array) -> Array:
