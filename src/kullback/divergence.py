@@ -12,6 +12,7 @@ import jax
 from kullback.catalogue import DEFAULT_RULES
 from kullback.errors import InputError, PlanError
 from kullback.known import Known, describe
+from kullback.loggers import Logger
 from kullback.plan import Plan, make_plan
 from kullback.plan.words import explain_in_words
 from kullback.result import Estimate, Fit
@@ -70,6 +71,7 @@ class KL:
         steps: int | None = None,
         checkpoint: str | PathLike[str] | None = None,
         quiet: bool = False,
+        logger: Logger | None = None,
     ) -> Fit:
         """Fit the learnable side by minimising KL(P‖Q).
 
@@ -79,13 +81,15 @@ class KL:
         steps       the most steps of an iterative rule
         checkpoint  a file: saved between chunks of steps, and resumed from if it exists
         quiet       no progress bar
+        logger      told of each epoch where there are epochs: `kl.loggers.CSVLogger(path)`, or any object with
+                    `log(row)`
 
         Raises `PlanError` where no rule applies, or where neither side is learnable.
         """
         plan = self.plan(rule)
         if plan.question == "estimate":
             raise PlanError("minimize: neither side is learnable; wrap one in kl.Family, or call estimate()")
-        request = Request(seed=seed, tolerance=tolerance, steps=steps, checkpoint=checkpoint, quiet=quiet)
+        request = Request(seed, tolerance, steps, checkpoint, quiet, logger)
         fit = plan.rule.run(self._p, self._q, request)
         assert isinstance(fit, Fit)
         objective = dataclasses.replace(fit.objective, plan=plan)

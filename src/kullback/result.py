@@ -132,6 +132,8 @@ class Fit:
     `q` is the fitted distribution or conditional, `objective` what was minimised at it, `status` how it ended,
     `trace` the objective in nats by chunk of steps. `diagnostics` maps names to numbers or `Estimate`s. `optima`
     are the distinct local optima found from several starts, best first: (objective in nats, fitted q) each.
+    `history` has a line for each epoch where there are epochs: epoch, step, train_nll, heldout_nll (nats an example)
+    and rate. `message` says more than the status where there is more to say.
     """
 
     q: Any
@@ -141,13 +143,15 @@ class Fit:
     plan: Any = field(default=None, repr=False)
     diagnostics: Mapping[str, Any] = field(default_factory=_no_diagnostics)
     optima: tuple[tuple[float, Any], ...] = field(default=(), repr=False)
+    history: tuple[Mapping[str, float], ...] = field(default=(), repr=False)
+    message: str = ""
     record: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "diagnostics", MappingProxyType(dict(self.diagnostics)))
 
     def __repr__(self) -> str:
-        return f"Fit({self.objective}; {self.status.value})"
+        return f"Fit({self.objective}; {self.message or self.status.value})"
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the fitted side to one safetensors file, without pickles; `kl.load(path)` reads it.
@@ -165,7 +169,8 @@ class Fit:
         numbers = {
             k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)
         }
-        about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace]}
+        about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace],
+                 "history": [dict(line) for line in self.history], "message": self.message}  # fmt: skip
         write(path, {"format": "fit", "version": 1, **side, **about, "diagnostics": numbers}, arrays)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.known import Known
+from kullback.loggers import Logger
 from kullback.result import Estimate, Fit, Guarantee
 
 Question = Literal["estimate", "forward", "reverse"]
@@ -48,6 +49,7 @@ class Request:
     steps       the most steps of an iterative rule; None lets the rule choose
     checkpoint  a file to save to between chunks of steps, and to resume from if it exists
     quiet       no progress bar
+    logger      what is told of each epoch
     """
 
     seed: int | jax.Array = 0
@@ -55,6 +57,7 @@ class Request:
     steps: int | None = None
     checkpoint: str | PathLike[str] | None = None
     quiet: bool = False
+    logger: Logger | None = None
 
     def __post_init__(self) -> None:
         if self.tolerance is not None and not (np.isfinite(self.tolerance) and self.tolerance > 0):

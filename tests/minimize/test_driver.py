@@ -76,9 +76,9 @@ def problem(rng):
 
 def test_an_interrupt_returns_the_best_so_far_and_can_be_continued(problem, tmp_path, monkeypatch):
     whole = problem.minimize()
-    from kullback.minimize import stochastic
+    from kullback.minimize import epochs
 
-    step, calls = stochastic.StochasticDescent.step, [0]
+    step, calls = epochs.EpochDescent.step, [0]
 
     def interrupted(self, state):
         calls[0] += 1
@@ -86,7 +86,7 @@ def test_an_interrupt_returns_the_best_so_far_and_can_be_continued(problem, tmp_
             raise KeyboardInterrupt
         return step(self, state)
 
-    monkeypatch.setattr(stochastic.StochasticDescent, "step", interrupted)
+    monkeypatch.setattr(epochs.EpochDescent, "step", interrupted)
     part = problem.minimize(checkpoint=tmp_path / "c")
     assert part.status is Status.INTERRUPTED
     assert np.isfinite(part.objective.value)

@@ -45,7 +45,7 @@ class Family:
     def _matched(self, other: Known) -> Known:
         form = self.form(other)
         hints = hints_from(other, sizes_of(other).categories)
-        return matched_side(self.name, form, self.fixed, other, partial(_initial, form, hints))
+        return matched_side(self.name, form, self.fixed, other, partial(_initial, form, hints, self.fixed))
 
     def __repr__(self) -> str:
         return self.name
@@ -76,8 +76,8 @@ def support_of_all(example: Any) -> Support | None:
     return from_constraint(support)
 
 
-def _initial(form: Form, hints: Hints, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:
-    return initial_parameters(form, hints, rng, start)
+def _initial(form: Form, hints: Hints, fixed: Params, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:
+    return initial_parameters(form, hints, rng, start, fixed)
 
 
 def fitted_distribution(structure: Structure, fixed: Params, free: Params) -> Any:

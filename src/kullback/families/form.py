@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import biject_to, constraints
 
-from kullback.errors import InputError
+from kullback import laws
+from kullback.errors import FileError, InputError
 from kullback.families.learnable import Structure
 
-# NumPyro's functions that choose between two classes: the unconstrained one is the family.
+# NumPyro's functions that choose between classes: the unconstrained one is the family, or one of ours.
 CLASSES: dict[Any, type] = {
     dist.Bernoulli: dist.BernoulliLogits,
     dist.Binomial: dist.BinomialLogits,
@@ -21,6 +23,7 @@ CLASSES: dict[Any, type] = {
     dist.Geometric: dist.GeometricLogits,
     dist.Multinomial: dist.MultinomialLogits,
     dist.NegativeBinomial: dist.NegativeBinomialLogits,
+    dist.ZeroInflatedNegativeBinomial2: laws.ZeroInflatedNegativeBinomial,
 }
 
 # Of parameters that say the same thing, the first is learned unless another is given.
@@ -29,6 +32,9 @@ ALTERNATIVES = (
     ("scale_tril", "scale_matrix", "rate_matrix"),
     ("correlation_cholesky", "correlation_matrix"),
 )
+
+# Student's t with more degrees of freedom is normal to 1e-6 nats, and single precision cannot evaluate its constant.
+MOST_DEGREES = 1e3
 
 
 @dataclass(frozen=True)
@@ -60,9 +66,13 @@ class Form(Structure):
         return tuple(self.transform(name).inverse_shape(dict(self.shapes)[name]))
 
     def distribution(self, free: Any, fixed: Any, inputs: Any = None) -> Any:
-        constrained = {name: self.transform(name)(free[name]) for name in self.names}
+        constrained = {name: self._constrained(name, free[name]) for name in self.names}
         d = self.cls(**constrained, **fixed, validate_args=False)
         return d.to_event(self.independent) if self.independent else d
+
+    def _constrained(self, name: str, value: Any) -> Any:
+        constrained = self.transform(name)(value)
+        return jnp.minimum(constrained, MOST_DEGREES) if name == "df" else constrained
 
     def zeros(self) -> dict[str, np.ndarray]:
         return {name: np.zeros(self.free_shape(name)) for name in self.names}
@@ -75,7 +85,7 @@ class Form(Structure):
         }
 
     def spec(self) -> dict[str, Any] | None:
-        if getattr(dist, self.cls.__name__, None) is not self.cls:
+        if _class_named(self.cls.__name__) is not self.cls:
             return None
         shapes = {name: list(shape) for name, shape in self.shapes}
         return {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
@@ -83,7 +93,17 @@ class Form(Structure):
     @staticmethod
     def from_spec(spec: Mapping[str, Any]) -> Form:
         shapes = tuple((name, tuple(shape)) for name, shape in spec["shapes"].items())
-        return Form(getattr(dist, spec["distribution"]), shapes, spec["independent"])
+        cls = _class_named(spec["distribution"])
+        if cls is None:
+            name = spec["distribution"]
+            raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
+        return Form(cls, shapes, spec["independent"])
+
+
+def _class_named(name: str) -> type | None:
+    """A class of NumPyro's or of ours by its name."""
+    cls = getattr(dist, name, None) or getattr(laws, name, None)
+    return cls if isinstance(cls, type) else None
 
 
 def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:

@@ -2,62 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpyro.distributions import constraints
 
 from kullback.families.form import Form
-from kullback.known import Known
+from kullback.families.hints import Hints, hints_from
+from kullback.families.starts import STARTS
+
+__all__ = ["LOCATIONS", "SCALES", "Hints", "hints_from", "initial_parameters", "unit_of"]
 
 LOCATIONS = ("loc", "mean", "phi_loc", "psi_loc")
 SCALES = ("scale",)
 
 
-@dataclass(frozen=True)
-class Hints:
-    """A location and a scale of the outcomes, [*event], and the share of each category where they are finite."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-    shares: np.ndarray | None = None
-
-
-def hints_from(other: Known, categories: int | None) -> Hints:
-    """What the other side says of where its outcomes lie; 0 and 1 where it says nothing."""
-    shape = other.event_shape or ()
-    if other.sample is not None and other.sample.values is not None:
-        values, weights = other.sample.values.astype(np.float64), other.sample.normalized_weights()
-        mean = np.tensordot(weights, values, 1)
-        variance = np.tensordot(weights, (values - mean) ** 2, 1)
-        shares = None
-        if categories is not None and values.ndim == 1:
-            counts = np.bincount(other.sample.values.astype(int), weights, minlength=categories)
-            shares = (counts + 1e-3 / categories) / (1 + 1e-3)
-        return Hints(mean, np.sqrt(np.where(variance > 0, variance, 1.0)), shares)
-    if other.moments is not None and not other.batch_shape:
-        try:
-            moments = other.moments()
-        except (NotImplementedError, AttributeError, TypeError, ValueError):
-            moments = None
-        if moments is not None and moments.mean.shape == shape:
-            variance = np.diagonal(np.atleast_2d(moments.covariance)).reshape(shape)
-            if np.isfinite(moments.mean).all() and (np.isfinite(variance) & (variance > 0)).all():
-                return Hints(np.asarray(moments.mean, np.float64), np.sqrt(variance))
-    if other.support is not None and other.support.bounded:
-        low = np.broadcast_to(np.asarray(other.support.lower, np.float64), shape)
-        high = np.broadcast_to(np.asarray(other.support.upper, np.float64), shape)
-        if np.isfinite(low).all() and np.isfinite(high).all():
-            return Hints((low + high) / 2, (high - low) / 4)
-    return Hints(np.zeros(shape), np.ones(shape))
-
-
-def initial_parameters(form: Form, hints: Hints, rng: np.random.Generator, start: int) -> dict[str, np.ndarray]:
+def initial_parameters(
+    form: Form, hints: Hints, rng: np.random.Generator, start: int, fixed: Mapping[str, Any] | None = None
+) -> dict[str, np.ndarray]:
     """Free parameters of the start-th start: the hints themselves for the first, spread around them after it."""
     values = form.zeros()
+    known = STARTS[form.cls.__name__](hints, fixed or {}) if form.cls.__name__ in STARTS else {}
     for name, shape in form.shapes:
-        guess = _guess(form, name, shape, hints)
+        guess = known.get(name)
+        if guess is None or np.shape(guess) != shape:
+            guess = _guess(form, name, shape, hints)
         if guess is None:
             continue
         values.update(form.unconstrain({name: guess}))
@@ -67,38 +37,46 @@ def initial_parameters(form: Form, hints: Hints, rng: np.random.Generator, start
 
 
 def _guess(form: Form, name: str, shape: tuple[int, ...], hints: Hints) -> np.ndarray | None:
+    """What a parameter's name alone says of it, for classes that no start is written for."""
     constraint = form.cls.arg_constraints[name]
     positive = np.maximum(np.abs(hints.mean), 1e-6)
     if name in LOCATIONS and hints.mean.shape == shape:
-        return positive if _is_positive(constraint) else _located(form, hints)
+        return positive if _is_positive(constraint) else hints.mean
     if name in SCALES and hints.scale.shape == shape:
-        return np.log1p(hints.scale / positive) if form.cls.__name__ == "LogNormal" else hints.scale
+        return hints.scale
     if name == "scale_tril" and shape[-1] == hints.scale.size:
         return np.diag(hints.scale.reshape(-1))
     if name == "logits" and hints.shares is not None and hints.shares.shape == shape:
         return np.log(hints.shares)
-    if name == "logits" and hints.mean.shape == shape and form.cls.__name__ == "BernoulliLogits":
-        share = np.clip(hints.mean, 1e-4, 1 - 1e-4)
-        return np.log(share) - np.log1p(-share)
     if name == "rate" and hints.mean.shape == shape:
-        return positive if form.cls.__name__ in ("Poisson", "ZeroInflatedPoisson") else 1.0 / positive
+        return 1.0 / positive
     return None
-
-
-def _located(form: Form, hints: Hints) -> np.ndarray:
-    if form.cls.__name__ == "LogNormal":
-        return np.log(np.maximum(np.abs(hints.mean), 1e-6))
-    return hints.mean
 
 
 def _is_positive(constraint: Any) -> bool:
     return isinstance(constraint, constraints.greater_than | constraints.greater_than_eq)
 
 
+def unit_of(form: Form, name: str, hints: Hints) -> np.ndarray:
+    """The unit of a free parameter: the outcomes' scale for what lies among them, 1 for logarithms and angles."""
+    shape, free_shape = dict(form.shapes)[name], form.free_shape(name)
+    unit = np.ones(free_shape)
+    if form.cls.__name__ == "VonMises":
+        return unit
+    if name in LOCATIONS and hints.scale.shape == shape == free_shape:
+        located = not _is_positive(form.cls.arg_constraints[name]) and form.cls.__name__ != "BetaProportion"
+        scale = hints.logs[1] if form.cls.__name__ == "LogNormal" else hints.scale
+        return scale if located else unit
+    if name == "scale_tril" and hints.scale.shape == shape[:-1]:
+        rows = np.tril_indices(shape[-1], -1)[0]
+        unit[..., : len(rows)] = hints.scale[..., rows]
+    return unit
+
+
 def _spread(form: Form, name: str, value: np.ndarray, hints: Hints, rng: np.random.Generator) -> np.ndarray:
     noise = rng.normal(size=value.shape)
     if name in LOCATIONS and hints.scale.shape == value.shape:
-        return value + 1.5 * hints.scale * noise
+        return value + 1.5 * unit_of(form, name, hints) * noise
     if name == "scale_tril":
         shift = np.zeros_like(value)
         d = hints.scale.size

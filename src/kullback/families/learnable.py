@@ -38,6 +38,9 @@ class Learnable:
     fixed      pytree of arrays that are not learned
     initial    (rng, start) -> free parameters for the start-th start, NumPy arrays on the host
     wrap       (free) -> what `Fit.q` is: a NumPyro distribution or a fitted conditional
+    members    how many members an ensemble has; `initial` starts one, the start-th, and with more than one `wrap` and
+               `record` take the members' parameters stacked along a leading axis [members, ...] of every leaf
+    remarks    what else a plan says of the side
     """
 
     structure: Structure
@@ -45,11 +48,14 @@ class Learnable:
     initial: Callable[[np.random.Generator, int], Params]
     wrap: Callable[[Params], Any]
     conditional: bool = False
+    members: int = 1
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameter_count(self) -> int:
-        """How many free numbers there are."""
-        return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.initial(np.random.default_rng(0), 0)))
+        """How many free numbers there are, in all members."""
+        one = jax.tree.leaves(self.initial(np.random.default_rng(0), 0))
+        return self.members * sum(int(np.size(leaf)) for leaf in one)
 
     def record(self, name: str, free: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """What a file holds of a fit: a JSON specification and named arrays; None where a file cannot say it."""
@@ -59,4 +65,6 @@ class Learnable:
         free_spec, free_arrays = pack(free, "free")
         fixed_spec, fixed_arrays = pack(self.fixed, "fixed")
         spec = {"structure": structure, "name": name, "free": free_spec, "fixed": fixed_spec}
+        if self.members > 1:
+            spec["members"] = self.members
         return spec, {**free_arrays, **fixed_arrays}

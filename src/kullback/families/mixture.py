@@ -43,7 +43,8 @@ class Mixture:
         form = self.family.form(other)
         structure = MixtureStructure(form, self.components)
         hints = hints_from(other, sizes_of(other).categories)
-        return matched_side(self.name, structure, self.family.fixed, other, partial(_initial, structure, hints))
+        initial = partial(_initial, structure, hints, self.family.fixed)
+        return matched_side(self.name, structure, self.family.fixed, other, initial)
 
     def __repr__(self) -> str:
         return self.name
@@ -71,7 +72,7 @@ class MixtureStructure(Structure):
         return MixtureStructure(Form.from_spec(spec["form"]), spec["components"])
 
 
-def _initial(structure: MixtureStructure, hints: Hints, rng: np.random.Generator, start: int) -> Params:
+def _initial(structure: MixtureStructure, hints: Hints, fixed: Params, rng: np.random.Generator, start: int) -> Params:
     # Equal components stay equal under any gradient, so even the first start spreads them.
-    each = [initial_parameters(structure.form, hints, rng, k + 1) for k in range(structure.components)]
+    each = [initial_parameters(structure.form, hints, rng, k + 1, fixed) for k in range(structure.components)]
     return {"logits": np.zeros(structure.components), "components": jax.tree.map(lambda *xs: np.stack(xs), *each)}

@@ -2,69 +2,63 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.families.learnable import Params
+from kullback.families.dense import ACTIVATIONS, NORMALIZATIONS, Dense, Rows
+from kullback.families.module import Module, module_network, one_input
+from kullback.families.sized import InputSizes, SizedNetwork
 
-ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh, "elu": jax.nn.elu}
-
-
-@dataclass(frozen=True)
-class InputSizes:
-    """The shape of one input, and the number of labels where inputs are integers 0 … labels − 1."""
-
-    shape: tuple[int, ...]
-    labels: int | None = None
-
-    @property
-    def width(self) -> int:
-        return self.labels if self.labels is not None else int(np.prod(self.shape))
-
-
-class SizedNetwork(abc.ABC):
-    """A network with its sizes settled: hashable, without arrays."""
-
-    @abc.abstractmethod
-    def init(self, rng: np.random.Generator) -> Params:
-        """Parameters on the host, drawn so that the outputs start near 0."""
-
-    @abc.abstractmethod
-    def apply(self, params: Params, x: Any) -> jax.Array:
-        """Inputs [n, ...] to outputs [n, width]."""
-
-    @abc.abstractmethod
-    def spec(self) -> dict[str, Any]:
-        """The network in JSON."""
+__all__ = ["MLP", "Dense", "InputSizes", "Linear", "Module", "Rows", "SizedNetwork", "Table", "network_from_spec",
+           "sized_network"]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class MLP:
-    """A multilayer perceptron: `hidden` widths and an `activation` (relu, silu, gelu, tanh, elu)."""
+    """A multilayer perceptron.
+
+    hidden         widths of the hidden layers
+    activation     relu, silu, gelu, tanh or elu
+    residual       whether a hidden layer adds its input to its output wherever their widths match
+    normalization  None, or "layer": layer normalisation with a learned gain and shift before the activation
+    dropout        share of each hidden layer's outputs dropped at random in training, at least 0 and below 1
+
+    Raises `InputError` for other values.
+    """
 
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "silu"
+    residual: bool = False
+    normalization: str | None = None
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(int(width) for width in self.hidden))
-        if any(width < 1 for width in self.hidden):
-            raise InputError(f"hidden: {self.hidden} has a width below 1; pass positive widths such as (64, 64)")
+        object.__setattr__(self, "hidden", _widths(self.hidden))
         if self.activation not in ACTIVATIONS:
             raise InputError(f"activation: {self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
+        if not isinstance(self.residual, bool | np.bool_):
+            raise InputError(f"residual: {self.residual!r} is neither True nor False")
+        if self.normalization is not None and self.normalization not in NORMALIZATIONS:
+            raise InputError(f'normalization: {self.normalization!r} is neither None nor "layer"')
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise InputError(f"dropout: {self.dropout!r} is not a share from 0 to below 1; 0.1 is usual")
 
     def sized(self, inputs: InputSizes, outputs: int) -> SizedNetwork:
-        return Dense((inputs.width, *self.hidden, outputs), self.activation, inputs.labels)
+        widths = (inputs.width, *self.hidden, outputs)
+        options = bool(self.residual), self.normalization, float(self.dropout)
+        return Dense(widths, self.activation, inputs.labels, *options)
 
     def __str__(self) -> str:
-        return f"MLP{self.hidden}"
+        options = [str(width) for width in self.hidden] + ["residual"] * self.residual
+        options += ["layer norm"] * (self.normalization == "layer")
+        options += [f"dropout {self.dropout:g}"] * (self.dropout > 0)
+        return f"MLP{self.hidden}" if len(options) == len(self.hidden) else f"MLP({', '.join(options)})"
 
 
 @dataclass(frozen=True)
@@ -91,69 +85,6 @@ class Table:
         return "Table()"
 
 
-@dataclass(frozen=True)
-class Dense(SizedNetwork):
-    """A chain of dense layers; labels enter one-hot."""
-
-    widths: tuple[int, ...]
-    activation: str
-    labels: int | None = None
-
-    def init(self, rng: np.random.Generator) -> Params:
-        layers = []
-        for i, (fan_in, fan_out) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
-            last = i == len(self.widths) - 2
-            scale = 0.01 / np.sqrt(fan_in) if last else np.sqrt(2.0 / fan_in)
-            layers.append({"weight": scale * rng.normal(size=(fan_in, fan_out)), "bias": np.zeros(fan_out)})
-        return layers
-
-    def apply(self, params: Params, x: Any) -> jax.Array:
-        hidden = jax.nn.one_hot(x, self.labels) if self.labels is not None else jnp.reshape(x, (x.shape[0], -1))
-        for layer in params[:-1]:
-            hidden = ACTIVATIONS[self.activation](hidden @ layer["weight"] + layer["bias"])
-        return hidden @ params[-1]["weight"] + params[-1]["bias"]
-
-    def spec(self) -> dict[str, Any]:
-        return {"kind": "dense", "widths": list(self.widths), "activation": self.activation, "labels": self.labels}
-
-
-@dataclass(frozen=True)
-class Rows(SizedNetwork):
-    """One row of outputs for each label."""
-
-    labels: int
-    outputs: int
-
-    def init(self, rng: np.random.Generator) -> Params:
-        return np.zeros((self.labels, self.outputs))
-
-    def apply(self, params: Params, x: Any) -> jax.Array:
-        return jnp.asarray(params)[x]
-
-    def spec(self) -> dict[str, Any]:
-        return {"kind": "rows", "labels": self.labels, "outputs": self.outputs}
-
-
-@dataclass(frozen=True)
-class Module(SizedNetwork):
-    """An Equinox module of the user's: called on one input, it returns one row of outputs."""
-
-    treedef: Any
-    static: tuple[Any, ...]
-    initial: Any = field(compare=False, hash=False)
-    kind: str = "module"
-
-    def init(self, rng: np.random.Generator) -> Params:
-        return self.initial
-
-    def apply(self, params: Params, x: Any) -> jax.Array:
-        module = eqx.combine(params, jax.tree.unflatten(self.treedef, self.static))
-        return jax.vmap(lambda one: jnp.reshape(module(one), -1))(x)
-
-    def spec(self) -> dict[str, Any]:
-        return {"kind": "module", "class": self.kind}
-
-
 def sized_network(network: Any, inputs: InputSizes, outputs: int) -> SizedNetwork:
     """The network with its sizes settled. Raises `InputError` for an object that is none, or a wrong width."""
     if isinstance(network, type) and hasattr(network, "sized"):
@@ -163,33 +94,39 @@ def sized_network(network: Any, inputs: InputSizes, outputs: int) -> SizedNetwor
     if not isinstance(network, eqx.Module) or not callable(network):
         raise InputError(f"network: {type(network).__name__} is none; pass kl.MLP, kl.Linear, kl.Table or a callable "
                          "Equinox module")  # fmt: skip
-    sized = _module(network)
-    one = jax.ShapeDtypeStruct((1, *((inputs.labels,) if inputs.labels is not None else inputs.shape)), np.float32)
+    sized = module_network(network, inputs)
+    one = (
+        jax.ShapeDtypeStruct((1,), np.int32)
+        if inputs.labels is not None
+        else one_input(inputs).update(shape=(1, *inputs.shape))
+    )
     width = jax.eval_shape(sized.apply, sized.init(np.random.default_rng(0)), one).shape[-1]
     if width != outputs:
         raise InputError(f"network: it returns {width} numbers, and the distribution's parameters need {outputs}")
     return sized
 
 
-def _module(network: eqx.Module) -> Module:
-    arrays, static = eqx.partition(network, eqx.is_inexact_array)
-    leaves, treedef = jax.tree.flatten(static, is_leaf=lambda leaf: leaf is None)
-    frozen = tuple(_hashable(leaf) for leaf in leaves)
-    return Module(treedef, frozen, jax.tree.map(np.asarray, arrays), type(network).__name__)
-
-
-def _hashable(leaf: Any) -> Any:
-    if isinstance(leaf, np.ndarray | jax.Array):
-        raise InputError("network: it holds integer arrays, which are neither learned nor structure; make them static")
-    return leaf
-
-
 def network_from_spec(spec: Mapping[str, Any], network: Any) -> SizedNetwork:
     """The network that a file's specification describes; an Equinox module must be given again."""
     if spec["kind"] == "dense":
-        return Dense(tuple(spec["widths"]), spec["activation"], spec["labels"])
+        options = {name: spec[name] for name in ("residual", "normalization", "dropout") if name in spec}
+        return Dense(tuple(spec["widths"]), spec["activation"], spec["labels"], **options)
     if spec["kind"] == "rows":
         return Rows(spec["labels"], spec["outputs"])
     if network is None:
         raise InputError(f"network: the file holds a {spec['class']} of the user's; pass one with network=")
-    return _module(network)
+    return module_network(network, None, spec)
+
+
+def _widths(hidden: Any) -> tuple[int, ...]:
+    try:
+        widths = tuple(int(width) for width in hidden)
+    except (TypeError, ValueError):
+        widths = (0,)
+    if any(width < 1 for width in widths):
+        raise InputError(f"hidden: {hidden} has a width below 1; pass positive widths such as (64, 64)")
+    return widths
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, int | float | np.number) and not isinstance(x, bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.errors import FileError, InputError
-from kullback.families.conditional import ConditionalStructure, FittedConditional
+from kullback.families.conditional import ConditionalStructure, FittedConditional, matched_conditional
 from kullback.families.family import fitted_distribution, matched_side
 from kullback.families.form import Form, Sizes, form_for
-from kullback.families.learnable import Learnable, Params, Structure
+from kullback.families.learnable import Params, Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.files import read, unpack
 from kullback.known import Known
@@ -36,12 +35,12 @@ def load(path: str | PathLike[str], network: Any = None) -> Fit:
     fixed = unpack(spec["fixed"], "fixed", arrays)
     free = unpack(spec["free"], "free", arrays) if spec["free"] is not None else _as_module(structure, arrays)
     if isinstance(structure, ConditionalStructure):
-        q: Any = FittedConditional(structure, fixed, spec["name"], free)
+        q: Any = FittedConditional(structure, fixed, spec["name"], free, spec.get("members", 1))
     else:
         q = fitted_distribution(structure, fixed, free)
     stated = spec["objective"]
     objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
-    record = {key: spec[key] for key in ("structure", "name", "free", "fixed")}, arrays
+    record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
     trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
     return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record)
 
@@ -73,11 +72,13 @@ class learnable:
 
     def __init__(self, q: Any) -> None:
         if isinstance(q, FittedConditional):
-            self.structure, self.free, self.fixed = q.structure, q.free, q.fixed
+            if "temperature" in q.fixed:
+                raise InputError("q: a tempered conditional cannot be made learnable; pass the one that was tempered")
+            self.structure, self.free, self.fixed, self.members = q.structure, q.free, q.fixed, q.members
             self._name = q.name
         else:
             self.structure, self.free = _taken_apart(q)
-            self.fixed, self._name = {}, type(q).__name__
+            self.fixed, self._name, self.members = {}, type(q).__name__, 1
 
     def known(self) -> Known:
         return Known(name=f"{self._name}, from where it stands", matched=self._matched)
@@ -88,9 +89,12 @@ class learnable:
             return matched_side(name, self.structure, self.fixed, other, lambda rng, start: self.free)
         if other.inputs is None and (other.sample is None or other.sample.inputs is None):
             raise InputError(f"p and q: {name} is conditional, and {other.name} has no inputs; pass kl.Pairs(x, y)")
-        wrap = partial(FittedConditional, self.structure, self.fixed, self._name)
-        side = Learnable(self.structure, self.fixed, lambda rng, start: self.free, wrap, conditional=True)
-        return Known(name=name, event_shape=other.event_shape, learnable=side)
+        return matched_conditional(name, self.structure, self.fixed, other, self._member, self.members)
+
+    def _member(self, rng: np.random.Generator, start: int) -> Params:
+        if self.members == 1:
+            return self.free
+        return jax.tree.map(lambda leaf: leaf[start % self.members], self.free)
 
 
 def _taken_apart(q: Any) -> tuple[Structure, Params]:

@@ -130,8 +130,10 @@ class Known:
     def facts_in_words(self) -> str:
         """The facts that are present, as a plan lists them."""
         if self.is_learnable:
-            n = self.learnable.parameter_count if self.learnable is not None else None
-            return "learnable" if n is None else f"learnable, {n} parameter{'s' if n != 1 else ''}"
+            if self.learnable is None:
+                return "learnable"
+            n = self.learnable.parameter_count
+            return ", ".join(("learnable", f"{n} parameter{'s' if n != 1 else ''}", *self.learnable.remarks))
         words = []
         if self.sample is not None:
             words.append("a weighted sample" if self.sample.weights is not None else "a sample")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpyro.distributions import constraints
+from numpyro.distributions import Distribution, constraints
 
 from kullback.errors import InputError
+from kullback.known import numpyro_side
 from kullback.known.record import Column, Known, Sample
 from kullback.known.support import from_constraint
+
+_BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory
 
 
 class Samples:
@@ -39,23 +43,40 @@ class Samples:
 class Pairs:
     """A finite sample of pairs: inputs `x` [n, ...] with outputs `y` [n, ...]; what is modelled is p(y∣x).
 
+    y        an array; or a NumPyro distribution of batch shape [n], p(y∣x) itself: soft labels, or a teacher's answers
+    weights  how much each row counts [n]; None for equally
+
     Data frames are read as numeric arrays. Raises `InputError` as `Samples` does, and for unequal lengths.
     """
 
     def __init__(self, x: Any, y: Any, weights: Any = None) -> None:
         self.x = as_sample_array(numeric_frame(x, "x") if is_frame(x) else x, "x")
-        self.y = as_sample_array(numeric_frame(y, "y") if is_frame(y) else y, "y")
-        if len(self.x) != len(self.y):
-            raise InputError(f"y: {len(self.y)} outputs for {len(self.x)} inputs; pass one y for each row of x")
-        self.weights = as_weights(weights, len(self.y))
+        self.y = _outputs_for(len(self.x), y)
+        self.weights = as_weights(weights, len(self.x))
 
     def known(self) -> Known:
+        if isinstance(self.y, Distribution):
+            name = f"{len(self.x):,} inputs (x: {_shape(self.x)}) with {type(self.y).__name__} outputs"
+            return replace(numpyro_side.known(self.y), name=name, inputs=self.x, input_weights=self.weights)
         sample = Sample(self.y, self.weights, inputs=self.x)
         name = f"{sample.size:,} pairs (x: {_shape(self.x)}, y: {_shape(self.y)})"
         return Known(name=name, event_shape=self.y.shape[1:], sample=sample, support=_hull(sample))
 
     def __repr__(self) -> str:
         return f"Pairs({self.known().name})"
+
+
+def _outputs_for(size: int, y: Any) -> Any:
+    if isinstance(y, Distribution):
+        if tuple(y.batch_shape) != (size,):
+            raise InputError(
+                f"y: a distribution of batch shape {tuple(y.batch_shape)} for {size} inputs; pass one for each row of x"
+            )
+        return y
+    values = as_sample_array(numeric_frame(y, "y") if is_frame(y) else y, "y")
+    if len(values) != size:
+        raise InputError(f"y: {len(values)} outputs for {size} inputs; pass one y for each row of x")
+    return values
 
 
 def _shape(x: np.ndarray) -> str:
@@ -133,10 +154,17 @@ def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
 def _checked(array: np.ndarray, argument: str) -> np.ndarray:
     if array.size == 0:
         raise InputError(f"{argument}: the sample is empty; pass at least one row")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = "NaN" if np.isnan(array).any() else "infinite values"
-        raise InputError(f"{argument}: the sample has {bad}; drop those rows or fill them in")
+    if array.dtype.kind == "f":
+        step = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
+        for start in range(0, len(array), step):
+            _require_finite(array[start : start + step], argument)
     return array
+
+
+def _require_finite(block: np.ndarray, argument: str) -> None:
+    if not np.isfinite(block).all():
+        bad = "NaN" if np.isnan(block).any() else "infinite values"
+        raise InputError(f"{argument}: the sample has {bad}; drop those rows or fill them in")
 
 
 def as_weights(weights: Any, size: int) -> np.ndarray | None:

@@ -2,5 +2,6 @@
 
 from kullback.laws.joint import Joint, Product
 from kullback.laws.markov import MarkovChain
+from kullback.laws.zero_inflated import ZeroInflatedNegativeBinomial
 
-__all__ = ["Joint", "MarkovChain", "Product"]
+__all__ = ["Joint", "MarkovChain", "Product", "ZeroInflatedNegativeBinomial"]

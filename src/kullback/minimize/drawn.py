@@ -60,7 +60,7 @@ def _reverse(p: Known, q: Known, objective: Partial, request: Request, title: st
     kept, optima = distinct_optima(learnable, layout, found, distance)
     value, diagnostics = assess(learnable, layout, found.vectors[0], q, request)
     report = Report(value, {**diagnostics, "optima": len(kept)}, optima)
-    return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+    return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome)
 
 
 @jax.jit
@@ -107,7 +107,7 @@ class StreamingDraws(Rule):
         losses = np.asarray(_losses(static, learnable.fixed, draw, fresh, vector), np.float64)
         error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
         objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
-        return fit_from(q, layout.tree(vector), found.outcome.status, Report(objective_value), found.outcome.trace)
+        return fit_from(q, layout.tree(vector), found.outcome.status, Report(objective_value), found.outcome)
 
 
 def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, words: Any, vector: Any) -> jax.Array:

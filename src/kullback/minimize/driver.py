@@ -7,7 +7,7 @@ import hashlib
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,12 @@ _SAVE_EVERY = 1.0  # seconds between checkpoints; what is saved does not depend 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a minimisation stands: its objective in nats, the steps done, and how it ended if it did."""
+    """Where a minimisation stands: its objective in nats, the steps done, how it ended if it did, and more of that."""
 
     value: float
     steps: int
     status: Status | None = None
+    message: str = ""
 
 
 class Iterative(abc.ABC):
@@ -54,6 +55,10 @@ class Iterative(abc.ABC):
     def progress(self, state: Any) -> Progress:
         """Where the state stands."""
 
+    def history(self, state: Any) -> tuple[Mapping[str, float], ...] | None:
+        """The lines that the last chunk of steps wrote (one an epoch), or None for an algorithm that writes none."""
+        return None
+
     @abc.abstractmethod
     def fingerprint(self) -> str:
         """What problem this is: a checkpoint of another problem is refused."""
@@ -61,19 +66,22 @@ class Iterative(abc.ABC):
 
 @dataclass(frozen=True)
 class Outcome:
-    """The last state, how it ended, and the objective in nats after each chunk."""
+    """The last state, how it ended, the objective in nats after each chunk (or epoch), and the lines written."""
 
     state: Any
     status: Status
     trace: np.ndarray
+    message: str = ""
+    history: tuple[Mapping[str, float], ...] = ()
 
 
 def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
     """Run an algorithm to its end, to `max_steps`, or to an interrupt (which returns the best state so far)."""
-    state, trace = algorithm.init(), []
+    state, trace, history = algorithm.init(), [], []
     if request.checkpoint is not None and Path(request.checkpoint).exists():
-        state, trace = _resume(request.checkpoint, algorithm, state)
+        state, trace, history = _resume(request.checkpoint, algorithm, state)
     limit = request.steps or max_steps
+    logged = len(history)
     saved = time.monotonic()
     progress = algorithm.progress(state)
     status = progress.status
@@ -82,26 +90,45 @@ def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
             while status is None and progress.steps < limit:
                 state = jax.block_until_ready(algorithm.step(state))
                 progress = algorithm.progress(state)
-                trace.append(progress.value)
+                lines = algorithm.history(state)
+                history.extend(lines or ())
+                trace.extend([progress.value] if lines is None else map(_monitored, lines))
                 status = progress.status
                 show(progress)
-                if request.checkpoint is not None and time.monotonic() - saved >= _SAVE_EVERY:
-                    _save(request.checkpoint, algorithm, state, trace)
+                if request.checkpoint is None or time.monotonic() - saved >= _SAVE_EVERY:
+                    logged = _settle(request, algorithm, state, trace, history, logged)
                     saved = time.monotonic()
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
+    _settle(request, algorithm, state, trace, history, logged)
+    message = progress.message if status is progress.status else ""
+    return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace), message, tuple(history))
+
+
+def _settle(
+    request: Request, algorithm: Iterative, state: Any, trace: list[float], history: list[Any], logged: int
+) -> int:
+    """Save, and only then log: what a resumed run does again was not logged before. Returns the lines logged."""
     if request.checkpoint is not None:
-        _save(request.checkpoint, algorithm, state, trace)
-    return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace))
+        _save(request.checkpoint, algorithm, state, trace, history)
+    if request.logger is not None:
+        for line in history[logged:]:
+            request.logger.log(line)
+    return len(history)
 
 
-def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float]) -> None:
+def _monitored(line: Mapping[str, float]) -> float:
+    """The value of a line that decides: the held-out one where there is one."""
+    return line.get("heldout_nll", line["train_nll"])
+
+
+def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float], history: list[Any]) -> None:
     arrays = {f"state.{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    spec = {"format": "checkpoint", "version": 1, "problem": algorithm.fingerprint()}
+    spec = {"format": "checkpoint", "version": 1, "problem": algorithm.fingerprint(), "history": history}
     write(path, spec, {**arrays, "trace": np.asarray(trace, np.float64)})
 
 
-def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[float]]:
+def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[float], list[Any]]:
     spec, arrays = read(path)
     if spec.get("format") != "checkpoint":
         raise FileError(
@@ -114,7 +141,7 @@ def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[f
         )
     leaves, treedef = jax.tree.flatten(template)
     state = jax.tree.unflatten(treedef, [arrays[f"state.{i}"] for i in range(len(leaves))])
-    return state, list(arrays["trace"])
+    return state, list(arrays["trace"]), list(spec.get("history", []))
 
 
 def fingerprint(*parts: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -17,8 +17,10 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
-from kullback.minimize.objectives import exact_divergence, model, reverse_sum
+from kullback.minimize.maximum_likelihood import FEW_ROWS
+from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
+from kullback.minimize.sides import has_prior, is_deep, prior_in_words
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -38,22 +40,36 @@ def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | M
     if not has_exact(*pair):
         kinds = " and ".join(type(d).__name__ for d in pair)
         return Missing(f"the pair {kinds} has no closed form")
-    return Applies()
+    note = prior_in_words(learnable).removeprefix("; ")
+    if inputs is not None and len(inputs) >= FEW_ROWS and is_deep(learnable):
+        # As with a sample: to the optimum over some inputs, a network overfits, and many are many.
+        return Applies(cost=7.0, note=note)
+    return Applies(note=note)
 
 
 def _run(learner: Known, fixed: Known, learnable_first: bool, title: str, request: Request) -> Fit:
     learnable = learner.learnable
     assert learnable is not None
-    layout, starts = starts_of(learnable, request, 1 if learnable.conditional else 4)
+    layout, starts = starts_of(learnable, request, learnable.members if learnable.conditional else 4)
     static = Static((learnable.structure, layout, learnable_first))
-    weights: Any = np.ones(())
+    weights, total = np.ones(()), 1.0
     if fixed.inputs is not None:
         given = np.ones(len(fixed.inputs)) if fixed.input_weights is None else fixed.input_weights
-        weights = given / given.sum()
-    objective = Partial(exact_divergence, static, learnable.fixed, fixed.distribution, fixed.inputs, weights)
+        total, weights = float(given.sum()), given / given.sum()
+    arguments = static, learnable.fixed, fixed.distribution, fixed.inputs, weights
+    if has_prior(learnable):
+        objective = Partial(divergence_and_prior, *arguments, total)
+    else:
+        objective = Partial(exact_divergence, *arguments)
     found = descend(title, objective, starts, request)
-    report = Report(Estimate(float(found.values[0])))
-    return fit_from(learner, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+    vectors, value = found.vectors[: learnable.members], float(found.values[0])
+    if has_prior(learnable) or learnable.members > 1:
+        value = float(np.mean([_divergence(*arguments, vector) for vector in vectors]))
+    report = Report(Estimate(value))
+    return fit_from(learner, layout.stacked(vectors), found.outcome.status, report, found.outcome)
+
+
+_divergence = jax.jit(exact_divergence)
 
 
 @dataclass(frozen=True)
@@ -152,7 +168,7 @@ class ReverseSum(Rule):
         objective_value = Estimate(float(found.values[0]), quantity=quantity, dropped=dropped)
         diagnostics = {"elbo": -float(found.values[0]), "optima": len(kept)}
         report = Report(objective_value, diagnostics, optima)
-        return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome.trace)
+        return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome)
 
 
 def _holds_any(learnable: Learnable, atoms: np.ndarray) -> bool:

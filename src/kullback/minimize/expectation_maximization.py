@@ -20,7 +20,8 @@ from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.driver import Iterative, Progress, drive, fingerprint
 from kullback.minimize.fitting import fit_from
-from kullback.minimize.maximum_likelihood import as_device, forward_report
+from kullback.minimize.maximum_likelihood import forward_report
+from kullback.minimize.table import as_device
 from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form
 from kullback.result import Fit, Guarantee, Status
@@ -97,7 +98,7 @@ class ExpectationMaximization(Rule):
         # Until it stops, the value is that of the parameters one step before: never less than their own.
         report = forward_report(data, p, learnable.wrap(free), float(values[best]))
         diagnostics = {**report.diagnostics, "variance_floor": self.floor}
-        return fit_from(q, free, outcome.status, replace(report, diagnostics=diagnostics), outcome.trace)
+        return fit_from(q, free, outcome.status, replace(report, diagnostics=diagnostics), outcome)
 
 
 class _Problem(Iterative):

@@ -86,8 +86,8 @@ class Report:
     optima: tuple[tuple[float, Any], ...] = ()
 
 
-def fit_from(side: Known, free: Any, status: Status, report: Report, trace: np.ndarray | None = None) -> Fit:
-    """The `Fit` of a learnable side at free parameters."""
+def fit_from(side: Known, free: Any, status: Status, report: Report, outcome: Outcome | None = None) -> Fit:
+    """The `Fit` of a learnable side at free parameters, which an iterative rule's outcome led to."""
     learnable = side.learnable
     assert learnable is not None
     host = jax.tree.map(np.asarray, free)
@@ -95,7 +95,9 @@ def fit_from(side: Known, free: Any, status: Status, report: Report, trace: np.n
         q=learnable.wrap(host),
         objective=report.objective,
         status=status,
-        trace=np.zeros(0) if trace is None else trace,
+        trace=np.zeros(0) if outcome is None else outcome.trace,
+        history=() if outcome is None else outcome.history,
+        message="" if outcome is None else outcome.message,
         diagnostics=report.diagnostics,
         optima=report.optima,
         record=learnable.record(side.name, host),

@@ -76,7 +76,7 @@ class FixedDraws(Rule):
         vector = found.vectors[0]
         objective_value, diagnostics = assess(learnable, layout, vector, q, request, push)
         report = Report(objective_value, {**diagnostics, "optima": len(kept)}, optima)
-        return fit_from(p, layout.tree(vector), found.outcome.status, report, found.outcome.trace)
+        return fit_from(p, layout.tree(vector), found.outcome.status, report, found.outcome)
 
 
 def fixed_draw_divergence(static: Static, fixed: Any, target: Any, noise: Any, vector: Any) -> jax.Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,15 @@ class Layout:
         return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(tree)])
 
     def tree(self, vector: Any) -> Any:
-        """The pytree back from the flat vector."""
-        leaves, start = [], 0
-        for shape in self.shapes:
-            stop = start + int(np.prod(shape))
-            leaves.append(vector[start:stop].reshape(shape))
-            start = stop
-        return jax.tree.unflatten(self.treedef, leaves)
+        """The pytree back from the flat vector; one split, whose gradient is one concatenation."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes]
+        on_host = isinstance(vector, np.ndarray)
+        leaves = np.split(vector, np.cumsum(sizes)[:-1]) if on_host else lax.split(vector, sizes)
+        return jax.tree.unflatten(
+            self.treedef, [leaf.reshape(shape) for leaf, shape in zip(leaves, self.shapes, strict=True)]
+        )
+
+    def stacked(self, vectors: np.ndarray) -> Any:
+        """The pytrees of the rows of `vectors` [m, n], stacked leaf by leaf; of one row, its pytree itself."""
+        trees = [self.tree(vector) for vector in vectors]
+        return trees[0] if len(trees) == 1 else jax.tree.map(lambda *leaves: np.stack(leaves), *trees)

@@ -111,7 +111,9 @@ def _accepted(s: State, point: Any, value: Any, gradient: Any, first: Any, toler
     fresh = ~jnp.any(history.rho > 0)
     trial = jnp.where(fresh, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient)), 1.0)
     expected, observed = -0.5 * slope, s.value - value
-    small = (expected <= jnp.maximum(tolerance, noise)) & (observed <= jnp.maximum(tolerance, noise))
+    # What is expected comes from the gradient, which in double is known far below the noise of the value.
+    floor = 0.0 if s.x.dtype == jnp.float64 else noise
+    small = (expected <= jnp.maximum(tolerance, floor)) & (observed <= jnp.maximum(tolerance, noise))
     # One small step may be luck; two in a row are the end.
     calm = jnp.where(small & (s.accepted >= 2), s.calm + 1, 0)
     done = (calm >= 2) | jnp.all(gradient == 0)

@@ -1,119 +1,220 @@
-"""Maximum likelihood on minibatches with a held-out part: how networks are trained."""
+"""Learning from batches of rows with a held-out part: how networks are trained, in either direction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from kullback.errors import FitError
+from kullback.exact import has_exact
+from kullback.families.learnable import Learnable
 from kullback.known import Known
-from kullback.known.static import Static
-from kullback.minimize.driver import drive
+from kullback.known.rows import rows_of
+from kullback.minimize.driver import Outcome, drive
+from kullback.minimize.epochs import EpochDescent, Problem, Schedule, chosen, final_now
 from kullback.minimize.fitting import Report, fit_from, starts_of
-from kullback.minimize.maximum_likelihood import as_device
-from kullback.minimize.objectives import model, negative_log_likelihood
-from kullback.minimize.stochastic import Pace, StochasticDescent
-from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.sides import prior_in_words
+from kullback.minimize.table import Table, memory_budget
+from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 TOLERANCE = 1e-4  # nats an example
+MAX_STEPS = 1_000_000
+FEWEST = 50
+_HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
+_HELD, _SHUFFLE = 2, 3  # streams of random numbers
 
 
 @dataclass(frozen=True)
-class Minibatches(Rule):
-    """Minimise H(P, Q_θ) by Adam on minibatches, stopping where a held-out part stops improving.
+class Batches(Rule):
+    """What the two directions share: how large a batch is, how fast to go, what is held out, where the data lie.
 
-    held_out  share of the rows set aside; batch: rows a step, None takes about n/25 between 32 and 512
+    held_out  share of the rows set aside; 0 stops by the training loss
+    batch     rows a step; None takes about n/25 between 32 and 512
     rate      the first step size; it falls by itself
-    patience  chunks of 64 steps without improvement before it does
+    patience  epochs without improvement before it does
+    memory    bytes that the data may take on the device before they are brought in chunks; None takes half of it
+    mesh      a JAX mesh, over whose first axis the rows of a batch are spread
+    """
+
+    held_out: float = 0.1
+    batch: int | None = None
+    rate: float = 3e-3
+    patience: int = 5
+    memory: int | None = None
+    mesh: Any = None
+
+    def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> tuple[Outcome, np.ndarray, Any]:
+        """The outcome, the best parameters of each member [m, n], and the final training and held-out values."""
+        learnable = learner.learnable
+        assert learnable is not None
+        train, held = split(table, self.held_out, request)
+        layout, starts = starts_of(learnable, request, learnable.members)
+        network = getattr(learnable.structure, "network", None)
+        batch = min(self.batch or default_batch(table.size), train.size)
+        stochastic = bool(getattr(network, "stochastic", False))
+        problem = Problem(learnable.structure, layout, kind, batch, stochastic, self.mesh)
+        schedule = Schedule(self.rate, 1 / 5, self.patience, 2)
+        seed = jax.random.fold_in(request.key, _SHUFFLE)
+        limit = request.steps or MAX_STEPS
+        tolerance = request.tolerance or TOLERANCE
+        fixed = _without_scaling(learnable.fixed) if train.scaling is not None else learnable.fixed
+        algorithm = EpochDescent(
+            self.name, problem, fixed, train, held, starts, schedule, tolerance, seed, limit, memory_budget(self.memory)
+        )
+        outcome = drive(algorithm, request, MAX_STEPS)
+        vectors = np.asarray(chosen(outcome.state))
+        untried = not np.isfinite(np.asarray(outcome.state.members.best_value)).all()
+        if not np.isfinite(vectors).all() or (untried and outcome.status is Status.DIVERGED):
+            raise FitError(f"{self.name}: {outcome.message or 'the objective was not finite from the start'}")
+        final = np.asarray(outcome.state.final, np.float64)
+        if np.isnan(final[0]):
+            final = self._final(algorithm, problem, fixed, vectors)
+        return outcome, vectors, (final, layout, held is not None)
+
+    def _final(self, algorithm: EpochDescent, problem: Problem, fixed: Any, vectors: np.ndarray) -> np.ndarray:
+        """The final values after an interrupt, or of data that were brought in chunks."""
+        if algorithm.rows is not None:
+            return np.asarray(final_now(problem, fixed, algorithm.rows, algorithm.aside, vectors), np.float64)
+        table, total, weight, held = algorithm.train, 0.0, 0.0, np.nan
+        size = max(1, algorithm.memory // (2 * max(1, table.bytes // table.size)))
+        for start in range(0, table.size, size):
+            part = Table(table.x, table.y, table.weights, table.numbers[start : start + size], table.scaling)
+            value, held = np.asarray(final_now(problem, fixed, part.resident(), algorithm.aside, vectors), np.float64)
+            total, weight = total + value * part.total, weight + part.total
+        return np.array([total / weight, held])
+
+
+@dataclass(frozen=True)
+class Minibatches(Batches):
+    """Minimise H(P, Q_θ), or KL(P‖Q_θ) to a teacher, by Adam on batches, stopping where held-out rows stop improving.
+
+    The settings are those of `Batches`.
     """
 
     name: ClassVar[str] = "minibatches"
     question: ClassVar[Question] = "forward"
-    identity: ClassVar[str] = "KL(P‖Q) = H(P, Q) − H(P), with E_P[∇ log q] over minibatches of the sample"
-    needs_p: ClassVar[str] = "a sample of at least 50 rows"
+    identity: ClassVar[str] = "KL(P‖Q) = H(P, Q) − H(P), with E_P[∇ log q] over batches of the rows"
+    needs_p: ClassVar[str] = "a sample of at least 50 rows, or a teacher at as many inputs"
     needs_q: ClassVar[str] = "learnable"
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Kingma and Ba (2015), algorithm 1; Prechelt (1998) for early stopping"
 
-    held_out: float = 0.1
-    batch: int | None = None
-    rate: float = 1e-3
-    patience: int = 6
-
     def check(self, p: Known, q: Known) -> Applies | Missing:
+        assert q.learnable is not None
+        if p.inputs is not None and p.distribution is not None:
+            return _teacher(p, q.learnable, lambda teacher, student: (teacher, student), self)
         source = can_be_weighted(p)
         if isinstance(source, Missing):
             return source
         if p.sample is None:
             return Missing("P is no sample, so there are no rows to hold out")
-        if p.sample.size < 50:
-            return Missing(f"{p.sample.size} rows are too few to hold some out", "50 rows")
-        return Applies(dropped=("H(P)",), note=f"{self.held_out:.0%} of the rows held out")
+        if p.sample.size < FEWEST:
+            return Missing(f"{p.sample.size} rows are too few to hold some out", f"{FEWEST} rows")
+        return Applies(dropped=("H(P)",), note=self._note(q.learnable))
+
+    def _note(self, learnable: Learnable) -> str:
+        held = f"{self.held_out:.0%} of the rows held out" if self.held_out else "no rows held out"
+        return held + prior_in_words(learnable)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        learnable = q.learnable
-        assert learnable is not None and q.event_shape is not None
+        assert q.learnable is not None and q.event_shape is not None
+        if p.sample is None:
+            return _taught(self, q, p, "forward", request)
         data = weighted(p)
         require_support(data, q.support, q.name, len(q.event_shape))
-        rows = request.host_rng(2).permutation(data.size)
-        kept = max(1, round(self.held_out * data.size))
-        held, train = _subset(data, rows[:kept]), _subset(data, rows[kept:])
-        layout, starts = starts_of(learnable, request, 1)
-        static = Static((learnable.structure, layout))
-        full, aside = padded(train), padded(held)
-        batch = self.batch or int(2 ** np.clip(np.round(np.log2(data.size / 25)), 5, 9))
-        pace = Pace(self.rate, steps=64, patience=self.patience, cuts=2)
-        objective = Partial(_on_rows, static, learnable.fixed, as_device(full.y), full.weights * train.size, full.x)
-        monitor = Partial(negative_log_likelihood, static, learnable.fixed, as_device(aside.y), aside.weights, aside.x)
-        stream = _Stream(request, train.size, batch, pace.steps)
-        algorithm = StochasticDescent(
-            self.name, objective, stream, starts, request.tolerance or TOLERANCE, pace, monitor, str(request.seed)
-        )
-        outcome = drive(algorithm, request, 200_000)
-        if outcome.status is Status.DIVERGED:
-            raise FitError("minibatches: the objective was not finite from the start; check the data's scale")
-        vector = np.asarray(outcome.state.best)[0]
-        training = float(_evaluate(static, learnable.fixed, as_device(full.y), full.weights, full.x, vector))
-        objective_value = Estimate(training, quantity="H(P, Q)", dropped=("H(P)",))
-        report = Report(
-            objective_value, {"train_nll": training, "heldout_nll": float(np.asarray(outcome.state.best_value)[0])}
-        )
-        return fit_from(q, layout.tree(vector), outcome.status, report, outcome.trace)
+        weights = data.weights * data.total
+        table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
+        outcome, vectors, (final, layout, held) = self._fit(q, table, "sample", request)
+        diagnostics = {"train_nll": float(final[0]), **({"heldout_nll": float(final[1])} if held else {})}
+        report = Report(Estimate(float(final[0]), quantity="H(P, Q)", dropped=("H(P)",)), diagnostics)
+        return fit_from(q, layout.stacked(vectors), outcome.status, report, outcome)
 
 
-_evaluate = jax.jit(negative_log_likelihood)
+@dataclass(frozen=True)
+class ReverseMinibatches(Batches):
+    """Minimise KL(Q_θ‖P) to a teacher P at many inputs, by Adam on batches of its closed form.
+
+    The settings are those of `Batches`.
+    """
+
+    name: ClassVar[str] = "reverse minibatches"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "KL(P‖Q) is a known function at each input: descend on its mean over batches of inputs"
+    needs_p: ClassVar[str] = "learnable and conditional, of a family with an exact pair"
+    needs_q: ClassVar[str] = "a teacher at 50 or more inputs"
+    guarantee: ClassVar[Guarantee] = Guarantee.EXACT
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Kingma and Ba (2015), algorithm 1; Hinton, Vinyals and Dean (2015) for a teacher"
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        assert p.learnable is not None
+        return _teacher(q, p.learnable, lambda teacher, student: (student, teacher), self)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        return _taught(self, p, q, "reverse", request)
 
 
-def _on_rows(static: Static, fixed: Any, y: Any, w: Any, x: Any, rows: Any, vector: Any) -> jax.Array:
-    return -jnp.mean(w[rows] * model(static, fixed, vector, None if x is None else x[rows]).log_prob(y[rows]))
+def _teacher(teacher: Known, learnable: Learnable, pair: Any, rule: Batches) -> Applies | Missing:
+    """Whether a student can learn from a teacher's distributions, row by row."""
+    if teacher.inputs is None or teacher.distribution is None:
+        return Missing("the fixed side is no teacher at inputs", "a teacher.on(x)")
+    if len(teacher.inputs) < FEWEST:
+        return Missing(f"{len(teacher.inputs)} inputs are too few to hold some out", f"{FEWEST} inputs")
+    if jax.eval_shape(partial(rows_of, teacher.distribution), np.zeros(1, np.int32)) is None:
+        return Missing(f"rows of {type(teacher.distribution).__name__} cannot be taken apart")
+    start = learnable.initial(np.random.default_rng(0), 0)
+    example = jax.eval_shape(learnable.structure.distribution, start, learnable.fixed, teacher.inputs)
+    if not has_exact(*pair(teacher.distribution, example)):
+        kinds = " and ".join(type(d).__name__ for d in pair(teacher.distribution, example))
+        return Missing(f"the pair {kinds} has no closed form")
+    return Applies(note=f"{rule.held_out:.0%} of the inputs held out{prior_in_words(learnable)}")
 
 
-def _subset(data: Weighted, rows: np.ndarray) -> Weighted:
-    weights = data.weights[rows]
-    total = weights.sum()
-    if total == 0:
-        raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
-    return Weighted(data.y[rows], weights / total, None if data.x is None else data.x[rows], data.source)
+def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: Request) -> Fit:
+    inputs, weights = teacher.inputs, teacher.input_weights
+    assert student.learnable is not None and inputs is not None
+    given = np.ones(len(inputs)) if weights is None else weights
+    scaling = scaling_of(student.learnable, inputs)
+    table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
+    outcome, vectors, (final, layout, held) = rule._fit(student, table, kind, request)
+    diagnostics = {"train_kl": float(final[0]), **({"heldout_kl": float(final[1])} if held else {})}
+    report = Report(Estimate(float(final[0])), diagnostics)
+    return fit_from(student, layout.stacked(vectors), outcome.status, report, outcome)
 
 
-class _Stream:
-    """Row numbers [steps, batch] of a chunk: consecutive shuffles, a function of the seed and the chunk alone."""
+def split(table: Table, held_out: float, request: Request) -> tuple[Table, Table | None]:
+    """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
+    rows = request.host_rng(_HELD).permutation(table.size)
+    kept = min(round(held_out * table.size), _HELD_AT_MOST)
+    kept = max(1, kept) if held_out > 0 else 0
+    part = lambda numbers: Table(table.x, table.y, table.weights, np.sort(numbers), table.scaling)  # noqa: E731
+    for numbers in (rows[kept:], rows[:kept]):
+        if len(numbers) and table.weights[numbers].sum() == 0:
+            raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
+    return part(rows[kept:]), part(rows[:kept]) if kept else None
 
-    def __init__(self, request: Request, size: int, batch: int, steps: int) -> None:
-        self.request, self.size, self.shape = request, size, (steps, batch)
 
-    def __call__(self, chunk: int) -> np.ndarray:
-        length = self.shape[0] * self.shape[1]
-        first, last = chunk * length, (chunk + 1) * length
-        epochs = range(first // self.size, -(-last // self.size))
-        shuffled = np.concatenate([self.request.host_rng(3, epoch).permutation(self.size) for epoch in epochs])
-        start = first - epochs[0] * self.size
-        return shuffled[start : start + length].reshape(self.shape).astype(np.int32)
+def default_batch(size: int) -> int:
+    """About a 25th of the rows, a power of 2 between 32 and 512."""
+    return int(2 ** np.clip(np.round(np.log2(size / 25)), 5, 9))
+
+
+def scaling_of(learnable: Learnable, x: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """How inputs are standardised, where the structure does so and inputs are no labels."""
+    fixed = learnable.fixed
+    if x is None or not isinstance(fixed, dict) or "x_mean" not in fixed or (np.ndim(x) == 1 and x.dtype.kind in "iub"):
+        return None
+    return np.asarray(fixed["x_mean"], np.float64), np.asarray(fixed["x_scale"], np.float64)
+
+
+def _without_scaling(fixed: Any) -> Any:
+    """Inputs that were standardised on the host, in double, are not standardised again."""
+    shape = np.shape(fixed["x_mean"])
+    return {**fixed, "x_mean": np.zeros(shape), "x_scale": np.ones(shape)}

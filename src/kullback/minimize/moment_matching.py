@@ -15,7 +15,8 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known, Moments
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, fit_from
-from kullback.minimize.maximum_likelihood import as_device, forward_report
+from kullback.minimize.maximum_likelihood import forward_report
+from kullback.minimize.table import as_device
 from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form
 from kullback.result import Estimate, Fit, Guarantee, Status

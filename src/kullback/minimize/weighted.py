@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ class Weighted:
     """Outcomes y [n, *event] with weights [n] that sum to 1, and inputs x [n, ...] for pairs.
 
     source          "the sample", "the atoms", `COUNTS` or `NODES`
+    total           the weight of a sample before it was made to sum to 1: its rows, or the sum of the weights given
     negentropy      Σ w log p at them where P's log-probability is known: then H(P) is not dropped
     numerical_error of replacing P by them, nats
     """
@@ -30,6 +31,7 @@ class Weighted:
     source: str
     negentropy: float | None = None
     numerical_error: float = 0.0
+    total: float = 1.0
 
     @property
     def size(self) -> int:
@@ -75,7 +77,8 @@ def weighted(p: Known) -> Weighted:
     if p.sample is not None:
         values = p.sample.values
         assert values is not None
-        return Weighted(values, p.sample.normalized_weights(), p.sample.inputs, "the sample")
+        total = float(p.sample.size if p.sample.weights is None else p.sample.weights.sum())
+        return Weighted(values, p.sample.normalized_weights(), p.sample.inputs, "the sample", total=total)
     if p.atoms is not None:
         assert p.log_prob is not None
         log_p = np.asarray(p.log_prob(p.atoms), np.float64)
@@ -113,7 +116,7 @@ def padded(data: Weighted) -> Weighted:
     grow = lambda a: np.concatenate([a, np.repeat(a[row : row + 1], extra, 0)])  # noqa: E731
     weights = np.concatenate([data.weights, np.zeros(extra)])
     x = None if data.x is None else grow(data.x)
-    return Weighted(grow(data.y), weights, x, data.source, data.negentropy, data.numerical_error)
+    return replace(data, y=grow(data.y), weights=weights, x=x)
 
 
 def bucket(size: int) -> int:

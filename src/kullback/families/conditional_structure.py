@@ -1,0 +1,134 @@
+"""How a network's outputs become a distribution, of one member and of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
+
+from kullback.families.form import Form
+from kullback.families.learnable import Params, Structure
+from kullback.families.networks import SizedNetwork, network_from_spec
+
+
+@dataclass(frozen=True)
+class ConditionalStructure(Structure):
+    """A network's outputs, offset and scaled, as the unconstrained parameters of a form, or of a mixture of it.
+
+    components  0 for the form itself; else so many components, whose logits come first among the outputs
+    """
+
+    form: Form
+    network: SizedNetwork
+    components: int = 0
+
+    def distribution(self, free: Params, fixed: Params, inputs: Any = None, key: jax.Array | None = None) -> Any:
+        """The NumPyro distribution of one member, of batch [n]; a key means training mode."""
+        return self._of_outputs(self._outputs(free, fixed, inputs, key), fixed["given"])
+
+    def predictive(self, free: Params, fixed: Params, inputs: Any, members: int = 1) -> Any:
+        """The NumPyro distribution 1/M Σ_m q_m(y∣x) of batch [n]; `free` has a leading axis [M] if M > 1.
+
+        Categorical and Bernoulli members stay what they are, with averaged probabilities.
+        """
+        if members == 1:
+            d = self.distribution(free, fixed, inputs)
+        else:
+            outputs = jax.vmap(lambda one: self._outputs(one, fixed, inputs, None), out_axes=1)(free)
+            d = self._pooled(outputs, fixed["given"])
+        return _tempered(d, fixed["temperature"]) if "temperature" in fixed else d
+
+    def negative_log_prior(self, free: Params, fixed: Params) -> Float[Array, ""]:
+        """½ Σ (w/s)² over the weights w of one member, in nats up to a constant; 0 where there is no prior."""
+        if "prior_scale" not in fixed:
+            return jnp.zeros(())
+        squares = [jnp.sum(jnp.square(w / fixed["prior_scale"])) for w in self.network.penalized(free)]
+        return 0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())
+
+    def _outputs(self, free: Params, fixed: Params, inputs: Any, key: jax.Array | None) -> jax.Array:
+        x = jnp.asarray(inputs)
+        if self.network.labels is None:
+            x = (x - fixed["x_mean"]) / fixed["x_scale"]
+        outputs = fixed["gain"] * self.network.apply(free, x, key)
+        if "reach" in fixed:
+            outputs = jnp.clip(outputs, -fixed["reach"], fixed["reach"])
+        return fixed["offset"] + outputs
+
+    def _of_outputs(self, outputs: jax.Array, given: Params) -> Any:
+        if not self.components:
+            return self.form.distribution(self._split(outputs), given)
+        logits, parameters = self._components(outputs)
+        return _mixture(logits, self.form.distribution(parameters, given))
+
+    def _pooled(self, outputs: jax.Array, given: Params) -> Any:
+        """The mixture of members from their outputs [n, M, width]."""
+        n, members, _ = outputs.shape
+        if not self.components:
+            d = self.form.distribution(self._split(outputs), given)
+            averaged = _averaged(d)
+            return _mixture(jnp.zeros((n, members)), d) if averaged is None else averaged
+        logits, parameters = self._components(outputs)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(n, -1, *leaf.shape[3:]), parameters)
+        return _mixture(jax.nn.log_softmax(logits).reshape(n, -1), self.form.distribution(flat, given))
+
+    def _components(self, outputs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        logits, rest = outputs[..., : self.components], outputs[..., self.components :]
+        return logits, self._split(rest.reshape(*rest.shape[:-1], self.components, -1))
+
+    def _split(self, outputs: jax.Array) -> dict[str, jax.Array]:
+        parameters, start = {}, 0
+        for name in self.form.names:
+            shape = self.form.free_shape(name)
+            stop = start + int(np.prod(shape))
+            parameters[name] = outputs[..., start:stop].reshape(*outputs.shape[:-1], *shape)
+            start = stop
+        return parameters
+
+    def spec(self) -> dict[str, Any] | None:
+        form = self.form.spec()
+        if form is None:
+            return None
+        spec = {"kind": "conditional", "form": form, "network": self.network.spec()}
+        return {**spec, "components": self.components} if self.components else spec
+
+    @staticmethod
+    def from_spec(spec: Mapping[str, Any], network: Any = None) -> ConditionalStructure:
+        sized = network_from_spec(spec["network"], network)
+        return ConditionalStructure(Form.from_spec(spec["form"]), sized, spec.get("components", 0))
+
+
+def width_of(form: Form, components: int) -> int:
+    """How many numbers a network returns for one input: the parameters', or those and a logit for each component."""
+    one = sum(int(np.prod(form.free_shape(name))) for name in form.names)
+    return one if not components else components * (1 + one)
+
+
+def _mixture(logits: jax.Array, components: Any) -> Any:
+    return dist.MixtureSameFamily(dist.CategoricalLogits(logits, validate_args=False), components, validate_args=False)
+
+
+def _averaged(d: Any) -> Any:
+    """Members [n, M] of one categorical or Bernoulli each, as one with the average of their probabilities."""
+    if isinstance(d, dist.CategoricalLogits):
+        logits = jax.nn.logsumexp(jax.nn.log_softmax(d.logits), 1) - np.log(d.batch_shape[1])
+        return dist.CategoricalLogits(logits, validate_args=False)
+    if isinstance(d, dist.BernoulliLogits):
+        yes, no = (jax.nn.logsumexp(jax.nn.log_sigmoid(sign * d.logits), 1) for sign in (1.0, -1.0))
+        return dist.BernoulliLogits(yes - no, validate_args=False)
+    return None
+
+
+def _tempered(d: Any, temperature: Any) -> Any:
+    """The same with logits divided by the temperature, in each part of a product or a mixture."""
+    if isinstance(d, dist.CategoricalLogits | dist.BernoulliLogits):
+        return type(d)(d.logits / temperature, validate_args=False)
+    if isinstance(d, dist.Independent):
+        return _tempered(d.base_dist, temperature).to_event(d.reinterpreted_batch_ndims)
+    components = _tempered(d.component_distribution, temperature)
+    return dist.MixtureSameFamily(d.mixing_distribution, components, validate_args=False)

@@ -1,0 +1,108 @@
+"""Chains of dense layers, and tables of outputs: the networks whose forward pass is ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from kullback.families.learnable import Params
+from kullback.families.sized import SizedNetwork
+
+ACTIVATIONS = {"relu": jax.nn.relu, "silu": jax.nn.silu, "gelu": jax.nn.gelu, "tanh": jnp.tanh, "elu": jax.nn.elu}
+NORMALIZATIONS = ("layer",)
+EPSILON = 1e-5  # added to the variance of a layer
+
+
+@dataclass(frozen=True)
+class Dense(SizedNetwork):
+    """A chain of dense layers; labels enter one-hot.
+
+    A hidden layer is h + dropout(activation(norm(h W + b))), where h is added only if `residual` and the widths match,
+    and norm and dropout are left out unless asked for. Sources: He et al. (2016) for the skips; Ba, Kiros and Hinton
+    (2016), equation 4, for layer normalisation; Srivastava et al. (2014) for dropout, here scaled in training.
+    """
+
+    widths: tuple[int, ...]
+    activation: str
+    labels: int | None = None
+    residual: bool = False
+    normalization: str | None = None
+    dropout: float = 0.0
+
+    def init(self, rng: np.random.Generator, start: int = 0) -> Params:
+        layers, depth = [], len(self.widths) - 2
+        for i, (fan_in, fan_out) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            scale = 0.01 / np.sqrt(fan_in) if i == depth else np.sqrt(2.0 / fan_in)
+            if self.residual and fan_in == fan_out and i < depth:
+                # A sum of `depth` branches keeps the variance of one.
+                scale /= np.sqrt(depth)
+            layer = {"weight": scale * rng.normal(size=(fan_in, fan_out)), "bias": np.zeros(fan_out)}
+            if self.normalization is not None and i < depth:
+                layer |= {"gain": np.ones(fan_out), "shift": np.zeros(fan_out)}
+            layers.append(layer)
+        return layers
+
+    def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
+        hidden = jax.nn.one_hot(x, self.labels) if self.labels is not None else jnp.reshape(x, (x.shape[0], -1))
+        for i, layer in enumerate(params[:-1]):
+            new = hidden @ layer["weight"] + layer["bias"]
+            if self.normalization is not None:
+                new = layer_norm(new, layer["gain"], layer["shift"])
+            new = ACTIVATIONS[self.activation](new)
+            if key is not None and self.dropout > 0:
+                new = _dropped(new, self.dropout, jax.random.fold_in(key, i))
+            hidden = hidden + new if self.residual and hidden.shape == new.shape else new
+        return hidden @ params[-1]["weight"] + params[-1]["bias"]
+
+    @property
+    def stochastic(self) -> bool:
+        return self.dropout > 0
+
+    def penalized(self, params: Params) -> list[Any]:
+        return [layer["weight"] for layer in params]
+
+    def spec(self) -> dict[str, Any]:
+        plain = {"kind": "dense", "widths": list(self.widths), "activation": self.activation, "labels": self.labels}
+        options = {"residual": self.residual, "normalization": self.normalization, "dropout": self.dropout}
+        return {**plain, **{name: value for name, value in options.items() if value}}
+
+
+@dataclass(frozen=True)
+class Rows(SizedNetwork):
+    """One row of outputs for each label; a prior speaks of all of it."""
+
+    labels: int | None
+    outputs: int
+
+    def init(self, rng: np.random.Generator, start: int = 0) -> Params:
+        assert self.labels is not None
+        return np.zeros((self.labels, self.outputs))
+
+    def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
+        return jnp.asarray(params)[x]
+
+    @property
+    def stochastic(self) -> bool:
+        return False
+
+    def penalized(self, params: Params) -> list[Any]:
+        return [params]
+
+    def spec(self) -> dict[str, Any]:
+        return {"kind": "rows", "labels": self.labels, "outputs": self.outputs}
+
+
+def layer_norm(x: Float[Array, "n d"], gain: Float[Array, " d"], shift: Float[Array, " d"]) -> Float[Array, "n d"]:
+    """Each row with mean 0 and variance 1, then a learned gain and shift: Ba, Kiros and Hinton (2016), equation 4."""
+    centred = x - jnp.mean(x, -1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), -1, keepdims=True) + EPSILON) * gain + shift
+
+
+def _dropped(x: jax.Array, share: float, key: jax.Array) -> jax.Array:
+    kept = jax.random.bernoulli(key, 1.0 - share, x.shape)
+    return jnp.where(kept, x / (1.0 - share), 0.0)

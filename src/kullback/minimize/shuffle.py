@@ -1,0 +1,47 @@
+"""A shuffle that can be asked for any part of itself: a permutation of 0 … n − 1 computed position by position.
+
+An epoch visits every row once, in an order of its own. Sorting random keys gives such an order at O(n log n) and an
+array as long as the data; a keyed bijection gives the same rows where they are needed, in a few integer operations
+each, with n an argument and not a constant of the program. The bijection is a generalised Feistel network on
+Z_a × Z_b with ab ≥ n, walked on until it lands below n (Black and Rogaway 2002, section 4 and method 3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+ROUNDS = 6
+
+
+def words_of(key: Any) -> jax.Array:
+    """The words [`ROUNDS`] that name one permutation."""
+    return jax.random.bits(key, (ROUNDS,), jnp.uint32)
+
+
+def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
+    """The rows at `positions` of the permutation of 0 … size − 1 that `words` name; positions must be below size."""
+    size = jnp.asarray(size, jnp.uint32)
+    wide = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
+    high = (size + wide - 1) // wide
+
+    def once(row: Any) -> Any:
+        left, right = row // wide, row % wide
+        for i in range(0, ROUNDS, 2):
+            left = (left + _mixed(right ^ words[i]) % high) % high
+            right = (right + _mixed(left ^ words[i + 1]) % wide) % wide
+        return left * wide + right
+
+    outside = lambda row: jnp.any(row >= size)  # noqa: E731
+    walk = lambda row: jnp.where(row >= size, once(row), row)  # noqa: E731
+    return lax.while_loop(outside, walk, once(jnp.asarray(positions, jnp.uint32))).astype(jnp.int32)
+
+
+def _mixed(x: Any) -> Any:
+    """A bijection of 32-bit words in which every bit of the result depends on every bit of x."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)

@@ -1,0 +1,28 @@
+"""What a rule asks of a learnable side: whether it is a deep network, and whether its weights have a prior."""
+
+from __future__ import annotations
+
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.families.dense import Dense, Rows
+from kullback.families.learnable import Learnable
+
+
+def is_deep(learnable: Learnable) -> bool:
+    """Whether the side is a network with hidden layers or of the user's own making."""
+    structure = learnable.structure
+    if not isinstance(structure, ConditionalStructure):
+        return False
+    network = structure.network
+    return not isinstance(network, Rows) and not (isinstance(network, Dense) and len(network.widths) == 2)
+
+
+def has_prior(learnable: Learnable) -> bool:
+    """Whether the weights have a Gaussian prior."""
+    return isinstance(learnable.fixed, dict) and "prior_scale" in learnable.fixed
+
+
+def prior_in_words(learnable: Learnable) -> str:
+    """What a plan's note says of the prior on the weights, if there is one."""
+    if not has_prior(learnable):
+        return ""
+    return f"; the mode of the posterior under a Gaussian prior of scale {float(learnable.fixed['prior_scale']):g}"
