@@ -120,7 +120,7 @@ class EpochDescent(Iterative):
         zero, whole = np.zeros((), dtype), np.zeros((), np.int32)
 
         def one(x: np.ndarray) -> Member:
-            adam = jax.tree.map(np.asarray, _ADAM.init(x))
+            adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_ADAM.init, x))
             rate, inf = np.asarray(self.schedule.rate, dtype), np.asarray(np.inf, dtype)
             return Member(x, np.zeros_like(x), adam, rate, x, inf, whole, zero, whole, whole, whole, whole)
 
@@ -179,7 +179,7 @@ class EpochDescent(Iterative):
     def fingerprint(self) -> str:
         parts = (self.fixed, self.starts, self.tolerance, repr(self.schedule), self.problem.batch, self.problem.kind)
         data = (self.train.x, self.train.y, self.train.weights, self.train.numbers)
-        return fingerprint(self.title, *parts, *data, jax.random.key_data(self.seed))
+        return fingerprint(self.title, *parts, *data, self.seed)
 
 
 def _failure(state: State) -> str:
@@ -201,16 +201,10 @@ def _each(members: int, function: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
 
 
-def _words(seed: Any, epoch: Any, members: int) -> jax.Array:
-    """What names the order of rows of each member in an epoch: [m, ROUNDS]."""
-    keys = jax.random.split(jax.random.fold_in(seed, epoch), members)
-    return jax.vmap(words_of)(keys)
-
-
 @partial(jax.jit, static_argnums=(0, 2, 5))
 def _positions(problem: Problem, state: State, members: int, size: Any, seed: Any, steps: int) -> jax.Array:
     """The rows [steps, m, batch] of the next steps, for the host to gather."""
-    words = _words(seed, state.epoch, members)
+    words = words_of(seed, state.epoch, members)
 
     def at(i: Any, word: Any) -> jax.Array:
         return shuffled(word, size, (state.step + i) * problem.batch + jnp.arange(problem.batch))
@@ -238,7 +232,7 @@ def advance(
 
     def segment(s: State) -> State:
         stop = jnp.minimum(steps, s.step + target - s.total)
-        words = _words(numbers.seed, s.epoch, members)
+        words = words_of(numbers.seed, s.epoch, members)
         offset = s.step
 
         def body(i: Any, carry: Member) -> Member:
@@ -255,7 +249,7 @@ def advance(
     if feed is not None:
         return state
     over_now = jnp.all(state.members.ended > 0) | (state.total >= numbers.limit)
-    last = lambda s: s._replace(final=final_values(problem, fixed, rows, held, chosen(s)))  # noqa: E731
+    last = lambda s: s._replace(final=final_values(problem, fixed, rows, held, chosen(s, jnp)))  # noqa: E731
     return lax.cond(over_now, last, lambda s: s, state)
 
 
@@ -270,7 +264,7 @@ def _step(
         x, y, w = jax.tree.map(lambda a: a[nth, k], feed)
     if problem.mesh is not None:
         x, y, w = jax.tree.map(lambda a: lax.with_sharding_constraint(a, over(problem.mesh)), (x, y, w))
-    key = jax.random.fold_in(jax.random.fold_in(numbers.seed, total), k) if problem.stochastic else None
+    key = _noise(numbers.seed, total, k) if problem.stochastic else None
 
     def objective(vector: Any) -> tuple[Any, Any]:
         loss = jnp.mean(w * row_losses(problem, fixed, x, y, vector, key))
@@ -281,6 +275,11 @@ def _step(
     failed = jnp.where(jnp.isfinite(loss) | (member.failed > 0), member.failed, total)
     x = member.x - member.rate * update
     return member._replace(x=x, sum=member.sum + x, adam=adam, loss=member.loss + loss, failed=failed)
+
+
+def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
+    """The key of what a member draws at a step, from the two words of a seed."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), total), k)
 
 
 def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
@@ -337,12 +336,13 @@ def _decide(numbers: Numbers, total: Any, steps: Any, m: Member, value: Any) -> 
     return jax.tree.map(lambda new, old: jnp.where(m.ended > 0, old, new), moved, m)
 
 
-def chosen(s: State) -> jax.Array:
+def chosen(s: State, xp: Any = np) -> Any:
     """The parameters to return [m, n]: the best, or before a first epoch has ended the mean of the iterates."""
-    judged = jnp.isfinite(s.members.best_value)[:, None]
-    return jnp.where(judged, s.members.best, s.members.sum / jnp.maximum(s.step, 1))
+    judged = xp.isfinite(s.members.best_value)[:, None]
+    return xp.where(judged, s.members.best, s.members.sum / xp.maximum(s.step, 1))
 
 
+@partial(jax.jit, static_argnums=0)
 def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[Any, Any]:
     """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
     members, padded = vectors.shape[0], rows.weights.shape[0]

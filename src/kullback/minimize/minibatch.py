@@ -60,7 +60,7 @@ class Batches(Rule):
         stochastic = bool(getattr(network, "stochastic", False))
         problem = Problem(learnable.structure, layout, kind, batch, stochastic, self.mesh)
         schedule = Schedule(self.rate, 1 / 5, self.patience, 2)
-        seed = jax.random.fold_in(request.key, _SHUFFLE)
+        seed = request.host_rng(_SHUFFLE).integers(2**32, size=2, dtype=np.uint32)
         limit = request.steps or MAX_STEPS
         tolerance = request.tolerance or TOLERANCE
         fixed = _without_scaling(learnable.fixed) if train.scaling is not None else learnable.fixed
@@ -68,7 +68,7 @@ class Batches(Rule):
             self.name, problem, fixed, train, held, starts, schedule, tolerance, seed, limit, memory_budget(self.memory)
         )
         outcome = drive(algorithm, request, MAX_STEPS)
-        vectors = np.asarray(chosen(outcome.state))
+        vectors = chosen(jax.tree.map(np.asarray, outcome.state))
         untried = not np.isfinite(np.asarray(outcome.state.members.best_value)).all()
         if not np.isfinite(vectors).all() or (untried and outcome.status is Status.DIVERGED):
             raise FitError(f"{self.name}: {outcome.message or 'the objective was not finite from the start'}")

@@ -17,9 +17,10 @@ from jax import lax
 ROUNDS = 6
 
 
-def words_of(key: Any) -> jax.Array:
-    """The words [`ROUNDS`] that name one permutation."""
-    return jax.random.bits(key, (ROUNDS,), jnp.uint32)
+def words_of(seed: Any, epoch: Any, members: int) -> jax.Array:
+    """The words [m, `ROUNDS`] that name the order of each member in an epoch, from the two words of a seed."""
+    numbers = jnp.arange(1, members * ROUNDS + 1, dtype=jnp.uint32).reshape(members, ROUNDS)
+    return _mixed(_mixed(numbers + seed[0]) ^ _mixed(jnp.asarray(epoch, jnp.uint32) ^ _mixed(seed[1])))
 
 
 def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
