@@ -9,10 +9,11 @@ if typing.TYPE_CHECKING:
     from kullback.control import Optimal
     from kullback.divergence import KL
     from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
-    from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, learnable, load
+    from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, Tempered, learnable, load
     from kullback.known import Density, Pairs, Samples, Tilted
     from kullback.laws import Joint, MarkovChain, Product
     from kullback.result import Estimate, Fit, Guarantee
+    from kullback.supervised import KLClassifier, KLRegressor
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,8 @@ __all__ = [
     "Fit",
     "Guarantee",
     "Joint",
+    "KLClassifier",
+    "KLRegressor",
     "Linear",
     "MarkovChain",
     "Mixture",
@@ -35,6 +38,7 @@ __all__ = [
     "Product",
     "Samples",
     "Table",
+    "Tempered",
     "Tilted",
     "cross_entropy",
     "entropy",
@@ -52,18 +56,20 @@ _HOMES = {
     "control": ("Optimal",),
     "divergence": ("KL",),
     "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
-    "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "learnable", "load"),
+    "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "Tempered", "learnable", "load"),
     "known": ("Density", "Pairs", "Samples", "Tilted"),
     "laws": ("Joint", "MarkovChain", "Product"),
     "result": ("Estimate", "Fit", "Guarantee"),
+    "supervised": ("KLClassifier", "KLRegressor"),
 }
+_MODULES = ("errors", "loggers")  # as after an import of everything, beside the homes
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> typing.Any:
     if name == "rules":
         value: typing.Any = importlib.import_module("kullback.catalogue")
-    elif name in _HOMES or name == "errors":  # a module, as after an import of everything
+    elif name in _HOMES or name in _MODULES:
         return importlib.import_module(f"kullback.{name}")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"kullback.{_HOME[name]}"), name)

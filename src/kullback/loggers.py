@@ -16,7 +16,8 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from kullback.errors import FileError, InputError
 
-COLUMNS = ("epoch", "step", "train_nll", "heldout_nll", "rate")
+COUNTERS = ("epoch", "step")
+COLUMNS = (*COUNTERS, "train_nll", "heldout_nll", "rate")
 
 
 @runtime_checkable
@@ -56,6 +57,9 @@ class Sink(abc.ABC):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self.close()  # rows are in the file in any case; this ends it without a warning
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None}
@@ -203,6 +207,8 @@ def _line(cells: list[Any]) -> str:
 
 def _number(name: str, value: Any) -> int | float:
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and name in COUNTERS and value.is_integer():
+        return int(value)
     if isinstance(value, int | float):
         return value
     raise InputError(f"row: {name} is {value!r}, which is not a number; log numbers only")

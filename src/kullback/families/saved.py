@@ -42,7 +42,8 @@ def load(path: str | PathLike[str], network: Any = None) -> Fit:
     objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
     record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
     trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
-    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record)
+    told = {"history": tuple(spec.get("history", ())), "message": spec.get("message", "")}
+    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record, **told)
 
 
 def _structure(spec: Mapping[str, Any], network: Any) -> Structure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 from numpyro.distributions import Distribution, constraints
@@ -11,6 +13,7 @@ from numpyro.distributions import Distribution, constraints
 from kullback.errors import InputError
 from kullback.known import numpyro_side
 from kullback.known.record import Column, Known, Sample
+from kullback.known.spool import remove, spooled
 from kullback.known.support import from_constraint
 
 _BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory
@@ -50,9 +53,27 @@ class Pairs:
     """
 
     def __init__(self, x: Any, y: Any, weights: Any = None) -> None:
-        self.x = as_sample_array(numeric_frame(x, "x") if is_frame(x) else x, "x")
+        self.x = _array_of(x, "x")
         self.y = _outputs_for(len(self.x), y)
         self.weights = as_weights(weights, len(self.x))
+
+    @classmethod
+    def from_batches(cls, batches: Iterable[Any]) -> Pairs:
+        """Pairs from batches (x, y) or (x, y, weights), read once and kept in temporary files, not in memory.
+
+        batches  an iterable: a generator, a list, a loader of another library; rows of one shape and type throughout
+
+        The files are mapped, and removed when these pairs are let go or the program ends; TMPDIR says where they lie.
+        Raises `InputError` as `Pairs` does, and for no rows at all or batches that do not match.
+        """
+        folder, x, y, weights = spooled(batches, _array_of)
+        try:
+            pairs = cls(x, y, weights)
+        except BaseException:
+            remove(folder)
+            raise
+        finalize(pairs, remove, folder)
+        return pairs
 
     def known(self) -> Known:
         if isinstance(self.y, Distribution):
@@ -73,10 +94,15 @@ def _outputs_for(size: int, y: Any) -> Any:
                 f"y: a distribution of batch shape {tuple(y.batch_shape)} for {size} inputs; pass one for each row of x"
             )
         return y
-    values = as_sample_array(numeric_frame(y, "y") if is_frame(y) else y, "y")
+    values = _array_of(y, "y")
     if len(values) != size:
         raise InputError(f"y: {len(values)} outputs for {size} inputs; pass one y for each row of x")
     return values
+
+
+def _array_of(x: Any, argument: str) -> np.ndarray:
+    """x as a numeric array, from an array, a sequence or a data frame."""
+    return as_sample_array(numeric_frame(x, argument) if is_frame(x) else x, argument)
 
 
 def _shape(x: np.ndarray) -> str:

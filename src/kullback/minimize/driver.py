@@ -22,6 +22,7 @@ from kullback.files import read, write
 from kullback.result import Status
 from kullback.rule import Request
 
+_BLOCK = 2**20  # bytes of an array that are read at once
 _SAVE_EVERY = 1.0  # seconds between checkpoints; what is saved does not depend on it
 
 
@@ -38,10 +39,12 @@ class Progress:
 class Iterative(abc.ABC):
     """An iterative rule at work: `init`, `step`, `done`. The state is one pytree of arrays, and nothing else changes.
 
-    A resumed run equals an uninterrupted one bit for bit because everything that changes is in the state.
+    A resumed run equals an uninterrupted one bit for bit because everything that changes is in the state. Where
+    several processes work on one problem (`shared`), the first of them saves and logs.
     """
 
     title: str
+    shared: bool = False
 
     @abc.abstractmethod
     def init(self) -> Any:
@@ -101,6 +104,8 @@ def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     _settle(request, algorithm, state, trace, history, logged)
+    if request.logger is not None:
+        request.logger.close()
     message = progress.message if status is progress.status else ""
     return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace), message, tuple(history))
 
@@ -109,6 +114,8 @@ def _settle(
     request: Request, algorithm: Iterative, state: Any, trace: list[float], history: list[Any], logged: int
 ) -> int:
     """Save, and only then log: what a resumed run does again was not logged before. Returns the lines logged."""
+    if algorithm.shared and jax.process_index() > 0:
+        return len(history)
     if request.checkpoint is not None:
         _save(request.checkpoint, algorithm, state, trace, history)
     if request.logger is not None:
@@ -157,7 +164,12 @@ def fingerprint(*parts: Any) -> str:
                 digest.update(np.asarray(jax.random.key_data(leaf)).tobytes())
             else:
                 array = np.asarray(leaf)
-                digest.update(f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                # By blocks: an array in a file may be larger than memory.
+                flat = array[None] if array.ndim == 0 else array
+                step = max(1, _BLOCK * max(1, len(flat)) // max(1, flat.nbytes))
+                for start in range(0, len(flat), step):
+                    digest.update(np.ascontiguousarray(flat[start : start + step]).tobytes())
     return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,12 +26,14 @@ from kullback.known.rows import rows_of
 from kullback.minimize.driver import Iterative, Progress, fingerprint
 from kullback.minimize.objectives import negative_log_prior, row_losses
 from kullback.minimize.shuffle import shuffled, words_of
-from kullback.minimize.table import BLOCK, Feed, Rows, Table, over
+from kullback.minimize.table import BLOCK, Feed, Rows, Table, on_each, over, spans_processes
 from kullback.result import Status
 
 _ADAM = optax.scale_by_adam()
 _CURVE = 64  # epochs recorded in one call
 _SECONDS = 0.4  # that one call should take
+_MOST = 2**30  # steps in one call
+_FEED = 2**25  # bytes of batches that are brought from the host at once, at most
 _DIVERGED = 2
 
 
@@ -110,9 +112,10 @@ class EpochDescent(Iterative):
         self.title, self.problem, self.fixed, self.starts = title, problem, fixed, starts
         self.schedule, self.tolerance, self.seed, self.limit = schedule, tolerance, seed, limit
         self.train, self.held, self.memory = train, held, memory
-        self.streamed = train.bytes > memory
+        self.streamed = train.bytes > memory * (1 if problem.mesh is None else problem.mesh.devices.shape[0])
         self.rows = None if self.streamed else train.resident(problem.mesh)
         self.aside = held.resident(problem.mesh) if held is not None else None
+        self.shared = spans_processes(problem.mesh)
         self.budget = _CURVE
 
     def init(self) -> State:
@@ -135,9 +138,12 @@ class EpochDescent(Iterative):
             state = jax.block_until_ready(advance(self.problem, self.fixed, self.rows, self.aside, state, numbers))
         else:
             state = self._streamed(state, numbers)
-        # How much is done between two looks changes nothing but the time between them.
-        took = max(time.monotonic() - start, 1e-3)
-        self.budget = int(np.clip(self.budget * _SECONDS / took, self.budget / 2, self.budget * 4)) or 1
+        # How much is done between two looks changes nothing but the time between them. Processes that work on one
+        # problem must do the same, and their clocks differ.
+        if not self.shared:
+            took = max(time.monotonic() - start, 1e-3)
+            self.budget = int(np.clip(self.budget * _SECONDS / took, self.budget / 2, self.budget * 4))
+            self.budget = min(max(self.budget, 1), _MOST)
         return state
 
     def _numbers(self) -> Numbers:
@@ -149,16 +155,15 @@ class EpochDescent(Iterative):
 
     def _streamed(self, state: State, numbers: Numbers) -> State:
         train, batch, members = self.train, self.problem.batch, len(self.starts)
-        left = min(train.size // batch - int(state.step), self.limit - int(state.total))
-        row = max(1, train.bytes // train.size * members * batch)
-        steps = max(1, min(left, self.budget, self.memory // (2 * row)))
+        whole, row = train.size // batch, max(1, train.bytes // train.size * members * batch)
+        # So many steps at once, the whole run through, for one compiled program; at the end of an epoch some are idle.
+        steps = max(1, min(whole, min(_FEED, self.memory // 2) // row))
+        left = min(steps, whole - int(state.step), self.limit - int(state.total))
         positions = _positions(self.problem, state, members, np.uint32(train.size), numbers.seed, steps)
         x, y, weights = train.take(np.asarray(positions))
         feed = Feed(x, y, weights.astype(jnp.result_type(float)))
         size = Rows(None, None, None, np.uint32(train.size))
-        return advance(
-            self.problem, self.fixed, size, self.aside, state, numbers._replace(budget=np.int32(steps)), feed
-        )
+        return advance(self.problem, self.fixed, size, self.aside, state, numbers._replace(budget=np.int32(left)), feed)
 
     def progress(self, state: State) -> Progress:
         ended, best = np.asarray(state.members.ended), np.asarray(state.members.best_value)
@@ -176,10 +181,14 @@ class EpochDescent(Iterative):
         rows = np.asarray(state.curve, np.float64)[: int(state.recorded)]
         return tuple({n: float(v) for n, v in zip(names, row, strict=True) if n in shown} for row in rows)
 
-    def fingerprint(self) -> str:
+    @cached_property
+    def _fingerprint(self) -> str:
         parts = (self.fixed, self.starts, self.tolerance, repr(self.schedule), self.problem.batch, self.problem.kind)
         data = (self.train.x, self.train.y, self.train.weights, self.train.numbers)
         return fingerprint(self.title, *parts, *data, self.seed)
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
 
 
 def _failure(state: State) -> str:
@@ -203,11 +212,12 @@ def _each(members: int, function: Callable[..., Any], *trees: Any) -> Any:
 
 @partial(jax.jit, static_argnums=(0, 2, 5))
 def _positions(problem: Problem, state: State, members: int, size: Any, seed: Any, steps: int) -> jax.Array:
-    """The rows [steps, m, batch] of the next steps, for the host to gather."""
+    """The rows [steps, m, batch] of the next steps, for the host to gather; past the end of an epoch, any rows."""
     words = words_of(seed, state.epoch, members)
 
     def at(i: Any, word: Any) -> jax.Array:
-        return shuffled(word, size, (state.step + i) * problem.batch + jnp.arange(problem.batch))
+        positions = (state.step + i) * problem.batch + jnp.arange(problem.batch)
+        return shuffled(word, size, jnp.minimum(positions.astype(jnp.uint32), size - 1))
 
     return jax.vmap(lambda i: jax.vmap(partial(at, i))(words))(jnp.arange(steps))
 
@@ -244,13 +254,14 @@ def advance(
         s = s._replace(members=moved, step=stop, total=total)
         return lax.cond(stop == steps, lambda s: _epoch(problem, fixed, held, s, numbers), lambda s: s, s)
 
-    # What was recorded before this call has been read.
-    state = lax.while_loop(running, segment, state._replace(recorded=jnp.zeros_like(state.recorded)))
+    # What was recorded before this call has been read, and final values of a shorter run hold no more.
+    fresh = state._replace(recorded=jnp.zeros_like(state.recorded), final=jnp.full_like(state.final, jnp.nan))
+    state = lax.while_loop(running, segment, fresh)
     if feed is not None:
-        return state
+        return on_each(problem.mesh, state)
     over_now = jnp.all(state.members.ended > 0) | (state.total >= numbers.limit)
     last = lambda s: s._replace(final=final_values(problem, fixed, rows, held, chosen(s, jnp)))  # noqa: E731
-    return lax.cond(over_now, last, lambda s: s, state)
+    return on_each(problem.mesh, lax.cond(over_now, last, lambda s: s, state))
 
 
 def _step(
@@ -338,7 +349,7 @@ def _decide(numbers: Numbers, total: Any, steps: Any, m: Member, value: Any) -> 
 
 def chosen(s: State, xp: Any = np) -> Any:
     """The parameters to return [m, n]: the best, or before a first epoch has ended the mean of the iterates."""
-    judged = xp.isfinite(s.members.best_value)[:, None]
+    judged = xp.isfinite(s.members.best_value)[:, None] | (s.step == 0)
     return xp.where(judged, s.members.best, s.members.sum / xp.maximum(s.step, 1))
 
 
@@ -351,7 +362,7 @@ def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[An
     def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         sums, pooled, weight = carry
         at = i * block + jnp.arange(block)
-        if isinstance(rows.y, jax.Array):
+        if isinstance(rows.y, jax.Array) and problem.mesh is None:
             x, y, w = jax.tree.map(
                 lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights)
             )

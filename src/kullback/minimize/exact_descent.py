@@ -17,12 +17,13 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
-from kullback.minimize.maximum_likelihood import FEW_ROWS
 from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.sides import has_prior, is_deep, prior_in_words
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+
+MANY_INPUTS = 1000  # from which a network learns from a teacher by batches
 
 
 def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | Missing:
@@ -41,8 +42,8 @@ def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | M
         kinds = " and ".join(type(d).__name__ for d in pair)
         return Missing(f"the pair {kinds} has no closed form")
     note = prior_in_words(learnable).removeprefix("; ")
-    if inputs is not None and len(inputs) >= FEW_ROWS and is_deep(learnable):
-        # As with a sample: to the optimum over some inputs, a network overfits, and many are many.
+    if inputs is not None and len(inputs) >= MANY_INPUTS and inputs.ndim > 1 and is_deep(learnable):
+        # Fitted to the optimum at some inputs, a network overfits; labels are all the inputs that there are.
         return Applies(cost=7.0, note=note)
     return Applies(note=note)
 

@@ -22,7 +22,6 @@ from kullback.minimize.weighted import COUNTS, NODES, Weighted, can_be_weighted,
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
-FEW_ROWS = 256  # below this a prior guards a network better than a held-out part would
 _SMALL = 2_000_000  # rows times parameters up to which the last digits cost nothing to speak of
 _TIGHT, _LOOSE = 1e-17, 1e-10  # nats: the parameters are then right to about the square root of it
 
@@ -57,7 +56,7 @@ class MaximumLikelihood(Rule):
         rows = p.sample.size if p.sample is not None else 1_000
         cost = 3.0 + 0.1 * np.log10(max(rows, 1)) + 0.1 * np.log10(max(learnable.parameter_count, 1))
         note = f"over {source}"
-        if is_deep(learnable) and not (rows <= FEW_ROWS and has_prior(learnable)):
+        if is_deep(learnable):
             # A network fitted to its optimum overfits: the planner prefers the rule that watches held-out data.
             cost, note = 7.0, note + ", to the optimum (a network then overfits)"
         note += prior_in_words(learnable)

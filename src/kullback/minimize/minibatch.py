@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
-from kullback.errors import FitError
+from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
 from kullback.families.learnable import Learnable
 from kullback.known import Known
@@ -18,14 +18,15 @@ from kullback.minimize.driver import Outcome, drive
 from kullback.minimize.epochs import EpochDescent, Problem, Schedule, chosen, final_now
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.sides import prior_in_words
-from kullback.minimize.table import Table, memory_budget
+from kullback.minimize.table import Table, automatic, memory_budget
 from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
-FEWEST = 50
+FEWEST = 8
+_HELD_AT_LEAST = 12  # rows, of which fewer say too little, but never more than a quarter
 _HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
 _HELD, _SHUFFLE = 2, 3  # streams of random numbers
 
@@ -34,11 +35,11 @@ _HELD, _SHUFFLE = 2, 3  # streams of random numbers
 class Batches(Rule):
     """What the two directions share: how large a batch is, how fast to go, what is held out, where the data lie.
 
-    held_out  share of the rows set aside; 0 stops by the training loss
+    held_out  share of the rows set aside, of few rows more; 0 stops by the training loss
     batch     rows a step; None takes about n/25 between 32 and 512
     rate      the first step size; it falls by itself
     patience  epochs without improvement before it does
-    memory    bytes that the data may take on the device before they are brought in chunks; None takes half of it
+    memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
     """
 
@@ -56,9 +57,10 @@ class Batches(Rule):
         train, held = split(table, self.held_out, request)
         layout, starts = starts_of(learnable, request, learnable.members)
         network = getattr(learnable.structure, "network", None)
-        batch = min(self.batch or default_batch(table.size), train.size)
+        mesh = automatic(self.mesh)
+        batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
-        problem = Problem(learnable.structure, layout, kind, batch, stochastic, self.mesh)
+        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh)
         schedule = Schedule(self.rate, 1 / 5, self.patience, 2)
         seed = request.host_rng(_SHUFFLE).integers(2**32, size=2, dtype=np.uint32)
         limit = request.steps or MAX_STEPS
@@ -77,6 +79,19 @@ class Batches(Rule):
             final = self._final(algorithm, problem, fixed, vectors)
         return outcome, vectors, (final, layout, held is not None)
 
+    def _batch(self, rows: int, trained: int, mesh: Any) -> int:
+        """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""
+        devices = 1 if mesh is None else mesh.devices.shape[0]
+        batch = min(self.batch or default_batch(rows), trained)
+        if self.batch is None:
+            batch = max(1, batch // devices) * devices
+        if batch > trained or batch % devices:
+            raise InputError(
+                f"batch: {batch} of {trained:,} rows cannot be shared equally by the {devices} devices along the first "
+                f"axis of the mesh; pass a multiple of {devices} up to {trained // devices * devices:,}"
+            )
+        return batch
+
     def _final(self, algorithm: EpochDescent, problem: Problem, fixed: Any, vectors: np.ndarray) -> np.ndarray:
         """The final values after an interrupt, or of data that were brought in chunks."""
         if algorithm.rows is not None:
@@ -85,7 +100,9 @@ class Batches(Rule):
         size = max(1, algorithm.memory // (2 * max(1, table.bytes // table.size)))
         for start in range(0, table.size, size):
             part = Table(table.x, table.y, table.weights, table.numbers[start : start + size], table.scaling)
-            value, held = np.asarray(final_now(problem, fixed, part.resident(), algorithm.aside, vectors), np.float64)
+            value, held = np.asarray(
+                final_now(problem, fixed, part.resident(problem.mesh), algorithm.aside, vectors), np.float64
+            )
             total, weight = total + value * part.total, weight + part.total
         return np.array([total / weight, held])
 
@@ -100,7 +117,7 @@ class Minibatches(Batches):
     name: ClassVar[str] = "minibatches"
     question: ClassVar[Question] = "forward"
     identity: ClassVar[str] = "KL(P‖Q) = H(P, Q) − H(P), with E_P[∇ log q] over batches of the rows"
-    needs_p: ClassVar[str] = "a sample of at least 50 rows, or a teacher at as many inputs"
+    needs_p: ClassVar[str] = f"a sample of at least {FEWEST} rows, or a teacher at as many inputs"
     needs_q: ClassVar[str] = "learnable"
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 6.0
@@ -148,7 +165,7 @@ class ReverseMinibatches(Batches):
     question: ClassVar[Question] = "reverse"
     identity: ClassVar[str] = "KL(P‖Q) is a known function at each input: descend on its mean over batches of inputs"
     needs_p: ClassVar[str] = "learnable and conditional, of a family with an exact pair"
-    needs_q: ClassVar[str] = "a teacher at 50 or more inputs"
+    needs_q: ClassVar[str] = f"a teacher at {FEWEST} or more inputs"
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Kingma and Ba (2015), algorithm 1; Hinton, Vinyals and Dean (2015) for a teacher"
@@ -192,8 +209,8 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
 def split(table: Table, held_out: float, request: Request) -> tuple[Table, Table | None]:
     """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
     rows = request.host_rng(_HELD).permutation(table.size)
-    kept = min(round(held_out * table.size), _HELD_AT_MOST)
-    kept = max(1, kept) if held_out > 0 else 0
+    few = min(_HELD_AT_LEAST, table.size // 4)
+    kept = min(max(round(held_out * table.size), few), _HELD_AT_MOST) if held_out > 0 else 0
     part = lambda numbers: Table(table.x, table.y, table.weights, np.sort(numbers), table.scaling)  # noqa: E731
     for numbers in (rows[kept:], rows[:kept]):
         if len(numbers) and table.weights[numbers].sum() == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +11,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax import lax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from kullback.errors import InputError
 from kullback.known.rows import rows_of
 from kullback.minimize.weighted import bucket
 
 BLOCK = 2048  # rows that are evaluated at once
+_CHUNK = 2**22  # bytes of inputs that are standardised at once
 
 
 class Rows(NamedTuple):
@@ -81,37 +85,80 @@ class Table:
         gather = lambda a: a[numbers][back].reshape(*shape, *a.shape[1:])  # noqa: E731
         x = None if self.x is None else gather(self.x)
         y = gather(self.y) if isinstance(self.y, np.ndarray) else rows_of(self.y, flat)
-        return self._scaled(x), as_device(y), self.relative(flat).reshape(shape)
+        return None if x is None else self._scaled(x), as_device(y), self.relative(flat).reshape(shape)
 
     def resident(self, mesh: Any = None) -> Rows:
         """The rows on the device, padded so that few sizes are ever compiled; over a mesh, a part on each."""
-        positions = np.minimum(np.arange(bucket(self.size)), self.size - 1)
-        if isinstance(self.y, np.ndarray):
-            x, y, weights = self._contiguous()
-            extra = len(positions) - self.size
-            grow = lambda a: np.concatenate([a, np.repeat(a[-1:], extra, 0)]) if extra else a  # noqa: E731
-            x, y, weights = None if x is None else grow(x), grow(y), grow(weights)
-        else:
-            x, y, weights = self.take(positions)
-        weights = np.where(np.arange(len(positions)) < self.size, weights, 0.0)
-        place = jax.device_put if mesh is None else lambda a: jax.device_put(a, over(mesh))
-        put = lambda tree: jax.tree.map(place, tree)  # noqa: E731
+        length = padded_length(self.size, mesh)
+        numbers = self.numbers[np.minimum(np.arange(length), self.size - 1)]
+        x = None if self.x is None else self._standardised(numbers)
+        y = as_device(self.y[numbers]) if isinstance(self.y, np.ndarray) else rows_of(self.y, numbers)
+        weights = np.where(np.arange(length) < self.size, self.relative(numbers), 0.0)
+        put = lambda tree: jax.tree.map(lambda a: placed(a, mesh), tree)  # noqa: E731
         return Rows(put(x), put(y), put(weights.astype(jnp.result_type(float))), np.uint32(self.size))
 
-    def _contiguous(self) -> tuple[Any, Any, np.ndarray]:
-        x = None if self.x is None else self._scaled(self.x[self.numbers])
-        return x, as_device(self.y[self.numbers]), self.relative(self.numbers)
+    def _standardised(self, numbers: np.ndarray) -> np.ndarray:
+        """The inputs of these rows in the type that they have on the device, made block by block."""
+        assert self.x is not None
+        first = self._scaled(self.x[numbers[:1]])
+        whole = np.empty((len(numbers), *first.shape[1:]), first.dtype)
+        step = max(1, _CHUNK // max(1, first.nbytes))
+        for start in range(0, len(numbers), step):
+            whole[start : start + step] = self._scaled(self.x[numbers[start : start + step]])
+        return whole
 
-    def _scaled(self, x: np.ndarray | None) -> np.ndarray | None:
-        if x is None or self.scaling is None:
-            return x if x is None else _narrow(x)
+    def _scaled(self, x: np.ndarray) -> np.ndarray:
+        if self.scaling is None:
+            return _narrow(x)
         mean, scale = self.scaling
         return ((x - mean) / scale).astype(jnp.result_type(float))
+
+
+def automatic(mesh: Any) -> Any:
+    """The mesh with the compiler in charge of how arrays are spread (`jax.make_mesh` leaves it to the program).
+
+    Raises `InputError` for what is no mesh of devices.
+    """
+    if mesh is None:
+        return None
+    if not isinstance(mesh, Mesh) or not mesh.axis_names:
+        raise InputError(
+            f'mesh: {type(mesh).__name__} is no mesh of devices; pass jax.make_mesh((jax.device_count(),), ("data",))'
+        )
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
 def over(mesh: Any) -> NamedSharding:
     """Rows spread over the devices of a mesh, along its first axis."""
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+
+
+def placed(a: Any, mesh: Any) -> jax.Array:
+    """An array on the device; over a mesh its rows are spread, each process giving those of its own devices."""
+    if mesh is None:
+        return jax.device_put(a)
+    host = np.asarray(a)
+    return jax.make_array_from_callback(host.shape, over(mesh), lambda part: host[part])
+
+
+def on_each(mesh: Any, tree: Any) -> Any:
+    """Arrays of a compiled program held whole on every device of a mesh, so that each process can read them."""
+    if mesh is None:
+        return tree
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda a: lax.with_sharding_constraint(a, whole), tree)
+
+
+def spans_processes(mesh: Any) -> bool:
+    """Whether a mesh has devices of more than one process."""
+    return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def padded_length(size: int, mesh: Any = None) -> int:
+    """Rows that are held for `size` real ones: one of few lengths, in whole blocks, in equal parts for each device."""
+    length, devices = bucket(size), 1 if mesh is None else mesh.devices.shape[0]
+    unit = devices if length <= BLOCK else math.lcm(BLOCK, devices)
+    return -(-length // unit) * unit
 
 
 def as_device(y: Any) -> Any:
@@ -124,13 +171,14 @@ def _narrow(a: np.ndarray) -> np.ndarray:
 
 
 def memory_budget(stated: int | None) -> int:
-    """Bytes that the data may take on the device: what was stated, or half of what there is."""
+    """Bytes that the data may take on each device: what was stated, or half of what there is."""
     if stated is not None:
         return stated
-    statistics = jax.devices()[0].memory_stats()
+    statistics = jax.local_devices()[0].memory_stats()
     if statistics and "bytes_limit" in statistics:
         return statistics["bytes_limit"] // 2
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        # The devices of a processor share its memory.
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (2 * jax.local_device_count())
     except (ValueError, OSError, AttributeError):  # a platform that does not say
         return 2**32

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from kullback.errors import FileError, InputError
+from kullback.report.style import alone
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG, whose colours are the page's variables, with a text for those who cannot see it."""
+    """A figure as SVG, whose colours are the page's variables, with a text for those who cannot see it.
+
+    A notebook shows it, and `save` writes it, with colours of its own.
+    """
 
     svg: str
     alt: str
     caption: str = ""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the picture to an SVG file, whole or not at all.
+
+        Raises `FileError` for a path that cannot be written, and `InputError` for one that does not end in .svg.
+        """
+        target = Path(path)
+        if target.suffix.lower() != ".svg":
+            raise InputError(f"path: {target} does not end in .svg, which is what a picture is written as")
+        aside = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            aside.write_text(self._repr_svg_(), encoding="utf-8")
+            os.replace(aside, target)
+        except OSError as error:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+            raise FileError(f"path: {target} cannot be written ({error.strerror}); choose another folder") from error
+
+    def _repr_svg_(self) -> str:
+        return alone(self.svg, self.alt)
 
 
 @dataclass(frozen=True)

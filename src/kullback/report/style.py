@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -91,6 +92,27 @@ def as_svg(figure: Figure, name: str) -> str:
     for role, colour in COLOURS.items():
         text = text.replace(f": {colour}", f": var(--{role}, {colour})")
     return text.strip()
+
+
+def alone(svg: str, alt: str) -> str:
+    """An <svg> of `as_svg` that stands by itself: with a size, paper, colours and halos, and a text for the blind."""
+    width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
+    svg = re.sub(r"var\(--\w+, (#[0-9a-f]{6})\)", r"\1", svg)
+    head, _, rest = svg.partition(">")
+    halo = f".halo text {{ paint-order: stroke; stroke: {PAPER}; stroke-width: 2.5px; stroke-linejoin: round; }}"
+    return (
+        f'{head} width="{width}pt" height="{height}pt" role="img">\n <title>{escape(alt)}</title>\n'
+        f' <style>{halo}</style>\n <rect width="100%" height="100%" fill="{PAPER}"/>{rest}\n'
+    )
+
+
+def apart(heights: list[float], gap: float) -> list[float]:
+    """Heights of labels, increasing, moved until neighbours are `gap` apart, and no more than that on the whole."""
+    moved = list(heights)
+    for i in range(1, len(moved)):
+        moved[i] = max(moved[i], moved[i - 1] + gap)
+    shift = sum(a - b for a, b in zip(moved, heights, strict=True)) / len(heights)
+    return [height - shift for height in moved]
 
 
 def bare_y(axes: Axes) -> None:

@@ -1,0 +1,192 @@
+"""`KLRegressor`: any distribution of y given x, fitted by forward KL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+import numpyro.distributions as dist
+from sklearn.base import MultiOutputMixin, RegressorMixin
+
+from kullback.errors import InputError
+from kullback.families import Conditional, Family, Mixture
+from kullback.families.form import class_of
+from kullback.known import Pairs
+from kullback.supervised.base import Learner
+from kullback.supervised.functions import mean
+from kullback.supervised.inputs import checked_inputs, checked_weights
+from kullback.supervised.linear import LinearMap
+from kullback.supervised.names import distribution_named
+from kullback.supervised.quantiles import quantile
+from kullback.supervised.rows import empirical, enough
+from kullback.supervised.support import family_support, within
+from kullback.supervised.targets import numbers
+
+
+class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
+    """A predictive distribution q_θ(y∣x) of any kind, fitted by minimising KL(P‖Q_θ).
+
+    H(P, Q_θ) = −(1/W) Σ_i w_i log q_θ(y_i∣x_i) plus −(1/W) log π(θ) for a Gaussian prior π on the weights. A normal of
+    fixed scale 1 is ½ (y − f(x))² + ½ log 2π: squared error; a Laplace of fixed scale 1 is |y − f(x)| + log 2: absolute
+    error; a Poisson is half the Poisson deviance up to a term of y alone. With network="linear" and prior_scale=None
+    the fits are those of scikit-learn's LinearRegression, QuantileRegressor at ½ and PoissonRegressor.
+
+    distribution  a NumPyro class, or its name in any spelling: "normal", "student_t", "negative_binomial", ...
+    network       "mlp", "linear", `kl.MLP(...)`, `kl.Linear()` or a callable Equinox module
+    fixed         parameters held at a value, by name: {"scale": 1.0}
+    components    with K > 1, a mixture of K such distributions: a mixture density network
+    prior_scale   standard deviation of the prior on the weights, for standardised inputs and outputs; None for none
+    ensemble      networks that are trained together and mixed
+    rule, steps, tolerance, checkpoint, logger, quiet   as in `kl.KL.minimize`; tolerance in nats
+    warm_start    `fit` goes on from the last fit
+    random_state  a non-negative integer, a NumPy generator, or None for another seed each time
+
+    Several outputs y [n, k] are independent ones of a scalar distribution, or one outcome of `MultivariateNormal`.
+    Fitted: `fit_` (a `kl.Fit`), `q_`, `history_`, `n_iter_`, `n_features_in_`, `feature_names_in_`; and `coef_`,
+    `intercept_` of a linear network. Sources: Fisher (1922); Bishop (1994) for mixture density networks.
+    """
+
+    def __init__(
+        self,
+        distribution: Any = "normal",
+        network: Any = "mlp",
+        *,
+        fixed: Mapping[str, Any] | None = None,
+        components: int = 1,
+        prior_scale: float | None = 1.0,
+        ensemble: int = 1,
+        rule: Any = None,
+        steps: int | None = None,
+        tolerance: float | None = None,
+        warm_start: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        logger: Any = None,
+        quiet: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.distribution = distribution
+        self.network = network
+        self.fixed = fixed
+        self.components = components
+        self.prior_scale = prior_scale
+        self.ensemble = ensemble
+        self.rule = rule
+        self.steps = steps
+        self.tolerance = tolerance
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.logger = logger
+        self.quiet = quiet
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to targets y.
+
+        X              inputs [n, d]: an array, or a pandas or polars frame
+        y              numbers [n] or [n, k], inside the distribution's support
+        sample_weight  non-negative weights [n]; a row of weight 0 is a row that is not there
+
+        Raises `InputError` before any training for missing, textual, infinite or sparse data, targets outside the
+        support, fewer than two rows, and weights or settings out of range.
+        """
+        warm = self.warm_start and hasattr(self, "q_")
+        x, y, w = self._checked(X, y, sample_weight, reset=not warm)
+        side = self._start(y, warm=warm and self._outputs == y.shape[1:])
+        self._learn(Pairs(x, y, w), side, rule=self.rule, steps=self.steps)
+        self._outputs = y.shape[1:]
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Go on from where the fit stands by a bounded number of steps on this batch (`steps`, or 20).
+
+        Otherwise as `fit`. Inputs and outputs are standardised by the first batch.
+        """
+        first = not hasattr(self, "q_")
+        x, y, w = self._checked(X, y, sample_weight, reset=first)
+        if not first and y.shape[1:] != self._outputs:
+            raise InputError(f"y: outputs of shape {y.shape[1:]} where the fit has {self._outputs}")
+        self._learn_again(Pairs(*enough(x, y, w)), y)
+        self._outputs = y.shape[1:]
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """E[y∣x] of each row: [n] or [n, k]; the location for a distribution that has no mean (Cauchy)."""
+        x = self._inputs(X)
+        return np.asarray(self.q_.evaluate(mean, x), np.float64)
+
+    def predict_quantile(self, X: Any, q: Any = 0.5) -> Any:
+        """The q-quantiles of y given each row.
+
+        q  a probability in [0, 1], or several [m]
+
+        Returns [n] for one probability and [n, m] for several, with [..., k] outputs before the last axis where there
+        are several. Raises `InputError` for another q, and for a distribution that has no quantiles.
+        """
+        levels = np.asarray(q, np.float64)
+        if levels.ndim > 1 or levels.size == 0 or not ((levels >= 0) & (levels <= 1)).all():
+            raise InputError(f"q: {q!r} is neither a probability from 0 to 1 nor a list of them")
+        values = quantile(self.predict_dist(X), levels)
+        if levels.ndim == 0:
+            return values
+        return self._framed(values, [f"{level:g}" for level in levels], X) if values.ndim == 2 else values
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> Any:
+        """The central interval that holds y with probability `level`: [n, 2], its lower and its upper end.
+
+        Raises `InputError` unless 0 < level < 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise InputError(f"level: {level!r} is not between 0 and 1; 0.9 is usual")
+        values = quantile(self.predict_dist(X), [0.5 - level / 2, 0.5 + level / 2])
+        return self._framed(values, ("lower", "upper"), X) if values.ndim == 2 else values
+
+    def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
+        """Outcomes drawn from q(y∣x): [n_samples, n] or [n_samples, n, k]."""
+        return self._draws(X, n_samples, random_state)
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Any:
+        """Inputs, outcomes and weights of the rows that count."""
+        x = checked_inputs(self, X, reset=reset, rows=2 if reset else 1)
+        if y is None:
+            raise InputError("y: KLRegressor requires y to be passed, but the target y is None")
+        y, w = numbers(y, len(x)), checked_weights(sample_weight, len(x))
+        return empirical(x, within(y, self._support(y), self._shown), w)
+
+    @property
+    def _class(self) -> Any:
+        cls = distribution_named(self.distribution)
+        if class_of(cls) in (dist.CategoricalLogits, dist.CategoricalProbs):
+            raise InputError("distribution: a categorical outcome is a class; use KLClassifier")
+        return cls
+
+    @property
+    def _shown(self) -> str:
+        return self._class.__name__
+
+    def _support(self, y: np.ndarray) -> Any:
+        cls = class_of(self._class)
+        if cls.support.event_dim > y.ndim - 1:
+            raise InputError(
+                f"y: shape {y.shape} for {self._shown}, whose outcomes are vectors; pass y of shape [n, k]"
+            )
+        return family_support(cls, self._fixed, y.shape[1:])
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        if self.fixed is not None and not isinstance(self.fixed, Mapping):
+            raise InputError(f"fixed: {self.fixed!r} is no mapping from names to values, such as {{'scale': 1.0}}")
+        return dict(self.fixed or {})
+
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        k = self.components
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"components: {k!r} is not a positive whole number")
+
+    def _side(self, y: np.ndarray) -> Conditional:
+        if self.components == 1:
+            return Conditional(self._network, self._class, **self._fixed, **self._settings())
+        mixture = Mixture(Family(self._class, **self._fixed), int(self.components))
+        return Conditional(self._network, mixture, **self._settings())

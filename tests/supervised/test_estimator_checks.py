@@ -1,0 +1,19 @@
+"""scikit-learn's own checks of an estimator, none of which is expected to fail, for networks and for linear models."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import kullback as kl
+
+ESTIMATORS = [
+    kl.KLClassifier(),
+    kl.KLRegressor(),
+    kl.KLClassifier(network="linear"),
+    kl.KLRegressor(network="linear", fixed={"scale": 1.0}),
+]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@parametrize_with_checks(ESTIMATORS)
+def test_scikit_learn_has_nothing_to_object_to(estimator, check):
+    check(estimator)
