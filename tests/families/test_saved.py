@@ -9,6 +9,7 @@ import pytest
 
 import kullback as kl
 from kullback.errors import FileError, InputError
+from kullback.families.tempered import TemperedLogits
 
 
 @pytest.fixture
@@ -89,6 +90,28 @@ def test_a_class_of_the_users_own_is_refused_at_save(tmp_path):
         pass
 
     fit = kl.KL(np.arange(5.0), kl.Family(Mine)).minimize()
+    with pytest.raises(FileError, match="file can hold"):
+        fit.save(tmp_path / "fit")
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_tempered_conditional_survives(tmp_path, data, members):
+    side = kl.Conditional(kl.Linear(), dist.Categorical, ensemble=members)
+    q = kl.KL(kl.Pairs(*data), side).minimize(rule="maximum likelihood").q
+    fit = kl.KL(kl.Pairs(*data), kl.Tempered(q.tempered(0.25))).minimize()  # back to about 1
+    assert 0.5 < float(fit.q.fixed["temperature"]) < 2.0
+    fit.save(tmp_path / "fit")
+    again = kl.load(tmp_path / "fit")
+    np.testing.assert_array_equal(again.q(data[0]).logits, fit.q(data[0]).logits)
+    assert not np.allclose(again.q(data[0]).logits, q.tempered(0.25)(data[0]).logits)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "fit").read_bytes()
+    with pytest.raises(InputError, match="^q: a tempered conditional cannot be made learnable; pass the one"):
+        kl.learnable(again.q)
+
+
+def test_a_temperature_by_itself_is_refused_at_save(tmp_path, rng):
+    fit = kl.KL(kl.Pairs(rng.normal(size=(50, 2)), rng.integers(0, 2, 50)), TemperedLogits()).minimize()
     with pytest.raises(FileError, match="file can hold"):
         fit.save(tmp_path / "fit")
 

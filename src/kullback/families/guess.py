@@ -16,6 +16,9 @@ __all__ = ["LOCATIONS", "SCALES", "Hints", "hints_from", "initial_parameters", "
 
 LOCATIONS = ("loc", "mean", "phi_loc", "psi_loc")
 SCALES = ("scale",)
+# A unit of a network's output multiplies a dispersion by exp of this: how sure to be varies less over the inputs than
+# what to expect, and where rows are few nothing but the prior says so.
+DISPERSION = 0.2
 
 
 def initial_parameters(
@@ -60,7 +63,7 @@ def _is_positive(constraint: Any) -> bool:
 def unit_of(form: Form, name: str, hints: Hints) -> np.ndarray:
     """The unit of a free parameter: the outcomes' scale for what lies among them, 1 for logarithms and angles."""
     shape, free_shape = dict(form.shapes)[name], form.free_shape(name)
-    unit = np.ones(free_shape)
+    unit = np.full(free_shape, DISPERSION if is_dispersion(form, name) else 1.0)
     if form.cls.__name__ == "VonMises":
         return unit
     if name in LOCATIONS and hints.scale.shape == shape == free_shape:
@@ -71,6 +74,12 @@ def unit_of(form: Form, name: str, hints: Hints) -> np.ndarray:
         rows = np.tril_indices(shape[-1], -1)[0]
         unit[..., : len(rows)] = hints.scale[..., rows]
     return unit
+
+
+def is_dispersion(form: Form, name: str) -> bool:
+    """Whether a positive parameter says how far outcomes lie from a location that another parameter says."""
+    located = any(other in LOCATIONS for other in form.names)
+    return located and name not in LOCATIONS and _is_positive(form.cls.arg_constraints[name])
 
 
 def _spread(form: Form, name: str, value: np.ndarray, hints: Hints, rng: np.random.Generator) -> np.ndarray:

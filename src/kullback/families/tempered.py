@@ -43,9 +43,8 @@ class Tempered:
 
     def _matched(self, other: Known) -> Known:
         q = self.q
-        return _matched(
-            TemperedStructure(q.structure, q.members), {"free": q.free, "fixed": q.fixed}, partial(fitted, q), other
-        )
+        structure, fixed = TemperedStructure(q.structure, q.members), {"free": q.free, "fixed": q.fixed}
+        return _matched(structure, fixed, partial(fitted, q), other, kind=Tempering)
 
     def __repr__(self) -> str:
         return f"Tempered({self.q!r})"
@@ -82,7 +81,15 @@ class TemperedStructure(Structure):
         return self.base.predictive(fixed["free"], within, inputs, self.members)
 
     def spec(self) -> dict[str, Any] | None:
-        return None  # what is kept of such a fit is the conditional
+        return None  # what is kept of such a fit is the conditional: see `Tempering.record`
+
+
+class Tempering(Learnable):
+    """The temperature of a conditional, whose fit is kept as the conditional at that temperature."""
+
+    def record(self, name: str, free: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        q = self.wrap(free)
+        return Learnable(q.structure, q.fixed, self.initial, self.wrap, members=q.members).record(q.name, q.free)
 
 
 @dataclass(frozen=True)
@@ -111,12 +118,14 @@ def fitted(q: FittedConditional, free: Params) -> FittedConditional:
     return q.tempered(temperature_of(free))
 
 
-def _matched(structure: Structure, fixed: Params, wrap: Any, other: Known) -> Known:
+def _matched(
+    structure: Structure, fixed: Params, wrap: Any, other: Known, kind: type[Learnable] = Learnable
+) -> Known:
     name = "logits over a temperature"
     inputs = other.sample.inputs if other.sample is not None else other.inputs
     if inputs is None:
         raise InputError(f"p and q: {name} need inputs, and {other.name} has none; pass kl.Pairs(x, y)")
-    side = Learnable(structure, fixed, lambda rng, start: START, wrap, conditional=True)
+    side = kind(structure, fixed, lambda rng, start: START, wrap, conditional=True)
     rows = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
     example = jax.eval_shape(structure.distribution, START, fixed, rows)
     if tuple(example.event_shape) != tuple(other.event_shape or ()):

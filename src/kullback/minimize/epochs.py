@@ -272,7 +272,7 @@ def _step(
         at = shuffled(words, rows.size, i * problem.batch + jnp.arange(problem.batch))
         x, y, w = _rows_at(rows, at)
     else:
-        x, y, w = jax.tree.map(lambda a: a[nth, k], feed)
+        x, y, w = _batch_of(feed, nth, k)
     if problem.mesh is not None:
         x, y, w = jax.tree.map(lambda a: lax.with_sharding_constraint(a, over(problem.mesh)), (x, y, w))
     key = _noise(numbers.seed, total, k) if problem.stochastic else None
@@ -296,6 +296,13 @@ def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
 def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
     y = rows.y[at] if isinstance(rows.y, jax.Array) else rows_of(rows.y, at)
     return None if rows.x is None else rows.x[at], y, rows.weights[at]
+
+
+def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
+    _, members, batch = feed.weights.shape
+    at = (nth * members + k) * batch + jnp.arange(batch)
+    y = feed.y[nth, k] if isinstance(feed.y, jax.Array) else rows_of(feed.y, at)
+    return None if feed.x is None else feed.x[nth, k], y, feed.weights[nth, k]
 
 
 def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: Numbers) -> State:

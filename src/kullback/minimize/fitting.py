@@ -59,7 +59,7 @@ class Found:
 def starts_of(side: Learnable, request: Request, count: int) -> tuple[Layout, np.ndarray]:
     """The layout of the free parameters, and `count` starts [count, n] made on the host."""
     trees = [side.initial(request.host_rng(0, k), k) for k in range(count)]
-    return Layout.of(trees[0]), np.stack([Layout.flat(tree) for tree in trees])
+    return Layout.of(trees[0]), np.stack([Layout.flat(tree).astype(np.float64) for tree in trees])
 
 
 def descend(

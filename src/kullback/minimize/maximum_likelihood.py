@@ -16,7 +16,7 @@ from kullback.known import Known, describe
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior
-from kullback.minimize.sides import has_prior, is_deep, prior_in_words
+from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import COUNTS, NODES, Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee
@@ -56,9 +56,9 @@ class MaximumLikelihood(Rule):
         rows = p.sample.size if p.sample is not None else 1_000
         cost = 3.0 + 0.1 * np.log10(max(rows, 1)) + 0.1 * np.log10(max(learnable.parameter_count, 1))
         note = f"over {source}"
-        if is_deep(learnable):
-            # A network fitted to its optimum overfits: the planner prefers the rule that watches held-out data.
-            cost, note = 7.0, note + ", to the optimum (a network then overfits)"
+        if is_deep(learnable) or (p.sample is not None and is_scarce(learnable, rows)):
+            # What is fitted to its optimum overfits: the planner prefers the rule that watches held-out data.
+            cost, note = 7.0, note + ", to the optimum (which overfits)"
         note += prior_in_words(learnable)
         dropped = ("H(P)",) if p.sample is not None else ()
         return Applies(cost=float(cost), dropped=dropped, note=note)

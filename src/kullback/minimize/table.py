@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """Batches brought from the host: x, y and weights [steps, members, batch, ...]."""
+    """Batches from the host: x, y and weights [steps, members, batch, ...]; distributions [steps · members · batch]."""
 
     x: Any
     y: Any
@@ -76,36 +76,35 @@ class Table:
         return self.size * sum(int(np.prod(np.shape(a)[1:])) * width for a in arrays)
 
     def take(self, positions: np.ndarray) -> tuple[Any, Any, np.ndarray]:
-        """x, y and weights at positions [...] among these rows; read in the order of the file."""
-        flat = self.numbers[positions.reshape(-1)]
-        order = np.argsort(flat, kind="stable")
-        back = np.argsort(order, kind="stable")
-        shape = positions.shape
-        numbers = flat[order]
-        gather = lambda a: a[numbers][back].reshape(*shape, *a.shape[1:])  # noqa: E731
-        x = None if self.x is None else gather(self.x)
-        y = gather(self.y) if isinstance(self.y, np.ndarray) else rows_of(self.y, flat)
-        return None if x is None else self._scaled(x), as_device(y), self.relative(flat).reshape(shape)
+        """x, y and weights at positions [...] among these rows; a teacher's distributions one after another."""
+        numbers, shape = self.numbers[positions.reshape(-1)], positions.shape
+        x, y, weights = self._inputs(numbers), self._outcomes(numbers), self.relative(numbers)
+        shaped = lambda a: a.reshape(*shape, *a.shape[1:]) if isinstance(a, np.ndarray) else a  # noqa: E731
+        return shaped(x), shaped(y), shaped(weights)
 
     def resident(self, mesh: Any = None) -> Rows:
         """The rows on the device, padded so that few sizes are ever compiled; over a mesh, a part on each."""
         length = padded_length(self.size, mesh)
         numbers = self.numbers[np.minimum(np.arange(length), self.size - 1)]
-        x = None if self.x is None else self._standardised(numbers)
-        y = as_device(self.y[numbers]) if isinstance(self.y, np.ndarray) else rows_of(self.y, numbers)
+        x, y = self._inputs(numbers), self._outcomes(numbers)
         weights = np.where(np.arange(length) < self.size, self.relative(numbers), 0.0)
         put = lambda tree: jax.tree.map(lambda a: placed(a, mesh), tree)  # noqa: E731
         return Rows(put(x), put(y), put(weights.astype(jnp.result_type(float))), np.uint32(self.size))
 
-    def _standardised(self, numbers: np.ndarray) -> np.ndarray:
-        """The inputs of these rows in the type that they have on the device, made block by block."""
-        assert self.x is not None
+    def _inputs(self, numbers: np.ndarray) -> np.ndarray | None:
+        """The inputs of these rows in the type that they have on the device, a block of the file after another."""
+        if self.x is None:
+            return None
         first = self._scaled(self.x[numbers[:1]])
         whole = np.empty((len(numbers), *first.shape[1:]), first.dtype)
-        step = max(1, _CHUNK // max(1, first.nbytes))
+        order, step = np.argsort(numbers, kind="stable"), max(1, _CHUNK // max(1, first.nbytes))
         for start in range(0, len(numbers), step):
-            whole[start : start + step] = self._scaled(self.x[numbers[start : start + step]])
+            part = order[start : start + step]
+            whole[part] = self._scaled(self.x[numbers[part]])
         return whole
+
+    def _outcomes(self, numbers: np.ndarray) -> Any:
+        return as_device(self.y[numbers]) if isinstance(self.y, np.ndarray) else rows_of(self.y, numbers)
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         if self.scaling is None:
