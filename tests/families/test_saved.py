@@ -106,7 +106,7 @@ def test_a_tempered_conditional_survives(tmp_path, data, members):
     assert not np.allclose(again.q(data[0]).logits, q.tempered(0.25)(data[0]).logits)
     again.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (tmp_path / "fit").read_bytes()
-    with pytest.raises(InputError, match="^q: a tempered conditional cannot be made learnable; pass the one"):
+    with pytest.raises(InputError, match=r"^q: a tempered conditional cannot be made learnable; pass the one"):
         kl.learnable(again.q)
 
 

@@ -45,19 +45,21 @@ def check(fit, x, divergence, weights=None):
 
 def test_forward(teacher):
     x, p = teacher
-    fit = kl.KL(kl.Pairs(x, dist.Categorical(probs=p)), STUDENT).minimize(rule="minibatches", steps=900)
+    fit = kl.KL(kl.Pairs(x, dist.Categorical(probs=p)), STUDENT).minimize(rule="minibatches", steps=600)
     check(fit, x, lambda q: rel_entr(p, q).sum(1))
-    assert fit.diagnostics["heldout_kl"] < 0.02
+    uniform = rel_entr(p, np.full_like(p, 1 / CLASSES)).sum(1).mean()
+    assert fit.diagnostics["heldout_kl"] < 0.1 * uniform
 
 
 def test_reverse_to_another_fit(teacher, rng):
     x, p = teacher
     labels = np.array([rng.choice(CLASSES, p=row) for row in p])
     linear = kl.KL(kl.Pairs(x, labels), kl.Conditional(kl.Linear(), dist.Categorical)).minimize()
-    fit = kl.KL(STUDENT, linear.q.on(x)).minimize(rule="reverse minibatches", steps=900)
+    fit = kl.KL(STUDENT, linear.q.on(x)).minimize(rule="reverse minibatches", steps=600)
     target = softmax(np.asarray(linear.q(x).logits, np.float64), axis=1)
     check(fit, x, lambda q: rel_entr(q, target).sum(1))
-    assert fit.diagnostics["heldout_kl"] < 0.02
+    uniform = rel_entr(np.full_like(target, 1 / CLASSES), target).sum(1).mean()
+    assert fit.diagnostics["heldout_kl"] < 0.1 * uniform
 
 
 def test_weights_count_inputs(teacher, rng):
@@ -77,10 +79,9 @@ def test_smoothed_labels_are_cross_entropy_less_the_entropy_of_the_smoothed(teac
     check(fit, x, lambda q: -(smooth * np.log(q)).sum(1) - entropy)
 
 
-@pytest.mark.parametrize("ensemble", [1, 2])
-def test_a_teacher_in_chunks_gives_the_same_student(teacher, ensemble):
+def test_a_teacher_in_chunks_gives_the_same_students(teacher):
     x, p = teacher
-    student = kl.Conditional(kl.MLP(hidden=(8,)), dist.Categorical, ensemble=ensemble)
+    student = kl.Conditional(kl.MLP(hidden=(8,)), dist.Categorical, ensemble=2)
     whole, chunked = (
         kl.KL(kl.Pairs(x, dist.Categorical(probs=p)), student).minimize(
             rule=kl.rules.Minibatches(memory=memory), steps=60

@@ -58,17 +58,32 @@ def test_classifier_is_as_good_as_its_peers():
     found = shown(classifier(hidden=32, rows=1000)).numbers
     assert found["accuracy"] > 0.9
     assert found["test_nll"] < found["peer_0"] + 0.1
+    assert found["ensemble_nll"] < found["test_nll"]
 
 
-def test_regression_with_a_fixed_scale_is_least_squares():
-    found = shown(regression()).numbers
-    assert abs(found["squared_gap"]) < 0.05
+def test_a_temperature_mends_a_classifier_that_is_too_sure():
+    section = shown(classifier(hidden=32, rows=1000, peers=False))
+    before, after = section.tables[1].rows
+    assert section.numbers["temperature"] > 2
+    assert section.numbers["ece_after"] < 0.5 * section.numbers["ece_before"]
+    assert float(after[1]) < float(before[1])
+    assert after[3] == before[3]
+
+
+def test_regression_with_a_fixed_scale_is_least_squares_or_that_of_the_median():
+    section = shown(regression())
+    found = section.numbers
+    assert abs(found["squared_gap"]) < 1e-3
+    assert abs(found["absolute_gap"]) < 1e-3
     assert found["normal_nll"] < found["peer_nll"] + 0.02
+    assert found["normal_pit"] > 1e-3  # uniform values fall below this once in a thousand
+    assert "least absolute deviations" in dict(section.plans)["Absolute error"]
 
 
 def test_counts_depend_on_the_head():
     found = shown(counts(rows=2000, hidden=16, peers=False)).numbers
     assert found["negative_binomial"] < found["poisson"] - 0.3
+    assert found["negative_binomial_misfit"] < 0.2 * found["poisson_misfit"]
 
 
 def test_policy_reaches_the_ordinary_optimum():

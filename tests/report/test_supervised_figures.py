@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from kullback.errors import FileError, InputError
-from kullback.report.figures import learning_curve, pit_bars, predictive_bands, reliability
+from kullback.report.figures import (
+    learning_curve,
+    pit_bars,
+    pit_panels,
+    predictive_bands,
+    reliabilities,
+    reliability,
+)
 from kullback.report.style import apart
 from kullback.supervised.calibration import calibration_curve
 from kullback.supervised.pit import pit_histogram
@@ -55,6 +62,19 @@ def test_a_pit_histogram_says_whether_it_is_uniform():
     wrong = pit_bars(pit_histogram(RNG.beta(0.2, 0.2, size=200), 10))
     assert "not uniform: p &lt; 0.001" in wrong.svg
     assert "PIT values in 10 bins" in wrong.alt
+
+
+def test_panels_stand_side_by_side_under_their_titles():
+    p = RNG.uniform(size=300)
+    right, wrong = (calibration_curve(RNG.uniform(size=300) < chance, p, bins=5) for chance in (p, 0.5))
+    shown = texts(reliabilities({"Right": right, "Wrong": wrong}))
+    assert {"Right", "Wrong"} <= set(shown)
+    for curve in (right, wrong):
+        assert f"expected calibration error {curve.error:.3f}" in shown
+    uniform = pit_histogram((np.arange(100) + 0.5) / 100, 10)
+    picture = pit_panels({"Flat": uniform, "Heaps": pit_histogram(RNG.beta(0.2, 0.2, size=200), 10)})
+    assert {"Flat", "Heaps", "not uniform: p < 0.001"} <= set(texts(picture))
+    assert "Flat: 0 bars outside it" in picture.alt
 
 
 def test_predictive_bands_name_what_they_hold():

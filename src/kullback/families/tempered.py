@@ -118,9 +118,7 @@ def fitted(q: FittedConditional, free: Params) -> FittedConditional:
     return q.tempered(temperature_of(free))
 
 
-def _matched(
-    structure: Structure, fixed: Params, wrap: Any, other: Known, kind: type[Learnable] = Learnable
-) -> Known:
+def _matched(structure: Structure, fixed: Params, wrap: Any, other: Known, kind: type[Learnable] = Learnable) -> Known:
     name = "logits over a temperature"
     inputs = other.sample.inputs if other.sample is not None else other.inputs
     if inputs is None:

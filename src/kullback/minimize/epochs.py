@@ -29,12 +29,14 @@ from kullback.minimize.shuffle import shuffled, words_of
 from kullback.minimize.table import BLOCK, Feed, Rows, Table, on_each, over, spans_processes
 from kullback.result import Status
 
-_ADAM = optax.scale_by_adam()
+_ADAM = optax.scale_by_adam(b2=0.999)
 _CURVE = 64  # epochs recorded in one call
 _SECONDS = 0.4  # that one call should take
 _MOST = 2**30  # steps in one call
 _FEED = 2**25  # bytes of batches that are brought from the host at once, at most
 _DIVERGED = 2
+_SQUARES = 0.999  # Adam's memory of squared gradients
+_LONGEST, _FIRST_STEPS = 4.0, 10  # times the usual length of a gradient, once that is known
 
 
 class Member(NamedTuple):
@@ -282,10 +284,19 @@ def _step(
         return loss + negative_log_prior(problem, fixed, vector) / numbers.total_weight, loss
 
     gradient, loss = jax.grad(objective, has_aux=True)(member.x)
-    update, adam = _ADAM.update(gradient, member.adam)
+    update, adam = _ADAM.update(_tempered(gradient, member.adam), member.adam)
     failed = jnp.where(jnp.isfinite(loss) | (member.failed > 0), member.failed, total)
     x = member.x - member.rate * update
     return member._replace(x=x, sum=member.sum + x, adam=adam, loss=member.loss + loss, failed=failed)
+
+
+def _tempered(gradient: Any, adam: Any) -> Any:
+    """The gradient, no longer than a few times its usual length: one row far from all others would otherwise make the
+    step size small for the thousand steps over which Adam remembers squares."""
+    usual = jnp.sqrt(jnp.sum(adam.nu) / (1 - _SQUARES ** jnp.maximum(adam.count, 1)))
+    length = jnp.sqrt(jnp.vdot(gradient, gradient))
+    known = adam.count >= _FIRST_STEPS
+    return jnp.where(known & (length > _LONGEST * usual), _LONGEST * usual / length, 1.0) * gradient
 
 
 def _noise(seed: Any, total: Any, k: Any) -> jax.Array:

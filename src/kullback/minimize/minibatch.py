@@ -28,6 +28,7 @@ MAX_STEPS = 1_000_000
 FEWEST = 8
 _HELD_AT_LEAST = 12  # rows, of which fewer say too little, but never more than a quarter
 _HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
+_MANY_ROWS = 10_000
 _HELD, _SHUFFLE = 2, 3  # streams of random numbers
 
 
@@ -37,18 +38,28 @@ class Batches(Rule):
 
     held_out  share of the rows set aside, of few rows more; 0 stops by the training loss
     batch     rows a step; None takes about n/25 between 32 and 512
-    rate      the first step size; it falls by itself
-    patience  epochs without improvement before it does
+    rate      the first step size, which falls by itself; None takes 0.003, and 0.005 from 10,000 rows on
+    patience  epochs without improvement before it does; None takes 5, and 10 from 10,000 rows on
     memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
     """
 
     held_out: float = 0.1
     batch: int | None = None
-    rate: float = 3e-3
-    patience: int = 5
+    rate: float | None = None
+    patience: int | None = None
     memory: int | None = None
     mesh: Any = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise InputError(f"held_out: {self.held_out} is no share from 0 to below 1; 0.1 is usual")
+        if self.rate is not None and not 0 < self.rate < np.inf:
+            raise InputError(f"rate: {self.rate} is no positive step size; 0.003 is usual")
+        for name, least in (("batch", 1), ("patience", 1), ("memory", 0)):
+            value = getattr(self, name)
+            if value is not None and (value != int(value) or value < least):
+                raise InputError(f"{name}: {value} is no whole number of at least {least}")
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> tuple[Outcome, np.ndarray, Any]:
         """The outcome, the best parameters of each member [m, n], and the final training and held-out values."""
@@ -61,7 +72,7 @@ class Batches(Rule):
         batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
         problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh)
-        schedule = Schedule(self.rate, 1 / 5, self.patience, 2)
+        schedule = schedule_for(table.size, self.rate, self.patience)
         seed = request.host_rng(_SHUFFLE).integers(2**32, size=2, dtype=np.uint32)
         limit = request.steps or MAX_STEPS
         tolerance = request.tolerance or TOLERANCE
@@ -216,6 +227,12 @@ def split(table: Table, held_out: float, request: Request) -> tuple[Table, Table
         if len(numbers) and table.weights[numbers].sum() == 0:
             raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
     return part(rows[kept:]), part(rows[:kept]) if kept else None
+
+
+def schedule_for(size: int, rate: float | None, patience: int | None) -> Schedule:
+    """What was asked for; else, where rows are few, smaller steps, since a few epochs decide and noise is large."""
+    few = size < _MANY_ROWS
+    return Schedule(rate or (3e-3 if few else 5e-3), 0.3, patience or (5 if few else 10), 2 if few else 3)
 
 
 def default_batch(size: int) -> int:

@@ -100,6 +100,7 @@ def alone(svg: str, alt: str) -> str:
     svg = re.sub(r"var\(--\w+, (#[0-9a-f]{6})\)", r"\1", svg)
     head, _, rest = svg.partition(">")
     halo = f".halo text {{ paint-order: stroke; stroke: {PAPER}; stroke-width: 2.5px; stroke-linejoin: round; }}"
+    halo = f"text {{ white-space: pre; }} {halo}"
     return (
         f'{head} width="{width}pt" height="{height}pt" role="img">\n <title>{escape(alt)}</title>\n'
         f' <style>{halo}</style>\n <rect width="100%" height="100%" fill="{PAPER}"/>{rest}\n'

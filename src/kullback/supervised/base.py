@@ -73,9 +73,8 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
             settings["ensemble"] = int(self.ensemble)
         return settings
 
-    @property
-    def _network(self) -> Any:
-        return network_named(self.network)
+    def _network(self, rows: int) -> Any:
+        return network_named(self.network, rows)
 
     def _learn(self, pairs: Pairs, side: Any, *, rule: Any, steps: int | None) -> None:
         """Minimise KL(P‖Q_θ) and keep the result."""

@@ -26,9 +26,9 @@ class KLClassifier(LinearMap, ClassifierMixin, Learner):
 
     H(P, Q_θ) = −(1/W) Σ_i w_i log q_θ(y_i∣x_i), the log loss, plus −(1/W) log π(θ) for a Gaussian prior π on the
     weights. With network="linear" it is multinomial logistic regression: scikit-learn's L2 penalty of strength C on
-    standardised inputs is prior_scale = √C, and no penalty is prior_scale=None.
+    standardised inputs is prior_scale = √C (of two classes √(C/2), since both have weights), and no penalty is None.
 
-    network          "mlp", "linear", `kl.MLP(...)`, `kl.Linear()` or a callable Equinox module
+    network          "mlp" (sized by the rows), "linear", `kl.MLP(...)`, `kl.Linear()` or a callable Equinox module
     prior_scale      standard deviation of the prior on the weights for standardised inputs; None for none
     ensemble         networks that are trained together and averaged
     label_smoothing  share of each row's probability that is spread evenly over the classes: another P
@@ -176,7 +176,8 @@ class KLClassifier(LinearMap, ClassifierMixin, Learner):
         return dist.Categorical(probs=(1 - share) * np.eye(k)[outcomes] + share / k)
 
     def _side(self, y: np.ndarray) -> Conditional:
-        return Conditional(self._network, dist.Bernoulli if self._multilabel else dist.Categorical, **self._settings())
+        outcome = dist.Bernoulli if self._multilabel else dist.Categorical
+        return Conditional(self._network(len(y)), outcome, **self._settings())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -26,7 +26,8 @@ _ALSO = {
 }
 _OURS = {"ZeroInflatedNegativeBinomial": ZeroInflatedNegativeBinomial}
 
-_NETWORKS = {"mlp": MLP, "linear": Linear}
+_NETWORKS = ("mlp", "linear")
+_MANY_ROWS = 10_000
 
 
 def distribution_named(distribution: Any) -> Any:
@@ -51,8 +52,11 @@ def distribution_named(distribution: Any) -> Any:
     return getattr(dist, names[folded], None) or _OURS[names[folded]]
 
 
-def network_named(network: Any) -> Any:
-    """The network that is meant by "mlp" or "linear"; anything else is returned as it is."""
+def network_named(network: Any, rows: int) -> Any:
+    """The network that is meant by "mlp" or "linear" for so many rows; anything else is returned as it is.
+
+    A perceptron has one hidden layer of 64, and two from 10,000 rows on: a second layer needs many rows to be of use.
+    """
     if not isinstance(network, str):
         return network
     if (folded := fold(network)) not in _NETWORKS:
@@ -60,7 +64,7 @@ def network_named(network: Any) -> Any:
             f"network: {network!r} is not one of {', '.join(map(repr, _NETWORKS))}; pass one of them, "
             "kl.MLP(hidden=...) or a callable Equinox module"
         )
-    return _NETWORKS[folded]()
+    return Linear() if folded == "linear" else MLP(hidden=(64,) if rows < _MANY_ROWS else (64, 64))
 
 
 @cache

@@ -34,7 +34,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
     the fits are those of scikit-learn's LinearRegression, QuantileRegressor at ½ and PoissonRegressor.
 
     distribution  a NumPyro class, or its name in any spelling: "normal", "student_t", "negative_binomial", ...
-    network       "mlp", "linear", `kl.MLP(...)`, `kl.Linear()` or a callable Equinox module
+    network       "mlp" (sized by the rows), "linear", `kl.MLP(...)`, `kl.Linear()` or a callable Equinox module
     fixed         parameters held at a value, by name: {"scale": 1.0}
     components    with K > 1, a mixture of K such distributions: a mixture density network
     prior_scale   standard deviation of the prior on the weights, for standardised inputs and outputs; None for none
@@ -187,6 +187,6 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
 
     def _side(self, y: np.ndarray) -> Conditional:
         if self.components == 1:
-            return Conditional(self._network, self._class, **self._fixed, **self._settings())
+            return Conditional(self._network(len(y)), self._class, **self._fixed, **self._settings())
         mixture = Mixture(Family(self._class, **self._fixed), int(self.components))
-        return Conditional(self._network, mixture, **self._settings())
+        return Conditional(self._network(len(y)), mixture, **self._settings())

@@ -1,6 +1,6 @@
 """The pictures, one function each: numbers in, a `Picture` out."""
 
-from kullback.report.figures.calibration import pit_bars, reliability
+from kullback.report.figures.calibration import pit_bars, pit_panels, reliabilities, reliability
 from kullback.report.figures.control import lake_policies
 from kullback.report.figures.drift import column_divergences
 from kullback.report.figures.estimates import growing_samples
@@ -18,9 +18,11 @@ __all__ = [
     "landscapes",
     "learning_curve",
     "pit_bars",
+    "pit_panels",
     "posterior_and_curve",
     "predictive_bands",
     "regression_bands",
+    "reliabilities",
     "reliability",
     "two_directions",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,26 @@ def reliability(curve: CalibrationCurve, what: str = "the top label", name: str 
     )
 
 
+def reliabilities(curves: Mapping[str, CalibrationCurve], name: str = "reliabilities") -> Picture:
+    """Several calibration curves of the top label side by side, each under its title."""
+    with drawing(8.2, 3.7) as figure:
+        grid = figure.subplots(2, len(curves), height_ratios=(3.4, 1.0), sharex=True, squeeze=False)
+        for (upper, lower), (title, curve) in zip(grid.T, curves.items(), strict=True):
+            _diagonal(upper, curve)
+            _how_many(lower, curve)
+            upper.set_title(title)
+            lower.set_xlabel("predicted probability of the top label")
+        svg = as_svg(figure, name)
+    errors = ", ".join(f"{title}: {curve.error:.3g} off on average" for title, curve in curves.items())
+    return Picture(
+        svg,
+        alt=f"How often the top label came against its predicted probability. {errors}.",
+        caption="How often the label held most probable came, and below, how many predictions there are. On the "
+        "diagonal a predictor is calibrated; below it, too sure. The grey bars hold 95 % of what chance would show of "
+        "a calibrated one.",
+    )
+
+
 def _diagonal(axes: Axes, curve: CalibrationCurve) -> None:
     axes.plot([0, 1], [0, 1], color=EDGE, linewidth=0.9, linestyle=(0, (4, 3)))
     low, high = _consistent(curve)
@@ -79,32 +100,55 @@ def pit_bars(histogram: PITHistogram, name: str = "pit") -> Picture:
 
     histogram  what `pit_histogram` returns
     """
-    n, bins = int(histogram.counts.sum()), len(histogram.counts)
-    low, high = histogram.band(LEVEL)
     with drawing(4.4, 2.9) as figure:
         axes = figure.subplots()
-        inside = (histogram.counts >= low) & (histogram.counts <= high)
-        widths = np.diff(histogram.edges)
-        colours = np.where(inside, EDGE, FORWARD)
-        axes.axhspan(low, high, color=FILL, linewidth=0, zorder=0)
-        axes.bar(histogram.edges[:-1] + 0.08 * widths, histogram.counts, 0.84 * widths, align="edge", color=colours)
-        axes.axhline(n / bins, color=SOFT, linewidth=0.9, zorder=3)
-        top = 1.3 * max(float(histogram.counts.max()), high)
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, top)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-        axes.set_xlabel("F(y∣x)")
+        outside = _bars(axes, histogram)
         axes.set_title("Where outcomes fell")
-        verdict = f"uniform? p = {histogram.p_value:.2g}" if histogram.p_value >= 1e-3 else "not uniform: p < 0.001"
-        label(axes, 0.02, 0.97 * top, verdict, SOFT, va="top")
-        label(axes, 1.0, (low + high) / 2, " 95 %", SOFT, va="center")
-        bare_y(axes)
         svg = as_svg(figure, name)
-    outside = int((~inside).sum())
     return Picture(
         svg,
-        alt=f"A histogram of {n:,} PIT values in {bins} bins, {outside} of them outside the band of 95 %; the test of "
-        f"uniformity has p = {histogram.p_value:.2g}.",
-        caption="If q is right, F(y∣x) is uniform and 95 % of the bars end in the grey band. Two heaps at the ends say "
-        "that q is too narrow, one in the middle that it is too wide, a slope that it is biased.",
+        alt=f"A histogram of {int(histogram.counts.sum()):,} PIT values in {len(histogram.counts)} bins, {outside} of "
+        f"them outside the band of 95 %; the test of uniformity has p = {histogram.p_value:.2g}.",
+        caption=_PIT,
     )
+
+
+def pit_panels(histograms: Mapping[str, PITHistogram], name: str = "pits") -> Picture:
+    """Several PIT histograms side by side, each under its title."""
+    with drawing(8.2, 2.5) as figure:
+        row = figure.subplots(1, len(histograms), squeeze=False)[0]
+        outside = {}
+        for axes, (title, histogram) in zip(row, histograms.items(), strict=True):
+            outside[title] = _bars(axes, histogram)
+            axes.set_title(title)
+        svg = as_svg(figure, name)
+    said = ", ".join(f"{title}: {n} bars outside it" for title, n in outside.items())
+    return Picture(svg, alt=f"PIT histograms with the band that holds 95 % of the bars of a right q. {said}.",
+                   caption=_PIT)  # fmt: skip
+
+
+_PIT = (
+    "If q is right, F(y∣x) is uniform and 95 % of the bars end in the grey band. Two heaps at the ends say that q is "
+    "too narrow, one in the middle that it is too wide, a slope that it is biased."
+)
+
+
+def _bars(axes: Axes, histogram: PITHistogram) -> int:
+    """The bars, the band and the verdict; how many bars end outside the band is returned."""
+    low, high = histogram.band(LEVEL)
+    inside = (histogram.counts >= low) & (histogram.counts <= high)
+    widths = np.diff(histogram.edges)
+    axes.axhspan(low, high, color=FILL, linewidth=0, zorder=0)
+    colours = np.where(inside, EDGE, FORWARD)
+    axes.bar(histogram.edges[:-1] + 0.08 * widths, histogram.counts, 0.84 * widths, align="edge", color=colours)
+    axes.axhline(histogram.counts.sum() / len(histogram.counts), color=SOFT, linewidth=0.9, zorder=3)
+    top = 1.3 * max(float(histogram.counts.max()), high)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, top)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    axes.set_xlabel("F(y∣x)")
+    verdict = f"uniform? p = {histogram.p_value:.2g}" if histogram.p_value >= 1e-3 else "not uniform: p < 0.001"
+    label(axes, 0.02, 0.97 * top, verdict, SOFT, va="top")
+    label(axes, 1.0, (low + high) / 2, " 95 %", SOFT, va="center")
+    bare_y(axes)
+    return int((~inside).sum())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpyro.distributions as dist
 from sklearn.linear_model import LogisticRegression
@@ -13,27 +15,41 @@ from threadpoolctl import threadpool_limits
 
 import kullback as kl
 from kullback.report.data import Split, digits
-from kullback.report.figures import digits_in_doubt
+from kullback.report.figures import digits_in_doubt, learning_curve, reliabilities
 from kullback.report.figures.supervised import Doubt
-from kullback.report.record import Section, Table
+from kullback.report.record import Picture, Section, Table
+from kullback.supervised import calibration_curve, log_score
 
 CODE = """\
 q = kl.Conditional(kl.MLP(hidden=(64,)), dist.Categorical)
 fit = kl.KL(kl.Pairs(x, y), q).minimize()
-kl.KL(kl.Pairs(x_test, y_test), fit.q).estimate()  # cross entropy, in nats"""
+kl.KL(kl.Pairs(x_test, y_test), fit.q).estimate()  # cross entropy, in nats
+kl.KL(kl.Pairs(x_more, y_more), kl.Tempered(fit.q)).minimize()  # how surely to say it
+
+kl.KLClassifier(kl.MLP(hidden=(64,)), ensemble=5).fit(x, y)  # as an estimator"""
+
+MEMBERS = 5
+BY_HEART, MORE = 150, 300
 
 
 def classifier(hidden: int = 64, rows: int | None = None, peers: bool = True) -> Section:
     """Fit q(y∣x) to the digits, and test it beside its peers of like size; `rows` of the data, all unless given."""
-    data = digits(rows)
-    divergence = kl.KL(kl.Pairs(data.x, data.y), kl.Conditional(kl.MLP(hidden=(hidden,)), dist.Categorical))
+    data, network = digits(rows), kl.MLP(hidden=(hidden,))
+    divergence = kl.KL(kl.Pairs(data.x, data.y), kl.Conditional(network, dist.Categorical))
     fit = divergence.minimize(quiet=True)
+    several = kl.KL(kl.Pairs(data.x, data.y), kl.Conditional(network, dist.Categorical, ensemble=MEMBERS))
     test = kl.KL(kl.Pairs(data.x_test, data.y_test), fit.q)
-    score = test.estimate()
-    probabilities = np.asarray(fit.q(data.x_test).probs, np.float64)
-    right = float(np.mean(probabilities.argmax(1) == data.y_test))
-    found = [(f"kl.MLP(({hidden},))", float(score), right), *(_peers(data, hidden) if peers else [])]
+    score, probabilities = test.estimate(), np.asarray(fit.q(data.x_test).probs, np.float64)
+    found = [
+        (f"kl.MLP(({hidden},))", *_scores(fit.q(data.x_test), data.y_test)),
+        (
+            f"kl.MLP(({hidden},)), ensemble={MEMBERS}",
+            *_scores(several.minimize(quiet=True).q(data.x_test), data.y_test),
+        ),
+        *(_peers(data, hidden) if peers else []),
+    ]
     rows_shown = tuple((name, f"{nats:.3f}", f"{100 * accuracy:.1f} %") for name, nats, accuracy in found)
+    calibration, calibrated, errors = _tempering(data, network)
     return Section(
         key="classifier",
         title="Supervised learning is a forward KL",
@@ -42,21 +58,58 @@ def classifier(hidden: int = 64, rows: int | None = None, peers: bool = True) ->
         "usual loss; the plan says that H(P) is dropped.",
         code=CODE,
         plans=(("Fitting", f"{divergence}"), ("Testing", f"{test}")),
-        pictures=(digits_in_doubt(_doubt(data, probabilities)),),
-        tables=(Table(("model", "test nats", "accuracy"), rows_shown, _caption(score, data), frozenset({0})),),
+        pictures=(digits_in_doubt(_doubt(data, probabilities)), learning_curve(fit), calibration),
+        tables=(Table(("model", "test nats", "accuracy"), rows_shown, _caption(score, data), frozenset({0, 1})),
+                calibrated),
         numbers={
             "test_nll": float(score),
-            "accuracy": right,
-            **{f"peer_{i}": n for i, (_, n, _) in enumerate(found[1:])},
+            "accuracy": found[0][2],
+            "ensemble_nll": found[1][1],
+            **errors,
+            **{f"peer_{i}": n for i, (_, n, _) in enumerate(found[2:])},
         },
+    )  # fmt: skip
+
+
+def _scores(d: Any, y: np.ndarray) -> tuple[float, float]:
+    """Nats and accuracy."""
+    return log_score(y, d), float(np.mean(np.asarray(d.logits).argmax(1) == y))
+
+
+def _tempering(data: Split, network: Any) -> tuple[Picture, Table, dict[str, float]]:
+    """A network that knows its few digits by heart, before and after its temperature is fitted to others."""
+    own, more = slice(BY_HEART), slice(BY_HEART, BY_HEART + MORE)
+    x = np.concatenate([data.x[BY_HEART + MORE :], data.x_test])
+    y = np.concatenate([data.y[BY_HEART + MORE :], data.y_test])
+    learned = kl.KL(kl.Pairs(data.x[own], data.y[own]), kl.Conditional(network, dist.Categorical))
+    q = learned.minimize(rule="maximum likelihood", quiet=True).q
+    tempered = kl.KL(kl.Pairs(data.x[more], data.y[more]), kl.Tempered(q)).minimize(quiet=True).q
+    temperature = float(tempered.fixed["temperature"])
+    rows, curves = [], {}
+    by_heart = f"{BY_HEART} digits by heart"
+    for name, title, side in (
+        ("as it was fitted", f"{by_heart}, as fitted", q),
+        (f"its logits over {temperature:.1f}", f"{by_heart}, logits over {temperature:.1f}", tempered),
+    ):
+        curves[title] = calibration_curve(y, side(x), bins=10)
+        nats, right = _scores(side(x), y)
+        rows.append((name, f"{nats:.3f}", f"{curves[title].error:.3f}", f"{100 * right:.1f} %"))
+    before, after = curves.values()
+    caption = (
+        f"A network that knows {BY_HEART} digits by heart (its forward KL to them is 0) is too sure of the other "
+        f"{len(y):,}. One number, the temperature, fitted by forward KL to {MORE} more digits, mends it and changes "
+        "no answer. The calibration error is the mean distance from the diagonal of the picture."
     )
+    numbers = {"ece_before": before.error, "ece_after": after.error, "temperature": temperature}
+    columns = (by_heart, "test nats", "calibration error", "accuracy")
+    return reliabilities(curves), Table(columns, tuple(rows), caption, frozenset({0, 1})), numbers
 
 
 def _caption(score: kl.Estimate, data: Split) -> str:
     return (
         f"Cross entropy H(P, Q) on {len(data.y_test)} held-out digits, in nats each; its standard error for the "
-        f"first row is {score.standard_error:.3f}. The peers are scikit-learn's, on the same split, with inputs "
-        "standardised."
+        f"first row is {score.standard_error:.3f}. The second row averages the probabilities of {MEMBERS} networks "
+        "that are trained together. The peers are scikit-learn's, on the same split, with inputs standardised."
     )
 
 
