@@ -15,7 +15,8 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.rows import rows_of
 from kullback.minimize.driver import Outcome, drive
-from kullback.minimize.epochs import EpochDescent, Problem, Schedule, chosen, final_now
+from kullback.minimize.epoch_program import Problem, chosen, final_now
+from kullback.minimize.epochs import EpochDescent, Schedule
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.sides import prior_in_words
 from kullback.minimize.table import Table, automatic, memory_budget

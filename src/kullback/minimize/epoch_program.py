@@ -1,0 +1,213 @@
+"""Whole epochs in one compiled program: shuffling, steps, the held-out value, and what each member decides on it.
+
+The members of an ensemble are trained together, each with an order of rows of its own. Counts (rows, steps, epochs) are
+arguments, so that another split of the same data compiles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kullback.known.rows import rows_of
+from kullback.minimize.member import Member, Numbers, decided, moved
+from kullback.minimize.objectives import negative_log_prior, row_losses
+from kullback.minimize.shuffle import shuffled, words_of
+from kullback.minimize.table import BLOCK, Feed, Rows, on_each, over
+
+CURVE = 64  # epochs recorded in one call
+
+
+class State(NamedTuple):
+    """Members [m, ...], the position in the data, the epochs recorded in the last call, and the final values."""
+
+    members: Member
+    epoch: Any
+    step: Any
+    total: Any
+    curve: Any
+    recorded: Any
+    final: Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is fixed of a compiled program: the structure, the layout, what a row's loss is, rows a step, the mesh."""
+
+    structure: Any
+    layout: Any
+    kind: str
+    batch: int
+    stochastic: bool
+    mesh: Any = None
+
+
+def _each(members: int, function: Callable[..., Any], *trees: Any) -> Any:
+    """The function for each member: one member without a leading axis, which compiles to plain matrix products."""
+    if members > 1:
+        return jax.vmap(function)(*trees)
+    result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
+
+
+@partial(jax.jit, static_argnums=(0, 2, 5))
+def positions(problem: Problem, state: State, members: int, size: Any, seed: Any, steps: int) -> jax.Array:
+    """The rows [steps, m, batch] of the next steps, for the host to gather; past the end of an epoch, any rows."""
+    words = words_of(seed, state.epoch, members)
+
+    def at(i: Any, word: Any) -> jax.Array:
+        positions = (state.step + i) * problem.batch + jnp.arange(problem.batch)
+        return shuffled(word, size, jnp.minimum(positions.astype(jnp.uint32), size - 1))
+
+    return jax.vmap(lambda i: jax.vmap(partial(at, i))(words))(jnp.arange(steps))
+
+
+@partial(jax.jit, static_argnums=0)
+def advance(
+    problem: Problem,
+    fixed: Any,
+    rows: Rows,
+    held: Rows | None,
+    state: State,
+    numbers: Numbers,
+    feed: Feed | None = None,
+) -> State:
+    """As many steps as `numbers.budget` says, with what follows each epoch that ends among them."""
+    members = state.members.x.shape[0]
+    steps = jnp.maximum(rows.size // problem.batch, 1).astype(jnp.int32)
+    target = jnp.minimum(state.total + numbers.budget, numbers.limit)
+
+    def running(s: State) -> Any:
+        return (s.total < target) & (s.recorded < CURVE) & jnp.any(s.members.ended == 0)
+
+    def segment(s: State) -> State:
+        stop = jnp.minimum(steps, s.step + target - s.total)
+        words = words_of(numbers.seed, s.epoch, members)
+        offset = s.step
+
+        def body(i: Any, carry: Member) -> Member:
+            one = partial(_step, problem, fixed, rows, feed, numbers, i, i - offset, s.total + 1 + i - offset)
+            return _each(members, one, carry, jnp.arange(members), words)
+
+        after = lax.fori_loop(s.step, stop, body, s.members)
+        total = s.total + stop - s.step
+        s = s._replace(members=after, step=stop, total=total)
+        return lax.cond(stop == steps, lambda s: _epoch(problem, fixed, held, s, numbers), lambda s: s, s)
+
+    # What was recorded before this call has been read, and final values of a shorter run hold no more.
+    fresh = state._replace(recorded=jnp.zeros_like(state.recorded), final=jnp.full_like(state.final, jnp.nan))
+    state = lax.while_loop(running, segment, fresh)
+    if feed is not None:
+        return on_each(problem.mesh, state)
+    over_now = jnp.all(state.members.ended > 0) | (state.total >= numbers.limit)
+    last = lambda s: s._replace(final=final_values(problem, fixed, rows, held, chosen(s, jnp)))  # noqa: E731
+    return on_each(problem.mesh, lax.cond(over_now, last, lambda s: s, state))
+
+
+def _step(
+    problem: Problem, fixed: Any, rows: Rows, feed: Feed | None, numbers: Numbers, i: Any, nth: Any, total: Any,
+    member: Member, k: Any, words: Any,
+) -> Member:  # fmt: skip
+    if feed is None:
+        at = shuffled(words, rows.size, i * problem.batch + jnp.arange(problem.batch))
+        x, y, w = _rows_at(rows, at)
+    else:
+        x, y, w = _batch_of(feed, nth, k)
+    if problem.mesh is not None:
+        x, y, w = jax.tree.map(lambda a: lax.with_sharding_constraint(a, over(problem.mesh)), (x, y, w))
+    key = _noise(numbers.seed, total, k) if problem.stochastic else None
+
+    def objective(vector: Any) -> tuple[Any, Any]:
+        loss = jnp.mean(w * row_losses(problem, fixed, x, y, vector, key))
+        return loss + negative_log_prior(problem, fixed, vector) / numbers.total_weight, loss
+
+    gradient, loss = jax.grad(objective, has_aux=True)(member.x)
+    return moved(member, gradient, loss, total)
+
+
+def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
+    """The key of what a member draws at a step, from the two words of a seed."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), total), k)
+
+
+def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
+    y = rows.y[at] if isinstance(rows.y, jax.Array) else rows_of(rows.y, at)
+    return None if rows.x is None else rows.x[at], y, rows.weights[at]
+
+
+def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
+    _, members, batch = feed.weights.shape
+    at = (nth * members + k) * batch + jnp.arange(batch)
+    y = feed.y[nth, k] if isinstance(feed.y, jax.Array) else rows_of(feed.y, at)
+    return None if feed.x is None else feed.x[nth, k], y, feed.weights[nth, k]
+
+
+def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: Numbers) -> State:
+    """The end of an epoch: the value to decide by, the decision of each member, and a line of the curve."""
+    members = s.members
+    training = members.loss / s.step
+    if held is None:
+        values, pooled = training, jnp.mean(training)
+    else:
+        values, pooled = evaluate(problem, fixed, held, members.sum / s.step)
+    line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.rate)]
+    after = _each(len(members.rate), partial(decided, numbers, s.total, s.step), members, values)
+    return s._replace(
+        members=after,
+        epoch=s.epoch + 1,
+        step=jnp.zeros_like(s.step),
+        curve=s.curve.at[s.recorded].set(jnp.stack([jnp.asarray(v, s.curve.dtype) for v in line])),
+        recorded=s.recorded + 1,
+    )
+
+
+def chosen(s: State, xp: Any = np) -> Any:
+    """The parameters to return [m, n]: the best, or before a first epoch has ended the mean of the iterates."""
+    judged = xp.isfinite(s.members.best_value)[:, None] | (s.step == 0)
+    return xp.where(judged, s.members.best, s.members.sum / xp.maximum(s.step, 1))
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[Any, Any]:
+    """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
+    members, padded = vectors.shape[0], rows.weights.shape[0]
+    block = min(BLOCK, padded)
+
+    def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        sums, pooled, weight = carry
+        at = i * block + jnp.arange(block)
+        if isinstance(rows.y, jax.Array) and problem.mesh is None:
+            x, y, w = jax.tree.map(
+                lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights)
+            )
+        else:
+            x, y, w = _rows_at(rows, at)
+        losses = _each(members, lambda v: row_losses(problem, fixed, x, y, v), vectors)
+        losses = jnp.where(w > 0, losses, 0.0)
+        if problem.kind == "sample" and members > 1:
+            together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
+        else:
+            together = jnp.mean(losses, axis=0)
+        return sums + losses @ w, pooled + together @ w, weight + jnp.sum(w)
+
+    zero = jnp.zeros((), rows.weights.dtype)
+    blocks = ((rows.size + block - 1) // block).astype(jnp.int32)
+    sums, pooled, weight = lax.fori_loop(0, blocks, body, (jnp.zeros(members, zero.dtype), zero, zero))
+    return sums / weight, pooled / weight
+
+
+def final_values(problem: Problem, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> jax.Array:
+    """The training and the held-out value of the best parameters; NaN where nothing was held out."""
+    training = evaluate(problem, fixed, rows, vectors)[1]
+    aside = jnp.asarray(jnp.nan) if held is None else evaluate(problem, fixed, held, vectors)[1]
+    return jnp.stack([training, aside.astype(training.dtype)])
+
+
+final_now = jax.jit(final_values, static_argnums=0)

@@ -1,0 +1,102 @@
+"""One network in training: its step by Adam, and after each epoch whether to go on, to go back, or to end."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+_SQUARES = 0.999  # Adam's memory of squared gradients
+_ADAM = optax.scale_by_adam(b2=_SQUARES)
+_LONGEST, _FIRST_STEPS = 4.0, 10  # times the usual length of a gradient, once that is known
+STOPPED, DIVERGED = 1, 2
+
+
+class Member(NamedTuple):
+    """One network: where it is, the sums of its iterates and losses over the epoch, the best so far, and how long
+    without progress. `failed` is a step number, or 0."""
+
+    x: Any
+    sum: Any
+    adam: Any
+    rate: Any
+    best: Any
+    best_value: Any
+    best_step: Any
+    loss: Any
+    stale: Any
+    cuts: Any
+    failed: Any
+    ended: Any
+
+
+class Numbers(NamedTuple):
+    """What a compiled program is told at each call."""
+
+    seed: Any
+    tolerance: Any
+    fall: Any
+    patience: Any
+    cuts: Any
+    total_weight: Any
+    limit: Any
+    budget: Any
+
+
+def at_start(x: np.ndarray, rate: float) -> Member:
+    """A member before its first step, on the host."""
+    dtype = jnp.result_type(float)
+    zero, whole, inf = np.zeros((), dtype), np.zeros((), np.int32), np.asarray(np.inf, dtype)
+    adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_ADAM.init, x))
+    return Member(x, np.zeros_like(x), adam, np.asarray(rate, dtype), x, inf, whole, zero, whole, whole, whole, whole)
+
+
+def moved(m: Member, gradient: Any, loss: Any, total: Any) -> Member:
+    """The member after one step, the `total`-th, along a gradient."""
+    update, adam = _ADAM.update(_tempered(gradient, m.adam), m.adam)
+    failed = jnp.where(jnp.isfinite(loss) | (m.failed > 0), m.failed, total)
+    x = m.x - m.rate * update
+    return m._replace(x=x, sum=m.sum + x, adam=adam, loss=m.loss + loss, failed=failed)
+
+
+def _tempered(gradient: Any, adam: Any) -> Any:
+    """The gradient, no longer than a few times its usual length: one row far from all others would otherwise make the
+    step size small for the thousand steps over which Adam remembers squares."""
+    usual = jnp.sqrt(jnp.sum(adam.nu) / (1 - _SQUARES ** jnp.maximum(adam.count, 1)))
+    length = jnp.sqrt(jnp.vdot(gradient, gradient))
+    known = adam.count >= _FIRST_STEPS
+    return jnp.where(known & (length > _LONGEST * usual), _LONGEST * usual / length, 1.0) * gradient
+
+
+def decided(numbers: Numbers, total: Any, steps: Any, m: Member, value: Any) -> Member:
+    """The member after an epoch of `steps`, whose mean iterate has the value that decides."""
+    usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(m.x)) & jnp.isfinite(m.loss)
+    better = usable & (value < m.best_value)
+    enough = usable & ((value < m.best_value - numbers.tolerance) | jnp.isinf(m.best_value))
+    stale = jnp.where(enough, 0, m.stale + 1)
+    cut = ~usable | (stale >= numbers.patience)
+    cuts = m.cuts + cut
+    best = jnp.where(better, m.sum / steps, m.best)
+    out_of_cuts = cuts > numbers.cuts
+    failed = jnp.where(~usable & (m.failed == 0), total, m.failed)
+    ended = jnp.where(out_of_cuts, jnp.where(usable, STOPPED, DIVERGED), 0)
+    pick = lambda new, old: jnp.where(cut, new, old)  # noqa: E731
+    after = Member(
+        x=pick(best, m.x),
+        sum=jnp.zeros_like(m.sum),
+        adam=jax.tree.map(lambda a: pick(jnp.zeros_like(a), a), m.adam),
+        rate=pick(m.rate * numbers.fall, m.rate),
+        best=best,
+        best_value=jnp.where(better, value, m.best_value),
+        best_step=jnp.where(better, total, m.best_step).astype(m.best_step.dtype),
+        loss=jnp.zeros_like(m.loss),
+        stale=pick(0, stale).astype(m.stale.dtype),
+        cuts=cuts.astype(m.cuts.dtype),
+        failed=failed.astype(m.failed.dtype),
+        ended=ended.astype(m.ended.dtype),
+    )
+    # A member that has ended waits for the others as it is.
+    return jax.tree.map(lambda new, old: jnp.where(m.ended > 0, old, new), after, m)
