@@ -64,10 +64,11 @@ $(VENV)/.dev: $(VENV)/pyvenv.cfg requirements/dev.txt pyproject.toml
 	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
-$(BENCH_VENV)/.peers: $(BENCH_VENV)/pyvenv.cfg requirements/demo.txt benchmarks/peers.txt pyproject.toml
+$(BENCH_VENV)/.peers: $(BENCH_VENV)/pyvenv.cfg requirements/demo.txt benchmarks/peers.txt benchmarks/peers_alone.txt pyproject.toml
 	@echo "Installing pinned versions and peers into $(BENCH_VENV) (once) ..."
 	@$(BENCH_VENV)/bin/python $(INSTALL) --require-hashes -r requirements/demo.txt
 	@$(BENCH_VENV)/bin/python $(INSTALL) -r benchmarks/peers.txt
+	@$(BENCH_VENV)/bin/python $(INSTALL) --no-deps -r benchmarks/peers_alone.txt
 	@$(BENCH_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 

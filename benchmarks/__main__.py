@@ -5,14 +5,23 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # a first call includes compilation
 
 from benchmarks.runner import measure, table
 
-CASES = ("exact_forms", "mixture_em")
-PACKAGES = ("jax", "numpyro", "scikit-learn", "torch")
+CASES = (
+    "exact_forms",
+    "mixture_em",
+    "supervised_nll",
+    "supervised_time",
+    "supervised_compilations",
+    "supervised_linear",
+)
+PACKAGES = ("jax", "numpyro", "scikit-learn", "torch", "skorch", "lightgbm", "ngboost", "statsmodels")
 
 
 def machine() -> str:
@@ -27,6 +36,15 @@ def machine() -> str:
     return f"{cores} cores of {processor}; Python {platform.python_version()}, {versions}"
 
 
+def tables(module: Any) -> Iterator[str]:
+    """A module gives its tables, or cases that are timed here."""
+    if hasattr(module, "tables"):
+        yield from module.tables()
+        return
+    for case in module.cases():
+        yield table(case, measure(case))
+
+
 def main(names: list[str]) -> int:
     unknown = set(names) - set(CASES)
     if unknown:
@@ -34,8 +52,8 @@ def main(names: list[str]) -> int:
         return 2
     print(machine(), flush=True)
     for name in names or CASES:
-        for case in importlib.import_module(f"benchmarks.{name}").cases():
-            print(f"\n{table(case, measure(case))}", flush=True)
+        for text in tables(importlib.import_module(f"benchmarks.{name}")):
+            print(f"\n{text}", flush=True)
     return 0
 
 
