@@ -72,6 +72,7 @@ def numbers(splits: int, ngboost: int) -> tuple[Learner, ...]:
     """Regressors; NGBoost, which is slow, on its own number of splits."""
     return (
         *ours("regressor", splits, distribution="normal"),
+        Learner(f"{OURS}, Student t", "ours", "regressor", {"distribution": "student_t"}, splits),
         Learner("BayesianRidge", "linear", "bayesian_ridge", splits=splits),
         Learner("MLPRegressor, constant scale", "network", "mlp_regressor", splits=splits),
         Learner("skorch, normal", "network", "skorch_normal", splits=splits),

@@ -16,10 +16,16 @@ from kullback.families.form import Form
 from kullback.families.learnable import Params, Structure
 from kullback.families.networks import SizedNetwork, network_from_spec
 
+# Standard deviations: what lies farther out is taken to lie there. A network has seen nothing beyond, and would be as
+# sure of what it makes up as it pleases.
+FARTHEST = 10.0
+
 
 @dataclass(frozen=True)
 class ConditionalStructure(Structure):
     """A network's outputs, offset and scaled, as the unconstrained parameters of a form, or of a mixture of it.
+
+    Inputs are standardised; those of a network that is not linear are taken as at most `FARTHEST` from their mean.
 
     components  0 for the form itself; else so many components, whose logits come first among the outputs
     """
@@ -55,6 +61,7 @@ class ConditionalStructure(Structure):
         x = jnp.asarray(inputs)
         if self.network.labels is None:
             x = (x - fixed["x_mean"]) / fixed["x_scale"]
+            x = x if self.network.linear else jnp.clip(x, -FARTHEST, FARTHEST)
         outputs = fixed["gain"] * self.network.apply(free, x, key)
         if "reach" in fixed:
             outputs = jnp.clip(outputs, -fixed["reach"], fixed["reach"])

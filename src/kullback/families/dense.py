@@ -63,6 +63,10 @@ class Dense(SizedNetwork):
     def stochastic(self) -> bool:
         return self.dropout > 0
 
+    @property
+    def linear(self) -> bool:
+        return len(self.widths) == 2
+
     def penalized(self, params: Params) -> list[Any]:
         return [layer["weight"] for layer in params]
 
@@ -88,6 +92,10 @@ class Rows(SizedNetwork):
 
     @property
     def stochastic(self) -> bool:
+        return False
+
+    @property
+    def linear(self) -> bool:
         return False
 
     def penalized(self, params: Params) -> list[Any]:

@@ -51,6 +51,10 @@ class Module(SizedNetwork):
     def stochastic(self) -> bool:
         return self.random
 
+    @property
+    def linear(self) -> bool:
+        return False
+
     def penalized(self, params: Params) -> list[Any]:
         return [leaf for leaf in jax.tree.leaves(params) if np.ndim(leaf) >= 2]
 

@@ -42,6 +42,11 @@ class SizedNetwork(abc.ABC):
     def stochastic(self) -> bool:
         """Whether training draws at random, so that `apply` then needs a key."""
 
+    @property
+    @abc.abstractmethod
+    def linear(self) -> bool:
+        """Whether outputs are linear in real inputs, and must stay so however far these lie from the rest."""
+
     @abc.abstractmethod
     def penalized(self, params: Params) -> list[Any]:
         """The weights that a prior speaks of: those that multiply inputs; never biases, gains or shifts."""

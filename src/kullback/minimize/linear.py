@@ -114,7 +114,7 @@ def _linear(p: Known, q: Known, cls: type) -> Missing | None:
     structure = q.learnable.structure
     if not isinstance(structure, ConditionalStructure) or not isinstance(structure.network, Dense):
         return Missing("Q is no linear model")
-    if len(structure.network.widths) != 2 or structure.network.labels is not None:
+    if not structure.network.linear or structure.network.labels is not None:
         return Missing("Q is no linear model of real inputs")
     if structure.components or structure.form.cls is not cls or structure.form.names != ("loc",):
         return Missing(f"Q has no {cls.__name__} outcomes of given scale", f"dist.{cls.__name__}, scale=1.")

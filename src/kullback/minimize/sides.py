@@ -15,8 +15,7 @@ def is_deep(learnable: Learnable) -> bool:
     structure = learnable.structure
     if not isinstance(structure, ConditionalStructure):
         return False
-    network = structure.network
-    return not isinstance(network, Rows) and not (isinstance(network, Dense) and len(network.widths) == 2)
+    return not isinstance(structure.network, Rows) and not structure.network.linear
 
 
 def has_prior(learnable: Learnable) -> bool:

@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted, check_random_state
 from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families import Conditional, Linear, learnable
-from kullback.families.networks import Dense
 from kullback.known import Pairs
 from kullback.minimize import Minibatches
 from kullback.result import Fit
@@ -156,8 +155,7 @@ def is_deep(side: Any) -> bool:
     """Whether a conditional, or one made learnable again, is a network with hidden layers or of the user's own."""
     if isinstance(side, Conditional):
         return not isinstance(side.network, Linear)
-    network = side.structure.network
-    return not (isinstance(network, Dense) and len(network.widths) == 2)
+    return not side.structure.network.linear
 
 
 def _require_count(name: str, value: Any) -> None:

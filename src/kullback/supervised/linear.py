@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
-from kullback.families.networks import Dense
-
 # The parameter that a linear model speaks of, in the order of preference.
 _SPOKEN_OF = ("loc", "logits", "mean", "rate")
 
@@ -46,7 +44,7 @@ class LinearMap:
 def _single_layer(q: Any) -> Any:
     structure = getattr(q, "structure", None)
     network = getattr(structure, "network", None)
-    alone = isinstance(network, Dense) and len(network.widths) == 2 and np.ndim(q.free[-1]["bias"]) == 1
+    alone = network is not None and network.linear and np.ndim(q.free[-1]["bias"]) == 1
     return q.free[-1] if alone and not q.structure.components else None
 
 
