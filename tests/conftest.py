@@ -1,5 +1,6 @@
 """What tests share: both precisions, and randomness that is the same in every run."""
 
+import gc
 import random
 import zlib
 from collections.abc import Iterator
@@ -14,6 +15,14 @@ def precision(request: pytest.FixtureRequest) -> Iterator[type[np.floating]]:
     """Runs the test under both settings of `jax_enable_x64`; the value is JAX's default type under it."""
     with jax.enable_x64(request.param is np.float64):
         yield request.param
+
+
+@pytest.fixture(autouse=True, scope="module")
+def let_go_of_programs() -> Iterator[None]:
+    """What one file of tests compiled is of no use to the next, and thousands of programs fill the memory."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
