@@ -151,5 +151,5 @@ def tables() -> Iterator[str]:
     for table in ("digits", "breast cancer"):
         yield fit_times(table)
     for batch in (200, 512):
-        yield throughput_table("100,000 × 50, classes", batch, epochs=5, rounds=3)
-        yield throughput_table("500,000 × 54, 7 classes", batch, epochs=2, rounds=3)
+        yield throughput_table("100,000 × 50, classes", batch, epochs=10, rounds=3)
+        yield throughput_table("500,000 × 54, 7 classes", batch, epochs=5, rounds=3)
