@@ -29,18 +29,30 @@ def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
     wide = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
     high = (size + wide - 1) // wide
 
-    def once(row: Any) -> Any:
-        left, right = row // wide, row % wide
-        for i in range(0, ROUNDS, 2):
-            left = (left + _mixed(right ^ words[i]) % high) % high
-            right = (right + _mixed(left ^ words[i + 1]) % wide) % wide
-        return left * wide + right
-
     outside = lambda row: jnp.any(row >= size)  # noqa: E731
-    walk = lambda row: jnp.where(row >= size, once(row), row)  # noqa: E731
-    return lax.while_loop(outside, walk, once(jnp.asarray(positions, jnp.uint32))).astype(jnp.int32)
+    walk = lambda row: jnp.where(row >= size, _once(row, words, wide, high), row)  # noqa: E731
+    first = _once(jnp.asarray(positions, jnp.uint32), words, wide, high)
+    return lax.while_loop(outside, walk, first).astype(jnp.int32)
 
 
+# Compiled functions within a compiled function are traced once, however often they are called.
+
+
+@jax.jit
+def _once(row: Any, words: Any, wide: Any, high: Any) -> Any:
+    left, right = row // wide, row % wide
+    for i in range(0, ROUNDS, 2):
+        left = _shifted(left, right, words[i], high)
+        right = _shifted(right, left, words[i + 1], wide)
+    return left * wide + right
+
+
+@jax.jit
+def _shifted(part: Any, other: Any, word: Any, modulus: Any) -> Any:
+    return (part + _mixed(other ^ word) % modulus) % modulus
+
+
+@jax.jit
 def _mixed(x: Any) -> Any:
     """A bijection of 32-bit words in which every bit of the result depends on every bit of x."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
