@@ -16,7 +16,8 @@ _IMPUTE = "put SimpleImputer() before this estimator in a scikit-learn pipeline,
 
 
 def checked_inputs(estimator: Any, X: Any, *, reset: bool, rows: int = 1) -> np.ndarray:
-    """X as a float64 array [n, d], with the estimator's `n_features_in_` and `feature_names_in_` set or compared.
+    """X as an array [n, d] of float64, or of float32 if it came so, with the estimator's `n_features_in_` and
+    `feature_names_in_` set or compared.
 
     Raises `InputError` for sparse, textual, categorical, missing or infinite inputs, another number of features,
     other names, and fewer than `rows` rows.
@@ -26,7 +27,7 @@ def checked_inputs(estimator: Any, X: Any, *, reset: bool, rows: int = 1) -> np.
     names = _frame_columns(X) if is_frame(X) and hasattr(X, "columns") else None
     if names is None:
         X = _without_text(X)
-    settings: Any = {"dtype": np.float64, "ensure_all_finite": False, "ensure_min_samples": rows}
+    settings: Any = {"dtype": [np.float64, np.float32], "ensure_all_finite": False, "ensure_min_samples": rows}
     try:
         array = np.asarray(validate_data(estimator, X, reset=reset, **settings))
     except ValueError as error:
