@@ -138,8 +138,7 @@ def test_label_smoothing_is_rows_of_every_class_with_its_share_of_the_weight(pri
     weights = (1 - share) * (LABELS[:, None] == classes) + share / 3
     peer = LogisticRegression(C=np.inf if prior_scale is None else prior_scale**2, tol=1e-10, max_iter=10_000)
     peer.fit(np.repeat(Z, 3, 0), np.tile(classes, N), sample_weight=weights.ravel())
-    # Against a distribution as P the descent is in single precision, whose plateau is about so wide.
-    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(Z), atol=5e-4)
+    np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(Z), atol=1e-5)
 
 
 def test_the_order_of_rows_and_rows_of_weight_0_are_nothing():

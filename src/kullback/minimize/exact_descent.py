@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
@@ -17,13 +18,12 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of
+from kullback.minimize.minibatch import FEWEST
 from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.sides import has_prior, is_deep, prior_in_words
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
-
-MANY_INPUTS = 1000  # from which a network learns from a teacher by batches
 
 
 def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | Missing:
@@ -42,7 +42,7 @@ def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | M
         kinds = " and ".join(type(d).__name__ for d in pair)
         return Missing(f"the pair {kinds} has no closed form")
     note = prior_in_words(learnable).removeprefix("; ")
-    if inputs is not None and len(inputs) >= MANY_INPUTS and inputs.ndim > 1 and is_deep(learnable):
+    if inputs is not None and len(inputs) >= FEWEST and inputs.ndim > 1 and is_deep(learnable):
         # Fitted to the optimum at some inputs, a network overfits; labels are all the inputs that there are.
         return Applies(cost=7.0, note=note)
     return Applies(note=note)
@@ -62,10 +62,12 @@ def _run(learner: Known, fixed: Known, learnable_first: bool, title: str, reques
         objective = Partial(divergence_and_prior, *arguments, total)
     else:
         objective = Partial(exact_divergence, *arguments)
-    found = descend(title, objective, starts, request)
-    vectors, value = found.vectors[: learnable.members], float(found.values[0])
-    if has_prior(learnable) or learnable.members > 1:
-        value = float(np.mean([_divergence(*arguments, vector) for vector in vectors]))
+    # As from a sample, single precision would leave a plateau about the optimum.
+    with jax.enable_x64(learnable.conditional or jnp.result_type(float) == np.float64):
+        found = descend(title, objective, starts, request)
+        vectors, value = found.vectors[: learnable.members], float(found.values[0])
+        if has_prior(learnable) or learnable.members > 1:
+            value = float(np.mean([_divergence(*arguments, vector) for vector in vectors]))
     report = Report(Estimate(value))
     return fit_from(learner, layout.stacked(vectors), found.outcome.status, report, found.outcome)
 

@@ -62,11 +62,16 @@ class Batches(Rule):
             if value is not None and (value != int(value) or value < least):
                 raise InputError(f"{name}: {value} is no whole number of at least {least}")
 
+    def _held(self, rows: int) -> int:
+        """How many of so many rows are held out."""
+        few = min(_HELD_AT_LEAST, rows // 4)
+        return min(max(round(self.held_out * rows), few), _HELD_AT_MOST) if self.held_out > 0 else 0
+
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> tuple[Outcome, np.ndarray, Any]:
         """The outcome, the best parameters of each member [m, n], and the final training and held-out values."""
         learnable = learner.learnable
         assert learnable is not None
-        train, held = split(table, self.held_out, request)
+        train, held = split(table, self._held(table.size), request)
         layout, starts = starts_of(learnable, request, learnable.members)
         network = getattr(learnable.structure, "network", None)
         mesh = automatic(self.mesh)
@@ -146,10 +151,10 @@ class Minibatches(Batches):
             return Missing("P is no sample, so there are no rows to hold out")
         if p.sample.size < FEWEST:
             return Missing(f"{p.sample.size} rows are too few to hold some out", f"{FEWEST} rows")
-        return Applies(dropped=("H(P)",), note=self._note(q.learnable))
+        return Applies(dropped=("H(P)",), note=self._note(p.sample.size, q.learnable))
 
-    def _note(self, learnable: Learnable) -> str:
-        held = f"{self.held_out:.0%} of the rows held out" if self.held_out else "no rows held out"
+    def _note(self, rows: int, learnable: Learnable) -> str:
+        held = f"{self._held(rows) / rows:.0%} of the rows held out" if self.held_out else "no rows held out"
         return held + prior_in_words(learnable)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
@@ -203,7 +208,8 @@ def _teacher(teacher: Known, learnable: Learnable, pair: Any, rule: Batches) -> 
     if not has_exact(*pair(teacher.distribution, example)):
         kinds = " and ".join(type(d).__name__ for d in pair(teacher.distribution, example))
         return Missing(f"the pair {kinds} has no closed form")
-    return Applies(note=f"{rule.held_out:.0%} of the inputs held out{prior_in_words(learnable)}")
+    share = rule._held(len(teacher.inputs)) / len(teacher.inputs)
+    return Applies(note=f"{share:.0%} of the inputs held out{prior_in_words(learnable)}")
 
 
 def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: Request) -> Fit:
@@ -218,11 +224,9 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     return fit_from(student, layout.stacked(vectors), outcome.status, report, outcome)
 
 
-def split(table: Table, held_out: float, request: Request) -> tuple[Table, Table | None]:
+def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:
     """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
     rows = request.host_rng(_HELD).permutation(table.size)
-    few = min(_HELD_AT_LEAST, table.size // 4)
-    kept = min(max(round(held_out * table.size), few), _HELD_AT_MOST) if held_out > 0 else 0
     part = lambda numbers: Table(table.x, table.y, table.weights, np.sort(numbers), table.scaling)  # noqa: E731
     for numbers in (rows[kept:], rows[:kept]):
         if len(numbers) and table.weights[numbers].sum() == 0:

@@ -1,8 +1,8 @@
 """Stochastic descent: Adam in compiled chunks, with a step size that falls where progress stops.
 
-No learning rate is asked of the user. A chunk of steps is one compiled scan; between chunks the monitored value (the
-held-out part, or the mean over the chunk) is compared in nats with the best so far, the step size falls by three after
-`patience` chunks without improvement, and after `cuts` such falls the best parameters are returned.
+No learning rate is asked of the user. A chunk of steps is one compiled scan; between chunks its mean objective, at
+its mean iterate, is compared in nats with the best so far, the step size falls by three after `patience` chunks without
+improvement, and after `cuts` such falls the best parameters are returned.
 """
 
 from __future__ import annotations
@@ -48,10 +48,7 @@ class Pace:
 
 
 class StochasticDescent(Iterative):
-    """Adam from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...].
-
-    monitor  vector -> the value to stop by; None monitors the mean objective of the chunk, at its mean iterate
-    """
+    """Adam from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...]."""
 
     def __init__(
         self,
@@ -61,11 +58,10 @@ class StochasticDescent(Iterative):
         starts: np.ndarray,
         tolerance: float,
         pace: Pace,
-        monitor: Any = None,
         seed: Any = 0,
     ) -> None:
         self.title, self.objective, self.feeds, self.starts = title, objective, feeds, starts
-        self.tolerance, self.pace, self.monitor, self.seed = tolerance, pace, monitor, seed
+        self.tolerance, self.pace, self.seed = tolerance, pace, seed
 
     def init(self) -> State:
         dtype = jnp.result_type(float)
@@ -79,7 +75,7 @@ class StochasticDescent(Iterative):
 
     def step(self, state: State) -> State:
         feeds = self.feeds(int(np.max(np.asarray(state.chunks))))
-        return advance(self.objective, self.monitor, state, feeds, self.tolerance, self.pace.patience, self.pace.cuts)
+        return advance(self.objective, state, feeds, self.tolerance, self.pace.patience, self.pace.cuts)
 
     def progress(self, state: State) -> Progress:
         steps = int(np.max(np.asarray(state.chunks))) * self.pace.steps
@@ -89,20 +85,18 @@ class StochasticDescent(Iterative):
             return Progress(value, steps)
         if failed.all():
             return Progress(value, steps, Status.DIVERGED)
-        return Progress(value, steps, Status.CONVERGED if self.monitor is None else Status.EARLY_STOPPED)
+        return Progress(value, steps, Status.CONVERGED)
 
     def fingerprint(self) -> str:
-        return fingerprint(
-            self.title, self.objective, self.starts, self.tolerance, repr(self.pace), self.monitor, str(self.seed)
-        )
+        return fingerprint(self.title, self.objective, self.starts, self.tolerance, repr(self.pace), str(self.seed))
 
 
-@partial(jax.jit, static_argnums=(5, 6))
-def advance(objective: Any, monitor: Any, states: State, feeds: Any, tolerance: Any, patience: int, cuts: int) -> State:
+@partial(jax.jit, static_argnums=(4, 5))
+def advance(objective: Any, states: State, feeds: Any, tolerance: Any, patience: int, cuts: int) -> State:
     """One chunk of steps for each start that has not ended, and the decision that follows it."""
 
     def work(state: State) -> State:
-        return _chunk(objective, monitor, state, feeds, tolerance, patience)
+        return _chunk(objective, state, feeds, tolerance, patience)
 
     def one(state: State) -> State:
         return jax.lax.cond((state.failed > 0) | (state.cuts > cuts), lambda s: s, work, state)
@@ -110,7 +104,7 @@ def advance(objective: Any, monitor: Any, states: State, feeds: Any, tolerance: 
     return jax.lax.map(one, states)
 
 
-def _chunk(objective: Any, monitor: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
+def _chunk(objective: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
     def one(carry: tuple[Any, Any, Any], feed: Any) -> tuple[tuple[Any, Any, Any], Any]:
         x, adam, total = carry
         value, gradient = jax.value_and_grad(objective, argnums=1)(feed, x)
@@ -119,13 +113,9 @@ def _chunk(objective: Any, monitor: Any, state: State, feeds: Any, tolerance: An
         return (x, adam, total + x), value
 
     (x, adam, total), values = jax.lax.scan(one, (state.x, state.adam, jnp.zeros_like(state.x)), feeds)
-    if monitor is None:
-        n = values.shape[0]
-        candidate, value = total / n, jnp.mean(values)
-        needed = jnp.maximum(tolerance, jnp.std(values) / jnp.sqrt(n))
-    else:
-        candidate, value, needed = x, monitor(x), tolerance
-    return _decide(state, x, adam, candidate, value, needed, patience)
+    n = values.shape[0]
+    needed = jnp.maximum(tolerance, jnp.std(values) / jnp.sqrt(n))
+    return _decide(state, x, adam, total / n, jnp.mean(values), needed, patience)
 
 
 def _decide(state: State, x: Any, adam: Any, candidate: Any, value: Any, needed: Any, patience: int) -> State:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-FEWEST = 50  # rows that the rule for batches asks for
+from kullback.minimize.minibatch import FEWEST
+
 MERGED = 4096  # rows, up to which merging costs less than a millisecond a thousand
 
 
