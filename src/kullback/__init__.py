@@ -11,7 +11,7 @@ if typing.TYPE_CHECKING:
     from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
     from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, Tempered, learnable, load
     from kullback.known import Density, Pairs, Samples, Tilted
-    from kullback.laws import Joint, MarkovChain, Product
+    from kullback.laws import Joint, MarkovChain, Product, TanhNormal
     from kullback.result import Estimate, Fit, Guarantee
     from kullback.supervised import KLClassifier, KLRegressor
 
@@ -38,6 +38,7 @@ __all__ = [
     "Product",
     "Samples",
     "Table",
+    "TanhNormal",
     "Tempered",
     "Tilted",
     "cross_entropy",
@@ -58,7 +59,7 @@ _HOMES = {
     "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
     "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "Tempered", "learnable", "load"),
     "known": ("Density", "Pairs", "Samples", "Tilted"),
-    "laws": ("Joint", "MarkovChain", "Product"),
+    "laws": ("Joint", "MarkovChain", "Product", "TanhNormal"),
     "result": ("Estimate", "Fit", "Guarantee"),
     "supervised": ("KLClassifier", "KLRegressor"),
 }

@@ -12,7 +12,7 @@ from numpyro.distributions import constraints
 
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure, width_of
-from kullback.families.family import as_parameter, sizes_of, support_of_all
+from kullback.families.family import as_parameter, ends_from, sizes_of, support_of_all
 from kullback.families.fitted import At, FittedConditional
 from kullback.families.form import Form, class_of, form_for
 from kullback.families.hints import hints_from
@@ -74,22 +74,23 @@ class Conditional:
                 f"p and q: {self.name} needs inputs, and {other.name} has none; pass kl.Pairs(x, y), a teacher.on(x), "
                 "or kl.Optimal(env)"
             )
-        structure = self.structure(other, inputs)
+        given = {**self.fixed, **ends_from(self.cls, self.fixed, other)}
+        structure = self._structure(other, inputs, given)
         weights = other.sample.weights if other.sample is not None else other.input_weights
         hints = hints_from(other, sizes_of(other).categories)
-        scaling = {**input_scaling(structure, inputs, weights), **output_scaling(structure, hints, self.fixed)}
-        fixed: Params = {"given": self.fixed, **scaling}
+        scaling = {**input_scaling(structure, inputs, weights), **output_scaling(structure, hints, given)}
+        fixed: Params = {"given": given, **scaling}
         if self.prior_scale is not None:
             fixed["prior_scale"] = np.asarray(self.prior_scale)
         return matched_conditional(
             self.name, structure, fixed, other, partial(_initial, structure.network), self.ensemble
         )
 
-    def structure(self, other: Known, inputs: np.ndarray) -> ConditionalStructure:
-        """The network and the form with sizes taken from the other side."""
-        form = form_for(self.cls, self.fixed, sizes_of(other))
+    def _structure(self, other: Known, inputs: np.ndarray, given: Params) -> ConditionalStructure:
+        """The network and the form with sizes taken from the other side; `given` are the parameters not learned."""
+        form = form_for(self.cls, given, sizes_of(other))
         if self.components or self.ensemble > 1:
-            _require_mixable(form, self.fixed, self.components)
+            _require_mixable(form, given, self.components)
         network = sized_network(self.network, input_sizes(inputs), width_of(form, self.components))
         return ConditionalStructure(form, network, self.components)
 

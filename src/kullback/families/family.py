@@ -14,6 +14,7 @@ from kullback.families.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.known import Known, Support
 from kullback.known.support import from_constraint
+from kullback.laws import TanhNormal
 
 
 class Family:
@@ -97,9 +98,29 @@ def sizes_of(other: Known) -> Sizes:
     return Sizes(other.event_shape, _categories(other))
 
 
+def ends_from(cls: type, fixed: Params, other: Known) -> Params:
+    """The ends of the box that a `TanhNormal` lives on, from the other side's support, where they were not given.
+
+    Raises `InputError` where neither tells them.
+    """
+    if cls is not TanhNormal or {"low", "high"} <= set(fixed):
+        return {}
+    support, shape = other.support, other.event_shape or ()
+    if other.sample is not None or support is None or support.discrete or not support.bounded:
+        raise InputError("low, high: TanhNormal lives on a box, and the other side does not tell its ends; pass both")
+    ends = {"low": support.lower, "high": support.upper}
+    if not np.isfinite([np.min(ends["low"]), np.max(ends["high"])]).all():
+        raise InputError("distribution: TanhNormal lives on a bounded box, and the other side's is none; use dist.Normal")
+    ends = {name: np.broadcast_to(np.asarray(end, np.float64), shape) for name, end in ends.items()}
+    return {name: end for name, end in ends.items() if name not in fixed}
+
+
 def _categories(other: Known) -> int | None:
     if other.event_shape:
-        return None
+        support = None if other.sample is not None else other.support
+        if support is None or not support.discrete or not support.bounded or not np.isfinite(support.upper).all():
+            return None
+        return int(np.max(support.upper)) + 1
     if other.atoms is not None:
         return int(np.max(other.atoms)) + 1
     sample = other.sample

@@ -95,13 +95,13 @@ class At:
 
     def __init__(self, conditional: FittedConditional, inputs: np.ndarray, weights: np.ndarray | None) -> None:
         self.inputs, self.weights = inputs, weights
-        self.distribution = conditional(inputs)
-        self._name = conditional.name
+        self.distribution, self.conditional = conditional(inputs), conditional
 
     def known(self) -> Known:
         return replace(
             numpyro_side.known(self.distribution),
-            name=f"fitted {self._name} at {len(self.inputs):,} inputs",
+            name=f"fitted {self.conditional.name} at {len(self.inputs):,} inputs",
             inputs=self.inputs,
             input_weights=self.weights,
+            origin=self.conditional,
         )

@@ -63,6 +63,8 @@ def _is_positive(constraint: Any) -> bool:
 def unit_of(form: Form, name: str, hints: Hints) -> np.ndarray:
     """The unit of a free parameter: the outcomes' scale for what lies among them, 1 for logarithms and angles."""
     shape, free_shape = dict(form.shapes)[name], form.free_shape(name)
+    if form.cls.__name__ == "TanhNormal":
+        return np.ones(free_shape)
     unit = np.full(free_shape, DISPERSION if is_dispersion(form, name) else 1.0)
     if form.cls.__name__ == "VonMises":
         return unit

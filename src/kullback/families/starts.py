@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kullback.families.hints import Hints
+from kullback.families.scaling import mean_and_scale
 
 Values = dict[str, Any]
 Start = Callable[[Hints, Mapping[str, Any]], Values]
@@ -20,6 +21,7 @@ EULER = 0.5772156649015329
 DEGREES = 5.0  # Student's t: heavier tails than the normal, with a variance
 UNDERDISPERSED = 100.0  # concentration of a negative binomial that is nearly Poisson
 LEAST_SHARE = 0.02
+NEAREST_UNIFORM = 0.87  # the scale at which tanh of a normal is nearest to uniform, in KL
 
 
 def _positive(x: np.ndarray) -> np.ndarray:
@@ -189,6 +191,16 @@ def _half_cauchy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"scale": np.exp(hints.logs[0])}
 
 
+def _tanh_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    """That of the outcomes pulled back to the line; without outcomes nearly the uniform law on the box."""
+    if hints.rows is None or hints.weights is None:
+        return {"loc": np.zeros(hints.mean.shape), "scale": np.full(hints.mean.shape, NEAREST_UNIFORM)}
+    low, high = fixed.get("low", -1.0), fixed.get("high", 1.0)
+    share = np.clip(2.0 * (hints.rows - low) / (high - low) - 1.0, -0.999, 0.999)
+    mean, scale = mean_and_scale(np.arctanh(share), hints.weights)
+    return {"loc": mean, "scale": scale}
+
+
 STARTS: dict[str, Start] = {
     "Normal": _location_scale(1.0),
     "Laplace": _location_scale(np.sqrt(0.5)),
@@ -225,4 +237,5 @@ STARTS: dict[str, Start] = {
     "ZeroInflatedPoisson": _zero_inflated_poisson,
     "ZeroInflatedNegativeBinomial": _zero_inflated_negative_binomial,
     "VonMises": _von_mises,
+    "TanhNormal": _tanh_normal,
 }

@@ -1,7 +1,8 @@
-"""Laws that NumPyro has no class for, as distributions of its kind: joint laws and Markov chains."""
+"""Laws that NumPyro has no class for, as distributions of its kind: joint laws, Markov chains and bounded actions."""
 
 from kullback.laws.joint import Joint, Product
 from kullback.laws.markov import MarkovChain
+from kullback.laws.tanh_normal import TanhNormal
 from kullback.laws.zero_inflated import ZeroInflatedNegativeBinomial
 
-__all__ = ["Joint", "MarkovChain", "Product", "ZeroInflatedNegativeBinomial"]
+__all__ = ["Joint", "MarkovChain", "Product", "TanhNormal", "ZeroInflatedNegativeBinomial"]
