@@ -31,3 +31,7 @@ class FileError(KullbackError, OSError):
 
 class EstimateError(KullbackError, ArithmeticError):
     """An estimate that could not be made: a log-probability that is NaN, an integral that was not resolved."""
+
+
+class EnvironmentFault(KullbackError, RuntimeError):
+    """An environment that raises, hangs, or gives rewards or observations that are not finite."""

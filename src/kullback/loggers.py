@@ -68,7 +68,8 @@ class Sink(abc.ABC):
 class CSVLogger(Sink):
     """Rows as CSV at `path`, one line each, written at once; an existing file is continued.
 
-    The columns are epoch, step, train_nll, heldout_nll and rate, and any other names of the first row after these. A
+    The columns are epoch, step, train_nll, heldout_nll and rate (step alone before those of an objective that no
+    epochs go through), and any other names of the first row after these. A
     later row that brings a new name widens the table: the file is written anew beside itself, with the new column
     empty in the rows before, and put in place whole. What a row lacks is left empty; NaN and infinities read `nan`,
     `inf` and `-inf`. A last line that a crash cut short is taken away before the next one is written.
@@ -93,7 +94,8 @@ class CSVLogger(Sink):
         self._columns = self._header() if self.path.exists() else []
         file = _appending(self.path)
         if not self._columns:
-            self._columns = [*COLUMNS, *(name for name in first if name not in COLUMNS)]
+            known = COUNTERS[1:] if "objective" in first else COLUMNS
+            self._columns = [*known, *(name for name in first if name not in known)]
             file.write(_line(self._columns))
         return file
 

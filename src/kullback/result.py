@@ -62,7 +62,7 @@ def _no_diagnostics() -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number in nats, and what it is worth.
+    """A number in nats (or in another `unit`, such as reward), and what it is worth.
 
     `value` and `standard_error` are floats, or arrays of the sides' batch shape. `quantity` is what the value
     estimates; where terms were `dropped` (H(P), log Z), that is the divergence up to those terms.
@@ -76,6 +76,7 @@ class Estimate:
     reason: str = ""
     plan: Any = field(default=None, repr=False)
     diagnostics: Mapping[str, Any] = field(default_factory=_no_diagnostics, repr=False)
+    unit: str = "nats"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", _scalar_or_array(self.value))
@@ -119,7 +120,7 @@ class Estimate:
             figure = f"{self.value:.6g}"
             if self.standard_error:
                 figure += f" ± {self.standard_error:.2g}"
-        text = f"{self.quantity} = {figure} nats ({self.guarantee.value})"
+        text = f"{self.quantity} = {figure} {self.unit} ({self.guarantee.value})"
         if self.dropped:
             text += f"; drops {', '.join(self.dropped)}"
         return text + (f"; {self.reason}" if self.reason else "")

@@ -9,11 +9,11 @@ import gymnasium as gym
 import numpy as np
 
 from kullback.control.mdp import Model, model_from_outcomes
-from kullback.errors import InputError, PlanError
+from kullback.errors import InputError
 
 SUPPORTED = (
-    "FrozenLake-v1, CliffWalking-v1, Taxi-v4, any environment that publishes env.unwrapped.P with "
-    "initial_state_distrib, and kullback.control.FiniteMDP of arrays"
+    "Gymnasium ids and environments (single, vector or functional), gymnax environments, "
+    "and kl.control.FiniteMDP of arrays"
 )
 # These watch the environment without changing what it does; any other wrapper may make the table wrong.
 HARMLESS = frozenset(
@@ -38,10 +38,7 @@ def make(env: Any) -> Any:
     if isinstance(env, gym.Env):
         return env
     if not isinstance(env, str):
-        raise InputError(
-            f"env: {type(env).__name__} is neither a Gymnasium id nor an environment nor a FiniteMDP; "
-            f"supported are {SUPPORTED}"
-        )
+        raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
     if ":" not in env and env not in gym.registry:
         near = difflib.get_close_matches(env, gym.registry, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}?" if near else "gymnasium.pprint_registry() lists the ids"
@@ -52,19 +49,18 @@ def make(env: Any) -> Any:
         raise InputError(f"env: Gymnasium cannot make {env!r} ({error})") from error
 
 
+def has_table(env: Any) -> bool:
+    """Whether an environment publishes its transition table."""
+    return isinstance(getattr(env.unwrapped, "P", None), dict)
+
+
 def read_table(env: Any) -> Model:
     """The outcomes that `env.unwrapped.P` lists, and its `initial_state_distrib`.
 
-    Raises `PlanError` for an environment without a table (not yet supported), and `InputError` for a table that does
-    not describe what the environment does.
+    Raises `InputError` for a table that does not describe what the environment does.
     """
     inner, name = env.unwrapped, name_of(env)
-    table = getattr(inner, "P", None)
-    if table is None:
-        raise PlanError(
-            f"env: {name} publishes no transition table (env.unwrapped.P), and environments without one are not yet "
-            f"supported; supported now are {SUPPORTED}"
-        )
+    table = inner.P
     _check_wrappers(env, name)
     if getattr(inner, "fickle_passenger", False):
         raise InputError(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from numpyro.distributions import constraints
 
-from kullback.control.environment import make, read_table, step_limit
+from kullback.control.environment import has_table, make, read_table, step_limit
+from kullback.control.learning.temperature import as_temperature
 from kullback.control.mdp import FiniteMDP, Model
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import Problem
-from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
+from kullback.control.catalogue import RULES
+from kullback.control.rules import exact_numbers
+from kullback.control.simulators.sources import source_of
+from kullback.control.simulators.table import table_simulator
+from kullback.control.task import Task
 from kullback.errors import InputError
+from kullback.families.fitted import FittedConditional
 from kullback.known import Known
 from kullback.known.support import from_constraint
 
 ROWS_SUM = 1e-4  # float32 probabilities of a fitted prior add up to 1 only so far
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
+USUAL_DISCOUNT = 0.99  # of an environment whose episodes need not end
 
 
 class Optimal:
@@ -30,52 +34,98 @@ class Optimal:
     `kl.KL(policy, kl.Optimal(env)).minimize()` is maximum-entropy reinforcement learning: the dynamics are the
     environment's on both sides, so that KL(Q‖P_opt) = log Z − E_Q[R]/α + KL(Q‖prior), in nats.
 
-    env          a Gymnasium id or environment that publishes `env.unwrapped.P`, or a `FiniteMDP` of arrays
-    temperature  α: reward per nat, positive; the lower, the greedier
-    prior        π₀(a∣s): None for the uniform policy, a fitted conditional, or probabilities [S, A] whose rows
-                 sum to 1 ([horizon, S, A] if it depends on time); an action of probability 0 is forbidden
-    discount     γ in (0, 1]: after each step the trajectory goes on with probability γ, for Q and P_opt alike
+    env          a Gymnasium id or environment (single, vector or functional), a gymnax environment, or a `FiniteMDP` of
+                 arrays; one that publishes `env.unwrapped.P` is solved from that table
+    temperature  α: reward per nat, positive; the lower, the greedier. A number, `kl.control.Annealed(first, last)`, or
+                 `kl.control.TargetKL(nats)`, which finds it
+    prior        π₀(a∣s): None for the uniform policy (on a box of actions uniform on the box), a fitted conditional,
+                 or of a table probabilities [S, A] whose rows sum to 1 ([horizon, S, A] if it depends on time); an
+                 action of probability 0 is forbidden, as are those that an environment's action mask forbids
+    discount     γ in (0, 1]: after each step the trajectory goes on with probability γ, for Q and P_opt alike. None is
+                 1 for a table or with a horizon, and 0.99 for other environments, whose episodes a time limit may cut
     horizon      None for no end but the environment's own; a number of steps; or "limit" for the environment's
-                 step limit. A horizon makes the policy depend on time: its inputs are the integers t · S + s
+                 step limit, which then ends episodes and does not merely truncate them. Of a table it makes the policy
+                 depend on time: its inputs are the integers t · S + s
+    compiled     whether a compiled twin of the environment may be played in its place
 
     Raises `InputError` for unknown ids (naming the nearest), tables that are not probabilities and values out of
-    range, `PlanError` for an environment without a table.
-    Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
+    range. Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
     """
 
     def __init__(
         self,
         env: Any,
-        temperature: float = 1.0,
+        temperature: Any = 1.0,
         prior: Any = None,
-        discount: float = 1.0,
+        discount: float | None = None,
         horizon: int | str | None = None,
+        compiled: bool = True,
     ) -> None:
-        if not (_is_number(temperature) and 0 < temperature < np.inf):
-            raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
-        if not (_is_number(discount) and 0 < discount <= 1):
-            raise InputError(f"discount: {discount} is not in (0, 1]; 1 is no discounting")
-        self.env = env if isinstance(env, FiniteMDP) else make(env)
-        self.temperature, self.prior, self.discount = float(temperature), prior, float(discount)
-        self.model: Model = self.env.model() if isinstance(self.env, FiniteMDP) else read_table(self.env)
+        self.temperature = as_temperature(temperature)
+        self.prior, self.compiled = prior, compiled
+        self.env = make(env) if isinstance(env, str) else env
+        self.model: Model | None = _model(self.env)
+        self.source = None if self.model is not None else source_of(self.env, compiled)
         self.horizon = self._steps(horizon)
+        self.discount = self._discount(discount)
 
     @cached_property
     def problem(self) -> Problem:
-        """The same as numbers, for the rules."""
-        return Problem(self.model, self.temperature, self.discount, self.horizon, self._log_prior())
+        """A table as numbers, for the rules that solve it."""
+        assert self.model is not None
+        asked, log_prior = self.temperature, self._log_prior(self.model)
+        return Problem(self.model, asked.last, self.discount, self.horizon, log_prior, asked, self._playing)
+
+    def _playing(self) -> Task:
+        """The table as an environment to play."""
+        problem, model = self.problem, self.problem.model
+        table = table_simulator(model, self.horizon)
+        prior = None if self.prior is None else np.broadcast_to(
+            problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(-1, model.actions)  # fmt: skip
+        return Task(table.facts, self.temperature, self.discount, compiled=table, prior=prior,
+                    truth=partial(exact_numbers, problem))  # fmt: skip
+
+    @cached_property
+    def task(self) -> Task:
+        """An environment without a table, for the rules that play it."""
+        source = self.source
+        assert source is not None
+        if self.horizon is not None:
+            source = source.until(self.horizon)
+        if self.prior is not None and not isinstance(self.prior, FittedConditional):
+            raise InputError(f"prior: {type(self.prior).__name__} is not a fitted conditional; pass the q of a fit")
+        if self.prior is None and source.facts.actions.kind == "box" and not source.facts.actions.is_bounded:
+            raise InputError(f"prior: the actions of {source.facts.name} have no bounds, so there is no uniform prior; "
+                             "pass a fitted conditional, or gymnasium.wrappers.ClipAction or RescaleAction")  # fmt: skip
+        return Task(source.facts, self.temperature, self.discount, source.stepper, source.compiled,
+                    self.horizon is not None, self.prior, source.remark)  # fmt: skip
 
     def known(self) -> Known:
-        """What is known of it: the table, and the rules that solve it."""
+        """What is known of it: a table or an environment to play, and the rules for either."""
+        if self.model is not None:
+            return Known(
+                name=repr(self),
+                event_shape=(),
+                inputs=np.arange(self.problem.labels),
+                support=from_constraint(constraints.integer_interval(0, self.model.actions - 1)),
+                atoms=np.arange(self.model.actions),
+                rules=RULES,
+                facts=self.problem,
+            )
+        facts = self.task.facts
         return Known(
             name=repr(self),
-            event_shape=(),
-            inputs=np.arange(self.problem.labels),
-            support=from_constraint(constraints.integer_interval(0, self.model.actions - 1)),
-            atoms=np.arange(self.model.actions),
-            rules=(SoftValueIteration(), SoftValueIterationProjected(), PolicyEvaluation()),
-            facts=self.problem,
+            event_shape=facts.actions.shape,
+            inputs=facts.observations.example,
+            support=from_constraint(facts.actions.support),
+            atoms=np.arange(facts.actions.categories) if facts.actions.kind == "choice" else None,
+            rules=RULES,
+            facts=self.task,
         )
+
+    @property
+    def name(self) -> str:
+        return self.model.name if self.model is not None else self.source.facts.name  # type: ignore[union-attr]
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:
@@ -83,13 +133,24 @@ class Optimal:
         if horizon == "limit":
             if isinstance(self.env, FiniteMDP):
                 raise InputError('horizon: a FiniteMDP has no step limit, so "limit" means nothing; pass a number')
-            return step_limit(self.env)
+            limit = self.source.facts.limit if self.source is not None else step_limit(self.env)
+            if limit is None:
+                raise InputError(f"horizon: {self.name} states no step limit; pass a number of steps, or None")
+            return limit
         if isinstance(horizon, str | bool) or int(horizon) != horizon or horizon < 1:
             raise InputError(f'horizon: {horizon!r} is none of a positive number of steps, "limit" and None')
         return int(horizon)
 
-    def _log_prior(self) -> np.ndarray:
-        states, actions = self.model.states, self.model.actions
+    def _discount(self, discount: float | None) -> float:
+        if discount is None:
+            return 1.0 if self.model is not None or self.horizon is not None else USUAL_DISCOUNT
+        number = isinstance(discount, int | float | np.integer | np.floating) and not isinstance(discount, bool)
+        if not (number and 0 < discount <= 1):
+            raise InputError(f"discount: {discount} is not in (0, 1]; 1 is no discounting")
+        return float(discount)
+
+    def _log_prior(self, model: Model) -> np.ndarray:
+        states, actions = model.states, model.actions
         if self.prior is None:
             return np.full((states, actions), -np.log(actions))
         if hasattr(self.prior, "on"):
@@ -105,4 +166,11 @@ class Optimal:
             return np.log(prior / total)
 
     def __repr__(self) -> str:
-        return f"Optimal({self.model.name})"
+        return f"Optimal({self.name})"
+
+
+def _model(env: Any) -> Model | None:
+    """The transition table of an environment that states one."""
+    if isinstance(env, FiniteMDP):
+        return env.model()
+    return read_table(env) if isinstance(env, gym.Env) and has_table(env) else None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from kullback.control.learning.temperature import Temperature
 from kullback.control.mdp import Model
+from kullback.control.task import Task
 
 TIE = 1e-6  # nats: actions this close to the most probable one are equally greedy
 
@@ -19,6 +23,8 @@ class Problem:
     discount     the probability that a trajectory goes on after a step that does not end it
     horizon      steps after which it is cut off, or None
     log_prior    log π₀(a∣s), [S, A]; or log π₀(a∣t, s), [horizon, S, A]
+    asked        the temperature as it was asked for, where it is to be found
+    playing      () -> the same as an environment to play, for the rules that learn from episodes
     """
 
     model: Model
@@ -26,6 +32,13 @@ class Problem:
     discount: float
     horizon: int | None
     log_prior: np.ndarray
+    asked: Temperature | None = None
+    playing: Callable[[], Task] | None = None
+
+    @cached_property
+    def task(self) -> Task | None:
+        """The same as an environment to play, if it can be."""
+        return None if self.playing is None else self.playing()
 
     @property
     def labels(self) -> int:
@@ -42,7 +55,8 @@ class Problem:
         table = f"transition table {self.model.states:,} states × {self.model.actions} actions"
         ahead = "∞" if self.horizon is None else f"{self.horizon:,}"
         discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
-        return f"{table}, horizon {ahead}, temperature {self.temperature:g}{discount}"
+        temperature = self.asked or f"temperature {self.temperature:g}"
+        return f"{table}, horizon {ahead}, {temperature}{discount}"
 
 
 def greedy(log_policy: np.ndarray) -> np.ndarray:

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from kullback.control.dual import settled
 from kullback.control.evaluate import evaluate
 from kullback.control.policy import into_table, log_rows, why_no_policy
 from kullback.control.problem import Problem, greedy
 from kullback.control.solve import Solution, solve
+from kullback.control.task import Task
 from kullback.families.networks import Rows
 from kullback.known import Known, Pairs, describe
 from kullback.minimize import MaximumLikelihood
@@ -47,7 +49,7 @@ class SoftValueIteration(Rule):
         return Applies(note="the policy depends on time" if q.facts.horizon else "")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        problem, learnable = q.facts, p.learnable
+        problem, learnable = settled(q.facts, TOLERANCE), p.learnable
         assert learnable is not None
         solution = solve(problem, request.tolerance or TOLERANCE)
         rows = solution.log_policy.reshape(problem.labels, problem.model.actions)
@@ -83,7 +85,7 @@ class SoftValueIterationProjected(Rule):
         return Applies(note="the network is fitted by forward KL, and what remains is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        problem = q.facts
+        problem = settled(q.facts, TOLERANCE)
         solution = solve(problem, TOLERANCE)
         fit = MaximumLikelihood().run(_lessons(problem, solution), p, request)
         return reported(fit, problem, solution)
@@ -103,15 +105,24 @@ class PolicyEvaluation(Rule):
     source: ClassVar[str] = "Puterman (1994), ch. 6; Levine (2018), arXiv:1805.00909"
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        if not isinstance(q.facts, Problem):
-            return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+        missing = _no_table(q)
+        if missing is not None:
+            return missing
         if np.shape(getattr(p.distribution, "logits", ())) != (q.facts.labels, q.facts.model.actions):
             return Missing("the first side is not a policy over these states and actions", "the q of a fit to Optimal")
         return Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        numbers = _numbers(q.facts, solve(q.facts, request.tolerance or TOLERANCE), p.distribution)
+        problem = settled(q.facts, TOLERANCE)
+        numbers = _numbers(problem, solve(problem, request.tolerance or TOLERANCE), p.distribution)
         return _objective(numbers)
+
+
+def exact_numbers(problem: Problem, policy: Any) -> dict[str, float]:
+    """What is known exactly of a policy that was learned by playing a table, beside what its episodes say."""
+    numbers = _numbers(problem, solve(problem, TOLERANCE), policy(np.arange(problem.labels)))
+    kept = {name: float(numbers[name]) for name in ("kl", "kl_excess", "least_kl", "log_z")}
+    return {**kept, "least_soft_value_gap": float(problem.temperature * numbers["kl_excess"])}
 
 
 def reported(fit: Fit, problem: Problem, solution: Solution) -> Fit:
@@ -129,6 +140,7 @@ def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[st
         "sampled_return": sampled.expected_return,
         "greedy_return": best.expected_return,
         "soft_value": problem.temperature * solution.soft_value,
+        "temperature": problem.temperature,
         "kl": solution.least_kl + excess,
         "kl_excess": excess,
         "least_kl": solution.least_kl,
@@ -167,9 +179,18 @@ def _is_table(p: Known) -> bool:
     return p.learnable is not None and isinstance(getattr(p.learnable.structure, "network", None), Rows)
 
 
+def _no_table(q: Known) -> Missing | None:
+    if isinstance(q.facts, Problem):
+        return None
+    if isinstance(q.facts, Task):
+        return Missing(f"no transition table of {q.facts.facts.name} is known", "kl.control.FiniteMDP")
+    return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+
+
 def _no_policy(p: Known, q: Known) -> Missing | None:
-    if not isinstance(q.facts, Problem):
-        return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+    missing = _no_table(q)
+    if missing is not None:
+        return missing
     assert p.learnable is not None
     reason = why_no_policy(p.learnable, q.facts.model.actions)
     return Missing(reason, POLICY) if reason else None

@@ -82,6 +82,7 @@ class Known:
     inputs         the inputs x of a conditional side evaluated at x [n, ...]: the batch is over them
     input_weights  how much each input counts [n]; None for equally
     conditional    inputs -> this side evaluated at them (fitted conditionals only)
+    origin         the fitted conditional behind a side at inputs
     learnable      the learnable side with its sizes settled
     matched        other side -> this side with its sizes settled (learnable sides only)
     rules          rules that the side brings of its own
@@ -108,6 +109,7 @@ class Known:
     inputs: np.ndarray | None = None
     input_weights: np.ndarray | None = None
     conditional: Callable[[np.ndarray], Known] | None = None
+    origin: Any = None
     learnable: Learnable | None = None
     matched: Callable[[Known], Known] | None = None
     rules: tuple[Rule, ...] = ()
@@ -137,7 +139,7 @@ class Known:
         words = []
         if self.sample is not None:
             words.append("a weighted sample" if self.sample.weights is not None else "a sample")
-        if self.inputs is not None:
+        if self.inputs is not None and self.facts is None:
             words.append(f"a conditional at {len(self.inputs):,} inputs")
         if self.atoms is not None:
             words.append(f"{len(self.atoms):,} atoms")

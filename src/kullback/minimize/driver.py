@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.errors import FileError
+from kullback.errors import FileError, KullbackError
 from kullback.files import read, write
 from kullback.result import Status
 from kullback.rule import Request
@@ -28,12 +28,16 @@ _SAVE_EVERY = 1.0  # seconds between checkpoints; what is saved does not depend 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a minimisation stands: its objective in nats, the steps done, how it ended if it did, and more of that."""
+    """Where a minimisation stands: its objective in nats, the steps done, how it ended if it did, and more of that.
+
+    `words` is what the progress bar shows, where there is more to show than the objective.
+    """
 
     value: float
     steps: int
     status: Status | None = None
     message: str = ""
+    words: str = ""
 
 
 class Iterative(abc.ABC):
@@ -103,6 +107,10 @@ def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
                     saved = time.monotonic()
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
+    except KullbackError:
+        # What was learned before the fault is kept: the same checkpoint goes on from there.
+        _settle(request, algorithm, state, trace, history, logged)
+        raise
     _settle(request, algorithm, state, trace, history, logged)
     if request.logger is not None:
         request.logger.close()
@@ -126,7 +134,7 @@ def _settle(
 
 def _monitored(line: Mapping[str, float]) -> float:
     """The value of a line that decides: the held-out one where there is one."""
-    return line.get("heldout_nll", line["train_nll"])
+    return next(line[name] for name in ("heldout_nll", "train_nll", "objective") if name in line)
 
 
 def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float], history: list[Any]) -> None:
@@ -186,9 +194,10 @@ def _bar(title: str, limit: int, quiet: bool) -> Iterator[Any]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(20),
-        TextColumn("{task.fields[nats]} nats"),
+        TextColumn("{task.fields[words]}"),
         TimeElapsedColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=limit, nats="")
-        yield lambda progress: bar.update(task, completed=progress.steps, nats=f"{progress.value:.5g}")
+        task = bar.add_task(title, total=limit, words="")
+        say = lambda progress: progress.words or f"{progress.value:.5g} nats"  # noqa: E731
+        yield lambda progress: bar.update(task, completed=progress.steps, words=say(progress))

@@ -1,0 +1,16 @@
+"""The rules for `Optimal`, one ordered readable list."""
+
+from __future__ import annotations
+
+from kullback.control.fresh_episodes import FreshEpisodes
+from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
+from kullback.rule import Rule
+
+RULES: tuple[Rule, ...] = (
+    # a transition table is known
+    SoftValueIteration(),
+    SoftValueIterationProjected(),
+    PolicyEvaluation(),
+    # the environment can be played
+    FreshEpisodes(),
+)

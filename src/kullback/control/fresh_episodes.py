@@ -1,0 +1,53 @@
+"""The rule that evaluates a given policy by playing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from kullback.control.learning.checks import task_of, why_no_actor
+from kullback.control.learning.episodes import EPISODES, assess
+from kullback.errors import InputError
+from kullback.known import Known
+from kullback.result import Estimate, Guarantee
+from kullback.rule import Applies, Missing, Question, Request, Rule
+
+
+@dataclass(frozen=True)
+class FreshEpisodes(Rule):
+    """KL(Q‖P_opt) up to log Z of a policy that is given, from episodes that it plays.
+
+    episodes  how many are played greedily, and how many as the policy draws; at least 2
+    """
+
+    episodes: int = EPISODES
+
+    name: ClassVar[str] = "fresh episodes"
+    question: ClassVar[Question] = "estimate"
+    identity: ClassVar[str] = "KL(π‖P_opt) = log Z − E_π[R]/α + KL(π‖π₀)"
+    needs_p: ClassVar[str] = "a fitted policy"
+    needs_q: ClassVar[str] = "Optimal"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 5.0
+    source: ClassVar[str] = "Levine (2018), arXiv:1805.00909, section 2"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.episodes, bool) or self.episodes != int(self.episodes) or self.episodes < 2:
+            raise InputError(f"episodes: {self.episodes} is no whole number of at least 2; 100 is usual")
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        task = task_of(q)
+        if task is None:
+            return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
+        if p.origin is None:
+            return Missing("the first side is not a fitted policy", "the q of a fit to Optimal")
+        reason = why_no_actor(p.origin.structure, p.origin.members, task)
+        return Missing(reason) if reason else Applies(dropped=("log Z",), note=f"{self.episodes} episodes")
+
+    def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        task = task_of(q)
+        assert task is not None
+        acting = task.acting(p.origin.structure)
+        alpha = task.temperature.last
+        report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, request.key, self.episodes)
+        return replace(report.objective, diagnostics=report.numbers)

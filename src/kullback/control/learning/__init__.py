@@ -1,0 +1,1 @@
+"""What rules that learn from episodes share: policies beside priors, values, temperatures, and fresh episodes."""

@@ -1,0 +1,46 @@
+"""Whether a side can act in an environment: what every rule that plays asks first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpyro.distributions import BernoulliLogits, CategoricalLogits
+
+from kullback.control.task import Task
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.known import Known
+from kullback.laws import TanhNormal
+
+WANTED = {
+    "choice": "kl.Conditional(kl.MLP(), dist.Categorical)",
+    "choices": "kl.Conditional(kl.MLP(), dist.Categorical)",
+    "switches": "kl.Conditional(kl.MLP(), dist.Bernoulli)",
+    "box": "kl.Conditional(kl.MLP(), kl.TanhNormal)",
+}
+
+
+def task_of(q: Known) -> Task | None:
+    """The environment to play behind an `Optimal`."""
+    return q.facts if isinstance(q.facts, Task) else getattr(q.facts, "task", None)
+
+
+def wanted(task: Task) -> str:
+    """A policy that would do."""
+    return WANTED[task.facts.actions.kind]
+
+
+def why_no_actor(structure: Any, members: int, task: Task) -> str:
+    """Why a conditional cannot act in the environment, or nothing."""
+    if not isinstance(structure, ConditionalStructure):
+        return "P does not depend on the observation, and a policy does"
+    if structure.components or members > 1:
+        return "P is a mixture, whose KL to the prior has no closed form"
+    cls, kind = structure.form.cls, task.facts.actions.kind
+    classes = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
+    if kind in classes:
+        return "" if cls is classes[kind] else f"P is {cls.__name__}, which does not choose among {task.facts.actions}"
+    if not getattr(cls, "reparametrized_params", None) or getattr(cls, "is_discrete", False):
+        return f"draws of {cls.__name__} are not differentiable in its parameters"
+    if task.prior is None and cls is not TanhNormal:
+        return f"{cls.__name__} has mass outside the box of actions, where the uniform prior has none"
+    return ""

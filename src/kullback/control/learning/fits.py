@@ -1,0 +1,51 @@
+"""From what a rule learned by playing to a `Fit`: assessed on fresh episodes, and exactly where a table is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from kullback.control.learning.episodes import assess
+from kullback.control.task import Task
+from kullback.errors import FitError
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.families.fitted import FittedConditional
+from kullback.known import Known
+from kullback.minimize.driver import Outcome
+from kullback.result import Fit, Status
+from kullback.rule import Request
+
+ASSESSMENT = 7_001  # the stream of random numbers of fresh episodes
+
+
+def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temperature: float, request: Request,
+           extra: Mapping[str, Any] | None = None) -> Fit:  # fmt: skip
+    """The fit of a policy with parameters `free` and `fixed` (its scales as the training left them).
+
+    Raises `FitError` where the parameters are not finite.
+    """
+    assert p.learnable is not None and isinstance(p.learnable.structure, ConditionalStructure)
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((free, fixed))):
+        raise FitError("q: the policy's parameters became NaN or infinite; pass a smaller rate=")
+    learnable = replace(p.learnable, fixed=fixed)
+    report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
+                    jax.random.fold_in(request.key, ASSESSMENT))  # fmt: skip
+    message = outcome.message
+    if not message and outcome.status is Status.STEP_LIMIT:
+        message = "all environment steps were used; a larger steps= goes on learning"
+    q = FittedConditional(p.learnable.structure, fixed, p.name, free)
+    exact = task.truth(q) if task.truth is not None else {}
+    return Fit(
+        q,
+        report.objective,
+        outcome.status,
+        trace=outcome.trace,
+        diagnostics={**report.numbers, **exact, **(extra or {})},
+        history=outcome.history,
+        message=message,
+        record=learnable.record(p.name, free),
+    )

@@ -1,0 +1,1 @@
+"""Environments that can be played: what their spaces mean, and the ways to step them."""

@@ -1,0 +1,94 @@
+"""From what a user calls an environment to what is known of it and the ways to play it: an ordered list of kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import jax
+
+from kullback.control.environment import SUPPORTED
+from kullback.control.simulators.functional import functional_simulator, is_functional
+from kullback.control.simulators.gymnax_side import gymnax_simulator, is_gymnax
+from kullback.control.simulators.simulator import Compiled, Facts, Stepper
+from kullback.control.simulators.stepping import facts_of, stepper_for
+from kullback.control.simulators.twins import twin_of
+from kullback.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is known of an environment, and how to play it: compiled, or by `stepper(lanes)`; a remark for the plan."""
+
+    facts: Facts
+    compiled: Compiled | None = None
+    stepper: Callable[[int], Stepper] | None = None
+    remark: str = ""
+
+    def until(self, horizon: int) -> Source:
+        """The same cut off after so many steps; raises `InputError` where a stepped environment goes on longer."""
+        facts = replace(self.facts, limit=horizon)
+        if self.compiled is not None:
+            return replace(self, facts=facts, compiled=Cut(self.compiled, horizon))
+        if horizon != self.facts.limit:
+            raise InputError(
+                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; wrap it in "
+                f"gymnasium.wrappers.TimeLimit(env, {horizon}) and pass the environment"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Cut(Compiled):
+    """A compiled environment with another time limit."""
+
+    inner: Compiled
+    limit: int
+
+    @property
+    def facts(self) -> Facts:
+        return replace(self.inner.facts, limit=self.limit)
+
+    @property
+    def parameters(self) -> Any:
+        return self.inner.parameters
+
+    def reset(self, parameters: Any, key: jax.Array) -> Any:
+        return self.inner.reset(parameters, key)
+
+    def observe(self, parameters: Any, state: Any) -> jax.Array:
+        return self.inner.observe(parameters, state)
+
+    def step(self, parameters: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
+        return self.inner.step(parameters, state, action, key)
+
+    def mask(self, parameters: Any, state: Any) -> jax.Array | None:
+        return self.inner.mask(parameters, state)
+
+
+def source_of(env: Any, compiled: bool = True) -> Source:
+    """How to play `env`: functional and gymnax environments compiled, Gymnasium's classic ones by a compiled twin
+    (unless `compiled` is False), every other one by steps.
+
+    Raises `InputError` for what is no environment, and for spaces that no policy can read.
+    """
+    if is_gymnax(env):
+        simulator = gymnax_simulator(env)
+        return Source(simulator.facts, simulator)
+    if is_functional(env):
+        simulator = functional_simulator(env)
+        return Source(simulator.facts, simulator, _stepper(env) if isinstance(env, gym.Env) else None)
+    if isinstance(env, gym.vector.VectorEnv):
+        return Source(facts_of(env), stepper=_stepper(env))
+    if not isinstance(env, gym.Env):
+        raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
+    facts, twin = facts_of(env), twin_of(env) if compiled else None
+    if twin is not None:
+        return Source(facts, twin, _stepper(env), ", its compiled twin")
+    return Source(facts, stepper=_stepper(env))
+
+
+def _stepper(env: Any) -> Callable[[int], Stepper]:
+    return lambda lanes: stepper_for(env, lanes)

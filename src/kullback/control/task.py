@@ -1,0 +1,58 @@
+"""What a rule that learns from episodes is asked to solve: an environment to play, and the terms of the divergence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kullback.control.learning.acting import Acting, Fixed
+from kullback.control.learning.temperature import Temperature
+from kullback.control.simulators.simulator import Compiled, Facts, Stepper
+from kullback.families.fitted import FittedConditional
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """An environment, a temperature, a discount and a prior.
+
+    facts        what is known of the environment; `facts.limit` is the horizon where one was asked for
+    compiled     the environment as JAX functions, or None; `stepper(lanes)` steps it on the host
+    temperature  reward per nat
+    discount     the probability that an episode goes on after a step that does not end it
+    cut_ends     whether the time limit ends an episode (a horizon was asked for) and does not merely truncate it
+    prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
+    remark       what the plan says of the environment: that it is a compiled twin, say
+    truth        a fitted policy -> numbers that are known exactly of it, where a table is known
+    """
+
+    facts: Facts
+    temperature: Temperature
+    discount: float
+    stepper: Callable[[int], Stepper] | None = None
+    compiled: Compiled | None = None
+    cut_ends: bool = False
+    prior: Any = None
+    remark: str = ""
+    truth: Callable[[FittedConditional], Mapping[str, Any]] | None = None
+
+    def acting(self, structure: Any) -> Acting:
+        """How a policy of this structure acts beside the prior."""
+        prior = self.prior.structure if isinstance(self.prior, FittedConditional) else None
+        return Acting(structure, self.facts.actions, prior)
+
+    def fixed(self, policy: Any) -> Fixed:
+        """The arrays of the prior beside the policy's own."""
+        if isinstance(self.prior, FittedConditional):
+            return Fixed(policy, (self.prior.free, self.prior.fixed))
+        return Fixed(policy, None if self.prior is None else np.asarray(self.prior))
+
+    def __str__(self) -> str:
+        how = "a compiled simulator" if self.compiled is not None else "a simulator that steps"
+        limit = (
+            "" if self.facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {self.facts.limit}"
+        )
+        discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
+        return f"{how}{self.remark}, {self.facts.actions}{limit}, {self.temperature}{discount}"
