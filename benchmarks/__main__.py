@@ -20,8 +20,22 @@ CASES = (
     "supervised_time",
     "supervised_compilations",
     "supervised_linear",
+    "control_tables",
+    "control_time",
 )
-PACKAGES = ("jax", "numpyro", "scikit-learn", "torch", "skorch", "lightgbm", "ngboost", "statsmodels")
+PACKAGES = (
+    "jax",
+    "numpyro",
+    "scikit-learn",
+    "torch",
+    "skorch",
+    "lightgbm",
+    "ngboost",
+    "statsmodels",
+    "gymnasium",
+    "stable-baselines3",
+    "sbx-rl",
+)
 
 
 def machine() -> str:
