@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from kullback.errors import FileError, InputError
-from kullback.loggers import COLUMNS, CSVLogger, JSONLLogger, Logger, TensorBoardLogger
+from kullback.loggers import COLUMNS, CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
 
 ROWS = [
     {"epoch": 1, "step": 10, "train_nll": 0.1, "heldout_nll": 1 / 3, "rate": 1e-3},
@@ -169,6 +169,16 @@ def test_without_tensorboardx_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX.event_file_writer", None)
     with pytest.raises(InputError, match=r"pip install 'kullback\[tensorboard\]'"):
         TensorBoardLogger(tmp_path)
+
+
+def test_several_loggers_get_the_same_rows(tmp_path):
+    kept = Kept()
+    with Several([CSVLogger(tmp_path / "log.csv"), JSONLLogger(tmp_path / "log.jsonl"), kept]) as logger:
+        assert isinstance(logger, Logger)
+        for row in ROWS:
+            logger.log(row)
+    assert kept.rows == ROWS
+    assert [len((tmp_path / name).read_text().splitlines()) for name in ("log.csv", "log.jsonl")] == [4, 3]
 
 
 def crc32c(data: bytes) -> int:

@@ -42,13 +42,21 @@ def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[st
 
 def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read what `write` wrote. Raises `FileError` for a file that is missing, cut short or of another kind."""
-    target = Path(path)
+    return _read(Path(path), True)
+
+
+def read_spec(path: str | PathLike[str]) -> dict[str, Any]:
+    """The JSON alone of what `write` wrote, however large the arrays are. Raises `FileError` as `read` does."""
+    return _read(Path(path), False)[0]
+
+
+def _read(target: Path, whole: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if not target.is_file():
         raise FileError(f"path: there is no file {target}; pass the path that save() or checkpoint= was given")
     try:
         with safe_open(target, framework="numpy") as file:
             header = (file.metadata() or {}).get(_KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys() if whole}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(f"path: {target} is not a safetensors file, or it is cut short ({error})") from error
     if header is None:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -162,6 +162,27 @@ class TensorBoardLogger(Sink):
         summary = summary_pb2.Summary(value=scalars)
         self._file.write_event(event_pb2.Event(wall_time=time.time(), step=int(step), summary=summary))
         self._file.flush()
+
+
+class Several:
+    """Rows to each of several loggers, in their order."""
+
+    def __init__(self, loggers: Iterable[Logger]) -> None:
+        self.loggers = tuple(loggers)
+
+    def log(self, row: Mapping[str, float]) -> None:
+        for logger in self.loggers:
+            logger.log(row)
+
+    def close(self) -> None:
+        for logger in self.loggers:
+            logger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 def _tensorboardx() -> tuple[Any, Any, Any]:

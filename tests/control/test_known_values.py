@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from scipy.optimize import root_scalar
 
 import kullback as kl
 from kullback.control import Optimal, rollout
@@ -67,3 +68,26 @@ def test_rollouts_of_a_policy_that_depends_on_time():
     played = rollout("CliffWalking-v1", fit.q, episodes=2, greedy=True, horizon=20)
     np.testing.assert_array_equal(played.returns, [-13.0, -13.0])
     np.testing.assert_array_equal(played.observations[:13] // 48, np.arange(13))
+
+
+def test_kl_and_entropy_forms_differ_where_episodes_end():
+    """Fine print 5: entropy is KL to uniform up to α log∣A∣ a step alive, so that the entropy form pays for staying."""
+    alpha, discount = 0.5, 0.9
+    transition = np.zeros((2, 2, 2))
+    transition[0, 0, 1] = transition[0, 1, 0] = transition[1, :, 1] = 1.0  # end, or stay
+    policy = kl.Conditional(kl.Table(), dist.Categorical)
+
+    def staying(bonus):
+        reward = np.array([[bonus, bonus], [0.0, 0.0]])
+        target = Optimal(kl.control.FiniteMDP(transition, reward, [1], 0), alpha, discount=discount)
+        fit = kl.KL(policy, target).minimize()
+        return float(fit.q([0]).probs[0, 1]), fit.diagnostics["soft_value"]
+
+    # To the prior: V = α log(½ + ½ exp(γV/α)) has the solution 0, where both actions are worth the same.
+    assert staying(0.0) == (pytest.approx(0.5), pytest.approx(0.0, abs=1e-9))
+    # With entropy: V = α log(1 + exp(γV/α)).
+    value = root_scalar(lambda v: v - alpha * np.log1p(np.exp(discount * v / alpha)), bracket=(0.0, 20.0)).root
+    share, found = staying(alpha * np.log(2.0))
+    assert found == pytest.approx(value, rel=1e-6)
+    assert share == pytest.approx(1.0 / (1.0 + np.exp(-discount * value / alpha)), rel=1e-5)
+    assert share > 0.8

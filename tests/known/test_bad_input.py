@@ -31,7 +31,10 @@ CASES = [
     (lambda: kl.Density(3.0), "log_density: float is not a function"),
     (lambda: kl.Tilted(dist.Normal(0.0, 1.0), 3.0), "reward: float is not a function"),
     (lambda: kl.Tilted(dist.Normal(0.0, 1.0), jnp.sin, temperature=0.0), "temperature: 0.0 is not a positive number"),
-    (lambda: kl.Tilted(X, jnp.sin).known(), "base: a sample of 4 rows has no log-density of a single outcome"),
+    (
+        lambda: kl.Tilted(dist.Normal(jnp.zeros(2), 1.0), jnp.sin).known(),
+        "base: .* has no log-density of a single outcome; pass a distribution, a Density or a sample",
+    ),
     (
         lambda: kl.KL(dist.Normal(0.0, 1.0), dist.Normal(jnp.zeros(2), 1.0).to_event(1)),
         r"p and q: event shapes \(\) and \(2,\) differ",

@@ -1,4 +1,4 @@
-"""The command line: `kullback demo | explain | estimate | rules`. Errors are one line and a non-zero exit."""
+"""The command line: `kullback demo | explain | estimate | control | rules`. Errors are one line and a non-zero exit."""
 
 from __future__ import annotations
 

@@ -80,6 +80,66 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A policy is trained; the same command goes on with a training that was stopped, or evaluates one that is done."""
+
+    env: Positional[Annotated[str, arg(metavar="ENV")]]
+    """A Gymnasium id, such as CartPole-v1 or phys2d/CartPole-v1."""
+
+    temperature: Annotated[
+        str | None, arg(metavar="A|A:B|target:N", help_behavior_hint="(default: 0.1; 0.01 for a table)")
+    ] = None
+    """Reward per nat, the lower the greedier: a number, one that falls from A to B, or what makes it N nats a step."""
+
+    discount: Annotated[float | None, arg(metavar="G", help_behavior_hint="(default: 0.99; 1 for a table)")] = None
+    """Probability that an episode goes on after a step, in (0, 1]."""
+
+    horizon: Annotated[str | None, arg(metavar="H|limit", help_behavior_hint="(default: none)")] = None
+    """Steps after which an episode ends; "limit" for the environment's own limit, which else only truncates."""
+
+    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as the rule says)")] = None
+    """The most environment steps of all runs together; a larger number goes on with a training that is done."""
+
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """The seed of everything that is drawn."""
+
+    rule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as planned)")] = None
+    """A rule by its name, instead of the planner's choice."""
+
+    until: Annotated[str | None, arg(metavar="R|solved", help_behavior_hint="(default: at the last step)")] = None
+    """Stop at this mean return of 100 fresh greedy episodes; "solved" for what the environment's authors state."""
+
+    hidden: Annotated[
+        tuple[int, ...], arg(metavar="N...", help_behavior_hint="(default: 64 64; none with a table)")
+    ] = ()
+    """Widths of the policy's hidden layers."""
+
+    out: Annotated[
+        Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: ./cartpole-v1 for CartPole-v1)")
+    ] = None
+    """The folder for everything that is written."""
+
+    tensorboard: bool = False
+    """Write TensorBoard's events too."""
+
+    film: Annotated[tuple[str, ...], arg(metavar="FILE...", help_behavior_hint="(default: strip.png)")] = ("strip.png",)
+    """Show a greedy episode: .gif, .mp4, .png (a strip of frames) or .txt; a bare name lies in the folder."""
+
+    compiled: bool = True
+    """Play the compiled twin of an environment that has one, or the environment itself."""
+
+    evaluate: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: train)")] = None
+    """Train nothing, and play a policy that was saved in 100 fresh episodes, greedily and as it draws."""
+
+    def run(self) -> int:
+        from kullback.cli.cache import keep_compilations
+        from kullback.cli.control import control
+
+        keep_compilations()
+        return control(self)
+
+
+@dataclass(frozen=True)
 class Rules:
     """List the rules that the planner chooses from."""
 
@@ -98,5 +158,6 @@ Command = (
     Annotated[Demo, _command("demo", "Run the whole story on real data, and write it as a page.")]
     | Annotated[Explain, _command("explain", "Say how a divergence would be computed, and why so.")]
     | Annotated[Estimate, _command("estimate", "Estimate the divergence between two tables.")]
+    | Annotated[Control, _command("control", "Train a policy for an environment, or evaluate one.")]
     | Annotated[Rules, _command("rules", "List the rules that the planner chooses from.")]
 )

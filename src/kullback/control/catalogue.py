@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from kullback.control.fresh_episodes import FreshEpisodes
+from kullback.control.learning.on_policy import TrajectoryGradient
+from kullback.control.learning.soft_actor_critic import SoftActorCritic
+from kullback.control.learning.tilt_and_project import TiltAndProject
 from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 from kullback.rule import Rule
 
@@ -12,5 +15,8 @@ RULES: tuple[Rule, ...] = (
     SoftValueIterationProjected(),
     PolicyEvaluation(),
     # the environment can be played
+    TrajectoryGradient(),
+    SoftActorCritic(),
+    TiltAndProject(),
     FreshEpisodes(),
 )

@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 from numpyro.distributions import constraints
 
+from kullback.control.catalogue import RULES
 from kullback.control.environment import has_table, make, read_table, step_limit
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.mdp import FiniteMDP, Model
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import Problem
-from kullback.control.catalogue import RULES
 from kullback.control.rules import exact_numbers
 from kullback.control.simulators.sources import source_of
 from kullback.control.simulators.table import table_simulator

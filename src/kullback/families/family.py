@@ -110,14 +110,16 @@ def ends_from(cls: type, fixed: Params, other: Known) -> Params:
         raise InputError("low, high: TanhNormal lives on a box, and the other side does not tell its ends; pass both")
     ends = {"low": support.lower, "high": support.upper}
     if not np.isfinite([np.min(ends["low"]), np.max(ends["high"])]).all():
-        raise InputError("distribution: TanhNormal lives on a bounded box, and the other side's is none; use dist.Normal")
+        raise InputError(
+            "distribution: TanhNormal lives on a bounded box, and the other side's is none; use dist.Normal"
+        )
     ends = {name: np.broadcast_to(np.asarray(end, np.float64), shape) for name, end in ends.items()}
     return {name: end for name, end in ends.items() if name not in fixed}
 
 
 def _categories(other: Known) -> int | None:
-    if other.event_shape:
-        support = None if other.sample is not None else other.support
+    if other.event_shape and other.sample is None:
+        support = other.support
         if support is None or not support.discrete or not support.bounded or not np.isfinite(support.upper).all():
             return None
         return int(np.max(support.upper)) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from kullback.errors import InputError
 from kullback.known.record import Known
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
+from kullback.known.tilted_sample import Budget, Weighting, rewards_of, tilted
 
 LogDensity = Callable[[Any], Float[Array, ""]]
 
@@ -60,34 +62,67 @@ class Density:
 class Tilted:
     """P(x) ∝ base(x) · exp(reward(x) / temperature): a prior tilted by a reward.
 
-    With a log-likelihood as the reward and temperature 1 it is a Bayesian posterior, and log Z the evidence.
+    With a log-likelihood as the reward and temperature 1 it is a Bayesian posterior, and log Z the evidence. Where the
+    base is known by a sample, it is that sample with each row's weight multiplied by exp(reward/temperature): fitting a
+    policy to tilted pairs of observations and actions, by forward KL, is reward- or advantage-weighted regression. An
+    input then counts with its own Z(x), which changes no answer of a q that can hold every p(y∣x).
 
-    base         any side with a log-density (a NumPyro distribution, a `Density`)
-    reward       a JAX function of one outcome that returns one number
-    temperature  reward per nat, positive
+    base         any side with a log-density (a NumPyro distribution, a `Density`), or known by a sample (an array, a
+                 frame, `Samples`, `Pairs`, another `Tilted`)
+    reward       a JAX function of one outcome that returns one number; of a sample also an array [n]; of pairs the
+                 function takes an input and its outcome. Rewards that hold luck, such as returns of single episodes,
+                 make an optimist: `kl.control.advantages` averages it out
+    temperature  reward per nat, positive; of a sample also `kl.control.TargetKL(nats)`: the temperature at which
+                 KL(tilted‖sample) is so many nats
+
+    Raises `InputError` for rewards that are NaN or of another length, and temperatures that are not positive.
+    Source: Peters and Schaal (2007) for rewards; Peng, Kumar, Zhang and Levine (2019), arXiv:1910.00177, algorithm 1,
+    for advantages; Peters, Mülling and Altün (2010) for a target in nats.
     """
 
-    def __init__(self, base: Any, reward: LogDensity, temperature: float = 1.0) -> None:
-        if not callable(reward):
-            raise InputError(f"reward: {type(reward).__name__} is not a function; pass one from an outcome to a number")
-        if not (isinstance(temperature, int | float | np.number) and np.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
-        self.base, self.reward, self.temperature = base, reward, float(temperature)
-
-    def known(self) -> Known:
+    def __init__(self, base: Any, reward: LogDensity | Any, temperature: float | Budget = 1.0) -> None:
         from kullback.known.adaptors import describe
 
-        base = describe(self.base, "base")
+        self.base, self.reward = base, reward
+        self._base = describe(base, "base")
+        sample = self._base.sample
+        if sample is None and not callable(reward):
+            raise InputError(f"reward: {type(reward).__name__} is not a function; pass one from an outcome to a number")
+        if not isinstance(temperature, Budget):
+            temperature = _positive(temperature)
+        elif sample is None:
+            raise InputError(f"temperature: {temperature} is found from a sample, and {self._base.name} is none; "
+                             "pass a number")  # fmt: skip
+        self.temperature: float | Budget = temperature
+        self.weighting: Weighting | None = None
+        if sample is not None:
+            self.weighting = tilted(sample, rewards_of(sample, reward), temperature)
+
+    def known(self) -> Known:
+        if self.weighting is not None:
+            return self._of_sample(self.weighting)
+        assert isinstance(self.temperature, float)
+        return self._of_density(self.temperature)
+
+    def _of_sample(self, weighting: Weighting) -> Known:
+        base = self._base
+        assert base.sample is not None
+        function = f", {_name(self.reward)}" if callable(self.reward) else ""
+        sample = replace(base.sample, weights=weighting.weights)
+        return replace(base, name=f"Tilted({base.name}{function}), {weighting}", sample=sample)
+
+    def _of_density(self, temperature: float) -> Known:
+        base = self._base
         if base.log_density is None or base.event_shape is None or base.batch_shape:
             raise InputError(
-                f"base: {base.name} has no log-density of a single outcome; pass a distribution or Density"
+                f"base: {base.name} has no log-density of a single outcome; pass a distribution, a Density or a sample"
             )
         reward = Partial(pointwise, Static((self.reward, len(base.event_shape))))
-        log_density = Partial(_tilted, base.log_density, reward, np.float64(self.temperature))
+        log_density = Partial(_tilted, base.log_density, reward, np.float64(temperature))
         log_prob = None
         if base.atoms is not None:
             log_prob = Partial(_normalized_over, log_density, base.atoms)
-        at = "" if self.temperature == 1.0 else f", temperature={self.temperature:g}"
+        at = "" if temperature == 1.0 else f", temperature={temperature:g}"
         return Known(
             name=f"Tilted({base.name}, {_name(self.reward)}{at})",
             event_shape=base.event_shape,
@@ -117,6 +152,12 @@ def _tilted(base: Callable[[Any], Array], reward: Callable[[Any], Array], temper
 
 def _normalized_over(log_density: Callable[[Any], Array], atoms: Any, x: Any) -> Array:
     return log_density(x) - jax.nn.logsumexp(log_density(jnp.asarray(atoms)))
+
+
+def _positive(temperature: Any) -> float:
+    if not (isinstance(temperature, int | float | np.number) and np.isfinite(temperature) and temperature > 0):
+        raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
+    return float(temperature)
 
 
 def _name(function: Any) -> str:

@@ -187,17 +187,25 @@ def _bar(title: str, limit: int, quiet: bool) -> Iterator[Any]:
     if quiet or not sys.stderr.isatty():
         yield lambda progress: None
         return
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
-    columns = (
+    bar = Bar(
         TextColumn("{task.description}"),
         BarColumn(20),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[nats]}"),
         TimeElapsedColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=limit, words="")
-        say = lambda progress: progress.words or f"{progress.value:.5g} nats"  # noqa: E731
-        yield lambda progress: bar.update(task, completed=progress.steps, words=say(progress))
+    task, words = bar.add_task(title, total=limit, nats="compiling"), Text()
+
+    def show(progress: Progress) -> None:
+        words.plain = progress.words
+        bar.update(task, completed=progress.steps, nats="" if progress.words else f"{progress.value:.5g} nats")
+
+    # Words have a line of their own: beside the bar they would leave it no room.
+    shown = lambda: Group(bar, words) if words.plain else bar  # noqa: E731
+    with Live(get_renderable=shown, console=Console(stderr=True), transient=True, refresh_per_second=10):
+        yield show

@@ -30,7 +30,7 @@ def test_a_table_is_played_as_it_is(discount):
     assert played.dropped == ("log Z",)
     if discount == 1.0:
         for name in ("sampled_return", "greedy_return", "steps"):
-            reference = exact[name] if name in exact else None
+            reference = exact.get(name, None)
             assert abs(found[name].value - reference) < WIDE * found[name].standard_error
         assert found["kl_lower_bound"] < exact["kl"]
 
@@ -40,9 +40,9 @@ def test_an_environment_that_steps_says_the_same():
     fit = kl.KL(policy(), target).minimize()
     facts = target.problem.task.facts
     stepped = Task(facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes))
-    from kullback.control.learning.episodes import assess
-
     import jax
+
+    from kullback.control.learning.episodes import assess
 
     report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.02,
                     jax.random.key(3), 1000)  # fmt: skip

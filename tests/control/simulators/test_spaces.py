@@ -24,7 +24,7 @@ BOXES = {
 CHOICES = {
     "discrete": S.Discrete(4),
     "discrete from -3": S.Discrete(5, start=-3),
-    "small integers": S.Discrete(100, start=27, dtype=np.int8),
+    "many": S.Discrete(1000, start=27),
     "multi": S.MultiDiscrete([3, 2, 4]),
     "multi with starts": S.MultiDiscrete([3, 2], start=[-1, 10]),
     "multi of 2 axes": S.MultiDiscrete([[2, 3], [4, 2]], start=[[0, 1], [2, 3]]),
@@ -45,7 +45,9 @@ BOXES_TOGETHER = {
     "nested boxes": S.Dict(b=S.Dict(z=BOXES["vector"], y=S.Tuple([BOXES["scalar"]])), a=BOXES["matrix"]),
 }
 MIXED = {
-    "mixed": S.Dict(position=BOXES["vector"], where=S.Discrete(3, start=1), held=S.MultiBinary(2), seen=IMAGES["image"]),
+    "mixed": S.Dict(
+        position=BOXES["vector"], where=S.Discrete(3, start=1), held=S.MultiBinary(2), seen=IMAGES["image"]
+    ),
     "one of": S.OneOf([S.Discrete(3), S.Box(0.0, 1.0, (2,))]),
 }
 ACTIONS = BOXES | CHOICES | CHOICES_TOGETHER | BOXES_TOGETHER
@@ -96,10 +98,8 @@ def test_checked_reading_gives_the_same_rows(space: Any) -> None:
     np.testing.assert_array_equal(rows, [read_observation(space, one) for one in seen])
 
 
-@named(OBSERVATIONS)
+@named({name: space for name, space in OBSERVATIONS.items() if name != "one of"})  # Gymnasium batches no such space
 def test_a_batch_of_observations_gives_the_same_rows(space: Any) -> None:
-    if isinstance(space, S.OneOf):
-        pytest.skip("Gymnasium batches no such space")
     seen = samples(space, 4)
     out = gym.vector.utils.create_empty_array(space, n=4, fn=np.zeros)
     batch = gym.vector.utils.concatenate(space, seen, out)
@@ -179,7 +179,7 @@ def test_an_environment_may_overwrite_its_action() -> None:
     ids=["text", "sequence", "graph", "empty tuple", "empty dict", "text within", "sequence within", "unknown"],
 )  # fmt: skip
 def test_observations_without_a_fixed_size(space: Any) -> None:
-    with pytest.raises(InputError, match="Some-v0 is no array of a fixed size.*wrap the environment"):
+    with pytest.raises(InputError, match=r"Some-v0 is no array of a fixed size.*wrap the environment"):
         observations_of(space, "Some-v0")
 
 
@@ -219,7 +219,8 @@ def test_actions_that_no_policy_has(space: Any, words: str) -> None:
         (CHOICES["multi with starts"], np.array([2, 10]), r"\[2, 10\], and its space is MultiDiscrete"),
         (CHOICES["switches"], np.array([0, 2, 0]), r"\[0, 2, 0\], and its space is MultiBinary"),
         (CHOICES["switches"], np.array([0.0, 0.5, 0.0]), "dtype float64, and its space has int8"),
-        (MIXED["mixed"], {"position": np.zeros(3)}, r"the keys \['position'\], and its space has the keys \['position', 'where'"),
+        (MIXED["mixed"], {"position": np.zeros(3)},
+         r"the keys \['position'\], and its space has the keys \['position', 'where'"),
         (MIXED["mixed"], np.zeros(3), "of ndarray, and its space has the keys"),
         (BOXES_TOGETHER["tuple of boxes"], (1.0,), "and its space has 2 parts"),
         (BOXES_TOGETHER["tuple of boxes"], (1.0, np.zeros(2)), r"observation\[1\] of shape \(2,\)"),
@@ -297,6 +298,6 @@ def test_actions_are_checked() -> None:
     box = Actions("box", (2,), (), (0.0, 0.0), (1.0, 1.0))
     with pytest.raises(InputError, match=r"action: the shape is \(3, 2\); pass actions \[4 lanes"):
         check_actions(box, 4, np.zeros((3, 2)))
-    with pytest.raises(InputError, match="not finite.*diverged"):
+    with pytest.raises(InputError, match=r"not finite.*diverged"):
         check_actions(box, 1, np.array([[0.0, np.nan]]))
     assert check_actions(box, 1, [[0, 5]]).dtype == np.float64  # nothing is clipped

@@ -143,25 +143,20 @@ def test_steps_with_other_constants(change, rng):
         assert_equal(make(), which, np.float64, rng)
 
 
-def test_trajectories(precision, rng):
-    """A whole episode from one state, in the twin and in Gymnasium."""
+def test_trajectories():
+    """Many steps from one state, in the twin and in Gymnasium; rounding grows tenfold in half a second."""
     env = gym.make("CartPole-v1").unwrapped
-    twin = twin_of(env)
-    env.reset(seed=3)
-    state, step = jnp.asarray(env.state), jax.jit(twin.step)
-    for t in range(500):
-        action = int(env.state[2] + 0.3 * env.state[3] > 0)
-        observation, reward, terminated, _, _ = env.step(action)
-        state, payment, ended = step(twin.parameters, state, jnp.asarray(action), jax.random.key(t))
-        assert bool(ended) == terminated
-        assert float(payment) == reward
-        np.testing.assert_allclose(
-            twin.observe(twin.parameters, state), observation, atol=1e-7 if precision is np.float64 else 1e-3
-        )
-        if terminated:
-            break
-    else:
-        assert twin.facts.limit is None
+    with jax.enable_x64(True):
+        twin = twin_of(env)
+        env.reset(seed=3)
+        state, step = jnp.asarray(env.state), jax.jit(twin.step)
+        for t in range(100):
+            action = int(env.state[2] + 0.3 * env.state[3] > 0)
+            observation, reward, terminated, _, _ = env.step(action)
+            state, payment, ended = step(twin.parameters, state, jnp.asarray(action), jax.random.key(t))
+            assert (float(payment), bool(ended)) == (reward, terminated)
+            np.testing.assert_allclose(twin.observe(twin.parameters, state), observation, atol=1e-7)
+        assert not terminated
 
 
 @pytest.mark.parametrize("which", STARTS)
@@ -285,10 +280,11 @@ def test_lanes(which, precision):
             action = jax.random.uniform(action_key, (6, *actions.shape), minval=-1.0)
         return advance(twin, twin.parameters, lanes, action, key)
 
-    lanes = start(twin, twin.parameters, jax.random.key(0), 6)
-    _, seen = jax.jit(lambda lanes, keys: jax.lax.scan(step, lanes, keys))(
-        lanes, jax.random.split(jax.random.key(1), 10)
-    )
+    @jax.jit
+    def play(key):
+        return jax.lax.scan(step, start(twin, twin.parameters, key, 6), jax.random.split(key, 10))
+
+    _, seen = play(jax.random.key(0))
     assert seen.observation.dtype == jnp.float32
     assert seen.reward.dtype == precision
     assert np.isfinite(seen.following).all()

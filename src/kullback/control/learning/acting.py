@@ -185,7 +185,7 @@ def _uniform(allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
     return jnp.where(allowed, -jnp.log(jnp.sum(allowed, -1, keepdims=True).astype(jnp.result_type(float))), NEVER)
 
 
-def _picked(log_probs: Float[Array, "n *shape c"], action: Any) -> Float[Array, "n *shape"]:
+def _picked(log_probs: Float[Array, "n *shape c"], action: Any) -> Float[Array, " n *shape"]:
     return jnp.take_along_axis(log_probs, jnp.asarray(action)[..., None], -1)[..., 0]
 
 

@@ -39,7 +39,7 @@ def why_no_actor(structure: Any, members: int, task: Task) -> str:
     classes = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
     if kind in classes:
         return "" if cls is classes[kind] else f"P is {cls.__name__}, which does not choose among {task.facts.actions}"
-    if not getattr(cls, "reparametrized_params", None) or getattr(cls, "is_discrete", False):
+    if not getattr(cls, "reparametrized_params", None):
         return f"draws of {cls.__name__} are not differentiable in its parameters"
     if task.prior is None and cls is not TanhNormal:
         return f"{cls.__name__} has mass outside the box of actions, where the uniform prior has none"

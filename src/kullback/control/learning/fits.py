@@ -29,7 +29,9 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     Raises `FitError` where the parameters are not finite.
     """
     assert p.learnable is not None and isinstance(p.learnable.structure, ConditionalStructure)
-    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((free, fixed))):
+    # What is fixed may be infinite: the reach of an output is where it has no limit.
+    lost = any(not np.isfinite(leaf).all() for leaf in jax.tree.leaves(free))
+    if lost or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(fixed)):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a smaller rate=")
     learnable = replace(p.learnable, fixed=fixed)
     report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,

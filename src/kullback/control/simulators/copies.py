@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
@@ -29,7 +30,8 @@ def copies(env: Any, lanes: int) -> list[Any]:
     if isinstance(env, str):
         env = make(env)
         spec = env.spec
-        env.close()
+        with suppress(Exception):
+            env.close()
     else:
         spec = env if isinstance(env, EnvSpec) else env.spec
     name = name_of(env) if isinstance(env, gym.Env) else spec.id

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from kullback.control.environment import make, name_of
+from kullback.control.environment import name_of
+from kullback.control.simulators.copies import copies
 from kullback.control.simulators.layers import time_limit
 from kullback.control.simulators.reading import Mismatch
 from kullback.control.simulators.simulator import Facts
@@ -25,11 +27,8 @@ def facts_of(env: Any) -> Facts:
     Raises `InputError` for unknown ids, and for spaces that no policy can read.
     """
     if isinstance(env, str | EnvSpec):
-        made = make(env) if isinstance(env, str) else gym.make(env)
-        try:
+        with closing(copies(env, 1)[0]) as made:
             return facts_of(made)
-        finally:
-            made.close()
     if isinstance(env, gym.vector.VectorEnv):
         spec, limit = _vector_spec(env)
         name = spec.id if spec is not None else name_of(env)
@@ -43,7 +42,7 @@ def facts_of(env: Any) -> Facts:
 
 def fault(name: str, what: str, where: str, remedy: str = KEEP_TO_SPACES) -> EnvironmentFault:
     """The error of an environment that did `what` at `where`."""
-    return EnvironmentFault(f"env: {name} {what} {where}; {remedy}")
+    return EnvironmentFault(f"env: {name} {what}, {where}; {remedy}")
 
 
 def blame(name: str, error: Exception, where: str) -> EnvironmentFault:
@@ -55,7 +54,7 @@ def blame(name: str, error: Exception, where: str) -> EnvironmentFault:
 
 def hung(name: str, call: str, patience: float | None, where: str) -> EnvironmentFault:
     """The error of an environment whose call did not return."""
-    return fault(name, f"has not returned from {call} in {patience:g} s,", where, "a larger patience waits longer")
+    return fault(name, f"has not returned from {call} in {patience:g} s", where, "a larger patience waits longer")
 
 
 def _vector_spec(env: Any) -> tuple[Any, int | None]:

@@ -74,6 +74,12 @@ def compiles(make: Callable[[bool], Any], name: str) -> Any:
     ) from error
 
 
+def single(tree: Any) -> Any:
+    """A pytree with its JAX arrays in 32 bits, for programs that are made of these."""
+    narrow = {"float64": jnp.float32, "int64": jnp.int32, "uint64": jnp.uint32}
+    return jax.tree.map(lambda x: x.astype(narrow.get(str(x.dtype), x.dtype)) if isinstance(x, jax.Array) else x, tree)
+
+
 class _Same:
     """A value that can be hashed and compared by what it holds; arrays by their bytes, and 1, 1.0 and True apart."""
 
@@ -107,7 +113,10 @@ def settled(first: Any, step: Callable[[Any], Any]) -> Any:
         after = jax.eval_shape(step, state)
         if jax.tree.structure(after) != jax.tree.structure(state):
             raise InputError("env: its state has another structure after a step; a state must keep one structure")
-        grown = jax.tree.map(_widened, state, after)
+        try:
+            grown = jax.tree.map(_widened, state, after)
+        except ValueError:  # no shape holds both
+            break
         if all(jax.tree.leaves(jax.tree.map(_alike, state, grown))):
             return grown
         state = grown
@@ -155,13 +164,24 @@ def write(space: Any, action: jax.Array) -> Any:
     return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
 
 
+def holds_arrays(value: Any) -> bool:
+    """Whether it is a JAX array, or a container with some inside."""
+    taken = _taken_apart(value)
+    return taken is not None and any(isinstance(leaf, jax.Array) for leaf in taken[0])
+
+
 def _held(value: Any) -> Hashable:
+    taken = _taken_apart(value)
+    return _Same(value) if taken is None else (taken[1], tuple(_Same(leaf) for leaf in taken[0]))
+
+
+def _taken_apart(value: Any) -> tuple[list[Any], Any] | None:
     try:
         leaves, structure = jax.tree.flatten(value)
         hash(structure)
     except (TypeError, ValueError):  # keys that cannot be sorted, or a container that cannot be hashed
-        return _Same(value)
-    return structure, tuple(_Same(leaf) for leaf in leaves)
+        return None
+    return leaves, structure
 
 
 def _flat(space: Any, value: Any) -> list[jax.Array]:

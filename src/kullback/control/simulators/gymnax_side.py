@@ -73,8 +73,7 @@ class Gymnax(Compiled):
         return following, reward.astype(jnp.result_type(float)), ended
 
     def _settings(self, parameters: tuple[Any, ...]) -> Any:
-        single = [x.astype(jnp.float32) if x.dtype == jnp.float64 else x for x in map(jnp.asarray, parameters)]
-        return foreign.join(self.skeleton, tuple(single))
+        return foreign.join(self.skeleton, foreign.single(tuple(map(jnp.asarray, parameters))))
 
     def _moved(self, settings: Any, state: State, action: jax.Array, key: jax.Array) -> tuple[Any, ...]:
         done = foreign.write(self.space, action)
@@ -114,7 +113,7 @@ def gymnax_simulator(env: Any, params: Any = None) -> Gymnax:
     if is_flat and observations.labels is None:
         observations = dataclasses.replace(observations, shape=(int(np.prod(observations.shape)),))
     facts = Facts(name, observations, foreign.actions_inside(space, name), _limit(params))
-    folds_time, env = not _tells_truncation(env, name), copy.copy(env)
+    folds_time, env = not _tells_truncation(env, name), _snapshot(env)
 
     def make(traced: bool) -> Gymnax:
         numbers, skeleton = foreign.split(params, traced)
@@ -141,6 +140,15 @@ def as_gymnasium(space: Any) -> gym.Space[Any]:
     if kind == "Tuple":
         return gym.spaces.Tuple([as_gymnasium(part) for part in space.spaces])
     raise InputError(f"env: gymnax has no space {kind} that is known here; Discrete, Box, Dict and Tuple are")
+
+
+def _snapshot(env: Any) -> Any:
+    """A copy that later changes do not reach, with its arrays in single precision."""
+    env = copy.copy(env)
+    for name, value in vars(env).items():
+        if foreign.holds_arrays(value):
+            vars(env)[name] = foreign.single(value)
+    return env
 
 
 def _limit(params: Any) -> int | None:

@@ -34,7 +34,7 @@ class Hosted(Stepper):
         self._seed, self._count = int(seed), 0
         self._stand(_start(self.simulator, self.lanes, self.simulator.parameters, self._key()))
 
-    def step(self, action: Shaped[np.ndarray, "lanes *shape"]) -> Transition:
+    def step(self, action: Shaped[np.ndarray, "lanes ..."]) -> Transition:
         if self._now is None:
             raise InputError("step: there is nothing to step before the first reset(seed)")
         self._count += 1
@@ -93,8 +93,9 @@ def on_the_host(env: Any, horizon: int | None = None) -> Source:
     if isinstance(env, FiniteMDP):
         table = table_simulator(env.model(), limit=horizon)
         return Source(table.facts, table, partial(Hosted, table))
-    if horizon is not None and isinstance(env, str | gym.Env):
-        env = gym.wrappers.TimeLimit(make(env), horizon)
+    env = make(env) if isinstance(env, str) else env
+    if horizon is not None and isinstance(env, gym.Env):
+        env = gym.wrappers.TimeLimit(env, horizon)
     source = source_of(env, compiled=False)
     if horizon is not None and (source.facts.limit is None or source.facts.limit > horizon):
         source = source.until(horizon)

@@ -21,9 +21,13 @@ class Lanes(NamedTuple):
 
 def start(simulator: Compiled, parameters: Any, key: jax.Array, lanes: int) -> Lanes:
     """`lanes` fresh episodes."""
-    state = jax.vmap(simulator.reset, (None, 0))(parameters, jax.random.split(key, lanes))
+    return _fresh(simulator, parameters, jax.random.split(key, lanes))
+
+
+def _fresh(simulator: Compiled, parameters: Any, keys: jax.Array) -> Lanes:
+    state = jax.vmap(simulator.reset, (None, 0))(parameters, keys)
     observation, mask = _seen(simulator, parameters, state)
-    return Lanes(state, observation, mask, jnp.zeros(lanes, jnp.int32))
+    return Lanes(state, observation, mask, jnp.zeros(keys.shape[0], jnp.int32))
 
 
 def advance(
@@ -31,15 +35,13 @@ def advance(
 ) -> tuple[Lanes, Transition]:
     """One step of every lane by `action` [n, *shape]; lanes that end start again."""
     n = lanes.elapsed.shape[0]
-    step_key, reset_key = jax.random.split(key)
-    state, reward, terminated = jax.vmap(simulator.step, (None, 0, 0, 0))(
-        parameters, lanes.state, action, jax.random.split(step_key, n)
-    )
+    keys = jax.random.split(key, 2 * n)
+    state, reward, terminated = jax.vmap(simulator.step, (None, 0, 0, 0))(parameters, lanes.state, action, keys[:n])
     following, following_mask = _seen(simulator, parameters, state)
     elapsed, limit = lanes.elapsed + 1, simulator.facts.limit
     truncated = ~terminated & (elapsed >= limit) if limit is not None else jnp.zeros(n, bool)
     over = terminated | truncated
-    fresh = start(simulator, parameters, reset_key, n)
+    fresh = _fresh(simulator, parameters, keys[n:])
     now = jax.tree.map(
         lambda new, old: jnp.where(over.reshape(n, *(1,) * (new.ndim - 1)), new, old),
         fresh,

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Shaped
 
 from kullback.control.simulators.spaces import Actions
+from kullback.errors import InputError
 
 FIRST = 256  # steps that the table has room for at first
 
 
 def seed_of(seed: int, lane: int, episode: int) -> int:
-    """The seed of an episode of a lane, below 2³¹: some environments take no larger one."""
-    return int(np.random.SeedSequence((seed, lane, episode)).generate_state(1)[0]) & 0x7FFFFFFF
+    """The seed of an episode of a lane, below 2³¹, since some environments take no larger one.
+
+    A hash, as NumPy's `SeedSequence` takes as long as a step; the environment spreads it over its generator's state.
+    """
+    digest = hashlib.blake2b(struct.pack("<3q", seed, lane, episode), digest_size=4).digest()
+    return int.from_bytes(digest, "little") & 0x7FFFFFFF
+
+
+def check_seed(seed: int) -> int:
+    """Raises `InputError` for what is no seed."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed: {seed} is not in [0, 2^63)")
+    return int(seed)
 
 
 class Memory:

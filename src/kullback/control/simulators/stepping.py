@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from kullback.control.simulators.copies import can_be_remade, copies
 from kullback.control.simulators.facts import blame, facts_of, fault, hung
 from kullback.control.simulators.lane import Lane
-from kullback.control.simulators.memory import Memory, seed_of
+from kullback.control.simulators.memory import Memory, check_seed, seed_of
 from kullback.control.simulators.reading import Mismatch, empty_rows, not_finite
 from kullback.control.simulators.simulator import Stepper, Transition
 from kullback.control.simulators.vector import GivenVector
@@ -70,9 +70,7 @@ class SingleEnvironments(Stepper):
         self._watchdog = Watchdog(patience)
 
     def reset(self, seed: int) -> None:
-        if not 0 <= seed < 2**63:
-            raise InputError(f"seed: {seed} is not in [0, 2^63)")
-        self._seed, self._settled = int(seed), False
+        self._seed, self._settled = check_seed(seed), False
         self._memory = Memory(self.lanes, self.facts.actions)
         rows, mask = self._tables()
         for at in range(self.lanes):
@@ -82,12 +80,13 @@ class SingleEnvironments(Stepper):
     def step(self, action: Shaped[np.ndarray, "lanes ..."]) -> Transition:
         act = check_actions(self.facts.actions, self.lanes, action)
         self._take_up()
+        acts = self._write(act)
         following, mask = self._tables()
         reward, terminated, truncated = np.empty(self.lanes), np.zeros(self.lanes, bool), np.zeros(self.lanes, bool)
         at, over, watchdog, self._settled = 0, [], self._watchdog, False
         try:
             with watchdog:
-                for at, (lane, one) in enumerate(zip(self._lanes, self._write(act), strict=True)):
+                for at, (lane, one) in enumerate(zip(self._lanes, acts, strict=True)):
                     watchdog.calls += 1
                     reward[at], ended, cut = lane.step(one, following, mask, at)
                     if ended or cut:
@@ -100,8 +99,8 @@ class SingleEnvironments(Stepper):
             raise blame(self.facts.name, error, self._place(at)) from error
         except Hung:
             raise hung(self.facts.name, "step", watchdog.patience, self._place(at)) from None
-        seen = Transition(self.observation, action, reward, terminated, truncated, following, self._valid, self.mask,
-                          None if mask is self._unmasked else mask)  # fmt: skip
+        seen = Transition(self.observation, np.asarray(action), reward, terminated, truncated, following, self._valid,
+                          self.mask, None if mask is self._unmasked else mask)  # fmt: skip
         self._go_on(act, over, following, mask)
         return seen
 
@@ -120,7 +119,7 @@ class SingleEnvironments(Stepper):
 
     def restore(self, state: dict[str, np.ndarray]) -> str:
         saved, name = state["observation"], self.facts.name
-        if saved.shape != self.observation.shape:
+        if saved.shape != self.observation.shape or state["actions"].shape[2:] != self.facts.actions.shape:
             self.reset(int(state["seed"]))
             return (
                 f"all {self.lanes} environments of {name} start fresh episodes: the {len(saved)} saved ones are others"

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Shaped
 
 from kullback.control.simulators.facts import blame, facts_of, fault, hung
 from kullback.control.simulators.lane import MASK
-from kullback.control.simulators.memory import seed_of
+from kullback.control.simulators.memory import check_seed, seed_of
 from kullback.control.simulators.reading import (
     Mismatch,
     empty_rows,
@@ -46,34 +46,37 @@ class GivenVector(Stepper):
         self._mode = _mode_of(env)
         self._env, self.lanes, self.facts = env, int(env.num_envs), facts_of(env)
         self._read = reader_of(env.single_observation_space)
-        self._seed, self._steps = 0, 0
+        self._seed, self._steps, self._began = 0, 0, 0
         self._masked = self._settled = False
         self._over = np.zeros(self.lanes, bool)  # lanes that the next step resets
         self.observation, self.mask = empty_rows(self.facts.observations, self.lanes), None
         self._watchdog = Watchdog(patience)
 
     def reset(self, seed: int) -> None:
-        self._seed, self._steps = int(seed), 0
+        self._seed, self._steps = check_seed(seed), 0
         self._start()
 
     def step(self, action: Shaped[np.ndarray, "lanes ..."]) -> Transition:
         act = check_actions(self.facts.actions, self.lanes, action)
         if not self._settled:
             raise fault(self.facts.name, "has not been reset", "since it was made or cut short", "call reset(seed)")
-        before, valid = (self.observation, self.mask), ~self._over
+        acts = write_batch(self._env.single_action_space, act)
+        before, mask_before, valid = self.observation, self.mask, ~self._over
         with self._blamed("step"):
-            batch, rewards, *ends, info = self._env.step(write_batch(self._env.single_action_space, act))
+            batch, rewards, *ends, info = self._env.step(acts)
             rows, reward = self._rows(batch), read_rewards(rewards, self.lanes)
             terminated, truncated = (read_ends(end, self.lanes) & valid for end in ends)
             reward[~valid] = 0.0
-            following, mask = rows, self._masks(info, terminated)
-            following_mask, over = mask, terminated | truncated
+            following, over = rows, terminated | truncated
+            shown = self._mode is AutoresetMode.SAME_STEP  # the next episode's mask, and not that of an end
+            following_mask = mask = self._masks(info, terminated & (not shown))
             if self._mode is not AutoresetMode.NEXT_STEP and over.any():
                 following, following_mask, rows, mask = self._ended(info, over, terminated, rows, mask)
         self._over = over if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(over)
         self.observation, self.mask = rows, mask
         self._steps += 1
-        return Transition(before[0], action, reward, terminated, truncated, following, valid, before[1], following_mask)
+        return Transition(before, np.asarray(action), reward, terminated, truncated, following, valid, mask_before,
+                          following_mask)  # fmt: skip
 
     def state(self) -> dict[str, np.ndarray]:
         return {"seed": np.asarray(self._seed, np.int64), "steps": np.asarray(self._steps, np.int64)}
@@ -89,8 +92,9 @@ class GivenVector(Stepper):
 
     def _start(self) -> None:
         """Fresh episodes, of seeds that no earlier start had."""
+        self._began = seed_of(self._seed, 0, self._steps)
         with self._blamed("reset"):
-            batch, info = self._env.reset(seed=seed_of(self._seed, 0, self._steps))
+            batch, info = self._env.reset(seed=self._began)
             self._masked = self.facts.actions.is_discrete and MASK in info
             self.observation = self._rows(batch)
             self.mask = self._masks(info, np.zeros(self.lanes, bool))
@@ -118,16 +122,20 @@ class GivenVector(Stepper):
         if isinstance(final, np.ndarray) and final.dtype == object:
             for at in np.flatnonzero(over):
                 self._read(rows, int(at), final[at])
-            if (wrong := not_finite(rows)) is not None:
-                raise Mismatch(wrong[1])
         else:
-            rows[over] = self._rows(final, over)[over]
+            batch = self._read_all(final)
+            rows[over] = batch[over]
+        self._check_finite(rows)
 
-    def _rows(self, batch: Any, lanes: np.ndarray | None = None) -> Shaped[np.ndarray, "lanes ..."]:
-        """The observations of a batch; those of `lanes` are checked to be finite."""
+    def _rows(self, batch: Any) -> Shaped[np.ndarray, "lanes ..."]:
+        return self._check_finite(self._read_all(batch))
+
+    def _read_all(self, batch: Any) -> Shaped[np.ndarray, "lanes ..."]:
         rows = empty_rows(self.facts.observations, self.lanes)
-        read_batch(self._env.single_observation_space, self._env.observation_space, self._read, rows, batch)
-        if (wrong := not_finite(rows if lanes is None else rows[lanes])) is not None:
+        return read_batch(self._env.single_observation_space, self._env.observation_space, self._read, rows, batch)
+
+    def _check_finite(self, rows: Shaped[np.ndarray, "lanes ..."]) -> Shaped[np.ndarray, "lanes ..."]:
+        if (wrong := not_finite(rows)) is not None:
             raise Mismatch(f"in lane {wrong[0]} {wrong[1]}")
         return rows
 
@@ -144,17 +152,19 @@ class GivenVector(Stepper):
     @contextmanager
     def _blamed(self, call: str) -> Iterator[None]:
         """Watch a call, and say what it did wrong."""
-        where = f"in {call} {self._steps + (call == 'step')} after reset(seed={seed_of(self._seed, 0, 0)})"
         self._settled = False
         try:
             with self._watchdog:
                 self._watchdog.calls += 1
                 yield
         except Exception as error:
-            raise blame(self.facts.name, error, where) from error
+            raise blame(self.facts.name, error, self._place(call)) from error
         except Hung:
-            raise hung(self.facts.name, call, self._watchdog.patience, where) from None
+            raise hung(self.facts.name, call, self._watchdog.patience, self._place(call)) from None
         self._settled = True
+
+    def _place(self, call: str) -> str:
+        return f"in reset(seed={self._began})" if call == "reset" else f"in step {self._steps + 1} (seed {self._began})"
 
 
 def _mode_of(env: Any) -> AutoresetMode:

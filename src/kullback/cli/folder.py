@@ -1,0 +1,119 @@
+"""The folder of one training: what it was asked for, its checkpoint, its metrics, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kullback.errors import FileError, InputError
+from kullback.files import read_spec
+from kullback.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
+
+SETTINGS = "run.json"
+
+
+def name_for(env: str) -> str:
+    """A folder's name for an environment's id: "phys2d/CartPole-v1" is phys2d-cartpole-v1."""
+    return re.sub(r"[^a-z0-9._-]+", "-", env.lower()).strip("-.") or "run"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the files of one training are, TensorBoard's events among them if asked for.
+
+    Raises `InputError` where what writes those is not installed.
+    """
+
+    path: Path
+    with_tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        if self.with_tensorboard:
+            TensorBoardLogger(self.tensorboard)  # it looks for what it needs, and writes nothing yet
+
+    @property
+    def policy(self) -> Path:
+        return self.path / "policy.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint"
+
+    @property
+    def metrics(self) -> tuple[Path, Path]:
+        return self.path / "metrics.csv", self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def open(self, settings: Mapping[str, Any]) -> int:
+        """Make the folder, or go on with what it holds; returns the steps of the checkpoint, 0 without one.
+
+        Metrics without a checkpoint are of a training that cannot go on, and are removed. Raises `InputError` where the
+        checkpoint is of other settings, which it names, and `FileError` where the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"out: {self.path} cannot be made ({error.strerror}); pass another --out") from error
+        done = 0
+        if self.checkpoint.exists():
+            self._same(settings)
+            done = steps_of(self.checkpoint)
+        else:
+            for file in (*self.metrics, *self.tensorboard.glob("*tfevents*")):
+                file.unlink(missing_ok=True)
+        self._write(settings)
+        return done
+
+    def logger(self) -> Several:
+        """Loggers of CSV and JSON lines, and of TensorBoard's events."""
+        table, lines = self.metrics
+        loggers: list[Logger] = [CSVLogger(table), JSONLLogger(lines)]
+        return Several([*loggers, TensorBoardLogger(self.tensorboard)] if self.with_tensorboard else loggers)
+
+    def files(self) -> list[str]:
+        """What it holds of what a training writes, by name."""
+        names = [self.policy, self.checkpoint, *self.metrics, self.tensorboard]
+        return [path.name for path in names if path.exists()]
+
+    def _same(self, settings: Mapping[str, Any]) -> None:
+        for name, before in settings_of(self.path).items():
+            if name in settings and settings[name] != before:
+                raise InputError(f"out: {self.path} holds a training with {_option(name, before)} and not "
+                                 f"{_option(name, settings[name])}; pass another --out, or remove it")  # fmt: skip
+
+    def _write(self, settings: Mapping[str, Any]) -> None:
+        aside = self.path / f"{SETTINGS}.{os.getpid()}.part"
+        try:
+            aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            os.replace(aside, self.path / SETTINGS)
+        except OSError as error:
+            raise FileError(f"out: {self.path} cannot be written ({error.strerror}); pass another --out") from error
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """What the training in a folder was asked for; nothing where none says."""
+    try:
+        found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def steps_of(checkpoint: Path) -> int:
+    """The environment steps that a checkpoint has behind it."""
+    history = read_spec(checkpoint).get("history") or [{}]
+    return int(history[-1].get("step", 0))
+
+
+def _option(name: str, value: Any) -> str:
+    if value is None or value == []:
+        return f"no --{name}"
+    return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"

@@ -1,0 +1,257 @@
+"""`kullback control`: what it prints, what it writes, how it goes on, and errors of one line."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import kullback as kl
+from kullback.cli import control as command
+from kullback.cli import main
+from kullback.cli.commands import Control
+from kullback.cli.folder import Folder, name_for
+from kullback.cli.scores import figures
+from kullback.control.agent import Agent
+from kullback.errors import FileError, InputError
+from kullback.files import write
+from kullback.result import Estimate, Status
+
+TABLE = "FrozenLake-v1"
+PLAYED = ["CartPole-v1", "--hidden", "8", "--seed", "3", "--film"]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch, tmp_path):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *args, status=0) -> str:
+    """What a command prints, within 80 columns."""
+    assert main(["control", *map(str, args)]) == status
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert max(map(len, printed.out.splitlines())) <= 80
+    return " ".join(printed.out.split())
+
+
+def one_line(capsys) -> str:
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("kullback: ")
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_help_fits_and_names_every_option(capsys):
+    assert main(["control", "--help"]) == 0
+    printed = capsys.readouterr().out
+    for field in dataclasses.fields(Control):
+        assert f"--{field.name}" in printed or field.name == "env"
+
+
+def test_a_table_is_solved_and_shown(capsys, here):
+    printed = run(capsys, TABLE, "--film")
+    for words in ("rule soft value iteration", "greedy return", "KL(π‖P_opt)", "nats, exact", "temperature 0.01",
+                  "counts as solved at 0.7, which is reached", "In frozenlake-v1: policy.safetensors."):  # fmt: skip
+        assert words in printed
+    fit = kl.load(here / "frozenlake-v1" / "policy.safetensors")
+    assert f"greedy return {float(fit.diagnostics['greedy_return']):.6g}" in printed
+
+
+def test_a_saved_policy_is_evaluated_as_it_was_trained(capsys):
+    run(capsys, TABLE, "--film", "--temperature", "0.02", "--discount", "0.9")
+    printed = run(capsys, TABLE, "--evaluate", "frozenlake-v1/policy.safetensors")
+    for words in ("temperature 0.02", "discount 0.9", "100 fresh episodes played greedily", "nats, exact"):
+        assert words in printed
+    assert "temperature 0.5" in run(
+        capsys, TABLE, "--evaluate", "frozenlake-v1/policy.safetensors", "--temperature", "0.5"
+    )
+    assert main(["control", "Taxi-v4", "--evaluate", "frozenlake-v1/policy.safetensors"]) == 1
+    assert "integers below 16" in one_line(capsys)
+
+
+def test_a_policy_that_depends_on_time_is_evaluated_and_filmed(capsys, here):
+    run(capsys, TABLE, "--horizon", "limit", "--film", "strip.txt")
+    assert (here / "frozenlake-v1" / "strip.txt").read_text().startswith("FrozenLake-v1: return ")
+    assert "horizon 100" in run(capsys, TABLE, "--evaluate", "frozenlake-v1/policy.safetensors")
+
+
+def test_a_network_for_a_table_if_asked_for(capsys):
+    printed = run(capsys, TABLE, "--hidden", "16", "--out", "projected", "--film", "--steps", "20")
+    assert "rule soft value iteration, projected" in printed
+    assert "MLP(16,)" in printed
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A training of a few thousand steps, of which each test gets a copy."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    assert main(["control", *PLAYED, "--steps", "3000", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(trained, here):
+    import shutil
+
+    return shutil.copytree(trained, here / "run")
+
+
+def test_a_training_writes_what_it_did(copy):
+    assert sorted(file.name for file in copy.iterdir()) == [
+        "checkpoint", "metrics.csv", "metrics.jsonl", "policy.safetensors", "run.json"]  # fmt: skip
+    with (copy / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    assert [int(row["step"]) for row in rows] == [line["step"] for line in lines]
+    assert lines[-1]["step"] >= 3000
+    assert {"step", "objective", "return", "kl", "temperature"} <= set(lines[-1])
+    assert json.loads((copy / "run.json").read_text())["temperature"] == "0.1"
+    action = Agent(kl.load(copy / "policy.safetensors"), "CartPole-v1")(np.zeros(4, np.float32))
+    assert action in (0, 1)
+
+
+def test_the_same_command_says_that_nothing_is_left_and_more_steps_go_on(capsys, copy):
+    args = [*PLAYED, "--out", copy]
+    before = (copy / "metrics.jsonl").read_text().splitlines()
+    steps = json.loads(before[-1])["step"]
+    printed = run(capsys, *args, "--steps", "3000")
+    assert f"Resumes at step {steps:,}" in printed
+    assert "None were left to make" in printed
+    assert "a larger --steps goes on learning" in printed
+    assert (copy / "metrics.jsonl").read_text().splitlines() == before
+    printed = run(capsys, *args, "--steps", steps + 1000)
+    after = (copy / "metrics.jsonl").read_text().splitlines()
+    assert after[: len(before)] == before
+    assert json.loads(after[-1])["step"] >= steps + 1000
+    assert f"{json.loads(after[-1])['step'] - steps:,} steps in" in printed
+
+
+def test_a_folder_of_other_settings_is_not_gone_on_with(capsys, copy):
+    assert main(["control", *PLAYED, "--out", str(copy), "--temperature", "0.5"]) == 1
+    assert "holds a training with --temperature 0.1 and not --temperature 0.5; pass another --out" in one_line(capsys)
+    assert main(["control", *PLAYED, "--out", str(copy), "--discount", "0.9"]) == 1
+    assert "--discount 0.99 and not --discount 0.9" in one_line(capsys)
+
+
+def test_a_new_training_does_not_add_to_the_metrics_of_another(capsys, copy):
+    (copy / "checkpoint").unlink()
+    run(capsys, *PLAYED, "--out", copy, "--steps", "1000")
+    assert json.loads((copy / "metrics.jsonl").read_text().splitlines()[0])["step"] <= 1024
+
+
+def test_a_played_policy_is_evaluated(capsys, copy):
+    printed = run(capsys, "CartPole-v1", "--evaluate", "run/policy.safetensors", "--seed", "1")
+    for words in ("100 fresh episodes", "temperature 0.1, discount 0.99", "reward an episode, discount 0.99",
+                  "KL(π‖P_opt) − log Z", "unbiased; log Z dropped"):  # fmt: skip
+        assert words in printed
+    assert main(["control", "Pendulum-v1", "--evaluate", str(copy / "policy.safetensors")]) == 1
+    assert r"shape (4,), and Pendulum-v1 has some of shape (3,)" in one_line(capsys)
+
+
+def test_until_ends_a_training_and_is_said(capsys):
+    printed = run(capsys, *PLAYED, "--until", "5", "--tensorboard")
+    assert "on average over 100 fresh episodes" in printed
+    assert "tensorboard" in printed
+    assert "Resumes at step" in run(capsys, *PLAYED, "--until", "5")
+
+
+def test_an_interrupted_training_says_how_to_go_on(capsys, monkeypatch):
+    minimize = kl.KL.minimize
+    interrupted = lambda self, **options: dataclasses.replace(  # noqa: E731
+        minimize(self, **options), status=Status.INTERRUPTED
+    )
+    monkeypatch.setattr(kl.KL, "minimize", interrupted)
+    assert "the same command goes on" in run(capsys, TABLE, "--film", status=130)
+
+
+def test_what_cannot_be_filmed_is_left_out_and_said(capsys, monkeypatch):
+    def refuse(path, env):
+        raise InputError("env: it has no pictures")
+
+    monkeypatch.setattr(command, "check_film", refuse)
+    assert "No strip of frames: env: it has no pictures." in run(capsys, TABLE)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (["CartPole-v"], 1, "did you mean CartPole-v"),
+        ([], 2, "ENV"),
+        ([TABLE, "--temperature", "warm"], 1, "target:0.1"),
+        ([TABLE, "--temperature", "0"], 1, "not a positive number"),
+        ([TABLE, "--temperature", "0:1"], 1, "of '0:1', first"),
+        ([TABLE, "--temperature", "target:-1"], 1, "of 'target:-1', nats"),
+        ([TABLE, "--discount", "2"], 1, "not in (0, 1]"),
+        ([TABLE, "--horizon", "soon"], 1, "neither a number of steps"),
+        ([TABLE, "--steps", "0"], 1, "not a positive number of steps"),
+        ([TABLE, "--seed", "-1"], 1, "non-negative"),
+        ([TABLE, "--hidden", "0"], 1, "width below 1"),
+        ([TABLE, "--rule", "guessing"], 1, "there are soft value iteration, "),
+        ([TABLE, "--until", "solved"], 1, "leave --until out"),
+        ([TABLE, "--film", "a.avi"], 1, "ends in none of .gif"),
+        ([TABLE, "--evaluate", "missing"], 1, "there is no file missing"),
+        (["CartPole-v1", "--until", "often"], 1, 'neither a return nor "solved"'),
+        (["Pendulum-v1", "--until", "solved"], 1, "state no return"),
+        ([TABLE, "--steps", "many"], 2, "--steps"),
+    ],
+)
+def test_errors_are_one_line_and_nothing_is_written(capsys, here, args, status, words):
+    assert main(["control", *args]) == status
+    assert words in one_line(capsys)
+    assert list(here.iterdir()) == []
+
+
+def test_tensorboard_that_is_not_there_is_said_first(capsys, here, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorboardX.event_file_writer", None)
+    assert main(["control", TABLE, "--tensorboard", "--film"]) == 1
+    assert "pip install 'kullback[tensorboard]'" in one_line(capsys)
+    assert list(here.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(capsys, here):
+    (here / "taken").write_text("a file")
+    assert main(["control", TABLE, "--film", "--out", "taken"]) == 1
+    assert "out: taken cannot be made" in one_line(capsys)
+
+
+def test_rules_are_named_as_they_can_be_typed():
+    assert command._known_rule("Soft Value Iteration") == "soft value iteration"
+    assert command._known_rule(None) is None
+    assert command._typed("soft actor–critic") == command._typed("soft actor-critic")
+
+
+def test_the_name_of_a_folder():
+    assert name_for("phys2d/CartPole-v1") == "phys2d-cartpole-v1"
+    assert name_for("my_pack.envs:Walk-v0") == "my_pack.envs-walk-v0"
+    assert name_for("../..") == "run"
+
+
+def test_a_checkpoint_is_told_by_its_header(tmp_path):
+    folder = Folder(tmp_path / "run")
+    assert folder.open({"env": "a"}) == 0
+    write(folder.checkpoint, {"format": "checkpoint", "history": [{"step": 12}]}, {"x": np.zeros(3)})
+    assert folder.open({"env": "a", "new": 1}) == 12
+    folder.checkpoint.write_bytes(b"broken")
+    with pytest.raises(FileError, match="not a safetensors file"):
+        folder.open({"env": "a"})
+
+
+@pytest.mark.parametrize(
+    ("x", "shown"),
+    [
+        (Estimate(499.97, 0.031), ("499.970", "0.031")),
+        (Estimate(-1567.8, 74.2), ("-1,568", "74")),
+        (Estimate(12345.6, 1234.0), ("12,346", "1,234")),
+        (Estimate(500.0, 0.0), ("500", "0")),
+        (Estimate(float("inf"), 0.0), ("inf", "–")),
+        (0.78048780, ("0.780488", "–")),
+        (Estimate(1.0, float("nan")), ("1", "–")),
+    ],
+)
+def test_numbers_have_as_many_digits_as_they_are_worth(x, shown):
+    assert figures(x) == shown
