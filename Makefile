@@ -80,7 +80,7 @@ COMPILE = $(LOCK_VENV)/bin/uv pip compile pyproject.toml --group build --quiet $
 
 lock: $(LOCK_VENV)/.uv
 	@$(COMPILE) --extra demo -o requirements/demo.txt
-	@$(COMPILE) --all-extras -c requirements/demo.txt -o requirements/dev.txt
+	@$(COMPILE) $(foreach extra,demo render tensorboard test dev docs,--extra $(extra)) -c requirements/demo.txt -o requirements/dev.txt
 
 $(LOCK_VENV)/.uv: $(LOCK_VENV)/pyvenv.cfg
 	@$(LOCK_VENV)/bin/python $(INSTALL) uv==0.13.9

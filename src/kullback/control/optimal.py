@@ -95,8 +95,8 @@ class Optimal:
         if self.prior is not None and not isinstance(self.prior, FittedConditional):
             raise InputError(f"prior: {type(self.prior).__name__} is not a fitted conditional; pass the q of a fit")
         if self.prior is None and source.facts.actions.kind == "box" and not source.facts.actions.is_bounded:
-            raise InputError(f"prior: the actions of {source.facts.name} have no bounds, so there is no uniform prior; "
-                             "pass a fitted conditional, or gymnasium.wrappers.ClipAction or RescaleAction")  # fmt: skip
+            raise InputError(f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; "
+                             "pass a fitted conditional, or gymnasium.wrappers.RescaleAction")  # fmt: skip
         return Task(source.facts, self.temperature, self.discount, source.stepper, source.compiled,
                     self.horizon is not None, self.prior, source.remark)  # fmt: skip
 

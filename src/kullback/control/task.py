@@ -24,7 +24,7 @@ class Task:
     discount     the probability that an episode goes on after a step that does not end it
     cut_ends     whether the time limit ends an episode (a horizon was asked for) and does not merely truncate it
     prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
-    remark       what the plan says of the environment: that it is a compiled twin, say
+    remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
     truth        a fitted policy -> numbers that are known exactly of it, where a table is known
     """
 
@@ -55,4 +55,4 @@ class Task:
             "" if self.facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {self.facts.limit}"
         )
         discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
-        return f"{how}{self.remark}, {self.facts.actions}{limit}, {self.temperature}{discount}"
+        return f"{self.remark or how}, {self.facts.actions}{limit}, {self.temperature}{discount}"

@@ -28,8 +28,8 @@ class TanhNormal(dist.Distribution):
     low, high   the ends [*batch], finite
 
     log p(y) = log N(u) − log((high − low)/2) − log(1 − tanh² u), where the last term, written as
-    2 (log 2 − |u| − log(1 + e^−2|u|)), does not cancel however far u lies out. A draw and its log-probability come together from
-    `sample_and_log_prob`, without the way back through atanh.
+    2 (log 2 − |u| − log(1 + e^−2|u|)), does not cancel however far u lies out. A draw and its log-probability come
+    together from `sample_and_log_prob`, without the way back through atanh.
     Source: Haarnoja, Zhou, Abbeel and Levine (2018), arXiv:1801.01290, appendix C.
     """
 

@@ -51,7 +51,7 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key:
     """
     longest = task.facts.limit or LONGEST
     if task.compiled is not None:
-        played = _compiled(task.compiled, acting, episodes, greedy, free, fixed, task.compiled.parameters,
+        played = _compiled(task.compiled, acting, episodes, np.bool_(greedy), free, fixed, task.compiled.parameters,
                            np.asarray(task.discount), np.int32(longest), key)  # fmt: skip
         return jax.tree.map(np.asarray, played)
     assert task.stepper is not None
@@ -62,9 +62,9 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key:
         stepper.close()
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.jit, static_argnums=(0, 1, 2))
 def _compiled(
-    simulator: Compiled, acting: Acting, episodes: int, greedy: bool,
+    simulator: Compiled, acting: Acting, episodes: int, greedy: Any,
     free: Any, fixed: Fixed, parameters: Any, discount: Any, longest: Any, key: jax.Array,
 ) -> Episodes:  # fmt: skip
     dtype = jnp.result_type(float)
@@ -89,10 +89,11 @@ def _compiled(
     return jax.lax.while_loop(going, step, (first, sums, jnp.int32(0), key))[1]
 
 
-def _acted(here: Any, greedy: bool, key: jax.Array) -> tuple[Any, Any, Any]:
+def _acted(here: Any, greedy: Any, key: jax.Array) -> tuple[Any, Any, Any]:
     """The action, KL(π‖π₀) at the observation, and log π − log π₀ of the action."""
+    # One program for both ways of acting: compiling costs more than drawing in vain.
     act_key, kl_key = jax.random.split(key)
-    drawn = here.greedy() if greedy else here.draw(act_key)[0]
+    drawn = jnp.where(greedy, here.greedy(), here.draw(act_key)[0])
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
 
@@ -109,9 +110,9 @@ def _added(sums: Episodes, reward: Any, weight: Any, kl: Any, ratio: Any, over: 
     )
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def act(acting: Acting, greedy: bool, free: Any, fixed: Fixed, observation: Any, mask: Any, key: jax.Array) -> Any:
-    """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one compiled program."""
+@partial(jax.jit, static_argnums=0)
+def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, key: jax.Array) -> Any:
+    """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
     return _acted(acting.at(free, fixed, observation, mask), greedy, key)
 
 

@@ -52,8 +52,8 @@ class Transition(NamedTuple):
 class Compiled(abc.ABC):
     """An environment of pure JAX functions of one lane; whoever plays it adds lanes, the time limit and resets.
 
-    A subclass is a frozen dataclass, hashable without arrays: compiled programs are keyed by it. Numbers that may differ
-    between two environments of one kind (masses, a transition table) are `parameters`, an argument of every function.
+    A subclass is a frozen dataclass, hashable without arrays: compiled programs are keyed by it. Numbers that may
+    differ between two environments of one kind (masses, a table) are `parameters`, an argument of every function.
     States are pytrees of arrays. Actions are ours: integers from 0, or real numbers in the environment's units.
     """
 

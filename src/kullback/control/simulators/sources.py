@@ -86,7 +86,7 @@ def source_of(env: Any, compiled: bool = True) -> Source:
         raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
     facts, twin = facts_of(env), twin_of(env) if compiled else None
     if twin is not None:
-        return Source(facts, twin, _stepper(env), ", its compiled twin")
+        return Source(facts, twin, _stepper(env), "a compiled twin")
     return Source(facts, stepper=_stepper(env))
 
 
