@@ -209,7 +209,7 @@ def test_an_mp4_needs_ffmpeg_and_else_a_gif_would_do(tmp_path, agent, monkeypatc
 
 
 def test_what_ffmpeg_writes_is_the_film_and_its_failure_is_one_sentence(tmp_path, agent, monkeypatch):
-    monkeypatch.setattr("kullback.control.film._ffmpeg", lambda: "ffmpeg")
+    monkeypatch.setattr(sys.modules["kullback.control.film"], "_ffmpeg", lambda: "ffmpeg")
     run = lambda command, input, **kwargs: subprocess.CompletedProcess(command, 0, input, b"")  # noqa: E731
     monkeypatch.setattr("subprocess.run", run)
     film(tmp_path / "walk.mp4", ID, agent)

@@ -14,6 +14,10 @@ CASES = [
     ("FrozenLake-v1", 0.02, kl.control.TrajectoryGradient(steps=1_000_000), 0.15),
     ("CliffWalking-v1", 1.0, kl.control.TrajectoryGradient(steps=2_000_000), 0.3),
     ("Taxi-v4", 1.0, kl.control.TrajectoryGradient(steps=3_000_000), 0.6),
+    ("FrozenLake-v1", 0.02, kl.control.SoftActorCritic(steps=200_000), 0.15),
+    ("Taxi-v4", 1.0, kl.control.SoftActorCritic(steps=200_000), 0.1),
+    ("FrozenLake-v1", 0.02, kl.control.TiltAndProject(steps=200_000), 0.15),
+    ("CliffWalking-v1", 1.0, kl.control.TiltAndProject(steps=100_000), 0.1),
 ]
 
 

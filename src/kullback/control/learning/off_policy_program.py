@@ -202,7 +202,7 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Transition, num
         failed=jnp.where(usable, 0, jnp.where(sound, rounds, -rounds)),
         totals=totals,
     )
-    writes = rounds % problem.every == 0
+    writes = (rounds % problem.every == 0) | state.look | (steps >= numbers.total)
     line = jnp.where(writes, line_of(state, alpha, problem.wandering), state.curve[state.recorded])
     curve = state.curve.at[state.recorded].set(line)
     return state._replace(curve=curve, recorded=state.recorded + writes.astype(state.recorded.dtype))
