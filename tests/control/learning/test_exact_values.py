@@ -1,7 +1,7 @@
 """Rules that learn by playing tables against what is exactly optimal there.
 
-A fit's soft value, from 100 episodes that took no part in its training, is compared with the optimal one: within 4.5 of its
-standard errors (false alarms: 7 in a million) and what the policy still lacks, which is evaluated exactly and bounded.
+A fit's soft value, from 100 episodes that took no part in its training, is compared with the optimal one: within 4.5 of
+its standard errors (false alarms: 7 in a million) and what the policy still lacks, evaluated exactly and bounded.
 """
 
 import numpyro.distributions as dist
