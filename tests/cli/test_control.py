@@ -34,7 +34,8 @@ def run(capsys, *args, status=0) -> str:
     assert main(["control", *map(str, args)]) == status
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert max(map(len, printed.out.splitlines())) <= 80
+    # A long path cannot be broken, and temporary folders have one.
+    assert max(len(line) for line in printed.out.splitlines() if "/pytest-" not in line) <= 80
     return " ".join(printed.out.split())
 
 
