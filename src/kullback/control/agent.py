@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -11,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector.utils import batch_space
-from numpyro.distributions import BernoulliLogits, CategoricalLogits
+from numpyro.distributions import BernoulliLogits
 
 from kullback.control.environment import SUPPORTED, make, name_of
-from kullback.control.learning.acting import Acting, Fixed, InBox
+from kullback.control.learning.acting import Acting, Fixed
+from kullback.control.learning.answering import acting_of, answer, within_bounds
+from kullback.control.learning.checks import CHOOSERS
 from kullback.control.mdp import FiniteMDP
 from kullback.control.simulators.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.simulators.reading import Mismatch, empty_rows, read_batch, reader_of
@@ -28,7 +28,6 @@ from kullback.laws import TanhNormal
 from kullback.result import Fit
 
 FEW = 8  # observations of a small vector environment
-CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
 
 
 class Agent:
@@ -56,7 +55,7 @@ class Agent:
         self._seen = observations_of(self.observation_space, self.name)
         self._actions = actions_of(self.action_space, self.name)
         self.horizon = _horizon(q.structure, q.fixed, self._seen, self.name)
-        self._acting = Acting(_Averaged(q.structure, q.members), self._actions)  # type: ignore[arg-type]
+        self._acting = acting_of(q, self._actions)
         _check_actions(self._acting, q, self.name)
         self._read = reader_of(self.observation_space)
         # Once, so that a call moves nothing but the observation.
@@ -153,37 +152,14 @@ class Agent:
         parts = []
         for start in range(0, n, size):
             block = tuple(None if x is None else _filled(x[start : start + size], size) for x in (rows, mask))
-            action = _act(self._acting, greedy, self._free, self._fixed, *block, key, np.uint32(self._drawn))
+            action = answer(self._acting, greedy, self._free, self._fixed, *block, key, np.uint32(self._drawn))
             parts.append(np.asarray(action)[: n - start])
             self._drawn += not greedy
         action = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return action if self._actions.is_discrete else np.clip(action, *self._actions.bounds)
+        return within_bounds(self._actions, action)
 
     def __repr__(self) -> str:
         return f"Agent({self.policy.name}, {self.name})"
-
-
-@dataclass(frozen=True)
-class _Averaged:
-    """The policy that acts: a tempered one as it is tempered, and of an ensemble the average. Hashable."""
-
-    structure: ConditionalStructure
-    members: int
-
-    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any:
-        return self.structure.predictive(free, fixed, inputs, self.members)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _act(
-    acting: Acting, greedy: bool, free: Any, fixed: Fixed, rows: Any, mask: Any, key: jax.Array | None, count: Any
-) -> jax.Array:
-    here = acting.at(free, fixed, rows, mask)
-    if greedy:
-        return here.greedy()
-    assert key is not None
-    key = jax.random.fold_in(key, count)
-    return here.policy.sample(key) if isinstance(here, InBox) else here.draw(key)[0]
 
 
 def spaces_of(env: Any) -> tuple[str, Any, Any]:

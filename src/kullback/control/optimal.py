@@ -125,7 +125,10 @@ class Optimal:
 
     @property
     def name(self) -> str:
-        return self.model.name if self.model is not None else self.source.facts.name  # type: ignore[union-attr]
+        if self.model is not None:
+            return self.model.name
+        assert self.source is not None
+        return self.source.facts.name
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:

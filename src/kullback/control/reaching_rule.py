@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
+from kullback.control.learning.fits import message_of
 from kullback.control.reaching_episodes import Reached
 from kullback.control.reaching_learning import EPISODES, FRESH, RelabelledLearning, State
 from kullback.control.reaching_program import Program
@@ -19,7 +20,7 @@ from kullback.families.fitted import FittedConditional
 from kullback.families.networks import Rows
 from kullback.known import Known
 from kullback.minimize.driver import Outcome, drive
-from kullback.result import Estimate, Fit, Guarantee, Status
+from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
@@ -89,11 +90,11 @@ class RelabelledImitation(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         task, learnable = p.facts, q.learnable
-        assert learnable is not None
+        assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)
         stepper = task.stepper(self.episodes)
         try:
             played = task.horizon * stepper.lanes
-            is_table = isinstance(learnable.structure.network, Rows)  # type: ignore[attr-defined]
+            is_table = isinstance(learnable.structure.network, Rows)
             rate = self.rate or (RATE_OF_TABLES if is_table else RATE)
             batch = self.batch or (BATCH_OF_TABLES if is_table else BATCH)
             updates = self.updates or min(max(1, played // (8 if is_table else 1)), MOST_UPDATES)
@@ -115,22 +116,19 @@ def _fit(q: Known, algorithm: RelabelledLearning, outcome: Outcome) -> Fit:
     free, fixed = state.learner.average, algorithm.fixed(state)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((free, fixed["x_mean"], fixed["x_scale"]))):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a rule with a smaller rate=")
-    assert q.learnable is not None
+    assert q.learnable is not None and isinstance(q.learnable.structure, ConditionalStructure)
     learnable = replace(q.learnable, fixed=fixed)
     numbers: dict[str, Any] = {"episodes": EPISODES, "train_nll": float(state.line[1])}
     for is_greedy, name in ((True, "greedy"), (False, "sampled")):
         numbers |= _shares(algorithm.attempts(state, is_greedy, FRESH), name)
-    message = outcome.message
-    if not message and outcome.status is Status.STEP_LIMIT:
-        message = "all environment steps were used; a larger steps= goes on learning"
     return Fit(
-        FittedConditional(learnable.structure, fixed, q.name, free),  # type: ignore[arg-type]
+        FittedConditional(q.learnable.structure, fixed, q.name, free),
         _objective(*algorithm.fresh_losses(state, EPISODES)),
         outcome.status,
         trace=outcome.trace,
         diagnostics=numbers,
         history=outcome.history,
-        message=message,
+        message=message_of(outcome),
         record=learnable.record(q.name, free),
     )
 

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import BernoulliLogits, CategoricalLogits
+from numpyro.distributions import CategoricalLogits
 
-from kullback.control.learning.acting import Acting, Fixed, InBox
+from kullback.control.learning.acting import Fixed
+from kullback.control.learning.answering import acting_of, answer, within_bounds
+from kullback.control.learning.checks import CHOOSERS
 from kullback.control.simulators.hosted import on_the_host
 from kullback.control.simulators.simulator import Facts, Stepper
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
 
 LANES = 16
-CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A fitted policy as it answers: of an ensemble the average, and a tempered one as it is tempered. Hashable."""
-
-    structure: Any
-    members: int
-
-    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any:
-        return self.structure.predictive(free, fixed, inputs, self.members)
 
 
 class Player:
     """A fitted policy that acts in lanes: `act(observation, mask)` is an action for each row."""
 
     def __init__(self, policy: FittedConditional, facts: Facts, greedy: bool, seed: int) -> None:
-        self._acting = Acting(Whole(policy.structure, policy.members), facts.actions)  # type: ignore[arg-type]
+        self._acting = acting_of(policy, facts.actions)
         self._free, self._fixed = jax.tree.map(jnp.asarray, (policy.free, Fixed(policy.fixed)))
         self._greedy, self._actions = greedy, facts.actions
         self._key, self._count = jax.random.key(seed), 0
@@ -44,23 +32,9 @@ class Player:
     def act(self, observation: Any, mask: Any) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...]; real ones are clipped to the bounds of their box."""
         self._count += 1
-        action = act(self._acting, self._greedy, self._free, self._fixed, observation, mask, self._key,
-                     np.uint32(self._count))  # fmt: skip
-        action = np.asarray(action)
-        return action if self._actions.is_discrete else np.clip(action, *self._actions.bounds)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def act(
-    acting: Acting, greedy: bool, free: Any, fixed: Fixed, observation: Any, mask: Any, key: jax.Array, count: Any
-) -> jax.Array:
-    """Actions at observations [n, ...], drawn by the count-th key or greedy: one compiled program."""
-    here = acting.at(free, fixed, observation, mask)
-    if greedy:
-        return here.greedy()
-    key = jax.random.fold_in(key, count)
-    # In a box without bounds there is no uniform prior to compare the draw with.
-    return here.policy.sample(key) if isinstance(here, InBox) else here.draw(key)[0]
+        action = answer(self._acting, self._greedy, self._free, self._fixed, observation, mask, self._key,
+                        np.uint32(self._count))  # fmt: skip
+        return within_bounds(self._actions, action)
 
 
 class _Column:
@@ -123,7 +97,7 @@ def require_actor(policy: FittedConditional, facts: Facts) -> None:
         gives = f"{seen.labels} labels" if seen.labels is not None else f"arrays of shape {seen.shape}"
         raise InputError(f"policy: it takes {takes} and {facts.name} gives {gives}")
     example = seen.example[:1]
-    d = jax.eval_shape(Whole(policy.structure, policy.members).distribution, policy.free, policy.fixed, example)
+    d = jax.eval_shape(acting_of(policy, facts.actions).structure.distribution, policy.free, policy.fixed, example)
     base = d.base_dist if hasattr(d, "reinterpreted_batch_ndims") else d
     wanted = CHOOSERS.get(facts.actions.kind)
     fits = isinstance(base, wanted) if wanted is not None else not base.is_discrete

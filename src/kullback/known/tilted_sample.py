@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from kullback.errors import InputError
 from kullback.known.record import Sample
@@ -135,5 +135,5 @@ def _temperature(base: np.ndarray, shifted: np.ndarray, budget: Budget) -> tuple
     most = excess(high)
     if most >= 0.0:
         return budget.highest, f", its upper bound{asked}, where there are still {most + budget.nats:.3g}"
-    root: Any = brentq(excess, low, high, xtol=1e-14, rtol=1e-14)  # type: ignore[arg-type]
+    root = root_scalar(excess, bracket=(low, high), xtol=1e-14, rtol=1e-14).root
     return float(np.exp(root)), asked

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-_SQUARES = 0.999  # Adam's memory of squared gradients
-_ADAM = optax.scale_by_adam(b2=_SQUARES)
-_LONGEST, _FIRST_STEPS = 4.0, 10  # times the usual length of a gradient, once that is known
+from kullback.minimize.adam import MEAN, SQUARES, shortened
+
+_ADAM = optax.scale_by_adam(b1=MEAN, b2=SQUARES)
 STOPPED, DIVERGED = 1, 2
 
 
@@ -56,19 +56,10 @@ def at_start(x: np.ndarray, rate: float) -> Member:
 
 def moved(m: Member, gradient: Any, loss: Any, total: Any) -> Member:
     """The member after one step, the `total`-th, along a gradient."""
-    update, adam = _ADAM.update(_tempered(gradient, m.adam), m.adam)
+    update, adam = _ADAM.update(shortened(gradient, m.adam.nu, m.adam.count), m.adam)
     failed = jnp.where(jnp.isfinite(loss) | (m.failed > 0), m.failed, total)
     x = m.x - m.rate * update
     return m._replace(x=x, sum=m.sum + x, adam=adam, loss=m.loss + loss, failed=failed)
-
-
-def _tempered(gradient: Any, adam: Any) -> Any:
-    """The gradient, no longer than a few times its usual length: one row far from all others would otherwise make the
-    step size small for the thousand steps over which Adam remembers squares."""
-    usual = jnp.sqrt(jnp.sum(adam.nu) / (1 - _SQUARES ** jnp.maximum(adam.count, 1)))
-    length = jnp.sqrt(jnp.vdot(gradient, gradient))
-    known = adam.count >= _FIRST_STEPS
-    return jnp.where(known & (length > _LONGEST * usual), _LONGEST * usual / length, 1.0) * gradient
 
 
 def decided(numbers: Numbers, total: Any, steps: Any, m: Member, value: Any) -> Member:

@@ -6,16 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from tests.control.learning.setups import sides
 
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.learning.soft_actor_critic import SoftActorCritic
-from kullback.control.learning.temperature import as_temperature
 from kullback.control.simulators.simulator import Compiled, Facts, Stepper, Transition
 from kullback.control.simulators.spaces import Actions, Observations
-from kullback.control.task import Task
-from kullback.known import Known
-from kullback.known.support import from_constraint
 from kullback.rule import Request
 
 TABLE = kl.Conditional(kl.Table(), dist.Categorical)
@@ -45,20 +42,6 @@ def fitted(target, rule, policy=TABLE, seed=0, **request):
 def solved(target):
     """What is known of the exact solution of a table."""
     return kl.KL(TABLE, target).minimize().diagnostics
-
-
-def task_of(simulator, temperature=1.0, discount=1.0, **rest):
-    how = rest if "stepper" in rest else {**rest, "compiled": simulator}
-    return Task(simulator.facts, as_temperature(temperature), discount, **how)
-
-
-def sides(task, policy):
-    """(p, q) as a rule gets them."""
-    seen, done = task.facts.observations, task.facts.actions
-    atoms = np.arange(done.categories) if done.kind == "choice" else None
-    q = Known(name="Optimal", event_shape=done.shape, inputs=seen.example, support=from_constraint(done.support),
-              atoms=atoms, facts=task)  # fmt: skip
-    return policy.known().matched(q), q
 
 
 def playing_of(task, policy, rule=None, seed=0, **request):

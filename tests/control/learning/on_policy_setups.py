@@ -5,36 +5,20 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tests.control.learning.setups import sides
 
 import kullback as kl
 from kullback.control.learning.on_policy import TrajectoryGradient
 from kullback.control.learning.on_policy_lesson import scaled
-from kullback.control.learning.temperature import as_temperature
 from kullback.control.simulators.simulator import Compiled, Facts
 from kullback.control.simulators.spaces import Actions, Observations
-from kullback.control.task import Task
-from kullback.known import Known
-from kullback.known.support import from_constraint
 from kullback.rule import Request
-
-
-def task_of(simulator, temperature=1.0, discount=1.0, **rest):
-    return Task(simulator.facts, as_temperature(temperature), discount, compiled=simulator, **rest)
-
-
-def sides(task, conditional):
-    """(p, q) as a rule gets them."""
-    seen, done = task.facts.observations, task.facts.actions
-    atoms = np.arange(done.categories) if done.kind == "choice" else None
-    q = Known(name="Optimal", event_shape=done.shape, inputs=seen.example, support=from_constraint(done.support),
-              atoms=atoms, facts=task)  # fmt: skip
-    return conditional.known().matched(q), q
 
 
 def playing_of(task, conditional, rule=None, seed=0, **request):
     """The algorithm of a rule, ready to be stepped."""
     p, _ = sides(task, conditional)
-    return (rule or TrajectoryGradient())._algorithm(task, p.learnable, Request(seed=seed, quiet=True, **request))
+    return (rule or TrajectoryGradient()).algorithm(task, p.learnable, Request(seed=seed, quiet=True, **request))
 
 
 def trained(task, conditional, rule, seed=0):

@@ -6,7 +6,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import scipy.stats
-from tests.control.learning.on_policy_setups import playing_of, task_of
+from tests.control.learning.on_policy_setups import playing_of
+from tests.control.learning.setups import task_of
 
 import kullback as kl
 from kullback.control.learning import on_policy_program as program

@@ -8,17 +8,8 @@ import numpyro.distributions as dist
 import pytest
 import scipy.optimize
 from tests.control.enumeration import random_mdp
-from tests.control.learning.on_policy_setups import (
-    Bandit,
-    TwoSteps,
-    fit,
-    law_of,
-    playing_of,
-    policy_in_box,
-    sides,
-    task_of,
-    trained,
-)
+from tests.control.learning.on_policy_setups import Bandit, TwoSteps, fit, law_of, playing_of, policy_in_box, trained
+from tests.control.learning.setups import sides, task_of
 
 import kullback as kl
 from kullback.control import FiniteMDP
@@ -164,7 +155,7 @@ def test_trust_region_holds():
     state = playing.init()
     for _ in range(5):
         playing.budget = 1
-        before, state = state, playing.blocks(state._replace(recorded=np.zeros((), np.int32)))
+        before, state = state, playing.played(state._replace(recorded=np.zeros((), np.int32)))
         here, there = (np.asarray(law_of(playing, s, before).log_policy, np.float64) for s in (before, state))
         assert 0.0 < np.sum(np.exp(here) * (here - there)) < 0.0101
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import scipy.stats
-from tests.control.learning.on_policy_setups import TwoSteps, device, playing_of, policy_in_box, task_of
+from tests.control.learning.on_policy_setups import TwoSteps, device, playing_of, policy_in_box
+from tests.control.learning.setups import task_of
 
 import kullback as kl
 from kullback.control import FiniteMDP

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
-from tests.control.learning.on_policy_setups import TwoSteps, playing_of, policy_in_box, reward, task_of
+from tests.control.learning.on_policy_setups import TwoSteps, playing_of, policy_in_box, reward
+from tests.control.learning.setups import task_of
 from tests.control.simulators.scripted import Scripted, registered
 
 import kullback as kl
 from kullback.control.learning.on_policy import TrajectoryGradient
-from kullback.control.learning.on_policy_playing import Playing
+from kullback.control.learning.playing import Playing
 from kullback.control.simulators.simulator import Stepper, Transition
 from kullback.control.task import Task
 from kullback.errors import EnvironmentFault, FileError
@@ -33,7 +34,7 @@ def numbers_of(found):
 def test_resumed_is_bit_identical(compiled, tmp_path, monkeypatch):
     optimal = kl.Optimal("CartPole-v1", temperature=0.1, compiled=compiled)
     # However many blocks a call makes: the interrupted one makes them one by one.
-    monkeypatch.setattr("kullback.control.learning.on_policy_playing._SECONDS", 1e-9)
+    monkeypatch.setattr("kullback.control.learning.playing._SECONDS", 1e-9)
     whole = fitted(optimal)
     path, step, calls = tmp_path / "training", Playing.step, []
 
@@ -119,7 +120,7 @@ def test_dead_transitions_are_not_learned_from():
 
 
 def test_a_fault_keeps_what_was_learned(tmp_path, monkeypatch):
-    monkeypatch.setattr("kullback.control.learning.on_policy_playing._SECONDS", 1e-9)
+    monkeypatch.setattr("kullback.control.learning.playing._SECONDS", 1e-9)
     bad = {"at": 400}
 
     def script(env, action):
@@ -142,7 +143,7 @@ def test_a_fit_goes_on_from_where_it_stands(rng):
     first = fitted(optimal)
     q = optimal.known()
     p = kl.learnable(first.q).known().matched(q)
-    algorithm = RULE._algorithm(q.facts, p.learnable, Request(seed=1))
+    algorithm = RULE.algorithm(q.facts, p.learnable, Request(seed=1))
     free, fixed = algorithm.policy(algorithm.init())
     x = rng.normal(size=(5, 4)).astype(np.float32)
     again = p.learnable.structure.distribution(free, fixed.policy, x)

@@ -19,18 +19,17 @@ from tests.control.learning.off_policy_setups import (
     numbers_of,
     random_mdp,
     run,
-    sides,
     solved,
-    task_of,
     trained,
 )
+from tests.control.learning.setups import sides, task_of
 
 import kullback as kl
 from kullback.control.learning import replay
 from kullback.control.learning.acting import Choosing, InBox
 from kullback.control.learning.episodes import Report
-from kullback.control.learning.off_policy import Playing
 from kullback.control.learning.off_policy_update import Moments, counted, nothing_seen, soft_value, units_of
+from kullback.control.learning.playing import Playing
 from kullback.control.learning.soft_actor_critic import SoftActorCritic
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.simulators.simulator import Facts
@@ -108,7 +107,7 @@ def test_units_of_actions_change_nothing():
             playing, state = trained(task_of(Walk(unit), 0.1, 0.99), IN_BOX, SHORT)
             found.append(np.asarray(state.learner.policy.x))
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
-    assert np.abs(found[0] - playing.goal.policy).max() > 0.01
+    assert np.abs(found[0] - playing.goal.start[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("cut_ends", [False, True])
@@ -141,7 +140,7 @@ def test_stepping_learns_what_the_device_learns():
         found.append(np.asarray(state.learner.policy.x))
         assert int(state.replay.count) == 240
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
-    assert np.abs(found[0] - playing.goal.policy).max() > 0.01
+    assert np.abs(found[0] - playing.goal.start[0]).max() > 0.01
 
 
 def test_dead_transitions_are_not_learned_from():

@@ -15,11 +15,10 @@ from tests.control.learning.off_policy_setups import (
     fitted,
     lottery,
     random_mdp,
-    sides,
     solved,
-    task_of,
     trained,
 )
+from tests.control.learning.setups import sides, task_of
 
 import kullback as kl
 from kullback.control.learning.acting import NEVER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,11 +30,17 @@ class Fixed(NamedTuple):
     prior: Any = None
 
 
+class Policy(Protocol):
+    """How parameters become a policy at inputs [n, ...]: a `ConditionalStructure` is one. Hashable."""
+
+    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Acting:
     """How a policy acts: its structure, what an action is, and the prior's structure if it has one. Hashable."""
 
-    structure: ConditionalStructure
+    structure: Policy
     actions: Actions
     prior: ConditionalStructure | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
 from kullback.control.task import Task
@@ -17,6 +18,8 @@ WANTED = {
     "switches": "kl.Conditional(kl.MLP(), dist.Bernoulli)",
     "box": "kl.Conditional(kl.MLP(), kl.TanhNormal)",
 }
+
+CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
 
 
 def task_of(q: Known) -> Task | None:
@@ -36,11 +39,25 @@ def why_no_actor(structure: Any, members: int, task: Task) -> str:
     if structure.components or members > 1:
         return "P is a mixture, whose KL to the prior has no closed form"
     cls, kind = structure.form.cls, task.facts.actions.kind
-    classes = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
-    if kind in classes:
-        return "" if cls is classes[kind] else f"P is {cls.__name__}, which does not choose among {task.facts.actions}"
+    if kind in CHOOSERS:
+        return "" if cls is CHOOSERS[kind] else f"P is {cls.__name__}, which does not choose among {task.facts.actions}"
     if not getattr(cls, "reparametrized_params", None):
         return f"draws of {cls.__name__} are not differentiable in its parameters"
     if task.prior is None and cls is not TanhNormal:
         return f"{cls.__name__} has mass outside the box of actions, where the uniform prior has none"
+    return ""
+
+
+def fills_the_box(fixed: Any, task: Task) -> bool:
+    """Whether the policy's box is the box of actions."""
+    low, high = task.facts.actions.bounds
+    given = fixed["given"]
+    return np.allclose(given.get("low", -1.0), low) and np.allclose(given.get("high", 1.0), high)
+
+
+def remark_on(task: Task, alpha: float) -> str:
+    """What is to be said of a temperature that was found, if anything."""
+    t = task.temperature
+    if t.is_adapted and not t.lowest * 1.001 < alpha < t.highest * 0.999:
+        return f"the temperature ended at a bound, {alpha:g}, where the policy does not keep {t.nats:g} nats a step"
     return ""

@@ -36,9 +36,6 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     learnable = replace(p.learnable, fixed=fixed)
     report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
                     jax.random.fold_in(request.key, ASSESSMENT))  # fmt: skip
-    message = outcome.message
-    if not message and outcome.status is Status.STEP_LIMIT:
-        message = "all environment steps were used; a larger steps= goes on learning"
     q = FittedConditional(p.learnable.structure, fixed, p.name, free)
     exact = task.truth(q) if task.truth is not None else {}
     return Fit(
@@ -48,6 +45,13 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
         trace=outcome.trace,
         diagnostics={**report.numbers, **exact, **(extra or {})},
         history=outcome.history,
-        message=message,
+        message=message_of(outcome),
         record=learnable.record(p.name, free),
     )
+
+
+def message_of(outcome: Outcome) -> str:
+    """How a training ended, in words, where there is more to say than its status."""
+    if not outcome.message and outcome.status is Status.STEP_LIMIT:
+        return "all environment steps were used; a larger steps= goes on learning"
+    return outcome.message

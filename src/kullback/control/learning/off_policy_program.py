@@ -16,11 +16,12 @@ from jax import lax
 
 from kullback.control.learning.acting import Choosing, Fixed, InBox
 from kullback.control.learning.noise import gumbel
-from kullback.control.learning.off_policy_state import CURVE, State, is_due, line_of, totals_after
+from kullback.control.learning.off_policy_state import State, line_of, totals_after
 from kullback.control.learning.off_policy_update import RECENT, Learner, Numbers, Problem, counted, units_of, updated
 from kullback.control.learning.replay import Replay, drawn, inserted, latest
-from kullback.control.learning.running import Running, merged
+from kullback.control.learning.running import Running, is_label, merged
 from kullback.control.learning.temperature import adapt, log_temperature
+from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Transition
 from kullback.laws import TanhNormal
@@ -164,7 +165,7 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Transition, num
     weight = flat.valid.astype(dtype)
     ended = (flat.terminated | flat.truncated if problem.cut_ends else flat.terminated).astype(dtype)
     inputs = state.inputs
-    if problem.acting.structure.network.labels is None:
+    if not is_label(flat.observation):
         inputs = merged(inputs, flat.observation.astype(dtype), weight)
     now = scaled(fixed, inputs)
     replay = inserted(state.replay, problem.columns.written(flat, ended))
@@ -198,7 +199,7 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Transition, num
         steps=steps,
         rounds=rounds,
         kl=jnp.where(state.rounds > 0, state.kl + RECENT * (kl - state.kl), kl).astype(dtype),
-        look=ready & is_due(totals, steps, state.check, numbers),
+        look=ready & is_due(totals, steps, state.check, numbers.until, numbers.hopeful),
         failed=jnp.where(usable, 0, jnp.where(sound, rounds, -rounds)),
         totals=totals,
     )

@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.learning.checks import task_of, wanted, why_no_actor
+from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
 from kullback.control.learning.fits import fit_of
 from kullback.control.learning.noise import noise_of
-from kullback.control.learning.off_policy import CompiledPlaying, Goal, Playing, SteppedPlaying
+from kullback.control.learning.off_policy import CompiledPlaying, OffPolicy, SteppedPlaying
 from kullback.control.learning.off_policy_update import TWINS, Improvement, Numbers, Problem
+from kullback.control.learning.playing import Goal
 from kullback.control.learning.replay import MOST_LABELS, Columns
 from kullback.control.task import Task
 from kullback.errors import InputError
@@ -127,7 +128,7 @@ class OffPolicyRule(Rule):
         if actions.kind == "box" and not actions.is_bounded:
             reason = "the actions have no bounds, by which critics could scale them"
             return Missing(reason, "gymnasium.wrappers.ClipAction or RescaleAction")
-        if actions.kind == "box" and task.prior is None and not _fills(p.learnable.fixed, task):
+        if actions.kind == "box" and task.prior is None and not fills_the_box(p.learnable.fixed, task):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
         if labels is not None and labels > MOST_LABELS:
             return Missing(f"{labels:,} labels are more than the kept transitions tell apart, {MOST_LABELS:,}")
@@ -148,7 +149,7 @@ class OffPolicyRule(Rule):
         free, fixed = algorithm.policy(outcome.state)
         learner = outcome.state.learner
         alpha = float(np.exp(np.float64(learner.log_alpha)))
-        message = " ".join(part for part in (outcome.message, _about(task, alpha), algorithm.note) if part)
+        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
         extra = {"environment_steps": int(outcome.state.steps), "updates": int(learner.critics.count)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
@@ -159,7 +160,7 @@ class OffPolicyRule(Rule):
         asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
-    def algorithm(self, task: Task, learnable: Any, request: Request) -> Playing:
+    def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
         """The training of a policy, for the driver; whoever has it closes it."""
         sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.compiled
         stepper = None
@@ -190,7 +191,7 @@ class OffPolicyRule(Rule):
             request.host_rng(_SEED).integers(2**32, size=2, dtype=np.uint32),
         )  # fmt: skip
         start = Layout.flat(free), np.stack([Layout.flat(one) for one in critics])
-        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), *start, repr(self))
+        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
         return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
 
 
@@ -212,18 +213,3 @@ def _masks(compiled: Any) -> bool:
     parameters = compiled.parameters
     state = jax.eval_shape(compiled.reset, parameters, jax.random.key(0))
     return jax.eval_shape(compiled.mask, parameters, state) is not None
-
-
-def _fills(fixed: Any, task: Task) -> bool:
-    """Whether the policy's box is the box of actions."""
-    low, high = task.facts.actions.bounds
-    given = fixed["given"]
-    return np.allclose(given.get("low", -1.0), low) and np.allclose(given.get("high", 1.0), high)
-
-
-def _about(task: Task, alpha: float) -> str:
-    """What is to be said of a temperature that was found."""
-    t = task.temperature
-    if t.is_adapted and not t.lowest * 1.001 < alpha < t.highest * 0.999:
-        return f"the temperature ended at a bound, {alpha:g}, where the policy does not keep {t.nats:g} nats a step"
-    return ""

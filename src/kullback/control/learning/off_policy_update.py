@@ -19,10 +19,10 @@ import numpy as np
 from kullback.control.learning.acting import Acting, Choosing, Fixed, Here
 from kullback.control.learning.critics import Critic, encode
 from kullback.control.learning.noise import Noise
-from kullback.control.learning.on_policy_update import Adam, moved
 from kullback.control.learning.replay import Batch, Columns
 from kullback.control.learning.temperature import log_temperature
 from kullback.control.simulators.simulator import Compiled
+from kullback.minimize.adam import Adam, moved
 from kullback.minimize.layout import Layout
 
 STEADY = 1_000  # updates after which the step size falls, as one over the square root of their number

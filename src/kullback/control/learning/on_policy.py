@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.learning.checks import task_of, wanted, why_no_actor
+from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import state_critic
 from kullback.control.learning.fits import fit_of
-from kullback.control.learning.on_policy_playing import CompiledPlaying, Goal, Playing, SteppedPlaying
+from kullback.control.learning.on_policy_playing import CompiledPlaying, OnPolicy, SteppedPlaying
 from kullback.control.learning.on_policy_update import Numbers, Problem
+from kullback.control.learning.playing import Goal
 from kullback.control.task import Task
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure
@@ -117,7 +118,7 @@ class TrajectoryGradient(Rule):
         assert p.learnable is not None
         if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
             return Missing(reason, wanted(task))
-        if not task.facts.actions.is_discrete and task.prior is None and not _fills(p.learnable.fixed, task):
+        if not task.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
         cost = 6.6 if not task.facts.actions.is_discrete else 5.0 if task.compiled is not None else 5.5
         sizes = self._sizes(task, p.learnable)
@@ -130,14 +131,14 @@ class TrajectoryGradient(Rule):
         task, learnable = task_of(q), p.learnable
         assert task is not None
         assert learnable is not None
-        algorithm = self._algorithm(task, learnable, request)
+        algorithm = self.algorithm(task, learnable, request)
         try:
             outcome = drive(algorithm, request, self._sizes(task, learnable).steps)
         finally:
             algorithm.close()
         free, fixed = algorithm.policy(outcome.state)
         alpha = float(np.exp(np.float64(outcome.state.log_alpha)))
-        message = " ".join(part for part in (outcome.message, _about(task, alpha), algorithm.note) if part)
+        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
         extra = {"environment_steps": int(outcome.state.steps), "updates": int(outcome.state.adam.count)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
@@ -147,7 +148,7 @@ class TrajectoryGradient(Rule):
         asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
-    def _algorithm(self, task: Task, learnable: Learnable, request: Request) -> Playing:
+    def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
         sizes, dtype = self._sizes(task, learnable), jnp.result_type(float)
         compiled, structure = task.compiled, learnable.structure
         assert isinstance(structure, ConditionalStructure)
@@ -181,21 +182,6 @@ class TrajectoryGradient(Rule):
 
 def _is_number(x: object) -> bool:
     return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
-
-
-def _fills(fixed: Any, task: Task) -> bool:
-    """Whether the policy's box is the box of actions."""
-    low, high = task.facts.actions.bounds
-    given = fixed["given"]
-    return np.allclose(given.get("low", -1.0), low) and np.allclose(given.get("high", 1.0), high)
-
-
-def _about(task: Task, alpha: float) -> str:
-    """What is to be said of a temperature that was found."""
-    t = task.temperature
-    if t.is_adapted and not t.lowest * 1.001 < alpha < t.highest * 0.999:
-        return f"the temperature ended at a bound, {alpha:g}, where the policy does not keep {t.nats:g} nats a step"
-    return ""
 
 
 def _divisor(rows: int, parts: int) -> int:

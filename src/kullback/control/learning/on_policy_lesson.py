@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from kullback.control.learning.acting import Fixed
 from kullback.control.learning.advantages import advantages
-from kullback.control.learning.on_policy_state import LEAST, Block, State
+from kullback.control.learning.on_policy_state import Block, State
 from kullback.control.learning.on_policy_update import Numbers, Problem, Rows
-from kullback.control.learning.running import Running, merged
+from kullback.control.learning.running import Running, is_label, merged
+from kullback.control.learning.totals import LEAST
 
 PAST_BLOCKS = 8.0  # that the scales of value targets and of advantages remember
 
@@ -52,7 +53,7 @@ def prepared(problem: Problem, fixed: Fixed, state: State, block: Block, numbers
     kl, log_prob = here.kl(key), here.log_prob(flat.action)
     soft = (block.reward - alpha * kl.reshape(shape)).astype(dtype)
 
-    inputs = _seen(problem, state.inputs, flat, weight)
+    inputs = _seen(state.inputs, flat, weight)
     # The first block also scales itself: a policy that has learned nothing hardly depends on its inputs.
     used = jax.tree.map(lambda new, old: jnp.where(state.inputs.count > 0, old, new), inputs, state.inputs)
     fixed, units = scaled(fixed, used), state.values
@@ -76,9 +77,9 @@ def prepared(problem: Problem, fixed: Fixed, state: State, block: Block, numbers
     return Lesson(rows, fixed, x, alpha, inputs, values, power.astype(dtype), soft, mean(kl))
 
 
-def _seen(problem: Problem, inputs: Running, flat: Block, weight: Any) -> Running:
+def _seen(inputs: Running, flat: Block, weight: Any) -> Running:
     """The moments of observations; labels have none."""
-    if problem.acting.structure.network.labels is not None:
+    if is_label(flat.observation):
         return inputs
     return merged(inputs, flat.observation.astype(weight.dtype), weight)
 

@@ -14,10 +14,11 @@ from jax import lax
 
 from kullback.control.learning.acting import Fixed
 from kullback.control.learning.on_policy_lesson import prepared, scaled
-from kullback.control.learning.on_policy_state import CURVE, LEAST, Block, State, Totals, line_of, totals_after
+from kullback.control.learning.on_policy_state import Block, State, line_of, totals_after
 from kullback.control.learning.on_policy_update import Numbers, Problem, epochs
 from kullback.control.learning.running import Running
 from kullback.control.learning.temperature import adapt, log_temperature
+from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 
 DUAL_RATE = 0.05  # of the temperature's steps, one a block
@@ -73,13 +74,6 @@ def _sound(block: Block) -> Any:
     return seen & jnp.isfinite(block.observation).all() & jnp.isfinite(block.following).all()
 
 
-def _due(totals: Totals, steps: Any, check: Any, numbers: Numbers) -> Any:
-    """Whether returns in training suggest that the greedy policy reaches the one asked for."""
-    recent = totals.recent[0] / jnp.maximum(totals.weight, LEAST)
-    enough = recent >= totals.first + numbers.hopeful * (numbers.until - totals.first)
-    return enough & (steps >= check) & (totals.finished > 0)
-
-
 def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, keys: jax.Array) -> tuple[Any, Block]:
     """The lanes after a block of steps, and the block."""
     assert problem.simulator is not None
@@ -117,7 +111,7 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers:
         log_alpha=log_alpha.astype(state.log_alpha.dtype),
         steps=steps,
         blocks=blocks,
-        look=_due(totals, steps, state.check, numbers),
+        look=is_due(totals, steps, state.check, numbers.until, numbers.hopeful),
         totals=totals,
     )
     usable = jnp.all(jnp.isfinite(adam.x))

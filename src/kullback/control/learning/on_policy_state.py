@@ -1,4 +1,4 @@
-"""What changes while learning on-policy, as one pytree, and the sums over episodes that a history is made of."""
+"""What changes while learning on-policy, as one pytree, and what a block adds to the sums over episodes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from kullback.control.learning.on_policy_update import Adam
 from kullback.control.learning.running import Running
+from kullback.control.learning.totals import Totals, line, with_ended
+from kullback.minimize.adam import Adam
 
-CURVE = 64  # blocks recorded in one call
-COLUMNS = ("step", "objective", "return", "kl", "temperature", "episodes", "length")
-LEAST = 1e-6  # weight, so that nothing is divided by 0
 MEMORY = 0.95  # of the mean over finished episodes, for each that finishes
-
-
-class Totals(NamedTuple):
-    """Sums over episodes.
-
-    playing   of the episodes being played, the return and the discounted soft return so far [2, n]
-    recent    of those that finished, the discounted sums of both and of their lengths [3]; `weight`: of ones
-    first     the mean return of those that finished in the first block in which any did
-    finished  how many there were
-    """
-
-    playing: Any
-    recent: Any
-    weight: Any
-    first: Any
-    finished: Any
 
 
 class State(NamedTuple):
@@ -87,22 +69,10 @@ def totals_after(totals: Totals, block: Block, soft: Any, discount: Any) -> Tota
 
     playing, so_far = lax.scan(step, totals.playing, (gains, over))
     ends = jnp.concatenate([so_far, (block.elapsed + 1).astype(soft.dtype)[:, None]], 1)
-    count = jnp.sum(over)
-    mean = jnp.sum(jnp.where(over[:, None], ends, 0.0), (0, 2)) / jnp.maximum(count, 1)
-    fade = (MEMORY ** count.astype(soft.dtype)).astype(soft.dtype)
-    return Totals(
-        playing,
-        fade * totals.recent + (1.0 - fade) * mean,
-        fade * totals.weight + (1.0 - fade),
-        jnp.where(totals.finished > 0, totals.first, mean[0]),
-        totals.finished + count.astype(totals.finished.dtype),
-    )
+    return with_ended(totals, playing, over, ends, MEMORY)
 
 
 def line_of(state: State, kl: Any, alpha: Any) -> Any:
     """A line of history; before an episode has finished, of those that are being played."""
-    t = state.totals
-    playing = jnp.append(jnp.mean(t.playing, 1), 0.0)
-    returns, soft, length = jnp.where(t.finished > 0, t.recent / jnp.maximum(t.weight, LEAST), playing)
-    line = state.steps, -soft / alpha, returns, kl, alpha, t.finished, length
-    return jnp.stack([jnp.asarray(number, soft.dtype) for number in line])
+    playing = jnp.append(jnp.mean(state.totals.playing, 1), 0.0)
+    return line(state.totals, state.steps, playing, kl, alpha)

@@ -14,10 +14,9 @@ from jax import lax
 from kullback.control.learning.acting import Acting, Choosing, Fixed, Here, InBox
 from kullback.control.learning.critics import Critic
 from kullback.control.simulators.simulator import Compiled
+from kullback.minimize.adam import Adam, moved
 from kullback.minimize.layout import Layout
 
-MEAN, SQUARES, EPSILON = 0.9, 0.999, 1e-7  # Adam's memory of gradients and of their squares, and what it divides by
-LONGEST, FIRST_STEPS = 4.0, 10  # times the usual length of a gradient, once that is known
 FARTHEST = 20.0  # log-ratios of policies beyond it are taken as it: single precision stays finite
 BACK = 0.7  # what a step is shortened by until it lies in the trust region
 STRIDES = np.array([p for p in range(37, 1009) if all(p % d for d in range(2, 32))], np.uint32)  # primes
@@ -84,15 +83,6 @@ class Rows(NamedTuple):
     value_weight: Any
 
 
-class Adam(NamedTuple):
-    """A learned vector [n], means of its gradients and of their squares, and steps done."""
-
-    x: Any
-    mean: Any
-    squares: Any
-    count: Any
-
-
 def objective(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, clip: Any, value_weight: Any, x: Any,
               rows: Rows, key: jax.Array) -> Any:  # fmt: skip
     """−(clipped surrogate of E[A] − α E[KL(π‖π₀)]) / scale + the critic's squared error: what a minibatch descends.
@@ -109,19 +99,6 @@ def objective(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, clip: Any,
     value = problem.critic(critic, fixed.policy, rows.observation)[:, 0]
     miss = 0.5 * jnp.square(value - rows.target)
     return jnp.mean(value_weight * rows.value_weight * miss - rows.weight * gain / scale)
-
-
-def moved(adam: Adam, gradient: Any, rate: Any) -> Adam:
-    """After one step of Adam along a gradient, taken as no longer than a few times its usual length."""
-    length = jnp.sqrt(jnp.vdot(gradient, gradient))
-    usual = jnp.sqrt(jnp.sum(adam.squares) / (1.0 - SQUARES ** jnp.maximum(adam.count, 1)))
-    far = (adam.count >= FIRST_STEPS) & (usual > 0) & (length > LONGEST * usual)
-    gradient = jnp.where(far, LONGEST * usual / length, 1.0) * gradient
-    count = adam.count + 1
-    mean = MEAN * adam.mean + (1.0 - MEAN) * gradient
-    squares = SQUARES * adam.squares + (1.0 - SQUARES) * jnp.square(gradient)
-    size = rate * jnp.sqrt(1.0 - SQUARES**count) / (1.0 - MEAN**count)
-    return Adam(adam.x - size * mean / (jnp.sqrt(squares) + EPSILON), mean, squares, count)
 
 
 def epochs(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, numbers: Numbers, rate: Any, adam: Adam,

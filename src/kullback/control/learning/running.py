@@ -56,3 +56,8 @@ def merged(seen: Running, rows: Float[Array, "n ..."], weights: Float[Array, " n
     before = jnp.where(past > 0, seen.variance, 0.0)
     spread = before + share * (variance - before) + share * (1.0 - share) * jnp.square(difference)
     return Running(past + new, seen.mean + share * difference, spread)
+
+
+def is_label(observation: Any) -> bool:
+    """Whether observations are labels, which have no moments."""
+    return bool(jnp.issubdtype(observation.dtype, jnp.integer))

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from kullback.control.learning.acting import Choosing, Fixed
 from kullback.control.learning.off_policy_rule import OffPolicyRule
 from kullback.control.learning.off_policy_update import Improvement, Learner, Problem
-from kullback.control.learning.on_policy_update import Adam, moved
 from kullback.control.learning.replay import Batch
+from kullback.minimize.adam import Adam, moved
 from kullback.result import Guarantee
 from kullback.rule import Question
 

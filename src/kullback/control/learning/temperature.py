@@ -67,7 +67,7 @@ class TargetKL:
     def __post_init__(self) -> None:
         for name in ("nats", "start", "lowest", "highest"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not np.isscalar(value) or not 0 < float(value) < np.inf:  # type: ignore[arg-type]
+            if not _is_positive(value):
                 raise InputError(f"{name}: {value!r} is not a positive number")
         if not self.lowest <= self.start <= self.highest:
             raise InputError(f"start: {self.start:g} is not between the bounds {self.lowest:g} and {self.highest:g}")
@@ -83,7 +83,7 @@ class Annealed:
     def __post_init__(self) -> None:
         for name in ("first", "last"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not np.isscalar(value) or not 0 < float(value) < np.inf:  # type: ignore[arg-type]
+            if not _is_positive(value):
                 raise InputError(f"{name}: {value!r} is not a positive number of reward units per nat")
 
 
@@ -98,7 +98,7 @@ def as_temperature(value: Any) -> Temperature:
         return Temperature("target", value.start, value.start, value.nats, value.lowest, value.highest)
     if isinstance(value, Annealed):
         return Temperature("schedule", value.first, value.last)
-    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and 0 < value < np.inf:
+    if _is_positive(value):
         return Temperature("number", float(value), float(value))
     raise InputError(
         f"temperature: {value} is not a positive number of reward units per nat, a kl.control.Annealed(first, last) "
@@ -117,3 +117,8 @@ def adapt(numbers: Any, log_alpha: jax.Array, kl: jax.Array, rate: float = RATE)
     """log α after a look at the divergence: more where the policy strays farther than asked, within the bounds."""
     error = jnp.clip(kl / numbers[2] - 1.0, -1.0, 1.0)
     return jnp.clip(log_alpha + rate * error, numbers[3], numbers[4])
+
+
+def _is_positive(value: Any) -> bool:
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return bool(number and 0 < value < np.inf)

@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 from kullback.control.learning.acting import NEVER, Choosing, Fixed, InBox
 from kullback.control.learning.off_policy_rule import OffPolicyRule
 from kullback.control.learning.off_policy_update import Improvement, Learner, Problem
-from kullback.control.learning.on_policy_update import Adam, moved
 from kullback.control.learning.replay import Batch
 from kullback.errors import InputError
+from kullback.minimize.adam import Adam, moved
 from kullback.result import Guarantee
 from kullback.rule import Question
 
