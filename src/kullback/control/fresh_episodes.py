@@ -41,6 +41,8 @@ class FreshEpisodes(Rule):
             return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
         if p.origin is None:
             return Missing("the first side is not a fitted policy", "the q of a fit to Optimal")
+        if task.temperature.is_adapted:
+            return Missing("the temperature is to be found, and a given policy is judged at one", "a number for it")
         reason = why_no_actor(p.origin.structure, p.origin.members, task)
         return Missing(reason) if reason else Applies(dropped=("log Z",), note=f"{self.episodes} episodes")
 

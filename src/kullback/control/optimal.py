@@ -18,6 +18,7 @@ from kullback.control.problem import Problem
 from kullback.control.rules import exact_numbers
 from kullback.control.simulators.sources import source_of
 from kullback.control.simulators.table import table_simulator
+from kullback.control.simulators.watchdog import PATIENCE
 from kullback.control.task import Task
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
@@ -47,6 +48,7 @@ class Optimal:
                  step limit, which then ends episodes and does not merely truncate them. Of a table it makes the policy
                  depend on time: its inputs are the integers t · S + s
     compiled     whether a compiled twin of the environment may be played in its place
+    patience     seconds after which a step that has not returned is a fault; None waits for ever
 
     Raises `InputError` for unknown ids (naming the nearest), tables that are not probabilities and values out of
     range. Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
@@ -60,12 +62,13 @@ class Optimal:
         discount: float | None = None,
         horizon: int | str | None = None,
         compiled: bool = True,
+        patience: float | None = PATIENCE,
     ) -> None:
         self.temperature = as_temperature(temperature)
         self.prior, self.compiled = prior, compiled
         self.env = make(env) if isinstance(env, str) else env
         self.model: Model | None = _model(self.env)
-        self.source = None if self.model is not None else source_of(self.env, compiled)
+        self.source = None if self.model is not None else source_of(self.env, compiled, patience)
         self.horizon = self._steps(horizon)
         self.discount = self._discount(discount)
 

@@ -118,11 +118,11 @@ class PolicyEvaluation(Rule):
         return _objective(numbers)
 
 
-def exact_numbers(problem: Problem, policy: Any) -> dict[str, float]:
-    """What is known exactly of a policy that was learned by playing a table, beside what its episodes say."""
+def exact_numbers(problem: Problem, policy: Any, temperature: float) -> dict[str, float]:
+    """What is known exactly of a policy that was learned by playing a table, at the temperature where it ended."""
+    problem = replace(problem, temperature=temperature)
     numbers = _numbers(problem, solve(problem, TOLERANCE), policy(np.arange(problem.labels)))
-    kept = {name: float(numbers[name]) for name in ("kl", "kl_excess", "least_kl", "log_z")}
-    return {**kept, "least_soft_value_gap": float(problem.temperature * numbers["kl_excess"])}
+    return {name: float(numbers[name]) for name in ("kl", "kl_excess", "least_kl", "log_z")}
 
 
 def reported(fit: Fit, problem: Problem, solution: Solution) -> Fit:

@@ -25,7 +25,7 @@ class Task:
     cut_ends     whether the time limit ends an episode (a horizon was asked for) and does not merely truncate it
     prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
     remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
-    truth        a fitted policy -> numbers that are known exactly of it, where a table is known
+    truth        (a fitted policy, temperature) -> numbers that are known exactly of it, where a table is known
     """
 
     facts: Facts
@@ -36,7 +36,7 @@ class Task:
     cut_ends: bool = False
     prior: Any = None
     remark: str = ""
-    truth: Callable[[FittedConditional], Mapping[str, Any]] | None = None
+    truth: Callable[[FittedConditional, float], Mapping[str, Any]] | None = None
 
     def acting(self, structure: Any) -> Acting:
         """How a policy of this structure acts beside the prior."""

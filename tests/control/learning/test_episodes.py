@@ -1,13 +1,21 @@
 """Fresh episodes against exact values of the same policy."""
 
+from dataclasses import replace
+
+import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
+from kullback.control.evaluate import evaluate
 from kullback.control.fresh_episodes import FreshEpisodes
+from kullback.control.learning.episodes import assess
+from kullback.control.policy import log_policy_of
+from kullback.control.problem import greedy
 from kullback.control.simulators.stepping import stepper_for
 from kullback.control.task import Task
+from kullback.errors import PlanError
 
 # Each comparison is within 4.5 standard errors: false alarms 7 in a million.
 WIDE = 4.5
@@ -30,25 +38,42 @@ def test_a_table_is_played_as_it_is(discount):
     assert played.dropped == ("log Z",)
     if discount == 1.0:
         for name in ("sampled_return", "greedy_return", "steps"):
-            reference = exact.get(name, None)
-            assert abs(found[name].value - reference) < WIDE * found[name].standard_error
+            assert abs(found[name].value - exact[name]) < WIDE * found[name].standard_error
         assert found["kl_lower_bound"] < exact["kl"]
 
 
 def test_an_environment_that_steps_says_the_same():
-    target = kl.Optimal("FrozenLake-v1", temperature=0.02)
+    """Gymnasium cuts an episode at 100 steps, so the same policy is evaluated exactly over 100."""
+    target = kl.Optimal("FrozenLake-v1", temperature=0.005)
     fit = kl.KL(policy(), target).minimize()
-    facts = target.problem.task.facts
-    stepped = Task(facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes))
-    import jax
-
-    from kullback.control.learning.episodes import assess
-
-    report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.02,
+    problem = target.problem
+    stepped = Task(problem.task.facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes))
+    report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.005,
                     jax.random.key(3), 1000)  # fmt: skip
-    # Gymnasium cuts an episode at 100 steps, which about 5 in 100 reach: returns are compared on the same footing.
-    limited = kl.KL(policy(), kl.Optimal("FrozenLake-v1", temperature=0.02, horizon="limit")).minimize()
-    assert report.numbers["sampled_return"].value <= limited.diagnostics["sampled_return"] + WIDE * 0.016
+    limited = replace(problem, horizon=100)
+    log_policy = log_policy_of(fit.q, 16, 4)
+    for name, played in (("sampled_return", log_policy), ("greedy_return", greedy(log_policy))):
+        exact = evaluate(limited, np.broadcast_to(played, (100, 16, 4))).expected_return
+        found = report.numbers[name]
+        assert abs(found.value - exact) < WIDE * found.standard_error
+        assert exact > 0.5
+
+
+def test_a_temperature_that_is_to_be_found_judges_no_given_policy():
+    lake = kl.Optimal("FrozenLake-v1", temperature=kl.control.TargetKL(0.3))
+    fit = kl.KL(policy(), lake).minimize()
+    with pytest.raises(PlanError, match="temperature"):
+        kl.KL(fit.q, lake).estimate(rule="fresh episodes")
+
+
+def test_what_is_exact_is_so_at_the_temperature_that_was_found():
+    lake = kl.Optimal("FrozenLake-v1", temperature=kl.control.TargetKL(0.3, start=0.05))
+    rule = kl.control.TrajectoryGradient(steps=100_000)
+    fit = kl.KL(policy(), lake).minimize(rule=rule)
+    at = kl.Optimal("FrozenLake-v1", temperature=fit.diagnostics["temperature"])
+    exact = kl.KL(fit.q, at).estimate()
+    assert abs(fit.diagnostics["temperature"] - 0.05) > 1e-3
+    assert fit.diagnostics["kl"] == pytest.approx(exact.value, rel=1e-6)
 
 
 def test_bad_counts():

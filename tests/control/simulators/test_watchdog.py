@@ -74,7 +74,7 @@ def test_a_step_that_does_not_return(hang: Callable[[], None]) -> None:
     stepper = stepper_for(Scripted(script), patience=PATIENCE)
     stepper.reset(0)
     words = (
-        r"env: Scripted has not returned from step in 0.3 s, in step 3 of .* lane 0 .*; a larger patience waits longer"
+        r"env: Scripted has not returned from step in 0.3 s, in step 3 of .* lane 0 .*; a larger patience= waits longer"
     )
     for _ in range(2):
         stepper.step(np.zeros(1, int))

@@ -37,7 +37,7 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
                     jax.random.fold_in(request.key, ASSESSMENT))  # fmt: skip
     q = FittedConditional(p.learnable.structure, fixed, p.name, free)
-    exact = task.truth(q) if task.truth is not None else {}
+    exact = task.truth(q, temperature) if task.truth is not None else {}
     return Fit(
         q,
         report.objective,

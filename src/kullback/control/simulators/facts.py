@@ -54,7 +54,7 @@ def blame(name: str, error: Exception, where: str) -> EnvironmentFault:
 
 def hung(name: str, call: str, patience: float | None, where: str) -> EnvironmentFault:
     """The error of an environment whose call did not return."""
-    return fault(name, f"has not returned from {call} in {patience:g} s", where, "a larger patience waits longer")
+    return fault(name, f"has not returned from {call} in {patience:g} s", where, "a larger patience= waits longer")
 
 
 def _vector_spec(env: Any) -> tuple[Any, int | None]:

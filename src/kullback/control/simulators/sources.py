@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ from kullback.control.simulators.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.simulators.simulator import Compiled, Facts, Stepper
 from kullback.control.simulators.stepping import facts_of, stepper_for
 from kullback.control.simulators.twins import twin_of
+from kullback.control.simulators.watchdog import PATIENCE
 from kullback.errors import InputError
 
 
@@ -68,27 +70,28 @@ class Cut(Compiled):
         return self.inner.mask(parameters, state)
 
 
-def source_of(env: Any, compiled: bool = True) -> Source:
-    """How to play `env`: functional and gymnax environments compiled, Gymnasium's classic ones by a compiled twin
-    (unless `compiled` is False), every other one by steps.
+def source_of(env: Any, compiled: bool = True, patience: float | None = PATIENCE) -> Source:
+    """How to play `env`: functional and gymnax environments compiled, Gymnasium's classic ones by a compiled twin, all
+    others by steps; where `compiled` is False, whatever can be stepped is. `patience` is that of `stepper_for`.
 
     Raises `InputError` for what is no environment, and for spaces that no policy can read.
     """
     if is_gymnax(env):
         simulator = gymnax_simulator(env)
         return Source(simulator.facts, simulator)
-    if is_functional(env):
+    stepper = partial(_stepped, env, patience)
+    if is_functional(env) and (compiled or not isinstance(env, gym.Env)):
         simulator = functional_simulator(env)
-        return Source(simulator.facts, simulator, _stepper(env) if isinstance(env, gym.Env) else None)
+        return Source(simulator.facts, simulator, stepper if isinstance(env, gym.Env) else None)
     if isinstance(env, gym.vector.VectorEnv):
-        return Source(facts_of(env), stepper=_stepper(env))
+        return Source(facts_of(env), stepper=stepper)
     if not isinstance(env, gym.Env):
         raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
     facts, twin = facts_of(env), twin_of(env) if compiled else None
     if twin is not None:
-        return Source(facts, twin, _stepper(env), "a compiled twin")
-    return Source(facts, stepper=_stepper(env))
+        return Source(facts, twin, stepper, "a compiled twin")
+    return Source(facts, stepper=stepper)
 
 
-def _stepper(env: Any) -> Callable[[int], Stepper]:
-    return lambda lanes: stepper_for(env, lanes)
+def _stepped(env: Any, patience: float | None, lanes: int) -> Stepper:
+    return stepper_for(env, lanes, patience)
