@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from tests.cli.printed import one_line
 
 import kullback as kl
 from kullback.cli import control as command
@@ -37,14 +38,6 @@ def run(capsys, *args, status=0) -> str:
     # A long path cannot be broken, and temporary folders have one.
     assert max(len(line) for line in printed.out.splitlines() if "/pytest-" not in line) <= 80
     return " ".join(printed.out.split())
-
-
-def one_line(capsys) -> str:
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("kullback: ")
-    assert printed.err.count("\n") == 1
-    return printed.err
 
 
 def test_help_fits_and_names_every_option(capsys):

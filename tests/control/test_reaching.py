@@ -10,8 +10,8 @@ from tests.control.goal_worlds import CELLS, SIZE, Grid, distances, shortest, wo
 import kullback as kl
 from kullback.control import FiniteMDP, Reaching, RelabelledImitation
 from kullback.control.joined import as_one_label
-from kullback.control.reaching_episodes import Actor, Block, _left, practice
-from kullback.control.reaching_program import Program, _ahead, _weight, at_start, learn, relabelled_losses
+from kullback.control.reaching.episodes import Actor, Block, _left, practice
+from kullback.control.reaching.program import Program, _ahead, _weight, at_start, learn, relabelled_losses
 from kullback.errors import FileError, InputError, PlanError
 from kullback.families.sized import InputSizes
 from kullback.minimize import driver

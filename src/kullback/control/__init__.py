@@ -10,8 +10,7 @@ from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.control.learning.tilt_and_project import TiltAndProject
 from kullback.control.mdp import FiniteMDP
 from kullback.control.optimal import Optimal
-from kullback.control.reaching import Reaching
-from kullback.control.reaching_rule import RelabelledImitation
+from kullback.control.reaching import Reaching, RelabelledImitation
 from kullback.control.rollout import Rollout, rollout
 from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 

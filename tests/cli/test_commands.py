@@ -7,20 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.printed import one_line
 
 from kullback import __version__
 from kullback.cli import main
 from kullback.cli.cache import cache_folder, keep_compilations
 from kullback.cli.expression import side
 from kullback.errors import InputError
-
-
-def one_line(capsys) -> str:
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("kullback: ")
-    assert printed.err.count("\n") == 1
-    return printed.err
 
 
 def test_version(capsys):

@@ -10,10 +10,10 @@ import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
 from kullback.control.learning.fits import message_of
-from kullback.control.reaching_episodes import Reached
-from kullback.control.reaching_learning import EPISODES, FRESH, RelabelledLearning, State
-from kullback.control.reaching_program import Program
-from kullback.control.reaching_task import GoalTask
+from kullback.control.reaching.episodes import Reached
+from kullback.control.reaching.learning import EPISODES, FRESH, RelabelledLearning, State
+from kullback.control.reaching.program import Program
+from kullback.control.reaching.task import GoalTask
 from kullback.errors import FitError, InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional

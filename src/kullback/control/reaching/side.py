@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Shaped
 
 from kullback.control.environment import make
-from kullback.control.reaching_episodes import Reached, attempts
-from kullback.control.reaching_goals import GoalInputs, goals_of
-from kullback.control.reaching_law import Law, law_of
-from kullback.control.reaching_rule import RelabelledImitation
-from kullback.control.reaching_task import GoalTask
+from kullback.control.reaching.episodes import Reached, attempts
+from kullback.control.reaching.goals import GoalInputs, goals_of
+from kullback.control.reaching.law import Law, law_of
+from kullback.control.reaching.rule import RelabelledImitation
+from kullback.control.reaching.task import GoalTask
 from kullback.control.simulators.hosted import on_the_host
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.control.learning.acting import Acting, Fixed, InBox
-from kullback.control.reaching_goals import GoalInputs
-from kullback.control.reaching_task import GoalTask
+from kullback.control.reaching.goals import GoalInputs
+from kullback.control.reaching.task import GoalTask
 from kullback.control.simulators.simulator import Stepper
 
 LANES = 20  # episodes side by side that show what was learned

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.reaching_goals import Goals
+from kullback.control.reaching.goals import Goals
 from kullback.errors import InputError
 
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.control.learning import running
-from kullback.control.reaching_episodes import Actor, Block, Reached, attempts, practice
-from kullback.control.reaching_goals import GoalInputs
-from kullback.control.reaching_program import Learner, Program, at_start, learn, relabelled_losses
-from kullback.control.reaching_task import GoalTask
+from kullback.control.reaching.episodes import Actor, Block, Reached, attempts, practice
+from kullback.control.reaching.goals import GoalInputs
+from kullback.control.reaching.program import Learner, Program, at_start, learn, relabelled_losses
+from kullback.control.reaching.task import GoalTask
 from kullback.control.simulators.simulator import Stepper
 from kullback.families.learnable import Learnable
 from kullback.minimize.driver import Iterative, Progress, fingerprint

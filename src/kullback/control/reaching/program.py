@@ -15,8 +15,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from kullback.control.reaching_episodes import Block
-from kullback.control.reaching_goals import GoalInputs
+from kullback.control.reaching.episodes import Block
+from kullback.control.reaching.goals import GoalInputs
 
 ADAM = optax.scale_by_adam()
 

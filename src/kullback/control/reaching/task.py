@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kullback.control.reaching_goals import GoalInputs, Goals
-from kullback.control.reaching_law import Law
+from kullback.control.reaching.goals import GoalInputs, Goals
+from kullback.control.reaching.law import Law
 from kullback.control.simulators.simulator import Facts, Stepper
 
 
