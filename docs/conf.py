@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from docs import formulas, pairs
 from kullback import __version__
 from kullback.catalogue import DEFAULT_RULES
-from kullback.control.catalogue import RULES
+from kullback.control.catalogue import GOAL_RULES, RULES
 from kullback.rule import Rule
 
 project = "kullback"
@@ -61,7 +61,7 @@ def rules_page(rules: tuple[Rule, ...]) -> str:
 generated = Path(__file__).parent / "_generated"
 generated.mkdir(exist_ok=True)
 for name, text in {
-    "rules": rules_page((*DEFAULT_RULES, *RULES)),
+    "rules": rules_page((*DEFAULT_RULES, *RULES, *GOAL_RULES)),
     "pairs": pairs.page(),
     "formulas": formulas.page(),
 }.items():

@@ -1,4 +1,4 @@
-"""The rules for `Optimal`, one ordered readable list."""
+"""The rules that the sides of control bring, one ordered readable list for each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.learning.on_policy import TrajectoryGradient
 from kullback.control.learning.soft_actor_critic import SoftActorCritic
 from kullback.control.learning.tilt_and_project import TiltAndProject
+from kullback.control.reaching import RelabelledImitation
 from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 from kullback.rule import Rule
 
+# `Optimal`
 RULES: tuple[Rule, ...] = (
     # a transition table is known
     SoftValueIteration(),
@@ -20,3 +22,6 @@ RULES: tuple[Rule, ...] = (
     TiltAndProject(),
     FreshEpisodes(),
 )
+
+# `Reaching`
+GOAL_RULES: tuple[Rule, ...] = (RelabelledImitation(),)
