@@ -9,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from kullback import programs
+
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def precision(request: pytest.FixtureRequest) -> Iterator[type[np.floating]]:
@@ -22,6 +24,7 @@ def let_go_of_programs() -> Iterator[None]:
     """What one file of tests compiled is of no use to the next, and thousands of programs fill the memory."""
     yield
     jax.clear_caches()
+    programs.forget()
     gc.collect()
 
 

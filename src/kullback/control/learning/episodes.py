@@ -16,6 +16,7 @@ from kullback.control.learning.acting import Acting, Fixed
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Compiled, Stepper
 from kullback.control.task import Task
+from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 
 EPISODES = 100
@@ -62,7 +63,7 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key:
         stepper.close()
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@program(static=(0, 1, 2))
 def _compiled(
     simulator: Compiled, acting: Acting, episodes: int, greedy: Any,
     free: Any, fixed: Fixed, parameters: Any, discount: Any, longest: Any, key: jax.Array,

@@ -25,6 +25,7 @@ from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Transition
 from kullback.laws import TanhNormal
+from kullback.programs import program
 
 LATELY, PAST = 64, 1_000  # transitions looked back at for the KL, of so many of the latest in each lane
 ADAPTED, MOST_ADAPTED = 0.005, 0.1  # the dual's step on log α for each environment step, and in one round at most
@@ -61,7 +62,7 @@ def scaled(fixed: Fixed, inputs: Running) -> Fixed:
     return fixed._replace(policy={**fixed.policy, "x_mean": inputs.mean, "x_scale": inputs.scale})
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
     """Fresh episodes in every lane of a compiled simulator (None for one that steps), and noise."""
     key, noise_key = jax.random.split(jax.random.wrap_key_data(seed, impl="threefry2x32"))
@@ -80,7 +81,7 @@ def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, noise: Any, war
     return acted(problem, scaled(fixed, inputs), x, observation, mask, noise, warm, keys.steps[t])
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def improve(problem: Problem, fixed: Fixed, parameters: Any, state: State, numbers: Numbers) -> State:
     """As many rounds as `numbers.budget` says; fewer where the total is reached, the buffer is to grow, updates fail,
     or a look is due."""

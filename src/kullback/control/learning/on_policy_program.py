@@ -20,6 +20,7 @@ from kullback.control.learning.running import Running
 from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
+from kullback.programs import program
 
 DUAL_RATE = 0.05  # of the temperature's steps, one a block
 
@@ -30,7 +31,7 @@ def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> jax.Array:
     return jax.random.split(key, 2 * problem.block + 2 + problem.epochs)
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
     """Fresh episodes in every lane of a compiled simulator."""
     assert problem.simulator is not None
@@ -46,13 +47,13 @@ def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, observation: An
     return problem.acting.at(problem.layout.tree(x)[0], scaled(fixed, inputs), observation, mask).draw(key)[0]
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def learn(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers) -> State:
     """The state after learning from a block that was played on the host."""
     return learned(problem, fixed, state, block, numbers, keys_of(problem, numbers, state.blocks))
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def improve(problem: Problem, fixed: Fixed, parameters: Any, state: State, numbers: Numbers) -> State:
     """As many blocks as `numbers.budget` says; fewer where the total is reached, an update fails, or a look is due."""
 
