@@ -7,6 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
@@ -14,6 +15,7 @@ import pytest
 
 import kullback as kl
 from kullback.errors import InputError
+from kullback.minimize import table
 
 ROWS = 700
 
@@ -45,6 +47,19 @@ def test_chunks_give_what_resident_rows_give_bit_for_bit(data, ensemble, weighte
     assert chunked.history == whole.history
     for name in ("train_nll", "heldout_nll"):
         np.testing.assert_allclose(chunked.diagnostics[name], whole.diagnostics[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_rows_by_number_are_standardised_in_double_whatever_their_order(kind, rng, monkeypatch):
+    monkeypatch.setattr(table, "_CHUNK", 100)  # 8 rows, so that blocks end within the rows
+    x = (1e4 + 100 * rng.normal(size=(50, 3))).astype(kind)
+    mean, scale = x.mean(0, dtype=np.float64), x.std(0, dtype=np.float64)
+    for numbers in (np.arange(3, 48, 2), rng.permutation(50)[:23]):
+        rows = table.Table(x, x[:, 0], np.ones(50), numbers, (mean, scale))
+        want = np.array([(x[i].astype(np.float64) - mean) / scale for i in numbers]).astype(jnp.result_type(float))
+        np.testing.assert_array_equal(np.asarray(rows.resident().x)[: rows.size], want)
+        positions = np.array([[4, 0], [22, 4]])
+        np.testing.assert_array_equal(rows.take(positions)[0], want[positions])
 
 
 def test_a_checkpoint_of_one_continues_in_the_other(data, tmp_path):

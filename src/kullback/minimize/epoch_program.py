@@ -21,6 +21,7 @@ from kullback.minimize.member import Member, Numbers, decided, moved
 from kullback.minimize.objectives import negative_log_prior, row_losses
 from kullback.minimize.shuffle import shuffled, words_of
 from kullback.minimize.table import BLOCK, Feed, Rows, on_each, over
+from kullback.programs import program
 
 CURVE = 64  # epochs recorded in one call
 
@@ -57,7 +58,7 @@ def _each(members: int, function: Callable[..., Any], *trees: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
 
 
-@partial(jax.jit, static_argnums=(0, 2, 5))
+@program(static=(0, 2, 5))
 def positions(problem: Problem, state: State, members: int, size: Any, seed: Any, steps: int) -> jax.Array:
     """The rows [steps, m, batch] of the next steps, for the host to gather; past the end of an epoch, any rows."""
     words = words_of(seed, state.epoch, members)
@@ -69,7 +70,7 @@ def positions(problem: Problem, state: State, members: int, size: Any, seed: Any
     return jax.vmap(lambda i: jax.vmap(partial(at, i))(words))(jnp.arange(steps))
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def advance(
     problem: Problem,
     fixed: Any,
@@ -210,4 +211,4 @@ def final_values(problem: Problem, fixed: Any, rows: Rows, held: Rows | None, ve
     return jnp.stack([training, aside.astype(training.dtype)])
 
 
-final_now = jax.jit(final_values, static_argnums=0)
+final_now = program(final_values)

@@ -226,12 +226,13 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
 
 def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:
     """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
-    rows = request.host_rng(_HELD).permutation(table.size)
-    part = lambda numbers: Table(table.x, table.y, table.weights, np.sort(numbers), table.scaling)  # noqa: E731
-    for numbers in (rows[kept:], rows[:kept]):
-        if len(numbers) and table.weights[numbers].sum() == 0:
-            raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
-    return part(rows[kept:]), part(rows[:kept]) if kept else None
+    watched = np.zeros(table.size, bool)
+    watched[request.host_rng(_HELD).permutation(table.size)[:kept]] = True
+    part = lambda chosen: Table(table.x, table.y, table.weights, np.flatnonzero(chosen), table.scaling)  # noqa: E731
+    train, held = part(~watched), part(watched) if kept else None
+    if train.total == 0 or (held is not None and held.total == 0):
+        raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
+    return train, held
 
 
 def schedule_for(size: int, rate: float | None, patience: int | None) -> Schedule:

@@ -209,7 +209,7 @@ def _with_class_weight(given: Any, classes: np.ndarray, y: np.ndarray, w: np.nda
 
 def _with_absent(x: Any, y: Any, w: Any, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A class that no row has enters as a row of weight 0, so that q has a place for it."""
-    absent = np.setdiff1d(np.arange(k), y)
+    absent = np.flatnonzero(np.bincount(y, minlength=k) == 0)
     if len(absent) == 0:
         return x, y, w
     w = np.ones(len(y)) if w is None else w
