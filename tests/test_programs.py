@@ -1,5 +1,9 @@
 """Programs kept in files: found by later processes, never taken for one another, and no different from JAX's own."""
 
+import functools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from tests.control.simulators.test_functional import Walk
 
 import kullback as kl
 from kullback import control, programs
+from kullback.control.learning import episodes, on_policy_program
 from kullback.minimize import epoch_program
 
 
@@ -35,12 +41,24 @@ def as_ever() -> Iterator[None]:
     jax.config.update("jax_enable_compilation_cache", True)
 
 
-def in_a_later_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
     programs.forget()
-    monkeypatch.setattr(programs.Program, "_made", lambda *_: pytest.fail("traced anew"))
-    for name in ("advance", "final_now"):
-        monkeypatch.setattr(getattr(epoch_program, name), "_jitted", lambda *_: pytest.fail("traced anew"))
+    for module in (epoch_program, episodes, on_policy_program):
+        for found in vars(module).values():
+            if isinstance(found, programs.Program):
+                monkeypatch.setattr(found, "_function", _fails(found._function))
+                monkeypatch.setattr(found, "_jitted", _fails(found._function))
+
+
+def _fails(function: Any) -> Any:
+    """A function of the same name that cannot be traced."""
+
+    @functools.wraps(function)
+    def fail(*args: Any) -> Any:
+        pytest.fail("traced anew")
+
+    return fail
 
 
 def data() -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +80,7 @@ def test_a_later_process_reads_what_an_earlier_one_left(folder, monkeypatch):
     kept = sorted(folder.iterdir())
     assert len(kept) == 1
     assert kept[0].name.startswith("advance-")
-    in_a_later_process(monkeypatch)
+    trace_no_more(monkeypatch)
     np.testing.assert_array_equal(fitted(), first)
     assert sorted(folder.iterdir()) == kept
 
@@ -156,9 +174,40 @@ def test_programs_of_control_are_kept(folder, monkeypatch):
 
     first = learned()
     assert {path.name.split("-")[0] for path in folder.iterdir()} == {"begin", "improve", "_compiled"}
-    programs.forget()
-    monkeypatch.setattr(programs.Program, "_made", lambda *_: pytest.fail("traced anew"))
+    trace_no_more(monkeypatch)
     assert learned() == first
+
+
+class Stroll(Walk):
+    """An environment of the user's own, compiled."""
+
+
+def test_what_is_played_in_a_users_own_environment_is_not_kept(folder):
+    optimal = kl.Optimal(Stroll(), temperature=0.5, discount=0.9)
+    rule = control.TrajectoryGradient(steps=512)
+    q = kl.Conditional(kl.MLP((8,)), dist.Categorical)
+    fit = kl.KL(q, optimal).minimize(rule=rule, seed=0, quiet=True)
+    assert np.isfinite(fit.diagnostics["soft_value"].value)
+    assert not folder.exists()
+
+
+FIT = """
+import jax, numpy as np, numpyro.distributions as dist, kullback as kl
+x = np.linspace(-1, 1, 90).reshape(30, 3)
+kl.KL(kl.Pairs(x, x[:, 0] > 0), kl.Conditional(kl.MLP((4,)), dist.Categorical)).minimize(
+    rule=kl.minimize.Minibatches(), steps=5, quiet=True)
+"""
+
+
+def test_a_process_with_other_hashes_finds_the_same_program(folder):
+    def files(hashes: str) -> dict[str, int]:
+        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder.parent), "PYTHONHASHSEED": hashes}
+        subprocess.run([sys.executable, "-c", FIT], env=environment, check=True)
+        return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+    first = files("1")
+    assert len(first) == 1
+    assert files("2") == first
 
 
 def test_a_program_inside_another_is_traced_with_it():

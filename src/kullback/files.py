@@ -22,16 +22,20 @@ _KEY = "kullback"
 
 def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write `spec` (JSON) and `arrays` to `path` atomically: a crash leaves the old file or the new one, whole."""
-    target = Path(path)
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    payload = save(contiguous, metadata={_KEY: json.dumps(spec)})
+    put(path, save(contiguous, metadata={_KEY: json.dumps(spec)}))
+
+
+def put(path: str | PathLike[str], content: bytes) -> None:
+    """Write `content` to `path`, aside and then renamed. Raises `FileError` for a folder that cannot be written."""
+    target = Path(path)
     try:
         handle, aside = tempfile.mkstemp(dir=target.parent or Path(), prefix=target.name, suffix=".part")
     except OSError as error:
         raise FileError(f"path: {target} cannot be written ({error.strerror}); choose a folder that exists") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(payload)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, target)

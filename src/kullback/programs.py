@@ -15,8 +15,8 @@ import itertools
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache, partial, update_wrapper
@@ -27,6 +27,9 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from kullback.errors import FileError
+from kullback.files import put
+
 # Whose classes and functions a program may be made from: their versions are part of what it is found by.
 _KNOWN = ("kullback", "numpyro", "jax", "numpy", "optax", "builtins")
 _SETTINGS = (
@@ -35,6 +38,20 @@ _SETTINGS = (
 )  # fmt: skip
 _APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
 _loaded: dict[Any, Any] = {}
+
+
+def _sources(folder: str) -> Iterator[str]:
+    """Each source below a folder with its size and the time of its last change."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry.path)
+        elif entry.name.endswith(".py"):
+            found = entry.stat()
+            yield f"{entry.name} {found.st_size} {found.st_mtime_ns}"
+
+
+# At import: sources that change while a process runs are not what it traces.
+_SOURCES = tuple(_sources(os.path.dirname(__file__)))
 
 
 class _Unspelled(Exception):
@@ -64,7 +81,7 @@ class Program:
         if folder is None:
             return self._jitted(*args)
         statics = tuple(args[i] for i in self._static)
-        leaves, tree = jax.tree.flatten([arg for i, arg in enumerate(args) if i not in self._static])
+        leaves, tree = jax.tree.flatten(self._traced(args))
         if not all(map(_is_plain, leaves)):
             return self._jitted(*args)
         key = (self, statics, tree, _context(), *map(_kind, leaves))
@@ -76,11 +93,14 @@ class Program:
         result, call = found
         return jax.tree.unflatten(result, call(*leaves))
 
+    def _traced(self, args: tuple[Any, ...]) -> list[Any]:
+        return [arg for i, arg in enumerate(args) if i not in self._static]
+
     def _found(self, folder: Path, args: tuple[Any, ...], leaves: list[Any]) -> tuple[Any, Any] | None:
         """The tree of the results, and what computes their leaves; None where no text says what it is made from."""
-        kept = [arg for i, arg in enumerate(args) if i not in self._static]
         try:
-            parts = [_spelled(self._function), *(_spelled(args[i]) for i in self._static), json.dumps(_skeleton(kept))]
+            statics = (_spelled(args[i]) for i in self._static)
+            parts = [_spelled(self._function), *statics, json.dumps(_skeleton(self._traced(args)))]
         except _Unspelled:
             return None
         made_from = "\n".join([_versions(), repr(_context()), *parts, *(repr(_kind(leaf)) for leaf in leaves)])
@@ -96,7 +116,7 @@ class Program:
         """The program as it is kept, written to the file; None where it cannot be."""
         from jax import export
 
-        leaves, tree = jax.tree.flatten([arg for i, arg in enumerate(args) if i not in self._static])
+        leaves, tree = jax.tree.flatten(self._traced(args))
         skeletons = []
 
         def flat(*leaves: Any) -> Any:
@@ -107,11 +127,14 @@ class Program:
 
         try:
             exported = export.export(jax.jit(flat))(*leaves)
-            program = exported.serialize()
+            payload = exported.serialize()
         except (_Unspelled, NotImplementedError, ValueError):
             return None
         header = json.dumps(skeletons[0]).encode()
-        _write(path, len(header).to_bytes(8, "little") + header + bytes(program))
+        # A folder that cannot be written costs time, not answers.
+        with suppress(OSError, FileError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            put(path, len(header).to_bytes(8, "little") + header + bytes(payload))
         return skeletons[0], exported
 
 
@@ -159,17 +182,7 @@ def _versions() -> str:
     import optax
 
     packages = [f"{package.__name__} {package.__version__}" for package in (jax, jaxlib, np, numpyro, optax)]
-    return " ".join([*packages, sys.version, jax.devices()[0].device_kind, *_sources(os.path.dirname(__file__))])
-
-
-def _sources(folder: str) -> Iterator[str]:
-    """Each file below a folder with its size and the time of its last change."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _sources(entry.path)
-        elif entry.name.endswith(".py"):
-            found = entry.stat()
-            yield f"{entry.name} {found.st_size} {found.st_mtime_ns}"
+    return " ".join([*packages, sys.version, jax.devices()[0].device_kind, *_SOURCES])
 
 
 def _skeleton(tree: Any) -> Any:
@@ -201,7 +214,11 @@ def _restored(skeleton: Any, leaves: Iterator[Any]) -> Any:
 
 
 def _spelled(thing: Any) -> str:
-    """A text that is the same in every process, and different for what JAX would trace anew. Raises `_Unspelled`."""
+    """A text that is the same in every process, and different for what JAX would trace anew.
+
+    Of a dataclass it is the class and the fields by which two are equal. Raises `_Unspelled` for whatever may hide code
+    or identity: objects of classes that are not known, functions that are not at the top of a known module.
+    """
     if thing is None or isinstance(thing, bool | int | float | complex | str | bytes):
         return repr(thing)
     if isinstance(thing, Enum):
@@ -258,15 +275,3 @@ def _read(path: Path) -> tuple[Any, Any] | None:
         return json.loads(content[8 : 8 + size]), export.deserialize(bytearray(content[8 + size :]))
     except Exception:
         return None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write aside, then rename; a folder that cannot be written costs time, not answers."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(aside, path)
-    except OSError:
-        return

@@ -98,10 +98,11 @@ class Table:
             return None
         first = self._scaled(self.x[numbers[:1]])
         whole = _aligned((len(numbers), *first.shape[1:]), first.dtype)
-        ordered, step = bool((numbers[1:] >= numbers[:-1]).all()), max(1, _CHUNK // max(1, first.nbytes))
-        order = None if ordered else np.argsort(numbers, kind="stable")
+        step = max(1, _CHUNK // max(1, first.nbytes))
+        order = None if (numbers[1:] >= numbers[:-1]).all() else np.argsort(numbers, kind="stable")
         for start in range(0, len(numbers), step):
-            part = slice(start, start + step) if order is None else order[start : start + step]
+            part = slice(start, start + step)
+            part = part if order is None else order[part]
             whole[part] = self._scaled(self.x[numbers[part]])
         return whole
 
