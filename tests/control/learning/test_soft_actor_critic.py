@@ -265,14 +265,22 @@ def test_soft_values_are_sums_over_choices(rng):
     playing, state = trained(task_of(Wait(), 0.5, 0.9), CHOOSES, FEW)
     problem, fixed = playing.goal.problem, playing.policy(state)[1]
     batch = problem.columns.read(jnp.asarray(state.replay.rows[:8]))
-    value, kl_found = soft_value(problem, fixed, state.learner, 0.7, batch, jax.random.key(0))
-    here = problem.at(state.learner.policy.x, fixed, batch.following, batch.following_mask)
+    # After so few updates the policy is nearly its prior and the critics nearly nothing: anything would agree.
+    policy, targets = state.learner.policy, state.learner.targets
+    x, targets = (np.asarray(a + rng.normal(size=a.shape), np.asarray(a).dtype) for a in (policy.x, targets))
+    learner = state.learner._replace(policy=policy._replace(x=x), targets=targets)
+    value, kl_found = soft_value(problem, fixed, learner, 0.7, batch, jax.random.key(0))
+    here = problem.at(x, fixed, batch.following, batch.following_mask)
     assert isinstance(here, Choosing)
-    p = np.exp(np.asarray(here.log_policy))[:, :2]
-    q = np.asarray(problem.critics_at(state.learner.targets, fixed, batch.following)).min(0)[:, :2]
+    p = np.exp(np.asarray(here.log_policy, np.float64))[:, :2]
+    both = np.asarray(problem.critics_at(targets, fixed, batch.following), np.float64)[..., :2]
+    lesser = both.min(0)
+    assert (lesser < both.max(0) - 0.1).all()
     kl_exact = np.sum(p * np.log(p / 0.5), 1)
-    np.testing.assert_allclose(kl_found, kl_exact, atol=1e-6)
-    np.testing.assert_allclose(value, np.sum(p * q, 1) - 0.7 * kl_exact, rtol=1e-5)
+    assert (kl_exact > 0.01).all()
+    np.testing.assert_allclose(kl_found, kl_exact, rtol=1e-4)
+    terms = np.sum(p * np.abs(lesser), 1) + 0.7 * kl_exact
+    np.testing.assert_array_less(np.abs(value - (np.sum(p * lesser, 1) - 0.7 * kl_exact)), 1e-5 * terms)
 
 
 def test_what_it_takes():

@@ -23,9 +23,12 @@ LONG = 60.0  # seconds that nobody waits for
 
 @pytest.fixture(autouse=True)
 def everything_is_as_it_was() -> Iterator[None]:
-    handler, threads = signal.getsignal(signal.SIGINT), threading.enumerate()
+    before, threads = signal.getsignal(signal.SIGINT), threading.enumerate()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
     yield
-    assert signal.getsignal(signal.SIGINT) is handler
+    after = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert after is signal.default_int_handler
     for thread in set(threading.enumerate()) - set(threads):
         thread.join(5.0)
         assert not thread.is_alive()
