@@ -8,6 +8,8 @@ from scipy import stats
 
 import kullback as kl
 from kullback.families.conditional_structure import FARTHEST
+from kullback.minimize import minibatch
+from kullback.minimize.epoch_program import COSTLIEST, RANGES, _bounded
 from kullback.minimize.member import at_start, moved
 
 
@@ -71,3 +73,36 @@ def test_a_long_gradient_is_shortened_to_four_times_the_usual(rng):
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         x = x - 1e-2 * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
     np.testing.assert_allclose(member.x, x, rtol=1e-3)
+
+
+def test_a_row_that_is_held_out_counts_for_twenty_nats_beyond_the_median_at_most(rng):
+    """Order statistics of NumPy; where most rows are far apart, ten interquartile ranges."""
+    for spread in (0.3, 9.0):
+        losses = spread * rng.normal(size=101)
+        losses[[3, 50]] = 1e5, 35.0
+        weights = np.where(np.arange(101) % 4 == 0, 0.0, 1.0)
+        kept = np.sort(losses[weights > 0])
+        low, middle, high = (kept[len(kept) * k // 4] for k in (1, 2, 3))
+        most = middle + max(COSTLIEST, RANGES * (high - low))
+        bounded = np.asarray(_bounded(weights.astype(np.float32), losses.astype(np.float32)))
+        np.testing.assert_allclose(bounded, np.minimum(losses, most), rtol=1e-6)
+    assert np.asarray(_bounded(np.ones(9, np.float32), np.array([np.inf, *range(8)], np.float32)))[0] == np.inf
+
+
+def test_one_mistyped_row_does_not_decide_when_training_ends(rng, monkeypatch):
+    def made(n):
+        x = rng.normal(size=(n, 2))
+        return x, np.sin(2 * x[:, 0]) + 0.05 * rng.normal(size=n)
+
+    parts, split = [], minibatch.split
+    monkeypatch.setattr(minibatch, "split", lambda *given: parts.append(split(*given)) or parts[-1])
+    (x, y), (x_test, y_test) = made(4000), made(4000)
+
+    def nats():
+        fit = kl.KL(kl.Pairs(x, y), side(kl.MLP(hidden=(32,)))).minimize(quiet=True, seed=0)
+        return -float(np.mean(fit.q(x_test).log_prob(y_test)))
+
+    usual = nats()
+    y[parts[0][1].numbers[0]] += 4.0
+    # Judged by the mean in full, the second fit is almost two nats worse: it ends while its scale is wide.
+    assert nats() < usual + 0.05

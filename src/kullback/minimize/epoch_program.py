@@ -24,6 +24,9 @@ from kullback.minimize.table import BLOCK, Feed, Rows, on_each, over
 from kullback.programs import program
 
 CURVE = 64  # epochs recorded in one call
+# Nats, and interquartile ranges, beyond the median: what one held-out row may cost where it is decided to go on. More
+# than that no part of the data can tell of a model, and a mistyped row would decide alone.
+COSTLIEST, RANGES = 20.0, 10.0
 
 
 class State(NamedTuple):
@@ -157,7 +160,7 @@ def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: N
     if held is None:
         values, pooled = training, jnp.mean(training)
     else:
-        values, pooled = evaluate(problem, fixed, held, members.sum / s.step)
+        values, pooled = judged(problem, fixed, held, members.sum / s.step)
     line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.rate)]
     after = _each(len(members.rate), partial(decided, numbers, s.total, s.step), members, values)
     return s._replace(
@@ -178,30 +181,61 @@ def chosen(s: State, xp: Any = np) -> Any:
 @partial(jax.jit, static_argnums=0)
 def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[Any, Any]:
     """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
-    members, padded = vectors.shape[0], rows.weights.shape[0]
-    block = min(BLOCK, padded)
 
     def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         sums, pooled, weight = carry
-        at = i * block + jnp.arange(block)
-        if isinstance(rows.y, jax.Array) and problem.mesh is None:
-            x, y, w = jax.tree.map(
-                lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights)
-            )
-        else:
-            x, y, w = _rows_at(rows, at)
-        losses = _each(members, lambda v: row_losses(problem, fixed, x, y, v), vectors)
-        losses = jnp.where(w > 0, losses, 0.0)
-        if problem.kind == "sample" and members > 1:
-            together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
-        else:
-            together = jnp.mean(losses, axis=0)
+        losses, together, w = _block(problem, fixed, rows, vectors, i)
         return sums + losses @ w, pooled + together @ w, weight + jnp.sum(w)
 
     zero = jnp.zeros((), rows.weights.dtype)
-    blocks = ((rows.size + block - 1) // block).astype(jnp.int32)
-    sums, pooled, weight = lax.fori_loop(0, blocks, body, (jnp.zeros(members, zero.dtype), zero, zero))
+    start = jnp.zeros(vectors.shape[0], zero.dtype), zero, zero
+    sums, pooled, weight = lax.fori_loop(0, _blocks(rows), body, start)
     return sums / weight, pooled / weight
+
+
+def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any]:
+    """What each member is judged by [m], the mean of its bounded losses, and the mean loss of their mixture."""
+    padded = held.weights.shape[0]
+    size = min(BLOCK, padded)
+
+    def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        losses, together, _ = _block(problem, fixed, held, vectors, i)
+        at = i * size
+        return lax.dynamic_update_slice(carry[0], losses, (0, at)), lax.dynamic_update_slice(carry[1], together, (at,))
+
+    zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
+    losses, together = lax.fori_loop(0, _blocks(held), body, (zeros, zeros[0]))
+    w, weight = held.weights, jnp.sum(held.weights)
+    return jax.vmap(partial(_bounded, w))(losses) @ w / weight, together @ w / weight
+
+
+def _bounded(w: Any, losses: Any) -> Any:
+    """Losses [n] of rows, none far above those of most; an infinite one stays: that row was held impossible."""
+    count = jnp.sum(w > 0)
+    low, middle, high = jnp.sort(jnp.where(w > 0, losses, jnp.inf))[(count * jnp.array([1, 2, 3])) // 4]
+    most = middle + jnp.maximum(COSTLIEST, RANGES * (high - low))
+    return jnp.where(jnp.isinf(losses), losses, jnp.minimum(losses, most))
+
+
+def _blocks(rows: Rows) -> Any:
+    block = min(BLOCK, rows.weights.shape[0])
+    return ((rows.size + block - 1) // block).astype(jnp.int32)
+
+
+def _block(problem: Problem, fixed: Any, rows: Rows, vectors: Any, i: Any) -> tuple[Any, Any, Any]:
+    """The losses of each member [m, n] and of their mixture [n] at the i-th block of rows, and their weights."""
+    members, block = vectors.shape[0], min(BLOCK, rows.weights.shape[0])
+    if isinstance(rows.y, jax.Array) and problem.mesh is None:
+        x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights))
+    else:
+        x, y, w = _rows_at(rows, i * block + jnp.arange(block))
+    losses = _each(members, lambda v: row_losses(problem, fixed, x, y, v), vectors)
+    losses = jnp.where(w > 0, losses, 0.0)
+    if problem.kind == "sample" and members > 1:
+        together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
+    else:
+        together = jnp.mean(losses, axis=0)
+    return losses, together, w
 
 
 def final_values(problem: Problem, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> jax.Array:
