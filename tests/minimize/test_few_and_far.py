@@ -87,6 +87,17 @@ def test_a_row_that_is_held_out_counts_for_twenty_nats_beyond_the_median_at_most
         bounded = np.asarray(_bounded(weights.astype(np.float32), losses.astype(np.float32)))
         np.testing.assert_allclose(bounded, np.minimum(losses, most), rtol=1e-6)
     assert np.asarray(_bounded(np.ones(9, np.float32), np.array([np.inf, *range(8)], np.float32)))[0] == np.inf
+    lost = np.full(9, np.inf, np.float32)
+    np.testing.assert_array_equal(_bounded(np.zeros(9, np.float32), lost), lost)
+
+
+def test_quartiles_of_some_rows_speak_for_many(rng):
+    losses = rng.normal(size=10_000).astype(np.float32)
+    losses[77] = 1e6
+    bounded = np.asarray(_bounded(np.ones(10_000, np.float32), losses))
+    np.testing.assert_array_equal(np.delete(bounded, 77), np.delete(losses, 77))
+    # The median of 2,048 normal numbers or more has a standard error of 0.03.
+    assert abs(bounded[77] - 20.0) < 0.2
 
 
 def test_one_mistyped_row_does_not_decide_when_training_ends(rng, monkeypatch):

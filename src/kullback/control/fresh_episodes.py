@@ -50,6 +50,6 @@ class FreshEpisodes(Rule):
         task = task_of(q)
         assert task is not None
         acting = task.acting(p.origin.structure)
-        alpha = task.temperature.last
-        report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, request.key, self.episodes)
+        alpha, rng = task.temperature.last, request.host_rng()
+        report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, rng, self.episodes)
         return replace(report.objective, diagnostics=report.numbers)

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -49,7 +48,7 @@ def test_an_environment_that_steps_says_the_same():
     problem = target.problem
     stepped = Task(problem.task.facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes))
     report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.005,
-                    jax.random.key(3), 1000)  # fmt: skip
+                    np.random.default_rng(3), 1000)  # fmt: skip
     limited = replace(problem, horizon=100)
     log_policy = log_policy_of(fit.q, 16, 4)
     for name, played in (("sampled_return", log_policy), ("greedy_return", greedy(log_policy))):

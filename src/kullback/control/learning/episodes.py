@@ -43,22 +43,24 @@ class Episodes(NamedTuple):
     finished: Any
 
 
-def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key: jax.Array,
+def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng: np.random.Generator,
          episodes: int = EPISODES) -> Episodes:  # fmt: skip
-    """Play `episodes` fresh episodes, of a greedy policy or of a sampled one.
+    """Play `episodes` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
 
     Where the environment is compiled they run side by side; else each of a few lanes plays as many as the others, so
     that short episodes do not count more. Raises `EnvironmentFault` as the environment does.
     """
     longest = task.facts.limit or LONGEST
+    # Words, and no key: keys are made in programs of their own, which a process would have to load.
+    words = rng.integers(2**32, size=2, dtype=np.uint32)
     if task.compiled is not None:
         played = _compiled(task.compiled, acting, episodes, np.bool_(greedy), free, fixed, task.compiled.parameters,
-                           np.asarray(task.discount), np.int32(longest), key)  # fmt: skip
+                           np.asarray(task.discount), np.int32(longest), words)  # fmt: skip
         return jax.tree.map(np.asarray, played)
     assert task.stepper is not None
     stepper = task.stepper(min(LANES, episodes))
     try:
-        return _stepped(stepper, acting, free, fixed, greedy, key, task.discount, longest, episodes)
+        return _stepped(stepper, acting, free, fixed, greedy, words, task.discount, longest, episodes)
     finally:
         stepper.close()
 
@@ -66,11 +68,11 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key:
 @program(static=(0, 1, 2))
 def _compiled(
     simulator: Compiled, acting: Acting, episodes: int, greedy: Any,
-    free: Any, fixed: Fixed, parameters: Any, discount: Any, longest: Any, key: jax.Array,
+    free: Any, fixed: Fixed, parameters: Any, discount: Any, longest: Any, words: Any,
 ) -> Episodes:  # fmt: skip
     dtype = jnp.result_type(float)
     zeros = jnp.zeros(episodes, dtype)
-    start_key, key = jax.random.split(key)
+    start_key, key = jax.random.split(_key(words))
     first = lanes_of.start(simulator, parameters, start_key, episodes)
     sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.zeros(episodes, bool))
 
@@ -112,17 +114,21 @@ def _added(sums: Episodes, reward: Any, weight: Any, kl: Any, ratio: Any, over: 
 
 
 @partial(jax.jit, static_argnums=0)
-def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, key: jax.Array) -> Any:
+def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any,
+        step: Any) -> Any:  # fmt: skip
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
-    return _acted(acting.at(free, fixed, observation, mask), greedy, key)
+    return _acted(acting.at(free, fixed, observation, mask), greedy, jax.random.fold_in(_key(words), step))
+
+
+def _key(words: Any) -> jax.Array:
+    return jax.random.wrap_key_data(words, impl="threefry2x32")
 
 
 def _stepped(
-    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, key: jax.Array, discount: float,
+    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, words: np.ndarray, discount: float,
     longest: int, episodes: int,
 ) -> Episodes:  # fmt: skip
-    seed_key, key = jax.random.split(key)
-    stepper.reset(int(jax.random.randint(seed_key, (), 0, 2**31 - 1)))
+    stepper.reset(int(words[0] >> 1))
     n, each = stepper.lanes, -(-episodes // stepper.lanes)
     running = np.zeros((5, n))
     done: list[np.ndarray] = []
@@ -130,7 +136,7 @@ def _stepped(
     step = 0
     while (count < each).any():
         action, kl, ratio = (np.asarray(x) for x in act(
-            acting, greedy, free, fixed, stepper.observation, stepper.mask, jax.random.fold_in(key, step)))  # fmt: skip
+            acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step)))  # fmt: skip
         seen = stepper.step(action)
         weight = discount ** running[4]
         valid = seen.valid.astype(float)
@@ -154,17 +160,16 @@ class Report:
     numbers: Mapping[str, Any]
 
 
-def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: float, key: jax.Array,
-           episodes: int = EPISODES) -> Report:  # fmt: skip
+def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: float,
+           rng: np.random.Generator, episodes: int = EPISODES) -> Report:  # fmt: skip
     """Greedy, sampled and soft values with standard errors, from two times `episodes` fresh episodes.
 
     The objective is KL(π‖P_opt) − log Z = −J/α with J = E[Σ γᵗ (r − α KL(π(·∣s)‖π₀(·∣s)))]: unbiased, as the episodes
     took no part in the training. With w = R/α − log π(τ)/π₀(τ), log Z ≥ E[w] and log Z ≈ log mean exp w by
     importance sampling, whose expectation is below log Z: their difference bounds KL(π‖P_opt) from below on average.
     """
-    greedy_key, sampled_key = jax.random.split(key)
-    greedy = play(task, acting, free, fixed, True, greedy_key, episodes)
-    sampled = play(task, acting, free, fixed, False, sampled_key, episodes)
+    greedy = play(task, acting, free, fixed, True, rng, episodes)
+    sampled = play(task, acting, free, fixed, False, rng, episodes)
     soft = np.asarray(sampled.discounted, np.float64) - temperature * np.asarray(sampled.kl, np.float64)
     value = _mean(soft / temperature, "−E[R]/α + KL(π‖π₀)")
     cut = int((~np.asarray(sampled.finished, bool)).sum())

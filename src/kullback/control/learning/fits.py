@@ -35,7 +35,7 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
         raise FitError("q: the policy's parameters became NaN or infinite; pass a smaller rate=")
     learnable = replace(p.learnable, fixed=fixed)
     report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
-                    jax.random.fold_in(request.key, ASSESSMENT))  # fmt: skip
+                    request.host_rng(ASSESSMENT))  # fmt: skip
     q = FittedConditional(p.learnable.structure, fixed, p.name, free)
     exact = task.truth(q, temperature) if task.truth is not None else {}
     return Fit(

@@ -211,5 +211,5 @@ def critic_of(network: Any, task: Task) -> Critic:
 def _masks(compiled: Any) -> bool:
     """Whether a compiled simulator says which actions are allowed."""
     parameters = compiled.parameters
-    state = jax.eval_shape(compiled.reset, parameters, jax.random.key(0))
+    state = jax.eval_shape(compiled.reset, parameters, jax.eval_shape(jax.random.key, 0))
     return jax.eval_shape(compiled.mask, parameters, state) is not None

@@ -100,9 +100,8 @@ class Playing(Iterative):
                               check=np.asarray(min(steps + wait, 2**31 - 1), np.int32))  # fmt: skip
 
     def _greedy(self, state: Any, episodes: int, stream: int) -> Any:
-        words = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
-        key = jax.random.wrap_key_data(jnp.asarray(words.integers(2**32, size=2, dtype=np.uint32)), impl="threefry2x32")
-        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, key, episodes)
+        rng = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
+        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes)
 
     def policy(self, state: Any) -> tuple[Any, Fixed]:
         """The policy's parameters, and its arrays with the scales of its inputs, on the host."""
