@@ -26,8 +26,8 @@ HIDDEN = (64, 64)
 class Settings:
     """What is minimised, and by which rule of `kullback.control`; `options` are the rule's own.
 
-    until  the mean greedy return at which it stops: about a standard error above the threshold, since the hundred
-           episodes that judge it here are others
+    until  the mean greedy return at which it stops: above the threshold by a standard error or more, since the hundred
+           episodes that judge it here are others, of which a few on Acrobot never swing up
     """
 
     rule: str
@@ -40,7 +40,7 @@ class Settings:
 ON_POLICY, OFF_POLICY = "TrajectoryGradient", "SoftActorCritic"
 SETTINGS = {
     "CartPole-v1": Settings(ON_POLICY, 480.0, temperature=0.1, discount=0.98),
-    "Acrobot-v1": Settings(ON_POLICY, -95.0, temperature=0.1, discount=0.99),
+    "Acrobot-v1": Settings(ON_POLICY, -90.0, temperature=0.1, discount=0.99),
     "LunarLander-v3": Settings(ON_POLICY, 205.0, temperature=0.1, discount=0.999),
     "Pendulum-v1": Settings(OFF_POLICY, -190.0, temperature=0.2, discount=0.99),
     "MountainCarContinuous-v0": Settings(OFF_POLICY, 90.5, temperature=0.1, discount=0.9999),
