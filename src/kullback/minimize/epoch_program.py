@@ -201,8 +201,8 @@ def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any,
 
     def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         losses, together, _ = _block(problem, fixed, held, vectors, i)
-        at = i * size
-        return lax.dynamic_update_slice(carry[0], losses, (0, at)), lax.dynamic_update_slice(carry[1], together, (at,))
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=i * size, axis=-1)
+        return put(carry[0], losses), put(carry[1], together)
 
     zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
     losses, together = lax.fori_loop(0, _blocks(held), body, (zeros, zeros[0]))
