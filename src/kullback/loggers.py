@@ -187,8 +187,8 @@ class Several:
 
 def _tensorboardx() -> tuple[Any, Any, Any]:
     try:
-        from tensorboardX.event_file_writer import EventsWriter  # type: ignore[import-not-found]
-        from tensorboardX.proto import event_pb2, summary_pb2  # type: ignore[import-not-found]
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
     except ImportError as error:
         raise InputError(
             "logger: TensorBoardLogger needs tensorboardX, which is not installed; pip install 'kullback[tensorboard]'"

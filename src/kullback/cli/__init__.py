@@ -50,7 +50,7 @@ def _parse(args: list[str]):
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(Command, prog=PROG, description=DESCRIPTION, args=args)  # type: ignore[arg-type]
+            return tyro.cli(Command, prog=PROG, description=DESCRIPTION, args=args)
     except SystemExit as stop:
         if not stop.code:
             return None

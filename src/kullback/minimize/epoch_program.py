@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from kullback.keys import key_of
 from kullback.known.rows import rows_of
 from kullback.minimize.member import Member, Numbers, decided, moved
 from kullback.minimize.objectives import negative_log_prior, row_losses
@@ -139,7 +140,7 @@ def _step(
 
 def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
     """The key of what a member draws at a step, from the two words of a seed."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(seed, impl="threefry2x32"), total), k)
+    return jax.random.fold_in(jax.random.fold_in(key_of(seed), total), k)
 
 
 def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
@@ -197,11 +198,10 @@ def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[An
 def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any]:
     """What each member is judged by [m], the mean of its bounded losses, and the mean loss of their mixture."""
     padded = held.weights.shape[0]
-    size = min(BLOCK, padded)
 
     def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         losses, together, _ = _block(problem, fixed, held, vectors, i)
-        put = partial(lax.dynamic_update_slice_in_dim, start_index=i * size, axis=-1)
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=i * _block_of(held), axis=-1)
         return put(carry[0], losses), put(carry[1], together)
 
     zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
@@ -220,14 +220,18 @@ def _bounded(w: Any, losses: Any) -> Any:
     return jnp.where(jnp.isinf(losses), losses, jnp.minimum(losses, middle + jnp.maximum(COSTLIEST, RANGES * spread)))
 
 
+def _block_of(rows: Rows) -> int:
+    """How many rows are evaluated at once."""
+    return min(BLOCK, rows.weights.shape[0])
+
+
 def _blocks(rows: Rows) -> Any:
-    block = min(BLOCK, rows.weights.shape[0])
-    return ((rows.size + block - 1) // block).astype(jnp.int32)
+    return ((rows.size + _block_of(rows) - 1) // _block_of(rows)).astype(jnp.int32)
 
 
 def _block(problem: Problem, fixed: Any, rows: Rows, vectors: Any, i: Any) -> tuple[Any, Any, Any]:
     """The losses of each member [m, n] and of their mixture [n] at the i-th block of rows, and their weights."""
-    members, block = vectors.shape[0], min(BLOCK, rows.weights.shape[0])
+    members, block = vectors.shape[0], _block_of(rows)
     if isinstance(rows.y, jax.Array) and problem.mesh is None:
         x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights))
     else:

@@ -12,6 +12,7 @@ import numpy as np
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
 from kullback.families.learnable import Learnable
+from kullback.keys import words_from
 from kullback.known import Known
 from kullback.known.rows import rows_of
 from kullback.minimize.driver import Outcome, drive
@@ -79,7 +80,7 @@ class Batches(Rule):
         stochastic = bool(getattr(network, "stochastic", False))
         problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh)
         schedule = schedule_for(table.size, self.rate, self.patience)
-        seed = request.host_rng(_SHUFFLE).integers(2**32, size=2, dtype=np.uint32)
+        seed = words_from(request.host_rng(_SHUFFLE))
         limit = request.steps or MAX_STEPS
         tolerance = request.tolerance or TOLERANCE
         fixed = _without_scaling(learnable.fixed) if train.scaling is not None else learnable.fixed

@@ -16,6 +16,7 @@ from kullback.control.learning.acting import Acting, Fixed
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Compiled, Stepper
 from kullback.control.task import Task
+from kullback.keys import key_of, words_from
 from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 
@@ -51,8 +52,7 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     that short episodes do not count more. Raises `EnvironmentFault` as the environment does.
     """
     longest = task.facts.limit or LONGEST
-    # Words, and no key: keys are made in programs of their own, which a process would have to load.
-    words = rng.integers(2**32, size=2, dtype=np.uint32)
+    words = words_from(rng)
     if task.compiled is not None:
         played = _compiled(task.compiled, acting, episodes, np.bool_(greedy), free, fixed, task.compiled.parameters,
                            np.asarray(task.discount), np.int32(longest), words)  # fmt: skip
@@ -72,7 +72,7 @@ def _compiled(
 ) -> Episodes:  # fmt: skip
     dtype = jnp.result_type(float)
     zeros = jnp.zeros(episodes, dtype)
-    start_key, key = jax.random.split(_key(words))
+    start_key, key = jax.random.split(key_of(words))
     first = lanes_of.start(simulator, parameters, start_key, episodes)
     sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.zeros(episodes, bool))
 
@@ -117,7 +117,7 @@ def _added(sums: Episodes, reward: Any, weight: Any, kl: Any, ratio: Any, over: 
 def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any,
         step: Any) -> Any:  # fmt: skip
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
-    return _acted(acting.at(free, fixed, observation, mask), greedy, jax.random.fold_in(_key(words), step))
+    return _acted(acting.at(free, fixed, observation, mask), greedy, jax.random.fold_in(key_of(words), step))
 
 
 def _key(words: Any) -> jax.Array:

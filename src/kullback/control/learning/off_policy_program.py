@@ -24,6 +24,7 @@ from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Transition
+from kullback.keys import key_of
 from kullback.laws import TanhNormal
 from kullback.programs import program
 
@@ -44,7 +45,7 @@ class Keys(NamedTuple):
 
 def keys_of(problem: Problem, numbers: Numbers, rounds: Any) -> Keys:
     """From the two words of a seed and the number of the round."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(numbers.seed, impl="threefry2x32"), rounds)
+    key = jax.random.fold_in(key_of(numbers.seed), rounds)
     steps, updates = 3 * problem.block, 2 * problem.updates
     keys = jax.random.split(key, steps + updates + 4)
     rest = keys[steps + updates :]
@@ -65,7 +66,7 @@ def scaled(fixed: Fixed, inputs: Running) -> Fixed:
 @program
 def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
     """Fresh episodes in every lane of a compiled simulator (None for one that steps), and noise."""
-    key, noise_key = jax.random.split(jax.random.wrap_key_data(seed, impl="threefry2x32"))
+    key, noise_key = jax.random.split(key_of(seed))
     noise = problem.noise.start(noise_key, noise_shape(problem))
     if problem.simulator is None:
         return None, noise

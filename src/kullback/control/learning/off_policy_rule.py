@@ -21,6 +21,7 @@ from kullback.control.learning.replay import MOST_LABELS, Columns
 from kullback.control.task import Task
 from kullback.errors import InputError
 from kullback.families.dense import Dense, Rows
+from kullback.keys import words_from
 from kullback.known import Known
 from kullback.minimize.driver import drive
 from kullback.minimize.layout import Layout
@@ -188,7 +189,7 @@ class OffPolicyRule(Rule):
             task.temperature.numbers.astype(dtype), np.int32(total), np.int32(min(self.capacity, total)),
             number(np.inf if self.until is None else self.until),
             number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
-            request.host_rng(_SEED).integers(2**32, size=2, dtype=np.uint32),
+            words_from(request.host_rng(_SEED)),
         )  # fmt: skip
         start = Layout.flat(free), np.stack([Layout.flat(one) for one in critics])
         goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))

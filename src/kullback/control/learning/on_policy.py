@@ -19,6 +19,7 @@ from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Rows
 from kullback.families.learnable import Learnable
+from kullback.keys import words_from
 from kullback.known import Known
 from kullback.minimize.driver import drive
 from kullback.minimize.layout import Layout
@@ -173,7 +174,7 @@ class TrajectoryGradient(Rule):
             task.temperature.numbers.astype(dtype), np.int32(min(request.steps or sizes.steps, 2**31 - 1)),
             number(np.inf if self.until is None else self.until),
             number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
-            request.host_rng(_SEED).integers(2**32, size=2, dtype=np.uint32),
+            words_from(request.host_rng(_SEED)),
         )  # fmt: skip
         start = Layout.flat(both).astype(dtype)
         goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))

@@ -20,6 +20,7 @@ from kullback.control.learning.running import Running
 from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
+from kullback.keys import key_of
 from kullback.programs import program
 
 DUAL_RATE = 0.05  # of the temperature's steps, one a block
@@ -27,7 +28,7 @@ DUAL_RATE = 0.05  # of the temperature's steps, one a block
 
 def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> jax.Array:
     """Every key of a block: two for each step, of the action and of the environment; two of learning; one an epoch."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(numbers.seed, impl="threefry2x32"), blocks)
+    key = jax.random.fold_in(key_of(numbers.seed), blocks)
     return jax.random.split(key, 2 * problem.block + 2 + problem.epochs)
 
 
@@ -35,7 +36,7 @@ def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> jax.Array:
 def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
     """Fresh episodes in every lane of a compiled simulator."""
     assert problem.simulator is not None
-    key = jax.random.wrap_key_data(seed, impl="threefry2x32")
+    key = key_of(seed)
     return lanes_of.start(problem.simulator, parameters, key, problem.lanes)
 
 
