@@ -97,8 +97,8 @@ CASES: dict[str, tuple[Learner, ...]] = {
     "diabetes": numbers(SPLITS, SPLITS),
     "doctor visits": COUNTS,
     "doctor visits, inputs kept apart": COUNTS,
-    "diamonds": numbers(5, 2),
-    "diamonds, possible sizes": numbers(5, 2),
+    "diamonds": numbers(SPLITS, 2),
+    "diamonds, possible sizes": numbers(SPLITS, 2),
 }
 
 

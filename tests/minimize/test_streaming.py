@@ -45,6 +45,7 @@ def test_chunks_give_what_resident_rows_give_bit_for_bit(data, ensemble, weighte
     chunked = fitted(pairs, memory=8192, ensemble=ensemble)
     assert parameters(chunked) == parameters(whole)
     assert chunked.history == whole.history
+    np.testing.assert_allclose(chunked.q.fixed["least"], whole.q.fixed["least"], rtol=1e-6)
     for name in ("train_nll", "heldout_nll"):
         np.testing.assert_allclose(chunked.diagnostics[name], whole.diagnostics[name], rtol=1e-6)
 

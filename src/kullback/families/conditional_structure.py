@@ -35,7 +35,11 @@ class ConditionalStructure(Structure):
     components: int = 0
 
     def distribution(self, free: Params, fixed: Params, inputs: Any = None, key: jax.Array | None = None) -> Any:
-        """The NumPyro distribution of one member, of batch [n]; a key means training mode."""
+        """The NumPyro distribution of one member, of batch [n]; a key means training mode.
+
+        `fixed` has the scaling of inputs (x_mean, x_scale) and of outputs (offset, gain, reach), and after training
+        `least`: what each output beyond its offset is at the least.
+        """
         return self._of_outputs(self._outputs(free, fixed, inputs, key), fixed["given"])
 
     def predictive(self, free: Params, fixed: Params, inputs: Any, members: int = 1) -> Any:
@@ -58,14 +62,18 @@ class ConditionalStructure(Structure):
         return 0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())
 
     def _outputs(self, free: Params, fixed: Params, inputs: Any, key: jax.Array | None) -> jax.Array:
+        return fixed["offset"] + self.beyond_offset(free, fixed, inputs, key)
+
+    def beyond_offset(self, free: Params, fixed: Params, inputs: Any, key: jax.Array | None = None) -> jax.Array:
+        """The network's outputs [n, width] of one member, scaled and within their bounds, less their offset."""
         x = jnp.asarray(inputs)
         if self.network.labels is None:
             x = (x - fixed["x_mean"]) / fixed["x_scale"]
             x = x if self.network.linear else jnp.clip(x, -FARTHEST, FARTHEST)
         outputs = fixed["gain"] * self.network.apply(free, x, key)
         if "reach" in fixed:
-            outputs = jnp.clip(outputs, -fixed["reach"], fixed["reach"])
-        return fixed["offset"] + outputs
+            outputs = jnp.clip(outputs, fixed.get("least", -fixed["reach"]), fixed["reach"])
+        return outputs
 
     def _of_outputs(self, outputs: jax.Array, given: Params) -> Any:
         if not self.components:

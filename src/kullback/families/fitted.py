@@ -68,8 +68,11 @@ class FittedConditional:
             raise InputError(f"q: {cls.__name__} has no logits to temper; a temperature is for classifiers")
         if not (np.ndim(temperature) == 0 and np.isfinite(temperature) and temperature > 0):
             raise InputError(f"temperature: {temperature!r} is not a positive number; 1 changes nothing")
-        fixed = {**self.fixed, "temperature": np.asarray(temperature, np.float64) * self.fixed.get("temperature", 1.0)}
-        return FittedConditional(self.structure, fixed, self.name, self.free, self.members)
+        return self.holding(temperature=np.asarray(temperature, np.float64) * self.fixed.get("temperature", 1.0))
+
+    def holding(self, **fixed: Any) -> FittedConditional:
+        """The same with these arrays among its fixed parameters."""
+        return FittedConditional(self.structure, {**self.fixed, **fixed}, self.name, self.free, self.members)
 
     def known(self) -> Known:
         return Known(name=f"fitted {self.name}", conditional=lambda inputs: self.on(inputs).known())

@@ -63,6 +63,24 @@ def _reach(form: Form, name: str) -> np.ndarray:
     return reach
 
 
+def scales(structure: ConditionalStructure) -> np.ndarray:
+    """Which of a network's outputs [width] are scales beside a location, or the diagonal of a covariance's root.
+
+    The smaller they are the surer is the distribution, and without bound.
+    """
+    form = structure.form
+    one = np.concatenate([np.ravel(_is_scale(form, name)) for name in form.names])
+    count = structure.components
+    return np.concatenate([np.zeros(count, bool), np.tile(one, count)]) if count else one
+
+
+def _is_scale(form: Form, name: str) -> np.ndarray:
+    shape = form.free_shape(name)
+    if name == "scale" and "loc" in form.cls.arg_constraints:
+        return np.ones(shape, bool)
+    return np.isfinite(_reach(form, name)) if name == "scale_tril" else np.zeros(shape, bool)
+
+
 _COUNTS = (
     "NegativeBinomial2",
     "NegativeBinomialLogits",

@@ -75,8 +75,8 @@ class learnable:
         if isinstance(q, FittedConditional):
             if "temperature" in q.fixed:
                 raise InputError("q: a tempered conditional cannot be made learnable; pass the one that was tempered")
-            self.structure, self.free, self.fixed, self.members = q.structure, q.free, q.fixed, q.members
-            self._name = q.name
+            self.structure, self.free, self.members, self._name = q.structure, q.free, q.members, q.name
+            self.fixed = {name: value for name, value in q.fixed.items() if name != "least"}
         else:
             self.structure, self.free = _taken_apart(q)
             self.fixed, self._name, self.members = {}, type(q).__name__, 1

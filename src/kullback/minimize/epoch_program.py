@@ -6,7 +6,6 @@ arguments, so that another split of the same data compiles nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,21 +17,25 @@ from jax import lax
 
 from kullback.keys import key_of
 from kullback.known.rows import rows_of
-from kullback.minimize.member import Member, Numbers, decided, moved
+from kullback.minimize.floor import floored, least_outputs
+from kullback.minimize.member import Member, Numbers, decided, each_member, moved
 from kullback.minimize.objectives import negative_log_prior, row_losses
 from kullback.minimize.shuffle import shuffled, words_of
-from kullback.minimize.table import BLOCK, Feed, Rows, on_each, over
+from kullback.minimize.table import BLOCK, Feed, Rows, on_each, over, some_of
 from kullback.programs import program
 
 CURVE = 64  # epochs recorded in one call
 # Nats, and interquartile ranges, beyond the median: what one held-out row may cost where it is decided to go on. More
 # than that no part of the data can tell of a model, and a mistyped row would decide alone.
 COSTLIEST, RANGES = 20.0, 10.0
-TYPICAL = 2048  # rows, at least, whose quartiles speak for all
 
 
 class State(NamedTuple):
-    """Members [m, ...], the position in the data, the epochs recorded in the last call, and the final values."""
+    """Members [m, ...], the position in the data, the epochs recorded in the last call, and what was found at the end.
+
+    least  of the outputs [width] of what is returned; empty where a floor is not asked for
+    final  the training and the held-out value of what is returned
+    """
 
     members: Member
     epoch: Any
@@ -40,12 +43,16 @@ class State(NamedTuple):
     total: Any
     curve: Any
     recorded: Any
+    least: Any
     final: Any
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is fixed of a compiled program: the structure, the layout, what a row's loss is, rows a step, the mesh."""
+    """What is fixed of a compiled program: the structure, the layout, what a row's loss is, rows a step, the mesh.
+
+    floor  which outputs, if any, are never to be less at a new row than at those of the training
+    """
 
     structure: Any
     layout: Any
@@ -53,14 +60,7 @@ class Problem:
     batch: int
     stochastic: bool
     mesh: Any = None
-
-
-def _each(members: int, function: Callable[..., Any], *trees: Any) -> Any:
-    """The function for each member: one member without a leading axis, which compiles to plain matrix products."""
-    if members > 1:
-        return jax.vmap(function)(*trees)
-    result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
+    floor: tuple[bool, ...] = ()
 
 
 @program(static=(0, 2, 5))
@@ -100,7 +100,7 @@ def advance(
 
         def body(i: Any, carry: Member) -> Member:
             one = partial(_step, problem, fixed, rows, feed, numbers, i, i - offset, s.total + 1 + i - offset)
-            return _each(members, one, carry, jnp.arange(members), words)
+            return each_member(members, one, carry, jnp.arange(members), words)
 
         after = lax.fori_loop(s.step, stop, body, s.members)
         total = s.total + stop - s.step
@@ -113,7 +113,12 @@ def advance(
     if feed is not None:
         return on_each(problem.mesh, state)
     over_now = jnp.all(state.members.ended > 0) | (state.total >= numbers.limit)
-    last = lambda s: s._replace(final=final_values(problem, fixed, rows, held, chosen(s, jnp)))  # noqa: E731
+
+    def last(s: State) -> State:
+        vectors = chosen(s, jnp)
+        least = least_outputs(problem, fixed, rows, vectors)
+        return s._replace(least=least, final=final_values(problem, floored(fixed, least), rows, held, vectors))
+
     return on_each(problem.mesh, lax.cond(over_now, last, lambda s: s, state))
 
 
@@ -164,7 +169,7 @@ def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: N
     else:
         values, pooled = judged(problem, fixed, held, members.sum / s.step)
     line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.rate)]
-    after = _each(len(members.rate), partial(decided, numbers, s.total, s.step), members, values)
+    after = each_member(len(members.rate), partial(decided, numbers, s.total, s.step), members, values)
     return s._replace(
         members=after,
         epoch=s.epoch + 1,
@@ -212,8 +217,8 @@ def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any,
 
 def _bounded(w: Any, losses: Any) -> Any:
     """Losses [n] of rows, none far above those of most; an infinite one stays: that row was held impossible."""
-    step = max(1, len(w) // TYPICAL)
-    some, counted = losses[::step], w[::step] > 0
+    every = some_of(len(w))
+    some, counted = losses[every], w[every] > 0
     ranks = (jnp.sum(counted) * jnp.array([1, 2, 3])) // 4
     low, middle, high = jnp.sort(jnp.where(counted, some, jnp.inf))[ranks]
     spread = jnp.where(jnp.isfinite(high), high - low, jnp.inf)
@@ -236,7 +241,7 @@ def _block(problem: Problem, fixed: Any, rows: Rows, vectors: Any, i: Any) -> tu
         x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights))
     else:
         x, y, w = _rows_at(rows, i * block + jnp.arange(block))
-    losses = _each(members, lambda v: row_losses(problem, fixed, x, y, v), vectors)
+    losses = each_member(members, lambda v: row_losses(problem, fixed, x, y, v), vectors)
     losses = jnp.where(w > 0, losses, 0.0)
     if problem.kind == "sample" and members > 1:
         together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)

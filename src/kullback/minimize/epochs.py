@@ -59,7 +59,8 @@ class EpochDescent(Iterative):
         each = [at_start(x, self.schedule.rate) for x in np.asarray(self.starts, dtype)]
         members = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
         nothing = np.full(2, np.nan, dtype)
-        return State(members, whole, whole, whole, np.zeros((CURVE, 5), dtype), whole, nothing)
+        least = np.zeros(len(self.problem.floor), dtype)
+        return State(members, whole, whole, whole, np.zeros((CURVE, 5), dtype), whole, least, nothing)
 
     def step(self, state: State) -> State:
         start = time.monotonic()

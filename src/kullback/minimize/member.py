@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -91,3 +92,11 @@ def decided(numbers: Numbers, total: Any, steps: Any, m: Member, value: Any) -> 
     )
     # A member that has ended waits for the others as it is.
     return jax.tree.map(lambda new, old: jnp.where(m.ended > 0, old, new), after, m)
+
+
+def each_member(members: int, function: Callable[..., Any], *trees: Any) -> Any:
+    """The function for each member: one member without a leading axis, which compiles to plain matrix products."""
+    if members > 1:
+        return jax.vmap(function)(*trees)
+    result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)

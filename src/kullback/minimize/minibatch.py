@@ -11,7 +11,7 @@ import numpy as np
 
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.keys import words_from
 from kullback.known import Known
 from kullback.known.rows import rows_of
@@ -19,8 +19,9 @@ from kullback.minimize.driver import Outcome, drive
 from kullback.minimize.epoch_program import Problem, chosen, final_now
 from kullback.minimize.epochs import EpochDescent, Schedule
 from kullback.minimize.fitting import Report, fit_from, starts_of
+from kullback.minimize.floor import floor_of, floored, least_now, with_floor
 from kullback.minimize.sides import prior_in_words
-from kullback.minimize.table import Table, automatic, memory_budget
+from kullback.minimize.table import Rows, Table, automatic, memory_budget, padded_length, some_of
 from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -35,6 +36,27 @@ _HELD, _SHUFFLE = 2, 3  # streams of random numbers
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """What training gave: the outcome, the free parameters, their least outputs, and the training and held-out values.
+
+    `held` is None where nothing was held out.
+    """
+
+    outcome: Outcome
+    free: Params
+    least: np.ndarray
+    train: float
+    held: float | None
+
+    def fit(self, side: Known, objective: Estimate, value: str) -> Fit:
+        """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
+        diagnostics = {f"train_{value}": self.train} | ({} if self.held is None else {f"heldout_{value}": self.held})
+        return fit_from(
+            with_floor(side, self.least), self.free, self.outcome.status, Report(objective, diagnostics), self.outcome
+        )
+
+
+@dataclass(frozen=True)
 class Batches(Rule):
     """What the two directions share: how large a batch is, how fast to go, what is held out, where the data lie.
 
@@ -44,6 +66,8 @@ class Batches(Rule):
     patience  epochs without improvement before it does; None takes 5, and 10 from 10,000 rows on
     memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
+    floor     whether a fitted scale is nowhere less than the least at some 2,048 of the rows that it was learned from;
+              a network that is not linear would be as sure as it pleases where it has seen nothing
     """
 
     held_out: float = 0.1
@@ -52,6 +76,7 @@ class Batches(Rule):
     patience: int | None = None
     memory: int | None = None
     mesh: Any = None
+    floor: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -68,8 +93,7 @@ class Batches(Rule):
         few = min(_HELD_AT_LEAST, rows // 4)
         return min(max(round(self.held_out * rows), few), _HELD_AT_MOST) if self.held_out > 0 else 0
 
-    def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> tuple[Outcome, np.ndarray, Any]:
-        """The outcome, the best parameters of each member [m, n], and the final training and held-out values."""
+    def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         learnable = learner.learnable
         assert learnable is not None
         train, held = split(table, self._held(table.size), request)
@@ -78,7 +102,8 @@ class Batches(Rule):
         mesh = automatic(self.mesh)
         batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
-        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh)
+        floor = floor_of(learnable.structure) if self.floor else ()
+        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor)
         schedule = schedule_for(table.size, self.rate, self.patience)
         seed = words_from(request.host_rng(_SHUFFLE))
         limit = request.steps or MAX_STEPS
@@ -92,10 +117,11 @@ class Batches(Rule):
         untried = not np.isfinite(np.asarray(outcome.state.members.best_value)).all()
         if not np.isfinite(vectors).all() or (untried and outcome.status is Status.DIVERGED):
             raise FitError(f"{self.name}: {outcome.message or 'the objective was not finite from the start'}")
-        final = np.asarray(outcome.state.final, np.float64)
+        least, final = np.asarray(outcome.state.least), np.asarray(outcome.state.final, np.float64)
         if np.isnan(final[0]):
-            final = self._final(algorithm, problem, fixed, vectors)
-        return outcome, vectors, (final, layout, held is not None)
+            least, final = self._final(algorithm, problem, fixed, vectors)
+        aside = float(final[1]) if held is not None else None
+        return Fitted(outcome, layout.stacked(vectors), least, float(final[0]), aside)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
         """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""
@@ -110,19 +136,27 @@ class Batches(Rule):
             )
         return batch
 
-    def _final(self, algorithm: EpochDescent, problem: Problem, fixed: Any, vectors: np.ndarray) -> np.ndarray:
-        """The final values after an interrupt, or of data that were brought in chunks."""
-        if algorithm.rows is not None:
-            return np.asarray(final_now(problem, fixed, algorithm.rows, algorithm.aside, vectors), np.float64)
-        table, total, weight, held = algorithm.train, 0.0, 0.0, np.nan
+    def _final(
+        self, algorithm: EpochDescent, problem: Problem, fixed: Any, vectors: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The least outputs and the final values after an interrupt, or of data that were brought in chunks."""
+        table, mesh, rows = algorithm.train, problem.mesh, algorithm.rows
+        some = rows or table.part(some_of(padded_length(table.size, mesh))).resident(mesh)
+        least = np.asarray(least_now(problem, fixed, some, vectors))
+        fixed = floored(fixed, least)
+
+        def value(rows: Rows) -> np.ndarray:
+            return np.asarray(final_now(problem, fixed, rows, algorithm.aside, vectors), np.float64)
+
+        if rows is not None:
+            return least, value(rows)
+        total, weight, held = 0.0, 0.0, np.nan
         size = max(1, algorithm.memory // (2 * max(1, table.bytes // table.size)))
         for start in range(0, table.size, size):
-            part = Table(table.x, table.y, table.weights, table.numbers[start : start + size], table.scaling)
-            value, held = np.asarray(
-                final_now(problem, fixed, part.resident(problem.mesh), algorithm.aside, vectors), np.float64
-            )
-            total, weight = total + value * part.total, weight + part.total
-        return np.array([total / weight, held])
+            part = table.part(slice(start, start + size))
+            mean, held = value(part.resident(mesh))
+            total, weight = total + mean * part.total, weight + part.total
+        return least, np.array([total / weight, held])
 
 
 @dataclass(frozen=True)
@@ -166,10 +200,8 @@ class Minibatches(Batches):
         require_support(data, q.support, q.name, len(q.event_shape))
         weights = data.weights * data.total
         table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
-        outcome, vectors, (final, layout, held) = self._fit(q, table, "sample", request)
-        diagnostics = {"train_nll": float(final[0]), **({"heldout_nll": float(final[1])} if held else {})}
-        report = Report(Estimate(float(final[0]), quantity="H(P, Q)", dropped=("H(P)",)), diagnostics)
-        return fit_from(q, layout.stacked(vectors), outcome.status, report, outcome)
+        fitted = self._fit(q, table, "sample", request)
+        return fitted.fit(q, Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 
 
 @dataclass(frozen=True)
@@ -219,18 +251,15 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     given = np.ones(len(inputs)) if weights is None else weights
     scaling = scaling_of(student.learnable, inputs)
     table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
-    outcome, vectors, (final, layout, held) = rule._fit(student, table, kind, request)
-    diagnostics = {"train_kl": float(final[0]), **({"heldout_kl": float(final[1])} if held else {})}
-    report = Report(Estimate(float(final[0])), diagnostics)
-    return fit_from(student, layout.stacked(vectors), outcome.status, report, outcome)
+    fitted = rule._fit(student, table, kind, request)
+    return fitted.fit(student, Estimate(fitted.train), "kl")
 
 
 def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:
     """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
     watched = np.zeros(table.size, bool)
     watched[request.host_rng(_HELD).permutation(table.size)[:kept]] = True
-    part = lambda chosen: Table(table.x, table.y, table.weights, np.flatnonzero(chosen), table.scaling)  # noqa: E731
-    train, held = part(~watched), part(watched) if kept else None
+    train, held = table.part(~watched), table.part(watched) if kept else None
     if train.total == 0 or (held is not None and held.total == 0):
         raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
     return train, held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from kullback.known.rows import rows_of
 from kullback.minimize.weighted import bucket
 
 BLOCK = 2048  # rows that are evaluated at once
+_TYPICAL = 2048  # rows, at least, that speak for all
 _CHUNK = 2**20  # bytes of inputs that are standardised at once
 _LINE = 64  # bytes, of which the address of an array that is not copied is a multiple
 
@@ -75,6 +76,10 @@ class Table:
         width = jnp.dtype(jnp.result_type(float)).itemsize
         arrays = [a for a in (self.x, *jax.tree.leaves(self.y)) if a is not None]
         return self.size * sum(int(np.prod(np.shape(a)[1:])) * width for a in arrays)
+
+    def part(self, chosen: Any) -> Table:
+        """Some of these rows, by a mask [size] or a slice."""
+        return replace(self, numbers=self.numbers[chosen])
 
     def take(self, positions: np.ndarray) -> tuple[Any, Any, np.ndarray]:
         """x, y and weights at positions [...] among these rows; a teacher's distributions one after another."""
@@ -163,6 +168,11 @@ def padded_length(size: int, mesh: Any = None) -> int:
     length, devices = bucket(size), 1 if mesh is None else mesh.devices.shape[0]
     unit = devices if length <= BLOCK else math.lcm(BLOCK, devices)
     return -(-length // unit) * unit
+
+
+def some_of(length: int) -> slice:
+    """Which of so many rows, those that fill them up among them, speak for all: evenly far apart."""
+    return slice(None, None, max(1, length // _TYPICAL))
 
 
 def as_device(y: Any) -> Any:

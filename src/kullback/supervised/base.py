@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from numbers import Real
 from os import PathLike
 from typing import Any
@@ -95,6 +96,8 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
         """One call of partial_fit: a bounded number of steps from where the fit stands, or from the start."""
         side = learnable(self.q_) if hasattr(self, "q_") else self._checked_side(y)
         rule = self.rule or Minibatches(held_out=0.0, rate=PARTIAL_RATE)
+        # The rows of a call may be all of one kind, and tell nothing of how small a scale is elsewhere.
+        rule = replace(rule, floor=False) if isinstance(rule, Minibatches) else rule
         self._learn(pairs, side, rule=rule, steps=self.steps or PARTIAL_STEPS)
 
     def _start(self, y: np.ndarray, *, warm: bool) -> Any:
