@@ -120,10 +120,6 @@ def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, 
     return _acted(acting.at(free, fixed, observation, mask), greedy, jax.random.fold_in(key_of(words), step))
 
 
-def _key(words: Any) -> jax.Array:
-    return jax.random.wrap_key_data(words, impl="threefry2x32")
-
-
 def _stepped(
     stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, words: np.ndarray, discount: float,
     longest: int, episodes: int,
