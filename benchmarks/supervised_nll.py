@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Learner, ...]] = {
     "doctor visits": COUNTS,
     "doctor visits, inputs kept apart": COUNTS,
     "diamonds": numbers(SPLITS, 2),
-    "diamonds, possible sizes": numbers(SPLITS, 2),
+    "diamonds, possible sizes": numbers(5, 2),
 }
 
 
