@@ -6,6 +6,7 @@ import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
+from kullback.families.fitted import FittedConditional
 from kullback.supervised import KLRegressor
 
 
@@ -31,6 +32,11 @@ def scales_of(d):
     return np.asarray(d.base_dist.scale if isinstance(d, dist.Independent) else d.scale)
 
 
+def without_floor(q):
+    fixed = {name: value for name, value in q.fixed.items() if name != "least"}
+    return FittedConditional(q.structure, fixed, q.name, q.free, q.members)
+
+
 def several(x, y):
     return x, np.stack([y, -y], 1)
 
@@ -52,7 +58,7 @@ def test_no_scale_far_off_is_below_the_least_of_the_rows(rng, distribution, ense
     x, y = rows(rng)
     x, y = outcomes(x, y) if outcomes else (x, y)
     held = fitted(kl.Pairs(x, y), distribution, ensemble, held_out=0.0).q
-    free = fitted(kl.Pairs(x, y), distribution, ensemble, held_out=0.0, floor=False).q
+    free = without_floor(held)
     # Of 600 rows the floor is over all of them, at which it changes nothing.
     np.testing.assert_allclose(scales_of(held(x)), scales_of(free(x)), rtol=1e-5)
     axes = (0, 1) if ensemble > 1 else 0  # members share one floor
@@ -65,8 +71,7 @@ def test_the_objective_is_that_of_the_law_with_its_floor(rng):
     """Of 9,000 rows every fourth sets the floor, and the surest of the others are lifted to it."""
     x, y = rows(rng, 9000)
     fit = fitted(kl.Pairs(x, y), held_out=0.0)
-    free = fit.q.structure.distribution(fit.q.free, {k: v for k, v in fit.q.fixed.items() if k != "least"}, x)
-    lifted = scales_of(fit.q(x)) > 1.0001 * np.asarray(free.scale)
+    lifted = scales_of(fit.q(x)) > 1.0001 * scales_of(without_floor(fit.q)(x))
     assert 0 < lifted.sum() < 30
     double = dist.Normal(*(jnp.asarray(np.asarray(v, np.float64)) for v in (fit.q(x).loc, fit.q(x).scale)))
     assert fit.objective.value == pytest.approx(-float(np.mean(np.asarray(double.log_prob(y)))), rel=1e-5)
@@ -86,8 +91,9 @@ def test_rows_without_weight_set_no_floor(rng):
     assert scales_of(some(FAR)).min() > 1.5 * scales_of(alone(FAR)).min()
 
 
-def test_lines_and_tables_have_none(rng):
+def test_lines_and_tables_have_none_nor_what_asks_for_none(rng):
     x, y = rows(rng)
+    assert "least" not in fitted(kl.Pairs(x, y), floor=False).q.fixed
     assert "least" not in fitted(kl.Pairs(x, y), network=kl.Linear()).q.fixed
     labels = rng.integers(0, 5, 600)
     assert "least" not in fitted(kl.Pairs(labels, y), network=kl.Table()).q.fixed
