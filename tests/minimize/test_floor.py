@@ -84,6 +84,12 @@ def test_chunks_have_the_floor_of_resident_rows(rng):
     assert other.diagnostics["heldout_nll"] == pytest.approx(one.diagnostics["heldout_nll"], rel=1e-6)
 
 
+def test_the_plan_says_so(rng):
+    divergence = kl.KL(kl.Pairs(*rows(rng)), kl.Conditional(kl.MLP(hidden=(4,)), dist.Normal))
+    assert "10% of the rows held out, a floor under the scale" in str(divergence.plan())
+    assert "floor" not in str(divergence.plan(rule=kl.rules.Minibatches(floor=False)))
+
+
 def test_rows_without_weight_set_no_floor(rng):
     x, y = rows(rng)
     weights = (x[:, 0] < 0).astype(float)

@@ -93,6 +93,14 @@ class Batches(Rule):
         few = min(_HELD_AT_LEAST, rows // 4)
         return min(max(round(self.held_out * rows), few), _HELD_AT_MOST) if self.held_out > 0 else 0
 
+    def _note(self, count: int, what: str, learnable: Learnable) -> str:
+        held = f"{self._held(count) / count:.0%} of the {what} held out" if self.held_out else f"no {what} held out"
+        floor = ", a floor under the scale" if self._floor(learnable) else ""
+        return held + floor + prior_in_words(learnable)
+
+    def _floor(self, learnable: Learnable) -> tuple[bool, ...]:
+        return floor_of(learnable.structure) if self.floor else ()
+
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         learnable = learner.learnable
         assert learnable is not None
@@ -102,8 +110,7 @@ class Batches(Rule):
         mesh = automatic(self.mesh)
         batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
-        floor = floor_of(learnable.structure) if self.floor else ()
-        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor)
+        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, self._floor(learnable))
         schedule = schedule_for(table.size, self.rate, self.patience)
         seed = words_from(request.host_rng(_SHUFFLE))
         limit = request.steps or MAX_STEPS
@@ -186,11 +193,7 @@ class Minibatches(Batches):
             return Missing("P is no sample, so there are no rows to hold out")
         if p.sample.size < FEWEST:
             return Missing(f"{p.sample.size} rows are too few to hold some out", f"{FEWEST} rows")
-        return Applies(dropped=("H(P)",), note=self._note(p.sample.size, q.learnable))
-
-    def _note(self, rows: int, learnable: Learnable) -> str:
-        held = f"{self._held(rows) / rows:.0%} of the rows held out" if self.held_out else "no rows held out"
-        return held + prior_in_words(learnable)
+        return Applies(dropped=("H(P)",), note=self._note(p.sample.size, "rows", q.learnable))
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         assert q.learnable is not None and q.event_shape is not None
@@ -241,8 +244,7 @@ def _teacher(teacher: Known, learnable: Learnable, pair: Any, rule: Batches) -> 
     if not has_exact(*pair(teacher.distribution, example)):
         kinds = " and ".join(type(d).__name__ for d in pair(teacher.distribution, example))
         return Missing(f"the pair {kinds} has no closed form")
-    share = rule._held(len(teacher.inputs)) / len(teacher.inputs)
-    return Applies(note=f"{share:.0%} of the inputs held out{prior_in_words(learnable)}")
+    return Applies(note=rule._note(len(teacher.inputs), "inputs", learnable))
 
 
 def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: Request) -> Fit:
