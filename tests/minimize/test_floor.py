@@ -101,6 +101,8 @@ def test_lines_and_tables_have_none_nor_what_asks_for_none(rng):
     x, y = rows(rng)
     assert "least" not in fitted(kl.Pairs(x, y), floor=False).q.fixed
     assert "least" not in fitted(kl.Pairs(x, y), network=kl.Linear()).q.fixed
+    # Weibull's scale says where the law lies, and not how wide it is.
+    assert "least" not in fitted(kl.Pairs(x, np.exp(y)), dist.Weibull).q.fixed
     labels = rng.integers(0, 5, 600)
     assert "least" not in fitted(kl.Pairs(labels, y), network=kl.Table()).q.fixed
     fixed = kl.KL(kl.Pairs(x, y), kl.Conditional(kl.MLP(hidden=(4,)), dist.Normal, scale=1.0))

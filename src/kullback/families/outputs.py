@@ -64,7 +64,7 @@ def _reach(form: Form, name: str) -> np.ndarray:
 
 
 def scales(structure: ConditionalStructure) -> np.ndarray:
-    """Which of a network's outputs [width] are scales beside a location, or the diagonal of a covariance's root.
+    """Which of a network's outputs [width] are scales beside a location, or the diagonal of a root of a covariance.
 
     The smaller they are the surer is the distribution, and without bound.
     """
@@ -75,10 +75,9 @@ def scales(structure: ConditionalStructure) -> np.ndarray:
 
 
 def _is_scale(form: Form, name: str) -> np.ndarray:
-    shape = form.free_shape(name)
-    if name == "scale" and "loc" in form.cls.arg_constraints:
-        return np.ones(shape, bool)
-    return np.isfinite(_reach(form, name)) if name == "scale_tril" else np.zeros(shape, bool)
+    if name not in ("scale", "scale_tril") or "loc" not in form.cls.arg_constraints:
+        return np.zeros(form.free_shape(name), bool)
+    return np.isfinite(_reach(form, name))
 
 
 _COUNTS = (
