@@ -82,20 +82,20 @@ def _compiled(
 
     def step(carry: Any) -> Any:
         lanes, sums, steps, key = carry
-        key, act_key, env_key = jax.random.split(key, 3)
+        keys = jax.random.split(key, 3 + episodes)
         here = acting.at(free, fixed, lanes.observation, lanes.mask)
-        drawn, kl, ratio = _acted(here, greedy, act_key)
-        lanes, seen = lanes_of.advance(simulator, parameters, lanes, drawn, env_key)
+        drawn, kl, ratio = _acted(here, greedy, keys[1], keys[2])
+        # Each lane plays one episode that counts: what one plays afterwards may be anything.
+        lanes, seen = lanes_of.moved(simulator, parameters, lanes, drawn, keys[3:], first)
         weight = discount**steps
-        return lanes, _added(sums, seen.reward, weight, kl, ratio, seen.terminated | seen.truncated), steps + 1, key
+        return lanes, _added(sums, seen.reward, weight, kl, ratio, seen.terminated | seen.truncated), steps + 1, keys[0]
 
     return jax.lax.while_loop(going, step, (first, sums, jnp.int32(0), key))[1]
 
 
-def _acted(here: Any, greedy: Any, key: jax.Array) -> tuple[Any, Any, Any]:
+def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tuple[Any, Any, Any]:
     """The action, KL(π‖π₀) at the observation, and log π − log π₀ of the action."""
     # One program for both ways of acting: compiling costs more than drawing in vain.
-    act_key, kl_key = jax.random.split(key)
     drawn = jnp.where(greedy, here.greedy(), here.draw(act_key)[0])
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
@@ -117,7 +117,8 @@ def _added(sums: Episodes, reward: Any, weight: Any, kl: Any, ratio: Any, over: 
 def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any,
         step: Any) -> Any:  # fmt: skip
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
-    return _acted(acting.at(free, fixed, observation, mask), greedy, jax.random.fold_in(key_of(words), step))
+    keys = jax.random.split(jax.random.fold_in(key_of(words), step))
+    return _acted(acting.at(free, fixed, observation, mask), greedy, keys[0], keys[1])
 
 
 def _stepped(

@@ -24,7 +24,7 @@ from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Transition
-from kullback.keys import key_of
+from kullback.keys import key_of, shared_out
 from kullback.laws import TanhNormal
 from kullback.programs import program
 
@@ -33,23 +33,24 @@ ADAPTED, MOST_ADAPTED = 0.005, 0.1  # the dual's step on log α for each environ
 
 
 class Keys(NamedTuple):
-    """The keys of a round: of noise, action and environment at each step [t, 3]; of batches; of both parts of each
-    update [u, 2]; of looking back [2]; and of going astray."""
+    """The keys of a round: of noise and action at each step [t, 2]; of batches; of both parts of each update [u, 2]; of
+    looking back [2]; of going astray; of every lane's environment at each step, and of a fresh episode there [2, t, n],
+    none where it only steps."""
 
     steps: Any
     batches: Any
     updates: Any
     back: Any
     astray: Any
+    lanes: Any
 
 
 def keys_of(problem: Problem, numbers: Numbers, rounds: Any) -> Keys:
     """From the two words of a seed and the number of the round."""
     key = jax.random.fold_in(key_of(numbers.seed), rounds)
-    steps, updates = 3 * problem.block, 2 * problem.updates
-    keys = jax.random.split(key, steps + updates + 4)
-    rest = keys[steps + updates :]
-    return Keys(keys[:steps].reshape(-1, 3), rest[0], keys[steps : steps + updates].reshape(-1, 2), rest[1:3], rest[3])
+    lanes = problem.lanes if problem.simulator is not None else 0
+    shapes = (problem.block, 2), (), (problem.updates, 2), (2,), (), (2, problem.block, lanes)
+    return Keys(*shared_out(key, *shapes))
 
 
 def noise_shape(problem: Problem) -> tuple[int, ...]:
@@ -114,13 +115,14 @@ def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, num
     simulator, now, x = problem.simulator, scaled(fixed, state.inputs), state.learner.policy.x
     warm = (state.replay.count < numbers.warmup) | is_astray(problem, keys.astray)
 
-    def step(carry: Any, key: Any) -> Any:
-        lanes, noise = carry
+    def step(carry: Any, given: Any) -> Any:
+        (lanes, noise), (key, keys, instead) = carry, given
         action, noise = acted(problem, now, x, lanes.observation, lanes.mask, noise, warm, key)
-        lanes, seen = lanes_of.advance(simulator, parameters, lanes, action, key[2])
+        lanes, seen = lanes_of.moved(simulator, parameters, lanes, action, keys, instead)
         return (lanes, noise), seen
 
-    (lanes, noise), block = lax.scan(step, (state.lanes, state.noise), keys.steps)
+    fresh = jax.vmap(partial(lanes_of.fresh, simulator, parameters))(keys.lanes[1])
+    (lanes, noise), block = lax.scan(step, (state.lanes, state.noise), (keys.steps, keys.lanes[0], fresh))
     return lanes, noise, block
 
 

@@ -6,7 +6,7 @@ A state is one pytree of arrays. Numbers that are no sizes are arguments, so tha
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +20,27 @@ from kullback.control.learning.running import Running
 from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
-from kullback.keys import key_of
+from kullback.keys import key_of, shared_out
 from kullback.programs import program
 
 DUAL_RATE = 0.05  # of the temperature's steps, one a block
 
 
-def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> jax.Array:
-    """Every key of a block: two for each step, of the action and of the environment; two of learning; one an epoch."""
+class Keys(NamedTuple):
+    """The keys of a block: of the actions at each step [T]; of the KL; of the updates and each epoch [1 + epochs]; of
+    every lane's environment at each step, and of a fresh episode there [2, T, n], none where it only steps."""
+
+    actions: Any
+    kl: Any
+    epochs: Any
+    lanes: Any
+
+
+def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> Keys:
+    """From the two words of a seed and the number of the block."""
     key = jax.random.fold_in(key_of(numbers.seed), blocks)
-    return jax.random.split(key, 2 * problem.block + 2 + problem.epochs)
+    lanes = problem.lanes if problem.simulator is not None else 0
+    return Keys(*shared_out(key, (problem.block,), (), (1 + problem.epochs,), (2, problem.block, lanes)))
 
 
 @program
@@ -44,7 +55,7 @@ def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
 def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, observation: Any, mask: Any, numbers: Numbers,
         block: Any, t: Any) -> Any:  # fmt: skip
     """What every lane does at step t of a block [n, *shape], for simulators that only step."""
-    key = keys_of(problem, numbers, block)[2 * t]
+    key = keys_of(problem, numbers, block).actions[t]
     return problem.acting.at(problem.layout.tree(x)[0], scaled(fixed, inputs), observation, mask).draw(key)[0]
 
 
@@ -76,33 +87,34 @@ def _sound(block: Block) -> Any:
     return seen & jnp.isfinite(block.observation).all() & jnp.isfinite(block.following).all()
 
 
-def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, keys: jax.Array) -> tuple[Any, Block]:
+def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, keys: Keys) -> tuple[Any, Block]:
     """The lanes after a block of steps, and the block."""
     assert problem.simulator is not None
     simulator, now = problem.simulator, scaled(fixed, state.inputs)
     free = problem.layout.tree(state.adam.x)[0]
 
-    def step(lanes: Any, key: Any) -> tuple[Any, Block]:
+    def step(lanes: Any, given: Any) -> tuple[Any, Block]:
+        key, keys, instead = given
         here = problem.acting.at(free, now, lanes.observation, lanes.mask)
-        action, _ = here.draw(key[0])
-        after, seen = lanes_of.advance(simulator, parameters, lanes, action, key[1])
+        action, _ = here.draw(key)
+        after, seen = lanes_of.moved(simulator, parameters, lanes, action, keys, instead)
         return after, Block(seen.observation, seen.mask, action, seen.reward, seen.terminated, seen.truncated,
                             seen.following, seen.valid, lanes.elapsed)  # fmt: skip
 
-    return lax.scan(step, state.lanes, keys[: 2 * problem.block].reshape(-1, 2))
+    fresh = jax.vmap(partial(lanes_of.fresh, simulator, parameters))(keys.lanes[1])
+    return lax.scan(step, state.lanes, (keys.actions, keys.lanes[0], fresh))
 
 
-def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers, keys: jax.Array) -> State:
+def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers, keys: Keys) -> State:
     """The state after learning from a block."""
-    key, of_epochs = keys[2 * problem.block], keys[2 * problem.block + 1 :]
     fraction = (state.steps / numbers.total).astype(state.log_alpha.dtype)
     log_alpha = log_temperature(numbers.temperature, state.log_alpha, fraction, problem.adapted)
-    lesson = prepared(problem, fixed, state, block, numbers, jnp.exp(log_alpha), key)
+    lesson = prepared(problem, fixed, state, block, numbers, jnp.exp(log_alpha), keys.kl)
     rate = numbers.rate + fraction * (numbers.last_rate - numbers.rate)
     before = state.adam._replace(x=lesson.x)
     # One scale for blocks that tell much and blocks that tell little.
     scale = jnp.where(lesson.power > 0, jnp.sqrt(lesson.power), 1.0)
-    adam = epochs(problem, lesson.fixed, lesson.alpha, scale, numbers, rate, before, lesson.rows, of_epochs)
+    adam = epochs(problem, lesson.fixed, lesson.alpha, scale, numbers, rate, before, lesson.rows, keys.epochs)
     if problem.adapted:
         log_alpha = adapt(numbers.temperature, log_alpha, lesson.kl, DUAL_RATE)
     totals = totals_after(state.totals, block, lesson.soft, numbers.discount)

@@ -18,6 +18,7 @@ from kullback.control.simulators.functional import State
 from kullback.control.simulators.simulator import Compiled, Facts
 from kullback.control.simulators.spaces import observations_of
 from kullback.errors import InputError
+from kullback.keys import as_jax_has_it
 
 FAR = 2**30  # steps: a time limit that is never reached
 
@@ -54,7 +55,7 @@ class Gymnax(Compiled):
 
     def reset(self, parameters: tuple[Any, ...], key: jax.Array) -> State:
         with jax.enable_x64(False):
-            settings = self._settings(parameters)
+            settings, key = self._settings(parameters), as_jax_has_it(key)
             observation, first = self.inner.reset_env(key, settings)
             action = jnp.zeros(self.known.actions.shape, jnp.int32 if self.known.actions.is_discrete else jnp.float32)
             return foreign.settled(
@@ -68,7 +69,7 @@ class Gymnax(Compiled):
         self, parameters: tuple[Any, ...], state: State, action: jax.Array, key: jax.Array
     ) -> tuple[State, jax.Array, jax.Array]:
         with jax.enable_x64(False):
-            following, reward, ended = self._moved(self._settings(parameters), state, action, key)
+            following, reward, ended = self._moved(self._settings(parameters), state, action, as_jax_has_it(key))
             following = foreign.fitted_to(following, state)
         return following, reward.astype(jnp.result_type(float)), ended
 

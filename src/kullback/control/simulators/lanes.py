@@ -21,10 +21,11 @@ class Lanes(NamedTuple):
 
 def start(simulator: Compiled, parameters: Any, key: jax.Array, lanes: int) -> Lanes:
     """`lanes` fresh episodes."""
-    return _fresh(simulator, parameters, jax.random.split(key, lanes))
+    return fresh(simulator, parameters, jax.random.split(key, lanes))
 
 
-def _fresh(simulator: Compiled, parameters: Any, keys: jax.Array) -> Lanes:
+def fresh(simulator: Compiled, parameters: Any, keys: jax.Array) -> Lanes:
+    """A fresh episode by each of n keys."""
     state = jax.vmap(simulator.reset, (None, 0))(parameters, keys)
     observation, mask = _seen(simulator, parameters, state)
     return Lanes(state, observation, mask, jnp.zeros(keys.shape[0], jnp.int32))
@@ -36,15 +37,22 @@ def advance(
     """One step of every lane by `action` [n, *shape]; lanes that end start again."""
     n = lanes.elapsed.shape[0]
     keys = jax.random.split(key, 2 * n)
-    state, reward, terminated = jax.vmap(simulator.step, (None, 0, 0, 0))(parameters, lanes.state, action, keys[:n])
+    return moved(simulator, parameters, lanes, action, keys[:n], fresh(simulator, parameters, keys[n:]))
+
+
+def moved(
+    simulator: Compiled, parameters: Any, lanes: Lanes, action: jax.Array, keys: jax.Array, instead: Lanes
+) -> tuple[Lanes, Transition]:
+    """One step of every lane by its own key [n]; those that end go on as the fresh ones that are given."""
+    n = lanes.elapsed.shape[0]
+    state, reward, terminated = jax.vmap(simulator.step, (None, 0, 0, 0))(parameters, lanes.state, action, keys)
     following, following_mask = _seen(simulator, parameters, state)
     elapsed, limit = lanes.elapsed + 1, simulator.facts.limit
     truncated = ~terminated & (elapsed >= limit) if limit is not None else jnp.zeros(n, bool)
     over = terminated | truncated
-    fresh = _fresh(simulator, parameters, keys[n:])
     now = jax.tree.map(
         lambda new, old: jnp.where(over.reshape(n, *(1,) * (new.ndim - 1)), new, old),
-        fresh,
+        instead,
         Lanes(state, following, following_mask, elapsed),
     )
     seen = Transition(
