@@ -1,13 +1,13 @@
 """Environment steps and seconds until a policy has solved its environment, ours beside peers.
 
-Every run is a process of its own with one core and one thread; contenders alternate, seed after seed. Solved is a mean
-return of at least the threshold over 100 fresh greedy episodes, whose playing counts for nobody. Compilations are on
-disk: JAX learners have run once before, with another seed. "Programs in memory" is a second training of one process;
-PyTorch has no programs, and SBX makes its own anew for each model, so theirs is the first training. A run that never
-solves counts as infinitely long.
+Every run is a process of its own with two cores, or as many as are asked for; contenders alternate, seed after seed.
+Solved is a mean return of at least the threshold over 100 fresh greedy episodes, whose playing counts for nobody.
+Compilations are on disk: JAX learners have run once before, with another seed. "Programs in memory" is a second
+training of one process; PyTorch has no programs, and SBX makes its own anew for each model, so theirs is the first
+training. A run that never solves counts as infinitely long.
 
     make bench ARGS=control_time
-    .venv-bench/bin/python -m benchmarks.control_time --envs CartPole-v1 --contenders kullback --clock cpu
+    .venv-bench/bin/python -m benchmarks.control_time --envs CartPole-v1 --contenders kullback --clock cpu --cores 1
 
 KULLBACK_BENCH_CACHE names a JSON file in which the peers' runs are kept; ours are always run anew. Remove the file when
 a peer or its version changes.
@@ -63,6 +63,7 @@ class Runner:
 
     folder: str
     kept: Kept
+    cores: int
 
     def __post_init__(self) -> None:
         self.rehearsed: set[tuple[str, str]] = set()
@@ -80,12 +81,13 @@ class Runner:
 
     def known(self, env: str, name: str) -> dict[str, Run]:
         """The peers' runs that were kept, by seed; none of ours ever is."""
-        return {} if name == OURS else self.kept.all.setdefault(f"control, {env}", {}).setdefault(name, {})
+        where = f"control, {env}, {self.cores} cores"
+        return {} if name == OURS else self.kept.all.setdefault(where, {}).setdefault(name, {})
 
     def call(self, env: str, name: str, seed: int) -> Run:
         function = f"benchmarks.control_{'ours' if name == OURS else 'peers'}:train"
         settings = {**CACHED, "JAX_COMPILATION_CACHE_DIR": self.folder}
-        return one_thread.call(function, settings, peer=name, env=env, seed=seed, started=time.monotonic())
+        return one_thread.call(function, settings, self.cores, peer=name, env=env, seed=seed, started=time.monotonic())
 
 
 def columns(clock: Clock) -> dict[str, tuple[str, str]]:
@@ -128,11 +130,11 @@ def table(task: Task, runs: Mapping[str, Sequence[Run]], clock: Clock) -> str:
 
 
 def tables(
-    envs: Sequence[str] = tuple(TASKS), contenders: str = "", seeds: int = SEEDS, clock: Clock = "wall"
+    envs: Sequence[str] = tuple(TASKS), contenders: str = "", seeds: int = SEEDS, clock: Clock = "wall", cores: int = 2
 ) -> Iterator[str]:
     """A table of each environment; only contenders whose name begins with `contenders`, and peers that are kept."""
     with tempfile.TemporaryDirectory() as folder:
-        runner = Runner(folder, Kept())
+        runner = Runner(folder, Kept(), cores)
         for task in (TASKS[env] for env in envs):
             names = [
                 name for name in (OURS, *task.peers) if name.startswith(contenders) or runner.known(task.env, name)
@@ -150,5 +152,6 @@ if __name__ == "__main__":
     parser.add_argument("--contenders", default="", help="the beginning of the names of those to run")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="at most so many seeds")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="which seconds to show")
+    parser.add_argument("--cores", type=int, default=2, help="cores, and threads, of each run")
     for text in tables(**vars(parser.parse_args())):
         print(f"\n{text}", flush=True)

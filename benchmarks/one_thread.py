@@ -1,5 +1,7 @@
 """Runs a function in a process of its own that has one core and one thread, so that libraries are compared alike.
 
+More cores, and as many threads, where a benchmark says so.
+
 Both limits must hold before NumPy, JAX or PyTorch are imported, hence the process.
 """
 
@@ -17,10 +19,10 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 MARK = "answer: "
 
 
-def call(function: str, environment: Mapping[str, str] | None = None, **arguments: Any) -> Any:
+def call(function: str, environment: Mapping[str, str] | None = None, cores: int = 1, **arguments: Any) -> Any:
     """`function` is "module:name"; arguments and answer pass as JSON. Raises where the process failed."""
-    settings = {**os.environ, **dict.fromkeys(THREADS, "1"), "PYTHONWARNINGS": "ignore", **(environment or {})}
-    command = [sys.executable, "-m", "benchmarks.one_thread", function, json.dumps(arguments)]
+    settings = {**os.environ, **dict.fromkeys(THREADS, str(cores)), "PYTHONWARNINGS": "ignore", **(environment or {})}
+    command = [sys.executable, "-m", "benchmarks.one_thread", function, json.dumps(arguments), str(cores)]
     done = subprocess.run(command, env=settings, stdout=subprocess.PIPE, text=True, check=False)
     answers = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not answers:
@@ -34,14 +36,14 @@ def named(function: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), name)
 
 
-def pin() -> None:
+def pin(cores: int) -> None:
     """Keep to the last of the cores that this process may use."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
 
-def main(function: str, arguments: str) -> None:
-    pin()
+def main(function: str, arguments: str, cores: str) -> None:
+    pin(int(cores))
     print(MARK + json.dumps(named(function)(**json.loads(arguments))))
 
 

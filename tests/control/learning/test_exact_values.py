@@ -18,6 +18,7 @@ CASES = [
     ("Taxi-v4", 1.0, kl.control.SoftActorCritic(steps=200_000), 0.1),
     ("FrozenLake-v1", 0.02, kl.control.TiltAndProject(steps=200_000), 0.15),
     ("CliffWalking-v1", 1.0, kl.control.TiltAndProject(steps=100_000), 0.1),
+    ("Taxi-v4", 1.0, kl.control.TiltAndProject(steps=200_000), 0.1),
 ]
 
 
