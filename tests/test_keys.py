@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from kullback.keys import as_jax_has_it, key_of, shared_out, words_from
+from kullback.keys import as_jax_has_it, at_once, key_of, shared_out, words_from
 
 WORDS = np.array([3, 2**32 - 7], np.uint32)
 
@@ -73,3 +73,10 @@ def test_an_array_last_changes_none_before():
         same_keys(one, other)
     each = np.concatenate([np.reshape(jax.random.key_data(keys), (-1, 2)) for keys in many])
     assert len(np.unique(each, axis=0)) == 4 + 1 + 6 + 14
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_at_once(impl):
+    """Whatever the key's kind, the draws are its own."""
+    key = jax.random.key(11, impl=impl)
+    same(jax.jit(lambda key: jax.random.normal(at_once(key), (7,)))(key), jax.random.normal(key, (7,)))

@@ -36,6 +36,13 @@ def key_of(words: Any) -> jax.Array:
     return jax.random.wrap_key_data(words, impl=_AT_ONCE)
 
 
+def at_once(key: jax.Array) -> jax.Array:
+    """A key that draws what the given one draws, and faster where that is threefry's. Not for Poisson laws, which JAX
+    draws by keys of its own type alone."""
+    is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    return key_of(jax.random.key_data(key)) if is_threefry else key
+
+
 def shared_out(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
     """Keys in arrays of these shapes, from one split; an array last does not change those before it."""
     ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
