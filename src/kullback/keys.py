@@ -39,8 +39,8 @@ def key_of(words: Any) -> jax.Array:
 def at_once(key: jax.Array) -> jax.Array:
     """A key that draws what the given one draws, and faster where that is threefry's. Not for Poisson laws, which JAX
     draws by keys of its own type alone."""
-    is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
-    return key_of(jax.random.key_data(key)) if is_threefry else key
+    same = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    return key_of(jax.random.key_data(key)) if same else key
 
 
 def shared_out(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
@@ -52,7 +52,8 @@ def shared_out(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
 
 def as_jax_has_it(key: jax.Array) -> jax.Array:
     """The same key with the type that JAX gives it, for code of others that may keep it or look at it."""
-    return jax.random.wrap_key_data(jax.random.key_data(key), impl="threefry2x32")
+    ours = jax.random.key_impl(key) == _AT_ONCE
+    return jax.random.wrap_key_data(jax.random.key_data(key), impl="threefry2x32") if ours else key
 
 
 @jax.jit
