@@ -39,7 +39,8 @@ def key_of(words: Any) -> jax.Array:
 def at_once(key: jax.Array) -> jax.Array:
     """A key that draws what the given one draws, and faster where that is threefry's. Not for Poisson laws, which JAX
     draws by keys of its own type alone."""
-    same = jax.random.key_impl(key) == "threefry2x32" and jax.config.jax_threefry_partitionable
+    settings: Any = jax.config
+    same = jax.random.key_impl(key) == "threefry2x32" and settings.jax_threefry_partitionable
     return key_of(jax.random.key_data(key)) if same else key
 
 
