@@ -48,6 +48,33 @@ def test_the_forward_pass_is_that_of_numpy(options, rng):
     assert again == network
 
 
+def slopes_of_rectified(layers, x, cotangent):
+    """By hand: the gradients of Σ cotangent · output for a network of one hidden layer of rectified units."""
+    (first, last), inner = layers, x @ layers[0]["weight"] + layers[0]["bias"]
+    outer = np.maximum(inner, 0.0)
+    back = (cotangent @ last["weight"].T) * (inner > 0)
+    of = lambda rows, g: {"weight": rows.T @ g, "bias": g.sum(0)}  # noqa: E731
+    return [of(x, back), of(outer, cotangent)], back @ first["weight"].T
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 32, 33])
+def test_slopes_of_rectified_networks_are_those_of_numpy_in_both_modes(outputs, rng):
+    network = kl.MLP(hidden=(6,), activation="relu").sized(InputSizes((3,)), outputs)
+    params, x, cotangent = drawn(network, rng), rng.normal(size=(9, 3)), rng.normal(size=(9, outputs))
+    x[0], params[0]["bias"][:2] = 0.0, 0.0  # a unit at the very kink, whose slope counts as 0
+    want = slopes_of_rectified(params, x, cotangent)
+    with jax.enable_x64(True):
+        at = jax.tree.map(jnp.asarray, (params, x))
+        got = jax.vjp(network.apply, *at)[1](jnp.asarray(cotangent))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13), got, want)
+        along = jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape)), at)
+        forward = jnp.vdot(jax.jvp(network.apply, at, along)[1], cotangent)
+        leaves = zip(*map(jax.tree.leaves, (along, want)), strict=True)
+        np.testing.assert_allclose(forward, sum(np.vdot(a, b) for a, b in leaves), rtol=1e-12)
+        stacked = jax.tree.map(lambda a: jnp.stack([a, 2.0 * a]), at)
+        np.testing.assert_allclose(jax.vmap(network.apply)(*stacked)[0], network.apply(*at), rtol=1e-12)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_weights_are_penalized_and_biases_gains_and_shifts_are_not(options, rng):
     network = kl.MLP(hidden=(5, 4), **options).sized(InputSizes((3,)), 2)

@@ -36,7 +36,8 @@ def mean_and_scale(values: np.ndarray, weights: np.ndarray | None = None) -> tup
         block = block - shift
         centre = np.tensordot(w, block, 1) / weight
         difference = centre - mean
-        spread = np.tensordot(w, np.square(block - centre), 1)
+        block -= centre
+        spread = np.tensordot(w, np.square(block, out=block), 1)
         squares = squares + spread + np.square(difference) * (total * weight / (total + weight))
         mean = mean + difference * (weight / (total + weight))
         total += weight

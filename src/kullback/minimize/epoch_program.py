@@ -51,7 +51,8 @@ class State(NamedTuple):
 class Problem:
     """What is fixed of a compiled program: the structure, the layout, what a row's loss is, rows a step, the mesh.
 
-    floor  which outputs, if any, are never to be less at a new row than at those of the training
+    floor     which outputs, if any, are never to be less at a new row than at those of the training
+    weighted  whether rows on the device count differently; weights that are all 1 need not be fetched
     """
 
     structure: Any
@@ -61,6 +62,7 @@ class Problem:
     stochastic: bool
     mesh: Any = None
     floor: tuple[bool, ...] = ()
+    weighted: bool = True
 
 
 @program(static=(0, 2, 5))
@@ -128,7 +130,7 @@ def _step(
 ) -> Member:  # fmt: skip
     if feed is None:
         at = shuffled(words, rows.size, i * problem.batch + jnp.arange(problem.batch))
-        x, y, w = _rows_at(rows, at)
+        x, y, w = _rows_at(rows if problem.weighted else rows._replace(weights=None), at)
     else:
         x, y, w = _batch_of(feed, nth, k)
     if problem.mesh is not None:
@@ -136,7 +138,8 @@ def _step(
     key = _noise(numbers.seed, total, k) if problem.stochastic else None
 
     def objective(vector: Any) -> tuple[Any, Any]:
-        loss = jnp.mean(w * row_losses(problem, fixed, x, y, vector, key))
+        losses = row_losses(problem, fixed, x, y, vector, key)
+        loss = jnp.mean(losses if w is None else w * losses)
         return loss + negative_log_prior(problem, fixed, vector) / numbers.total_weight, loss
 
     gradient, loss = jax.grad(objective, has_aux=True)(member.x)
@@ -150,7 +153,7 @@ def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
 
 def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
     y = rows.y[at] if isinstance(rows.y, jax.Array) else rows_of(rows.y, at)
-    return None if rows.x is None else rows.x[at], y, rows.weights[at]
+    return None if rows.x is None else rows.x[at], y, None if rows.weights is None else rows.weights[at]
 
 
 def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:

@@ -110,7 +110,8 @@ class Batches(Rule):
         mesh = automatic(self.mesh)
         batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
-        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, self._floor(learnable))
+        floor = self._floor(learnable)
+        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor, train.weighted)
         schedule = schedule_for(table.size, self.rate, self.patience)
         seed = words_from(request.host_rng(_SHUFFLE))
         limit = request.steps or MAX_STEPS

@@ -66,6 +66,12 @@ class Table:
         """The weight of these rows."""
         return float(self.weights[self.numbers].sum())
 
+    @property
+    def weighted(self) -> bool:
+        """Whether these rows count differently."""
+        weights = self.weights[self.numbers]
+        return bool((weights != weights[0]).any())
+
     def relative(self, numbers: np.ndarray) -> np.ndarray:
         """Weights of rows by number, of mean 1 over these rows."""
         return self.weights[numbers] * (self.size / self.total)
@@ -119,8 +125,7 @@ class Table:
             return _narrow(x)
         mean, scale = self.scaling
         double = x - mean
-        double /= scale
-        return double.astype(jnp.result_type(float))
+        return np.divide(double, scale, out=np.empty(x.shape, jnp.result_type(float)), casting="same_kind")
 
 
 def automatic(mesh: Any) -> Any:
