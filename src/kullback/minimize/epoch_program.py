@@ -60,9 +60,9 @@ class Problem:
     kind: str
     batch: int
     stochastic: bool
-    mesh: Any = None
-    floor: tuple[bool, ...] = ()
-    weighted: bool = True
+    mesh: Any
+    floor: tuple[bool, ...]
+    weighted: bool
 
 
 @program(static=(0, 2, 5))
@@ -130,7 +130,8 @@ def _step(
 ) -> Member:  # fmt: skip
     if feed is None:
         at = shuffled(words, rows.size, i * problem.batch + jnp.arange(problem.batch))
-        x, y, w = _rows_at(rows if problem.weighted else rows._replace(weights=None), at)
+        x, y, w = _rows_at(rows, at)
+        w = w if problem.weighted else None
     else:
         x, y, w = _batch_of(feed, nth, k)
     if problem.mesh is not None:
@@ -153,7 +154,7 @@ def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
 
 def _rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
     y = rows.y[at] if isinstance(rows.y, jax.Array) else rows_of(rows.y, at)
-    return None if rows.x is None else rows.x[at], y, None if rows.weights is None else rows.weights[at]
+    return None if rows.x is None else rows.x[at], y, rows.weights[at]
 
 
 def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
