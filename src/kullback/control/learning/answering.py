@@ -13,7 +13,6 @@ from kullback.control.learning.acting import Acting, Fixed, InBox
 from kullback.control.simulators.spaces import Actions
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
-from kullback.keys import at_once
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def answer(
     here = acting.at(free, fixed, observation, mask)
     if greedy:
         return here.greedy()
-    key = jax.random.fold_in(at_once(key), count)
+    key = jax.random.fold_in(key, count)
     # In a box without bounds there is no uniform prior to compare the draw with.
     return here.policy.sample(key) if isinstance(here, InBox) else here.draw(key)[0]
 

@@ -13,7 +13,6 @@ from kullback.control.learning.acting import Acting, Fixed, InBox
 from kullback.control.reaching.goals import GoalInputs
 from kullback.control.reaching.task import GoalTask
 from kullback.control.simulators.simulator import Stepper
-from kullback.keys import at_once
 
 LANES = 20  # episodes side by side that show what was learned
 
@@ -49,7 +48,7 @@ def act(
     here = acting.at(free, fixed, inputs.join(*seen, jnp), mask)
     if greedy:
         return here.greedy()
-    own, other, which = jax.random.split(jax.random.fold_in(at_once(key), count), 3)
+    own, other, which = jax.random.split(jax.random.fold_in(key, count), 3)
     action = here.policy.sample(own) if isinstance(here, InBox) else here.draw(own)[0]
     if explore is None:
         return action

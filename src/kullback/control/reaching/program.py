@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 
 from kullback.control.reaching.episodes import Block
 from kullback.control.reaching.goals import GoalInputs
-from kullback.keys import at_once
 
 ADAM = optax.scale_by_adam()
 
@@ -63,7 +62,7 @@ def learn(
 
     filled  how many blocks of the memory hold trajectories
     """
-    usual, key = _usual_weight(program.discount, memory, filled), at_once(key)
+    usual = _usual_weight(program.discount, memory, filled)
 
     def body(i: Any, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
         learner, total = carry
@@ -90,7 +89,7 @@ def relabelled_losses(
     """Of each lane of one block: the weighted sum of losses of its steps, each relabelled once, and that of weights."""
     _, steps, lanes = block.left.shape
     index: Any = tuple(jnp.ravel(i) for i in jnp.indices((1, steps, lanes)))
-    losses, weights = _losses(program, fixed, free, block, index, at_once(key))
+    losses, weights = _losses(program, fixed, free, block, index, key)
     return jnp.sum((losses * weights).reshape(steps, lanes), 0), jnp.sum(weights.reshape(steps, lanes), 0)
 
 

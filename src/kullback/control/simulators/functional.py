@@ -17,7 +17,6 @@ from kullback.control.simulators.layers import is_bare, threshold_of, time_limit
 from kullback.control.simulators.simulator import Compiled, Facts
 from kullback.control.simulators.spaces import observations_of
 from kullback.errors import InputError
-from kullback.keys import as_jax_has_it
 
 
 class State(NamedTuple):
@@ -51,7 +50,7 @@ class Functional(Compiled):
         return self.numbers
 
     def reset(self, parameters: tuple[Any, ...], key: jax.Array) -> State:
-        settings, key = foreign.join(self.skeleton, parameters), as_jax_has_it(key)
+        settings = foreign.join(self.skeleton, parameters)
         first = self.inner.initial(key, *settings)
         first = State(first, foreign.read(self.inner.observation_space, self.inner.observation(first, key, *settings)))
         action = jnp.zeros(self.known.actions.shape, jnp.int32 if self.known.actions.is_discrete else None)
@@ -64,7 +63,7 @@ class Functional(Compiled):
         self, parameters: tuple[Any, ...], state: State, action: jax.Array, key: jax.Array
     ) -> tuple[State, jax.Array, jax.Array]:
         following, reward, ended = self._moved(
-            foreign.join(self.skeleton, parameters), state, action, as_jax_has_it(key)
+            foreign.join(self.skeleton, parameters), state, action, key
         )
         return foreign.fitted_to(following, state), reward, ended
 

@@ -18,7 +18,6 @@ from kullback.control.simulators.functional import State
 from kullback.control.simulators.simulator import Compiled, Facts
 from kullback.control.simulators.spaces import observations_of
 from kullback.errors import InputError
-from kullback.keys import as_jax_has_it
 
 FAR = 2**30  # steps: a time limit that is never reached
 
@@ -55,7 +54,7 @@ class Gymnax(Compiled):
 
     def reset(self, parameters: tuple[Any, ...], key: jax.Array) -> State:
         with jax.enable_x64(False):
-            settings, key = self._settings(parameters), as_jax_has_it(key)
+            settings = self._settings(parameters)
             observation, first = self.inner.reset_env(key, settings)
             action = jnp.zeros(self.known.actions.shape, jnp.int32 if self.known.actions.is_discrete else jnp.float32)
             return foreign.settled(
@@ -69,7 +68,7 @@ class Gymnax(Compiled):
         self, parameters: tuple[Any, ...], state: State, action: jax.Array, key: jax.Array
     ) -> tuple[State, jax.Array, jax.Array]:
         with jax.enable_x64(False):
-            following, reward, ended = self._moved(self._settings(parameters), state, action, as_jax_has_it(key))
+            following, reward, ended = self._moved(self._settings(parameters), state, action, key)
             following = foreign.fitted_to(following, state)
         return following, reward.astype(jnp.result_type(float)), ended
 

@@ -18,7 +18,6 @@ from kullback.control.simulators.simulator import Compiled, Stepper, Transition
 from kullback.control.simulators.sources import Source, source_of
 from kullback.control.simulators.table import table_simulator
 from kullback.errors import EnvironmentFault, InputError
-from kullback.keys import at_once
 
 
 class Hosted(Stepper):
@@ -75,14 +74,14 @@ class Hosted(Stepper):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> lanes_of.Lanes:
-    return lanes_of.start(simulator, parameters, at_once(key), lanes)
+    return lanes_of.start(simulator, parameters, key, lanes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _advance(
     simulator: Compiled, parameters: Any, lanes: lanes_of.Lanes, action: Any, key: jax.Array
 ) -> tuple[lanes_of.Lanes, Transition]:
-    return lanes_of.advance(simulator, parameters, lanes, action, at_once(key))
+    return lanes_of.advance(simulator, parameters, lanes, action, key)
 
 
 def on_the_host(env: Any, horizon: int | None = None) -> Source:
