@@ -82,11 +82,12 @@ def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Arr
     live = log_p > -jnp.inf
     p = jnp.where(live, jnp.exp(jnp.where(live, log_p, 0.0)), 0.0)
     # Centred about the likeliest first, whose own weight is then not subtracted from 1.
-    peak = jax.lax.stop_gradient((p == p.max(-1, keepdims=True)).astype(p.dtype))
+    weights = jax.lax.stop_gradient(p)
+    peak = (weights == weights.max(-1, keepdims=True)).astype(p.dtype)
     first = (peak * ratio).sum(-1, keepdims=True) / peak.sum(-1, keepdims=True)
     second = jnp.where(live, p * (ratio - first), 0.0).sum(-1, keepdims=True)
     centred = jnp.where(live, ratio - first - second, 0.0)
-    far = centred.max(-1) > 1.0
+    far = jax.lax.stop_gradient(centred).max(-1) > 1.0
     terms = p * psi(jnp.where(far[..., None], 0.0, centred))
     whole = jnp.where(live, p * jnp.exp(jnp.where(far[..., None], centred, 0.0)), 0.0)
     if unseen is not None:

@@ -62,9 +62,7 @@ class Functional(Compiled):
     def step(
         self, parameters: tuple[Any, ...], state: State, action: jax.Array, key: jax.Array
     ) -> tuple[State, jax.Array, jax.Array]:
-        following, reward, ended = self._moved(
-            foreign.join(self.skeleton, parameters), state, action, key
-        )
+        following, reward, ended = self._moved(foreign.join(self.skeleton, parameters), state, action, key)
         return foreign.fitted_to(following, state), reward, ended
 
     def _moved(self, settings: tuple[Any, ...], state: State, action: jax.Array, key: jax.Array) -> tuple[Any, ...]:

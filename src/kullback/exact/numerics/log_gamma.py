@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kullback.exact.numerics.ratios import in_own_precision, is_normal, phi_and_log, rule_in_own_precision, unequal
+from kullback.exact.numerics.ratios import (
+    in_own_precision,
+    is_normal,
+    log_ratio,
+    phi_and_log,
+    rule_in_own_precision,
+    unequal,
+)
 
 EULER_GAMMA = 0.57721566490153286061
 HALF_LOG_2PI = 0.91893853320467274178
@@ -97,7 +104,7 @@ def gamma_gap(
 @in_own_precision
 def _gamma_gap(single: bool, a: Array, b: Array, step: Array) -> Array:
     n = _shift(a.dtype, single)
-    large = jnp.minimum(a, b) > n
+    large = (a > n) & (b > n)
     high_a, high_b = jnp.where(large, a, a + n), jnp.where(large, b, b + n)
     top, top_log = phi_and_log(high_a, high_b, step)
     low, low_log = phi_and_log(a, b, step)
@@ -125,10 +132,10 @@ def _(single, primals, tangents):
 def _gap_slope(single: bool, a: Array, b: Array, step: Array) -> Array:
     """g′(b) − g′(a) for a, b > 0, of the same sign as `step` and taken apart in the same way as the gap."""
     n = _shift(a.dtype, single)
-    large = jnp.minimum(a, b) > n
+    large = (a > n) & (b > n)
     high_a, high_b = jnp.where(large, a, a + n), jnp.where(large, b, b + n)
     x, y = 1.0 / high_a, 1.0 / high_b
-    logs = phi_and_log(high_a, high_b, step)[1] - phi_and_log(a, b, step)[1]
+    logs = log_ratio(high_a, high_b, step) - log_ratio(a, b, step)
     shifted = sum(step / (a + j) / (b + j) for j in range(n)) + logs
     total, sums, ratio = jnp.zeros_like(x), jnp.ones_like(x), y
     for k in range(_terms(a.dtype, single)):
@@ -157,7 +164,9 @@ def gamma_entropy(a: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 def log_beta(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log B(a, b), without differences of large numbers; `jax.scipy.special.betaln` is right to 1e-6 only."""
-    small, large = jnp.minimum(a, b), jnp.maximum(a, b)
+    # Not by minimum and maximum, whose slopes JAX makes of constants outside the double precision.
+    ordered = a < b
+    small, large = jnp.where(ordered, a, b), jnp.where(ordered, b, a)
     total = a + b
     binets = binet(small) + binet(large) - binet(total)
     powers = (small - 0.5) * jnp.log(small / total) + large * jnp.log1p(-small / total)

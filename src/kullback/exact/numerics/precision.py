@@ -24,9 +24,9 @@ def in_double(form: Callable[..., Any]) -> Callable[..., Any]:
     """The form evaluated in double precision and rounded to that of its arguments, also inside compiled programs.
 
     For what single precision cannot give: differences of special functions. It costs the width of the numbers, so it
-    is used only where there is no form that keeps its digits. The global setting is untouched. The derivative is
-    a form in double precision too, and so on to any order: JAX would form it only after this has returned. Only
-    the transposition that makes a gradient of it is left to JAX, which fails for indexing and matrix products.
+    is used only where there is no form that keeps its digits. The global setting is untouched. What JAX does after
+    this has returned is done outside the double precision, so that little is left to it: see `_differentiable`.
+    Mapping is, which fails for indexing and matrix products.
     """
 
     @wraps(form)
@@ -40,25 +40,42 @@ def in_double(form: Callable[..., Any]) -> Callable[..., Any]:
             filled = list(leaves)
             for i, leaf in zip(moving + held, [*moving_leaves, *held_leaves], strict=True):
                 filled[i] = leaf
-            return form(*jax.tree.unflatten(structure, filled))
+            return jax.tree.map(lambda x: x.astype(dtype), form(*jax.tree.unflatten(structure, filled)))
 
-        @jax.custom_jvp
-        def widened(moving_leaves: list[Array], held_leaves: list[Array]) -> Any:
-            with jax.enable_x64(True):
-                result = value([jnp.asarray(leaf, jnp.float64) for leaf in moving_leaves], held_leaves)
-            return jax.tree.map(lambda x: x.astype(dtype), result)
-
-        @widened.defjvp
-        def _(primals: Any, tangents: Any) -> Any:
-            # By itself, so that the value does not depend on the tangents: JAX linearises a rule by what does.
-            def slope(at: list[Array], along: list[Array], fixed: list[Array]) -> Any:
-                return jax.jvp(lambda x: value(x, fixed), (at,), (along,))[1]
-
-            return widened(*primals), in_double(slope)(primals[0], tangents[0], primals[1])
-
-        return widened([leaves[i] for i in moving], [leaves[i] for i in held])
+        return _differentiable(value)([leaves[i] for i in moving], [leaves[i] for i in held])
 
     return run
+
+
+def _differentiable(value: Callable[[list[Array], list[Array]], Any]) -> Callable[[list[Array], list[Array]], Any]:
+    """A function of doubles and of what does not move, evaluated and linearised in double precision, to any order.
+
+    Its derivative is a linear map whose coefficients are such a function too. What JAX adds outside the double
+    precision are then transpositions and derivatives of products with those coefficients, which need no constants. A
+    derivative that is opaque as a whole will not do: JAX linearises a rule by what depends on the tangents.
+    """
+
+    @jax.custom_jvp
+    def widened(moving: list[Array], held: list[Array]) -> Any:
+        with jax.enable_x64(True):
+            return value([jnp.asarray(leaf, jnp.float64) for leaf in moving], held)
+
+    @widened.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        structures = []
+
+        def coefficients(moving: list[Array], held: list[Array]) -> list[Array]:
+            _, linear = jax.linearize(lambda x: value(x, held), moving)
+            leaves, structure = jax.tree.flatten(linear)
+            structures.append(structure)
+            return leaves
+
+        found = _differentiable(coefficients)(*primals)
+        with jax.enable_x64(True):
+            linear = jax.tree.unflatten(structures[-1], found)
+            return widened(*primals), linear([jnp.asarray(along, jnp.float64) for along in tangents[0]])
+
+    return widened
 
 
 def _is_floating(leaf: Any) -> bool:
