@@ -5,6 +5,7 @@ It is set up here, before anything imports JAX: workers of pytest-xdist and subp
 
 import atexit
 import doctest
+import importlib.metadata
 import os
 import re
 import shutil
@@ -19,6 +20,15 @@ from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Most programs here run once, on little data: half the time of a run went into compilation, and a third of that is left
+# when XLA compiles without optimisation. KULLBACK_TEST_OPTIMISED=1 leaves XLA as users have it (`make test-all`).
+if os.environ.get("KULLBACK_TEST_OPTIMISED", "0") == "0":
+    _quick = ["--xla_backend_optimization_level=0"]
+    if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
+        _quick.append("--xla_cpu_use_fusion_emitters=false")  # a flag that XLA does not know ends the process
+    _given = os.environ.get("XLA_FLAGS", "").split()
+    os.environ["XLA_FLAGS"] = " ".join([*_given, *(flag for flag in _quick if flag not in _given)])
 
 # One compilation cache for the run, so that each program is compiled once and not once a worker. Name a folder in
 # JAX_COMPILATION_CACHE_DIR to keep it from one run to the next.

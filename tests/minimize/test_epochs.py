@@ -83,7 +83,8 @@ def test_the_history_tells_what_happened(data):
     # Between two falls lie as many epochs as there is patience, or more.
     assert (np.diff(np.flatnonzero(np.diff(rates))) >= 5).all()
     assert np.isfinite(training).all()
-    assert fit.diagnostics["heldout_nll"] == held.min() == fit.trace.min()
+    # The returned fit is assessed again, by another program: float32 rounds a mean of 280 rows in another order there.
+    assert fit.diagnostics["heldout_nll"] == pytest.approx(held.min(), rel=1e-6)
     np.testing.assert_array_equal(fit.trace, held)
 
 
