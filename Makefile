@@ -1,5 +1,6 @@
 # make demo   the whole story on real data, in one page: report/index.html
 # make test   the tests
+# make mutants  faults planted in a copy of the sources, one at a time, and whether the tests notice
 # make check  lint, format, types, import layers
 # make docs   the documentation: docs/_build/html/index.html
 # make bench  ratios against other libraries, which live in an environment of their own
@@ -16,7 +17,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
 
-.PHONY: demo test check format docs bench lock clean
+.PHONY: demo test mutants check format docs bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -24,6 +25,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+mutants: $(VENV)/.dev
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check
