@@ -87,7 +87,7 @@ np.save(sys.argv[3] + "/" + sys.argv[2], numbers(found))
 
 
 def start(script, *arguments, flags=""):
-    environment = {**os.environ, "XLA_FLAGS": flags}
+    environment = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}"}
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -105,13 +105,11 @@ def finished(*processes):
     return outputs
 
 
-@pytest.mark.slow
 def test_four_devices():
     ((printed, _),) = finished(start(FOUR, flags="--xla_force_host_platform_device_count=4"))
     assert printed == "done\n"
 
 
-@pytest.mark.slow
 def test_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -62,7 +62,7 @@ def test_the_lottery_is_not_played():
     assert fit.diagnostics["kl_excess"] < 1e-3
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_frozen_lake():
     target = kl.Optimal("FrozenLake-v1", temperature=0.02)
     found = fitted(target, SoftActorCritic()).diagnostics
@@ -71,7 +71,7 @@ def test_frozen_lake():
     assert abs(soft.value - solved(target)["soft_value"]) < 4.5 * soft.standard_error + 0.02 * 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("env", ["CliffWalking-v1", "Taxi-v4"])
 def test_long_ways(env):
     target = kl.Optimal(env, temperature=1.0)

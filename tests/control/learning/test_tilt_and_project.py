@@ -151,7 +151,7 @@ def test_a_small_temperature_gives_the_ordinary_optimum():
     assert abs(getattr(found, "value", found) - best) < 4.5 * getattr(found, "standard_error", 0.0) + 1e-3 * abs(best)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("env", "temperature", "lacking"), [("FrozenLake-v1", 0.02, 0.1), ("CliffWalking-v1", 1.0, 0.05)]
 )
