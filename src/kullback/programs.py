@@ -1,141 +1,159 @@
-"""Programs that are kept: what was traced and lowered once is read from a file by every later process.
+"""Compiled programs that are compiled once: in a process, and in all later ones of the same user.
 
-JAX's own cache keeps what was compiled, but finds it only after tracing and lowering, which take longer than the fits
-of small problems. Here a program is found by what it is made from: the function, its static arguments, the shapes of
-the others, the settings of JAX, and the versions and sources of all that is traced. It lies beside JAX's cache, as
-StableHLO, where one has been set (`JAX_COMPILATION_CACHE_DIR`); what cannot be spelled out (a user's own function) is
-compiled as ever.
+JAX finds a compiled program by the identity of the function, and its persistent cache only after tracing and lowering,
+which take longer than the fits of small problems. Here a program is found, without tracing, by what it is made from
+(`spelling`): the function, its static arguments, the shapes of the others, the settings of JAX, and the versions and
+sources of all that is traced. What no text says all of, such as a function of the user's own, is lowered, and found by
+the lowered text: another function object with the same trace compiles nothing. Files are kept by `kept`.
+
+How much the compiler optimises follows from what it is given (`Effort`): the first fit of a small problem is nearly all
+compilation, and its steps take no time however they are compiled.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
-import inspect
+import importlib
 import itertools
-import json
-import os
-import sys
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cache, partial, update_wrapper
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.monitoring
 import numpy as np
 from jax.core import Tracer
 
-from kullback.errors import FileError
-from kullback.files import put
+from kullback import kept
+from kullback.spelling import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
-# Whose classes and functions a program may be made from: their versions are part of what it is found by.
-_KNOWN = ("kullback", "numpyro", "jax", "numpy", "optax", "builtins")
-_SETTINGS = (
-    "jax_enable_x64", "jax_default_matmul_precision", "jax_numpy_dtype_promotion", "jax_numpy_rank_promotion",
-    "jax_threefry_partitionable", "jax_default_prng_impl", "jax_random_seed_offset", "jax_softmax_custom_jvp",
-)  # fmt: skip
 _APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
-_loaded: dict[Any, Any] = {}
+_IN_MEMORY = 512  # programs, of which those not used for longest go first
+_LAPACK = "lapack_"
+_ANYWHERE = (_LAPACK, "mhlo.", "chlo.", "Sharding")  # custom calls that any process can make
+_RESULTS = ("kullback", "optax")  # packages whose named tuples a kept program may return
 
 
-def _sources(folder: str) -> Iterator[str]:
-    """Each source below a folder with its size and the time of its last change."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _sources(entry.path)
-        elif entry.name.endswith(".py"):
-            found = entry.stat()
-            yield f"{entry.name} {found.st_size} {found.st_mtime_ns}"
+class _Found(NamedTuple):
+    """A program at hand: the tree of its results, what computes their leaves, and those of a first call if made."""
+
+    result: Any
+    call: Any
+    first: Any = None
 
 
-# At import: sources that change while a process runs are not what it traces.
-_SOURCES = tuple(_sources(os.path.dirname(__file__)))
+_loaded: OrderedDict[Any, _Found] = OrderedDict()
 
 
-class _Unspelled(Exception):
-    """Something that no text says all of."""
+class Effort(enum.Enum):
+    """How much of the compiler's time a program is worth, as options of XLA for a processor."""
+
+    LITTLE = ("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)
+    SOME = ("xla_backend_optimization_level", 1), ("xla_cpu_use_fusion_emitters", False)
+    FULL = ()
 
 
-def program(function: Callable[..., Any] | None = None, *, static: tuple[int, ...] = (0,)) -> Any:
-    """`jax.jit` with static positions, for a function of NumPy and JAX arrays in tuples, named tuples, lists and dicts.
+# Operations in one pass over a program, bodies of loops counted once, up to which less effort is made; and how many
+# times as many where nothing is repeated.
+_LITTLE, _SOME, _ONCE = 4e6, 1.2e7, 10.0
+_unknown: set[str] = set()  # options that this version of XLA does not have
 
-    It must be determined by its arguments and by the sources of this package alone.
+
+def program(
+    function: Callable[..., Any] | None = None, *, static: tuple[int, ...] = (0,), effort: Effort | None = None
+) -> Any:
+    """`jax.jit` with static positions, for a function of trees of arrays that is determined by its arguments alone.
+
+    effort  how much the compiler is to optimise; None decides it by the size of the program
     """
     if function is None:
-        return partial(program, static=static)
-    return Program(function, static)
+        return partial(program, static=static, effort=effort)
+    return Program(function, static, effort)
 
 
 class Program:
-    """A compiled function that is read from a file where an earlier process has left it."""
+    """A function that is compiled once for each kind of arguments, or read from where an earlier process left it."""
 
-    def __init__(self, function: Callable[..., Any], static: tuple[int, ...]):
-        self._function, self._static = function, static
+    def __init__(self, function: Callable[..., Any], static: tuple[int, ...], effort: Effort | None):
+        self._function, self._static, self._effort = function, static, effort
         self._jitted = jax.jit(function, static_argnums=static)
+        self.kinds = 0  # of arguments that it was compiled or read from a file for, in this process
         update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
-        folder = _folder()
-        if folder is None:
+        leaves, tree = jax.tree.flatten(self._traced(args))
+        if _is_apart() or not all(map(_is_plain, leaves)):
             return self._jitted(*args)
         statics = tuple(args[i] for i in self._static)
-        leaves, tree = jax.tree.flatten(self._traced(args))
-        if not all(map(_is_plain, leaves)):
-            return self._jitted(*args)
-        key = (self, statics, tree, _context(), *map(_kind, leaves))
-        if key not in _loaded:
-            _loaded[key] = self._found(folder, args, leaves)
-        found = _loaded[key]
-        if found is None:
-            return self._jitted(*args)
-        result, call = found
-        return jax.tree.unflatten(result, call(*leaves))
+        key = (self, statics, tree, settings(), *map(_kind, leaves))
+        if (found := _recalled(key)) is not None:
+            return jax.tree.unflatten(found.result, found.call(*leaves))
+        found = _remembered(key, self._found(args, leaves, tree))
+        value = found.call(*leaves) if found.first is None else found.first
+        _loaded[key] = found._replace(first=None)
+        return jax.tree.unflatten(found.result, value)
 
     def _traced(self, args: tuple[Any, ...]) -> list[Any]:
         return [arg for i, arg in enumerate(args) if i not in self._static]
 
-    def _found(self, folder: Path, args: tuple[Any, ...], leaves: list[Any]) -> tuple[Any, Any] | None:
-        """The tree of the results, and what computes their leaves; None where no text says what it is made from."""
+    def _found(self, args: tuple[Any, ...], leaves: list[Any], tree: Any) -> _Found:
+        self.kinds += 1
+        flat = _Flat(self._function, self._static, args, tree)
+        name, about = self._function.__name__, self._made_from(args, leaves)
+        if about is not None and (content := _content(name, about)):
+            result = _tree_of(content[0]["result"], flat, leaves)
+            if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
+                return found
+        lowered = jax.jit(flat).lower(*leaves)
+        if about is not None:
+            call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)
+            return _Found(flat.tree, call)
+        return self._found_by_text(lowered, leaves)._replace(result=flat.tree)
+
+    def _made_from(self, args: tuple[Any, ...], leaves: list[Any]) -> str | None:
+        """All that the program depends on; None where no text says it."""
         try:
-            statics = (_spelled(args[i]) for i in self._static)
-            parts = [_spelled(self._function), *statics, json.dumps(_skeleton(self._traced(args)))]
-        except _Unspelled:
+            parts = [spelled(self._function), *(spelled(args[i]) for i in self._static)]
+            parts.append(spelled_tree(self._traced(args)))
+        except Unspelled:
             return None
-        made_from = "\n".join([_versions(), repr(_context()), *parts, *(repr(_kind(leaf)) for leaf in leaves)])
-        path = folder / f"{self._function.__name__}-{hashlib.sha256(made_from.encode()).hexdigest()}.stablehlo"
-        found = _read(path) or self._made(path, args)
+        return "\n".join([*parts, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
+
+    def _found_by_text(self, lowered: Any, leaves: list[Any]) -> _Found:
+        """What the same text was compiled to, here or in a file, or is compiled to now."""
+        if jax.config.values.get("jax_use_simplified_jaxpr_constants"):  # the text then lacks the constants
+            return _Found(lowered.out_tree, _compile(lowered, self._effort))
+        about = "\n".join([lowered.as_text(), repr(settings()), versions()])
+        key, name = hashlib.sha256(about.encode()).hexdigest(), self._function.__name__
+        if (found := _recalled(key)) is not None:
+            return found
+        content = _content(name, about)
+        found = _loaded_from(content, leaves, lowered.out_tree) if content else None
         if found is None:
-            return None
-        skeleton, exported = found
-        result = jax.tree.structure(_restored(skeleton, itertools.count()))
-        return result, jax.jit(exported.call).lower(*leaves).compile()
+            found = _Found(lowered.out_tree, _compiled_and_kept(name, about, lowered, self._effort, None))
+        _remembered(key, found._replace(first=None))
+        return found
 
-    def _made(self, path: Path, args: tuple[Any, ...]) -> tuple[Any, Any] | None:
-        """The program as it is kept, written to the file; None where it cannot be."""
-        from jax import export
 
-        leaves, tree = jax.tree.flatten(self._traced(args))
-        skeletons = []
+class _Flat:
+    """A function of leaves to a list of leaves. Once traced, it knows the tree of its results."""
 
-        def flat(*leaves: Any) -> Any:
-            dynamic = iter(jax.tree.unflatten(tree, leaves))
-            result = self._function(*(arg if i in self._static else next(dynamic) for i, arg in enumerate(args)))
-            skeletons.append(_skeleton(result))
-            return jax.tree.leaves(result)
+    __name__ = "flat"
 
-        try:
-            exported = export.export(jax.jit(flat))(*leaves)
-            payload = exported.serialize()
-        except (_Unspelled, NotImplementedError, ValueError):
-            return None
-        header = json.dumps(skeletons[0]).encode()
-        # A folder that cannot be written costs time, not answers.
-        with suppress(OSError, FileError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            put(path, len(header).to_bytes(8, "little") + header + bytes(payload))
-        return skeletons[0], exported
+    def __init__(self, function: Any, static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
+        self._function, self._static, self._args, self._tree = function, static, args, tree
+        self.tree: Any = None
+        self.example: Any = None
+
+    def __call__(self, *leaves: Any) -> list[Any]:
+        dynamic = iter(jax.tree.unflatten(self._tree, leaves))
+        args = (arg if i in self._static else next(dynamic) for i, arg in enumerate(self._args))
+        found, self.tree = jax.tree.flatten(self._function(*args))
+        self.example = jax.tree.unflatten(self.tree, [0] * len(found))
+        return found
 
 
 def forget() -> None:
@@ -143,15 +161,25 @@ def forget() -> None:
     _loaded.clear()
 
 
-def _folder() -> Path | None:
-    """Where programs are kept; None where nothing is, or where JAX is to watch or to place what it computes."""
-    set_to = partial(getattr, jax.config)
-    place = set_to("jax_compilation_cache_dir")
-    if not place or "://" in place or not set_to("jax_enable_compilation_cache"):
-        return None
-    if any(map(set_to, _APART)) or not jax.sharding.get_abstract_mesh().empty:
-        return None
-    return None if jax.process_count() > 1 else Path(place) / "kullback"
+def _recalled(key: Any) -> _Found | None:
+    found = _loaded.get(key)
+    if found is not None:
+        _loaded.move_to_end(key)
+    return found
+
+
+def _remembered(key: Any, found: _Found) -> _Found:
+    _loaded[key] = found
+    while len(_loaded) > _IN_MEMORY:
+        _loaded.popitem(last=False)
+    return found
+
+
+def _is_apart() -> bool:
+    """Whether JAX is to watch or to place what it computes, which is then left to it."""
+    if any(getattr(jax.config, name, None) for name in _APART):
+        return True
+    return not jax.sharding.get_abstract_mesh().empty or jax.process_count() > 1
 
 
 def _is_plain(leaf: Any) -> bool:
@@ -170,108 +198,142 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
 
 
-def _context() -> tuple[Any, ...]:
-    return (jax.default_backend(), *(getattr(jax.config, name, None) for name in _SETTINGS))
+def _effort_for(lowered: Any) -> Effort:
+    """By the operations of one pass over the program. What the count leaves out is how often loops turn."""
+    if jax.default_backend() != "cpu":
+        return Effort.FULL
+    cost = lowered.cost_analysis()
+    if not isinstance(cost, dict) or "flops" not in cost:
+        return Effort.FULL
+    operations = cost["flops"] + 10.0 * cost.get("transcendentals", 0.0)
+    if "stablehlo.while" not in lowered.as_text():
+        operations /= _ONCE
+    return Effort.LITTLE if operations <= _LITTLE else Effort.SOME if operations <= _SOME else Effort.FULL
+
+
+def _compile(lowered: Any, effort: Effort | None) -> Any:
+    """The executable. Options that this XLA does not have are left out, now and later."""
+    effort = effort or _effort_for(lowered)
+    options = {name: value for name, value in effort.value if name not in _unknown}
+    if jax.default_backend() != "cpu" or not options:
+        return lowered.compile()
+    try:
+        return lowered.compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError as error:
+        missing = {name for name in options if f"'{name}'" in str(error)}
+        if "No such compile option" not in str(error) or not missing:
+            raise
+        _unknown.update(missing)
+        return _compile(lowered, effort)
+
+
+def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | None, results: Any) -> Any:
+    """The executable, written to a file with the skeleton of its results.
+
+    It is not where it calls what another process may not have, nor where JAX had it from a cache of its own: of such a
+    one JAX writes no code.
+    """
+    before = len(_cache_hits)
+    call = _compile(lowered, effort)
+    path, called = kept.place(about, name), set(re.findall(r"custom_call @([\w.$]+)", lowered.as_text()))
+    if path is None or len(_cache_hits) > before or not all(target.startswith(_ANYWHERE) for target in called):
+        return call
+    from jax.experimental import serialize_executable
+
+    try:
+        payload = serialize_executable.serialize(call)[0]
+        note = {"result": _skeleton(results), "lapack": any(target.startswith(_LAPACK) for target in called)}
+    except Exception:  # this backend has no such form, or the results have no text
+        return call
+    kept.write(path, about, note, payload)
+    return call
+
+
+_cache_hits: list[None] = []
+
+
+@jax.monitoring.register_event_listener
+def _(event: str, **_: Any) -> None:
+    if event == "/jax/compilation_cache/cache_hits":
+        _cache_hits.append(None)
+
+
+def _content(name: str, about: str) -> tuple[Any, bytes] | None:
+    path = kept.place(about, name)
+    return path and kept.read(path, about)
+
+
+def _loaded_from(content: tuple[Any, bytes], leaves: list[Any], result: Any) -> _Found | None:
+    """The program that was kept, after a first call; None where it cannot be loaded here, or does not run."""
+    from jax.experimental import serialize_executable
+
+    note, payload = content
+    trees = jax.tree.structure(((0,) * len(leaves), {})), jax.tree.structure([0] * result.num_leaves)
+    if note["lapack"]:
+        _find_lapack()
+    try:
+        call = serialize_executable.deserialize_and_load(payload, *trees, execution_devices=jax.local_devices()[:1])
+        return _Found(result, call, jax.block_until_ready(call(*leaves)))
+    except Exception:
+        return None
 
 
 @cache
-def _versions() -> str:
-    """The versions of what is traced, and the state of this package's sources."""
-    import jaxlib
-    import numpyro
-    import optax
-
-    packages = [f"{package.__name__} {package.__version__}" for package in (jax, jaxlib, np, numpyro, optax)]
-    return " ".join([*packages, sys.version, jax.devices()[0].device_kind, *_SOURCES])
+def _find_lapack() -> None:
+    """JAX looks for LAPACK where it lowers a call of it; an executable that is loaded has none before that."""
+    jax.jit(jax.numpy.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), np.float32))
 
 
 def _skeleton(tree: Any) -> Any:
-    """Tuples, named tuples of known packages, lists and dicts as JSON, with 0 for an array. Raises `_Unspelled`."""
+    """Tuples, our named tuples, lists and dicts as JSON, with 0 for an array and [] for None; other trees as a text."""
+    try:
+        return _boxed(tree)
+    except Unspelled:
+        return spelled_tree(tree)
+
+
+def _boxed(tree: Any) -> Any:
     if tree is None:
-        return None
-    if isinstance(tree, dict) and all(isinstance(key, str) for key in tree):
-        return ["dict", {key: _skeleton(tree[key]) for key in sorted(tree)}]
+        return []
+    if type(tree) is dict and all(isinstance(key, str) for key in tree):
+        return ["dict", {key: _boxed(tree[key]) for key in sorted(tree)}]
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return [_name(type(tree)), [_skeleton(part) for part in tree]]
+        return [name_of(type(tree)), [_boxed(part) for part in tree]]
     if type(tree) in (tuple, list):
-        return [type(tree).__name__, [_skeleton(part) for part in tree]]
-    if isinstance(tree, jax.Array | np.ndarray | np.generic | bool | int | float):
+        return [type(tree).__name__, [_boxed(part) for part in tree]]
+    if type(tree) is int:
         return 0
-    raise _Unspelled
+    raise Unspelled
 
 
-def _restored(skeleton: Any, leaves: Iterator[Any]) -> Any:
-    """The tree that `_skeleton` describes, with its leaves in order."""
-    if skeleton is None:
+def _tree_of(skeleton: Any, flat: _Flat, leaves: list[Any]) -> Any:
+    """The tree that `_skeleton` describes, that of a text by tracing; None for what it would not have written."""
+    try:
+        if not isinstance(skeleton, str):
+            return jax.tree.structure(_unboxed(skeleton, itertools.repeat(0)))
+        jax.eval_shape(flat, *leaves)
+        return flat.tree if spelled_tree(flat.example) == skeleton else None
+    except (TypeError, ValueError, AttributeError, ImportError, Unspelled):
+        return None
+
+
+def _unboxed(skeleton: Any, leaves: Iterator[int]) -> Any:
+    if skeleton == []:
         return None
     if skeleton == 0:
         return next(leaves)
     kind, parts = skeleton
     if kind == "dict":
-        return {key: _restored(part, leaves) for key, part in parts.items()}
-    whole = [_restored(part, leaves) for part in parts]
-    return whole if kind == "list" else tuple(whole) if kind == "tuple" else _named(kind)(*whole)
+        return {key: _unboxed(part, leaves) for key, part in parts.items()}
+    whole = [_unboxed(part, leaves) for part in parts]
+    return whole if kind == "list" else tuple(whole) if kind == "tuple" else _named_tuple(kind)(*whole)
 
 
-def _spelled(thing: Any) -> str:
-    """A text that is the same in every process, and different for what JAX would trace anew.
-
-    Of a dataclass it is the class and the fields by which two are equal. Raises `_Unspelled` for whatever may hide code
-    or identity: objects of classes that are not known, functions that are not at the top of a known module.
-    """
-    if thing is None or isinstance(thing, bool | int | float | complex | str | bytes):
-        return repr(thing)
-    if isinstance(thing, Enum):
-        return f"{_name(type(thing))}.{thing.name}"
-    if isinstance(thing, np.ndarray | np.generic | jax.Array):
-        array = np.asarray(thing)
-        return f"array {array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
-    if isinstance(thing, np.dtype):
-        return repr(thing)
-    if isinstance(thing, jax.tree_util.PyTreeDef):
-        return json.dumps(_skeleton(jax.tree.unflatten(thing, [0] * thing.num_leaves)))
-    if isinstance(thing, tuple | list):
-        kind = type(thing).__name__ if type(thing) in (tuple, list) else _name(type(thing))
-        return f"{kind}({', '.join(map(_spelled, thing))})"
-    if type(thing) is dict:
-        return f"dict({', '.join(f'{_spelled(key)}: {_spelled(value)}' for key, value in thing.items())})"
-    if isinstance(thing, partial):
-        return f"partial({_spelled(thing.func)}, {_spelled(thing.args)}, {_spelled(thing.keywords)})"
-    if isinstance(thing, type) or inspect.isroutine(thing):
-        return _name(thing)
-    if is_dataclass(thing):
-        parts = (f"{f.name}={_spelled(getattr(thing, f.name))}" for f in fields(thing) if f.compare)
-        return f"{_name(type(thing))}({', '.join(parts)})"
-    raise _Unspelled
-
-
-def _name(thing: Any) -> str:
-    """The module and name of a class or function that can be found again by them. Raises `_Unspelled`."""
-    module, name = getattr(thing, "__module__", None) or "", getattr(thing, "__qualname__", "")
-    if module.split(".")[0] not in _KNOWN or "<" in name:
-        raise _Unspelled
-    found = _named(f"{module}:{name}")
-    if getattr(found, "__wrapped__", found) is not getattr(thing, "__wrapped__", thing):
-        raise _Unspelled
-    return f"{module}:{name}"
-
-
-@cache
-def _named(text: str) -> Any:
+def _named_tuple(text: str) -> Any:
     module, name = text.split(":")
-    found = sys.modules.get(module) or __import__(module, fromlist=["_"])
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    if module.split(".")[0] not in _RESULTS:
+        raise ValueError(text)
+    found = getattr(importlib.import_module(module), name)
+    if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
+        raise ValueError(text)
     return found
-
-
-def _read(path: Path) -> tuple[Any, Any] | None:
-    """The skeleton of the results and the program; None for a file that is missing or broken."""
-    from jax import export
-
-    try:
-        content = path.read_bytes()
-        size = int.from_bytes(content[:8], "little")
-        return json.loads(content[8 : 8 + size]), export.deserialize(bytearray(content[8 + size :]))
-    except Exception:
-        return None

@@ -11,7 +11,7 @@ from tests.cli.printed import one_line
 
 from kullback import __version__
 from kullback.cli import main
-from kullback.cli.cache import cache_folder, keep_compilations
+from kullback.cli.cache import keep_compilations
 from kullback.cli.expression import side
 from kullback.errors import InputError
 
@@ -185,12 +185,6 @@ def test_compilations_are_kept_in_the_folder_of_the_environment(monkeypatch, tmp
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     keep_compilations()
     assert jax.config.jax_compilation_cache_dir == before
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the folder of XDG")
-def test_the_cache_folder_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "kullback" / "jax"
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--help"]])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 
 def keep_compilations() -> None:
-    """Keep compiled programs in the user's cache folder, unless JAX_COMPILATION_CACHE_DIR says another place."""
+    """Keep what JAX compiles beside the kept programs, unless JAX_COMPILATION_CACHE_DIR says another place.
+
+    Programs of this package are kept whatever the command; this is for all that a command compiles besides.
+    """
     import jax
 
-    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    from kullback.kept import root
+
+    folder = root()
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder is None:
         return
-    folder = cache_folder()
+    folder = folder / "jax"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -21,14 +25,3 @@ def keep_compilations() -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def cache_folder() -> Path:
-    """The place where this platform keeps what a program can make again."""
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "kullback" / "jax"

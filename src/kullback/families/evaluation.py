@@ -11,6 +11,7 @@ import numpy as np
 
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
+from kullback.programs import program
 
 FEW, SOME, MANY = 64, 512, 4096
 
@@ -46,7 +47,7 @@ def in_double(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *parts)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@program(static=(0, 1, 2))
 def _apply(
     function: Any, structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: Any, rows: Any
 ) -> Any:
@@ -62,13 +63,14 @@ def predictive(structure: ConditionalStructure, members: int, free: Params, fixe
     parts = [_predictive(structure, members, free, fixed, *block) for block in blocks((x,))]
     if len(parts) == 1 and block_size(n) == n:
         return parts[0]
-    whole = _predictive.eval_shape(structure, members, free, fixed, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    shaped = partial(structure.predictive, members=members)
+    whole = jax.eval_shape(shaped, free, fixed, jax.ShapeDtypeStruct(x.shape, x.dtype))
     leaves, treedef = jax.tree.flatten(whole)
     joined = [_joined(leaf.shape, found) for leaf, *found in zip(leaves, *map(jax.tree.leaves, parts), strict=True)]
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in joined])
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@program(static=(0, 1))
 def _predictive(structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: Any) -> Any:
     return structure.predictive(free, fixed, x, members)
 

@@ -15,6 +15,7 @@ from kullback.families.learnable import Learnable, Params, Structure
 from kullback.known import Known, Support
 from kullback.known.support import from_constraint
 from kullback.laws import TanhNormal
+from kullback.programs import program
 
 
 class Family:
@@ -86,7 +87,7 @@ def fitted_distribution(structure: Structure, fixed: Params, free: Params) -> An
     return _build(structure, free, fixed)
 
 
-@partial(jax.jit, static_argnums=0)
+@program
 def _build(structure: Structure, free: Params, fixed: Params) -> Any:
     return structure.distribution(free, fixed)
 

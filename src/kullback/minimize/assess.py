@@ -14,6 +14,7 @@ from kullback.known.static import Static
 from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
 from kullback.minimize.push import Push
+from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Request
 
@@ -53,7 +54,7 @@ def assess(
     return objective, {"elbo": elbo, "khat": pareto_shape(log_weights)}
 
 
-@jax.jit
+@program(static=())
 def _log_ratios(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> jax.Array:
     structure, layout, push = static.value
     d = model(Static((structure, layout)), fixed, vector)

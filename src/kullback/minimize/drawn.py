@@ -22,6 +22,7 @@ from kullback.minimize.objectives import model
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.reverse import reverse_target
 from kullback.minimize.stochastic import Pace, StochasticDescent
+from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -63,7 +64,7 @@ def _reverse(p: Known, q: Known, objective: Partial, request: Request, title: st
     return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome)
 
 
-@jax.jit
+@program(static=())
 def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) -> jax.Array:
     first, second = model(static, fixed, a), model(static, fixed, b)
     x = first.sample(jax.random.wrap_key_data(words), (1024,))
@@ -116,7 +117,7 @@ def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, w
     return -jnp.mean(model(static, fixed, vector).log_prob(y))
 
 
-@jax.jit
+@program(static=())
 def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax.Array:
     sampler = draw.value if isinstance(draw, Static) else draw
     return -model(static, fixed, vector).log_prob(sampler(key, DRAWS))

@@ -22,6 +22,7 @@ from kullback.minimize.minibatch import FEWEST
 from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.sides import has_prior, is_deep, prior_in_words
+from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -72,7 +73,7 @@ def _run(learner: Known, fixed: Known, learnable_first: bool, title: str, reques
     return fit_from(learner, layout.stacked(vectors), found.outcome.status, report, found.outcome)
 
 
-_divergence = jax.jit(exact_divergence)
+_divergence = program(exact_divergence, static=())
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from kullback.minimize.maximum_likelihood import forward_report
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form
+from kullback.programs import program
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -153,7 +154,7 @@ def _labels(structure: MixtureStructure, data: Weighted, rng: np.random.Generato
     return np.concatenate([vq(values, centres)[0], np.zeros(size - data.size)]).astype(np.int32)
 
 
-@jax.jit
+@program(static=())
 def _first(static: Static, fixed: Any, y: Any, w: Any, labels: Any, floor: Any) -> State:
     structure = static.value
 
@@ -166,7 +167,7 @@ def _first(static: Static, fixed: Any, y: Any, w: Any, labels: Any, floor: Any) 
     return lax.map(one, labels)
 
 
-@jax.jit
+@program(static=())
 def _advance(static: Static, fixed: Any, y: Any, w: Any, states: State, floor: Any, tolerance: Any) -> State:
     structure = static.value
 

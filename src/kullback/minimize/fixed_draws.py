@@ -21,6 +21,7 @@ from kullback.minimize.objectives import model
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.push import push_for, weighted_draws
 from kullback.minimize.reverse import reverse_target
+from kullback.programs import program
 from kullback.result import Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -91,7 +92,7 @@ def _distance(static: Static, learnable: Learnable, noise: np.ndarray, vectors: 
     return float(_divergence_between(static, learnable.fixed, noise, vectors[i], vectors[j]))
 
 
-@jax.jit
+@program(static=())
 def _divergence_between(static: Static, fixed: Any, noise: Any, a: Any, b: Any) -> jax.Array:
     structure, layout, push = static.value
     shape = Static((structure, layout))

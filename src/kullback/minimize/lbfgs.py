@@ -10,13 +10,14 @@ expects, and the last one observed, both below the tolerance; a relative toleran
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from kullback.programs import program
 
 MEMORY = 20
 _SUFFICIENT, _CURVATURE = 1e-4, 0.9
@@ -59,7 +60,7 @@ def start(x: np.ndarray) -> State:
     )  # fmt: skip
 
 
-@partial(jax.jit, static_argnames="steps")
+@program(static=(3,))
 def advance(objective: Callable[[Any], Any], states: State, tolerance: Any, steps: int) -> State:
     """At most `steps` evaluations for each of a stack of minimisations; those that ended cost nothing."""
 

@@ -19,6 +19,7 @@ from kullback.minimize.objectives import negative_log_likelihood, negative_log_p
 from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import COUNTS, NODES, Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -101,7 +102,7 @@ class MaximumLikelihood(Rule):
         return fit_from(q, free, found.outcome.status, report, found.outcome)
 
 
-_likelihood = jax.jit(negative_log_likelihood)
+_likelihood = program(negative_log_likelihood, static=())
 
 
 def forward_report(data: Weighted, p: Known, q: Any, cross_entropy: float) -> Report:

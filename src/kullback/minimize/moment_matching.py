@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -19,6 +18,7 @@ from kullback.minimize.maximum_likelihood import forward_report
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form
+from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -71,7 +71,7 @@ class MomentMatching(Rule):
         return fit_from(q, free, Status.CLOSED_FORM, report)
 
 
-@partial(jax.jit)
+@program(static=())
 def _solve(static: Static, fixed: Any, y: Any, w: Any) -> tuple[Any, Any]:
     form, _ = static.value
     solve = closed_form(form, fixed)

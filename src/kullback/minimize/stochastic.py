@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ import numpy as np
 import optax
 
 from kullback.minimize.driver import Iterative, Progress, fingerprint
+from kullback.programs import program
 from kullback.result import Status
 
 _ADAM = optax.scale_by_adam()
@@ -91,7 +91,7 @@ class StochasticDescent(Iterative):
         return fingerprint(self.title, self.objective, self.starts, self.tolerance, repr(self.pace), str(self.seed))
 
 
-@partial(jax.jit, static_argnums=(4, 5))
+@program(static=(4, 5))
 def advance(objective: Any, states: State, feeds: Any, tolerance: Any, patience: int, cuts: int) -> State:
     """One chunk of steps for each start that has not ended, and the decision that follows it."""
 

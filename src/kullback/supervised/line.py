@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats
 
 from kullback.errors import InputError
+from kullback.programs import program
 from kullback.supervised.inverse import bracketed, least_integer, solved
 
 MOST_COUNTS, CHUNK, RESOLVED = 2**20, 128, 1e-14
@@ -223,12 +224,12 @@ def listed(distribution: Any, lower: np.ndarray, upper: np.ndarray) -> Listed:
     return Listed(np.concatenate(blocks), np.asarray(first), upper)
 
 
-@jax.jit
+@program(static=())
 def _mass(distribution: Any, counts: Any) -> Any:
     return jnp.exp(distribution.log_prob(counts))
 
 
-@jax.jit
+@program(static=())
 def _cdf(distribution: Any, x: Any) -> Any:
     return distribution.cdf(x)
 

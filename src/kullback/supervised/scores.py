@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from kullback.errors import InputError
 from kullback.known.numpyro_side import log_prob
 from kullback.known.samples import as_weights
+from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 from kullback.supervised.line import in_double
 from kullback.supervised.probabilities import LABELS, labelled
@@ -63,7 +63,7 @@ def log_losses(y: Any, q: Any, classes: Any = None) -> Float[np.ndarray, " n"]:
     return losses.reshape(len(losses), -1).sum(-1)
 
 
-_log_prob = jax.jit(log_prob)
+_log_prob = program(log_prob, static=())
 
 
 def brier(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) -> float:
