@@ -1,6 +1,8 @@
 # make demo   the whole story on real data, in one page: report/index.html
 # make test   the tests
 # make mutants  faults planted in a copy of the sources, one at a time, and whether the tests notice
+# make test-newest  the tests on the newest releases of everything; PYTHON=python3.13 on that Python
+# make test-lowest  the tests on the lowest versions that pyproject.toml declares
 # make check  lint, format, types, import layers
 # make docs   the documentation: docs/_build/html/index.html
 # make bench  ratios against other libraries, which live in an environment of their own
@@ -12,12 +14,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 LOCK_VENV ?= .venv-lock
+NEWEST_VENV ?= .venv-newest
+LOWEST_VENV ?= .venv-lowest
 ARGS ?=
 
 BIN := $(VENV)/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
 
-.PHONY: demo test mutants check format docs bench lock clean
+.PHONY: demo test test-newest test-lowest mutants check format docs bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -28,6 +32,12 @@ test: $(VENV)/.dev
 
 mutants: $(VENV)/.dev
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+test-newest: $(NEWEST_VENV)/.newest
+	@$(NEWEST_VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+test-lowest: $(LOWEST_VENV)/.lowest
+	@$(LOWEST_VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check
@@ -47,7 +57,7 @@ bench: $(BENCH_VENV)/.peers
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) docs/_build docs/_generated report
+	rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) $(NEWEST_VENV) $(LOWEST_VENV) docs/_build docs/_generated report
 
 # Environments. A stamp is touched last, so an interrupted installation starts again.
 
@@ -66,6 +76,21 @@ $(VENV)/.dev: $(VENV)/pyvenv.cfg requirements/dev.txt pyproject.toml
 	@echo "Installing pinned versions and tools into $(VENV) (once) ..."
 	@$(BIN)/python $(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+# Made anew whenever the requirements change, so that what is newest is newest then.
+$(NEWEST_VENV)/.newest: pyproject.toml
+	@rm -rf $(NEWEST_VENV) && $(PYTHON) -m venv $(NEWEST_VENV)
+	@$(NEWEST_VENV)/bin/python $(INSTALL) --upgrade -e '.[demo,render,test]'
+	@touch $@
+
+$(LOWEST_VENV)/.lowest: pyproject.toml $(LOCK_VENV)/.uv
+	@rm -rf $(LOWEST_VENV) && $(PYTHON) -m venv $(LOWEST_VENV)
+	@$(LOCK_VENV)/bin/uv pip compile pyproject.toml --group build --quiet --no-config --no-emit-index-url \
+	  --extra demo --extra render --extra test --resolution lowest-direct --python-version 3.11 \
+	  -o $(LOWEST_VENV)/requirements.txt
+	@$(LOWEST_VENV)/bin/python $(INSTALL) -r $(LOWEST_VENV)/requirements.txt
+	@$(LOWEST_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 $(BENCH_VENV)/.peers: $(BENCH_VENV)/pyvenv.cfg requirements/demo.txt benchmarks/peers.txt benchmarks/peers_alone.txt pyproject.toml

@@ -18,7 +18,6 @@ import numpy as np
 
 from kullback.control.agent import Agent
 from kullback.control.environment import make, name_of
-from kullback.control.strips import animation, picture_strip, text_strip
 from kullback.errors import FileError, InputError
 
 STEPS = 1000
@@ -157,7 +156,9 @@ def _kind(path: str | os.PathLike[str]) -> _Kind:
     return _KINDS[suffix]
 
 
-def _strip(env: Any, shots: Iterator[Shot], draw: Callable[..., bytes]) -> bytes:
+def _strip(env: Any, shots: Iterator[Shot], kind: str) -> bytes:
+    from kullback.control import strips  # which loads Matplotlib
+
     kept, every = [], 1
     last = None
     for shot in shots:
@@ -169,10 +170,13 @@ def _strip(env: Any, shots: Iterator[Shot], draw: Callable[..., bytes]) -> bytes
     assert last is not None
     if kept[-1] is not last:
         kept.append(last)
+    draw = {"picture": strips.picture_strip, "text": strips.text_strip}[kind]
     return draw(name_of(env), [(shot.step, shot.picture) for shot in kept], last.total)
 
 
 def _gif(env: Any, shots: Iterator[Shot]) -> bytes:
+    from kullback.control.strips import animation
+
     rate = _rate(env)
     every = max(1, int(np.ceil(rate / GIF_RATE)))
     return animation((shot.picture for shot in shots if shot.step % every == 0), rate / every)
@@ -220,7 +224,7 @@ def _put(target: Path, content: bytes) -> None:
 
 _KINDS = {
     ".gif": _Kind("rgb_array", _gif),
-    ".png": _Kind("rgb_array", lambda env, shots: _strip(env, shots, picture_strip)),
+    ".png": _Kind("rgb_array", lambda env, shots: _strip(env, shots, "picture")),
     ".mp4": _Kind("rgb_array", _mp4),
-    ".txt": _Kind("ansi", lambda env, shots: _strip(env, shots, text_strip)),
+    ".txt": _Kind("ansi", lambda env, shots: _strip(env, shots, "text")),
 }
