@@ -40,7 +40,7 @@ def fitted(policy, optimal, rule, **request):
 @pytest.mark.parametrize("discount", [1.0, 0.8])
 def test_small_mdp_reaches_the_exact_soft_value(discount, precision, rng):
     optimal = kl.Optimal(random_mdp(rng, states=5, actions=3), temperature=0.5, discount=discount)
-    found = fitted(TABLE, optimal, TrajectoryGradient(steps=1_000_000))
+    found = fitted(TABLE, optimal, TrajectoryGradient(steps=600_000))
     assert found.diagnostics["kl_excess"] < 0.03  # nats, exact
     assert abs(found.objective.value - exact_objective(found, optimal)) < 5 * found.objective.standard_error
     assert found.objective.guarantee is Guarantee.UNBIASED
@@ -81,7 +81,7 @@ def test_bandits_of_every_kind(kind):
         "box": (Actions("box", (2,), (), (-2.0, 0.0), (2.0, 1.0)), kl.TanhNormal),
     }[kind]
     bandit, alpha = Bandit(actions), 0.5
-    rule = TrajectoryGradient(lanes=64, block=4, steps=100_000)
+    rule = TrajectoryGradient(lanes=64, block=4, steps=40_000)
     here, _, _ = trained(task_of(bandit, alpha), kl.Conditional(kl.Linear(), cls), rule)
     draws = jax.vmap(lambda key: here.draw(key)[0][0])(jax.random.split(jax.random.key(1), 100_000))
     gains = sum(Bandit.gain(one, i) for i, one in enumerate(np.asarray(shares(actions, draws)).T))
@@ -109,10 +109,11 @@ def best_in_box(place, alpha):
     """The maximum of E[r] − α KL over laws tanh(Normal(loc, scale)), by Gauss and Hermite."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
 
+    @jax.jit
     def loss(x):
-        law = kl.TanhNormal(x[0], np.exp(x[1]), 0.0, 1.0)
-        gains = Bandit.gain(law.squash(x[0] + np.exp(x[1]) * nodes), place)
-        return float(-(gains @ weights) / weights.sum() - alpha * law.entropy())
+        law = kl.TanhNormal(x[0], jnp.exp(x[1]), 0.0, 1.0)
+        gains = Bandit.gain(law.squash(x[0] + jnp.exp(x[1]) * nodes), place)
+        return -(gains @ weights) / weights.sum() - alpha * law.entropy()
 
     return -scipy.optimize.minimize(loss, [0.0, 0.0], method="Nelder-Mead").fun
 
@@ -120,7 +121,7 @@ def best_in_box(place, alpha):
 def test_masks_restrict_policy_and_prior():
     """The third action would pay most, and is forbidden: π ∝ exp(r/α) over the two others."""
     task = task_of(Bandit(THREE, forbidden=2), 0.5)
-    here, _, _ = trained(task, LINEAR, TrajectoryGradient(lanes=64, block=4, steps=100_000))
+    here, _, _ = trained(task, LINEAR, TrajectoryGradient(lanes=64, block=4, steps=40_000))
     tilted = np.exp(Bandit.gain(np.arange(2), 0) / 0.5)
     np.testing.assert_allclose(np.exp(here.log_policy[0]), [*tilted / tilted.sum(), 0.0], atol=0.02)
 
@@ -163,7 +164,7 @@ def test_trust_region_holds():
 def test_temperature_for_a_divergence():
     """The policy keeps the nats asked for, and the temperature is the one at which it is optimal to do so."""
     task = task_of(Bandit(THREE), TargetKL(0.3, start=0.5))
-    here, _, state = trained(task, LINEAR, TrajectoryGradient(lanes=64, block=4, steps=200_000))
+    here, _, state = trained(task, LINEAR, TrajectoryGradient(lanes=64, block=4, steps=80_000))
     assert float(here.kl()[0]) == pytest.approx(0.3, abs=0.02)
     tilted = np.exp(Bandit.gain(np.arange(3), 0) / np.exp(float(state.log_alpha)))
     policy = tilted / tilted.sum()

@@ -165,7 +165,7 @@ def test_gradient_in_a_box():
     one = np.ones_like(state.values.count)
     state = state._replace(adam=state.adam._replace(x=x), inputs=state.inputs._replace(count=one))
     with jax.enable_x64(True):
-        exact = np.asarray(jax.grad(partial(value_in_box, playing, alpha))(jnp.asarray(x[:size], jnp.float64)))
+        exact = np.asarray(jax.jit(jax.grad(partial(value_in_box, playing, alpha)))(jnp.asarray(x[:size], jnp.float64)))
     assert np.abs(z_scores(sampled(playing, state, 20_000), exact)).max() < FALSE
 
 

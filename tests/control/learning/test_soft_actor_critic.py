@@ -39,7 +39,7 @@ from kullback.errors import EnvironmentFault, FileError, InputError
 from kullback.result import Estimate, Status
 from kullback.rule import Applies, Missing
 
-RULE = SoftActorCritic(steps=200_000)
+RULE = SoftActorCritic(steps=120_000)
 SHORT = SoftActorCritic(steps=240, capacity=240, warmup=64, batch=32, lanes=2)
 FEW = SoftActorCritic(steps=2_000, tau=0.2, batch=64)
 

@@ -26,7 +26,7 @@ from kullback.control.learning.tilt_and_project import ForwardProjection, TiltAn
 from kullback.errors import InputError
 from kullback.rule import Applies
 
-RULE = TiltAndProject(steps=200_000)
+RULE = TiltAndProject(steps=60_000)
 
 
 def states(rng, spread=2.0, n=6, m=4):
