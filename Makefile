@@ -1,5 +1,6 @@
 # make demo   the whole story on real data, in one page: report/index.html
-# make test   the tests
+# make test   the tests, but for the longest; two cores, ten minutes
+# make test-all  every test, with XLA as users have it, beside the libraries that a few of them need
 # make mutants  faults planted in a copy of the sources, one at a time, and whether the tests notice
 # make test-newest  the tests on the newest releases of everything; PYTHON=python3.13 on that Python
 # make test-lowest  the tests on the lowest versions that pyproject.toml declares
@@ -14,6 +15,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 LOCK_VENV ?= .venv-lock
+ALL_VENV ?= .venv-all
 NEWEST_VENV ?= .venv-newest
 LOWEST_VENV ?= .venv-lowest
 ARGS ?=
@@ -21,14 +23,17 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
 
-.PHONY: demo test test-newest test-lowest mutants check format docs bench lock clean
+.PHONY: demo test test-all test-newest test-lowest mutants check format docs bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
 	@$(BIN)/kullback demo $(ARGS)
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "not long" $(ARGS)
+
+test-all: $(ALL_VENV)/.all
+	@KULLBACK_TEST_OPTIMISED=1 SCIPY_ARRAY_API=1 $(ALL_VENV)/bin/python -m pytest -n 2 $(ARGS)
 
 mutants: $(VENV)/.dev
 	@$(BIN)/python -m tests.mutants $(ARGS)
@@ -57,7 +62,7 @@ bench: $(BENCH_VENV)/.peers
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(BENCH_VENV) $(LOCK_VENV) $(NEWEST_VENV) $(LOWEST_VENV) docs/_build docs/_generated report
+	rm -rf $(VENV) $(ALL_VENV) $(BENCH_VENV) $(LOCK_VENV) $(NEWEST_VENV) $(LOWEST_VENV) docs/_build docs/_generated report
 
 # Environments. A stamp is touched last, so an interrupted installation starts again.
 
@@ -76,6 +81,13 @@ $(VENV)/.dev: $(VENV)/pyvenv.cfg requirements/dev.txt pyproject.toml
 	@echo "Installing pinned versions and tools into $(VENV) (once) ..."
 	@$(BIN)/python $(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(BIN)/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(ALL_VENV)/.all: $(ALL_VENV)/pyvenv.cfg requirements/dev.txt tests/extras.txt pyproject.toml
+	@echo "Installing pinned versions and what a few tests need into $(ALL_VENV) (once) ..."
+	@$(ALL_VENV)/bin/python $(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(ALL_VENV)/bin/python $(INSTALL) -r tests/extras.txt
+	@$(ALL_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Made anew whenever the requirements change, so that what is newest is newest then.

@@ -4,7 +4,9 @@ It is set up here, before anything imports JAX: workers of pytest-xdist and subp
 """
 
 import atexit
+import contextlib
 import doctest
+import faulthandler
 import importlib.metadata
 import os
 import re
@@ -38,6 +40,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+LONGEST = 300  # seconds for a test; the slowest takes a minute
 
 # The same examples in every run; compilation makes the first of them slow, so no deadline.
 hypothesis.settings.register_profile("kullback", deadline=None, derandomize=True, database=None, max_examples=50)
@@ -95,3 +99,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, SybilItem):
             item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the true standard error, into which a worker that hangs writes where it does."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        config.stash[STDERR] = os.dup(2)
+
+
+STDERR = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[Any]:
+    """A test that hangs ends its process, so that the run fails and does not hang: by a timer of the interpreter, which
+    also goes off where compiled code never returns."""
+    faulthandler.dump_traceback_later(LONGEST, exit=True, file=item.config.stash[STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

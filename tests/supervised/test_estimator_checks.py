@@ -1,5 +1,7 @@
 """scikit-learn's own checks of an estimator, none of which is expected to fail, for networks and for linear models."""
 
+from unittest import SkipTest
+
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -17,4 +19,8 @@ ESTIMATORS = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_has_nothing_to_object_to(estimator, check):
-    check(estimator)
+    try:
+        check(estimator)
+    except SkipTest as skipped:  # a check of `decision_function`, which no estimator needs to have
+        if hasattr(estimator, "decision_function") or "decision_function" not in str(skipped):
+            raise
