@@ -12,6 +12,7 @@ from numpyro.distributions import constraints
 
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure, width_of
+from kullback.families.evaluation import rows_like
 from kullback.families.family import as_parameter, ends_from, sizes_of, support_of_all
 from kullback.families.fitted import At, FittedConditional
 from kullback.families.form import Form, class_of, form_for
@@ -109,8 +110,7 @@ def matched_conditional(
     learnable = Learnable(structure, fixed, initial, wrap, conditional=True, members=members, remarks=remarks)
     inputs = other.sample.inputs if other.sample is not None else other.inputs
     assert inputs is not None
-    rows = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed, rows)
+    example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed, rows_like(inputs, 1))
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(
             f"p and q: {name} has outcomes of shape {example.event_shape} and {other.name} of {other.event_shape}"

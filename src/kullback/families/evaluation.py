@@ -16,6 +16,11 @@ from kullback.programs import program
 FEW, SOME, MANY = 64, 512, 4096
 
 
+def rows_like(x: Any, n: int) -> jax.ShapeDtypeStruct:
+    """n rows like those of x [m, ...], in the type that they have on the device."""
+    return jax.ShapeDtypeStruct((n, *x.shape[1:]), jax.dtypes.canonicalize_dtype(x.dtype))
+
+
 def block_size(n: int) -> int:
     """Rows a block for n rows in all: one of three, so that a function is compiled three times at most."""
     return FEW if n <= FEW else SOME if n <= 16 * SOME else MANY
@@ -64,7 +69,7 @@ def predictive(structure: ConditionalStructure, members: int, free: Params, fixe
     if len(parts) == 1 and block_size(n) == n:
         return parts[0]
     shaped = partial(structure.predictive, members=members)
-    whole = jax.eval_shape(shaped, free, fixed, jax.ShapeDtypeStruct(x.shape, x.dtype))
+    whole = jax.eval_shape(shaped, free, fixed, rows_like(x, n))
     leaves, treedef = jax.tree.flatten(whole)
     joined = [_joined(leaf.shape, found) for leaf, *found in zip(leaves, *map(jax.tree.leaves, parts), strict=True)]
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in joined])

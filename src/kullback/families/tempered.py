@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 
 from kullback.errors import InputError
 from kullback.families.conditional import ConditionalStructure, FittedConditional
+from kullback.families.evaluation import rows_like
 from kullback.families.family import support_of_all
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.known import Known
@@ -124,8 +125,7 @@ def _matched(structure: Structure, fixed: Params, wrap: Any, other: Known, kind:
     if inputs is None:
         raise InputError(f"p and q: {name} need inputs, and {other.name} has none; pass kl.Pairs(x, y)")
     side = kind(structure, fixed, lambda rng, start: START, wrap, conditional=True)
-    rows = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    example = jax.eval_shape(structure.distribution, START, fixed, rows)
+    example = jax.eval_shape(structure.distribution, START, fixed, rows_like(inputs, 1))
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(f"p: outcomes of shape {other.event_shape} for logits of outcomes of {example.event_shape}")
     return Known(name=name, event_shape=other.event_shape, learnable=side, support=support_of_all(example))
