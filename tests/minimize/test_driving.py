@@ -1,0 +1,78 @@
+"""The driver with an algorithm that counts: what is logged, saved and resumed, by hand."""
+
+import numpy as np
+import pytest
+
+from kullback.errors import FitError
+from kullback.minimize.driver import Iterative, Progress, drive
+from kullback.result import Status
+from kullback.rule import Request
+
+
+class Counting(Iterative):
+    """Two steps at a time, each with a line; it fails or is interrupted after some of them."""
+
+    title = "counting"
+
+    def __init__(self, raises=None, after=np.inf, done=np.inf):
+        self.raises, self.after, self.end = raises, after, done
+
+    def init(self):
+        return np.int32(0)
+
+    def step(self, state):
+        if state >= self.after:
+            raise self.raises
+        return np.int32(state + 2)
+
+    def progress(self, state):
+        status = Status.CONVERGED if state >= self.end else None
+        return Progress(-float(state), int(state), status, "counted to the end")
+
+    def history(self, state):
+        return tuple({"step": float(k), "train_nll": -float(k)} for k in (state - 1, state))
+
+    def fingerprint(self):
+        return "counting"
+
+
+class Rows(list):
+    """A logger."""
+
+    def log(self, row):
+        self.append(row["step"])
+
+    def close(self):
+        self.append("closed")
+
+
+def run(algorithm, tmp_path, steps):
+    rows = Rows()
+    request = Request(steps=steps, checkpoint=tmp_path / "checkpoint", logger=rows, quiet=True)
+    try:
+        return drive(algorithm, request, 100), rows
+    except FitError:
+        return None, rows
+
+
+def test_a_resumed_run_logs_what_is_new(tmp_path):
+    first, rows = run(Counting(), tmp_path, 4)
+    assert (int(first.state), first.status, rows) == (4, Status.STEP_LIMIT, [1, 2, 3, 4, "closed"])
+    again, rows = run(Counting(), tmp_path, 4)
+    assert (int(again.state), rows) == (4, ["closed"])
+    longer, rows = run(Counting(done=8), tmp_path, 12)
+    assert (longer.status, longer.message) == (Status.CONVERGED, "counted to the end")
+    assert rows == [5, 6, 7, 8, "closed"]
+    np.testing.assert_array_equal(longer.trace, -np.arange(1.0, 9.0))
+    assert [line["step"] for line in longer.history] == list(range(1, 9))
+
+
+@pytest.mark.parametrize("raises", [FitError("a fault"), KeyboardInterrupt()])
+def test_a_fault_and_an_interrupt_keep_what_was_done(raises, tmp_path):
+    found, rows = run(Counting(raises, 6), tmp_path, 12)
+    assert rows[:6] == [1, 2, 3, 4, 5, 6]
+    if found is not None:
+        assert (int(found.state), found.status, found.message) == (6, Status.INTERRUPTED, "")
+    longer, rows = run(Counting(), tmp_path, 8)
+    assert (int(longer.state), rows) == (8, [7, 8, "closed"])
+    np.testing.assert_array_equal(longer.trace, -np.arange(1.0, 9.0))
