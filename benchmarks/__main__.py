@@ -20,6 +20,7 @@ CASES = (
     "supervised_time",
     "supervised_compilations",
     "supervised_linear",
+    "first_fit",
     "control_tables",
     "control_time",
 )

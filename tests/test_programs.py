@@ -69,7 +69,7 @@ def fitted(network: Any = None, **settings: Any) -> np.ndarray:
     x = rng.normal(size=(200, 3))
     y = (x[:, 0] + rng.normal(size=200) > 0).astype(int)
     q = kl.Conditional(network or kl.MLP((8,)), dist.Categorical)
-    rule = kl.minimize.Minibatches(**settings)
+    rule = kl.rules.Minibatches(**settings)
     fit = kl.KL(kl.Pairs(x, y), q).minimize(rule=rule, steps=30, seed=0, quiet=True)
     return np.asarray(fit.q(x).logits)
 
@@ -396,7 +396,7 @@ FIT = """
 import jax, numpy as np, numpyro.distributions as dist, kullback as kl
 x = np.linspace(-1, 1, 90).reshape(30, 3)
 kl.KL(kl.Pairs(x, x[:, 0] > 0), kl.Conditional(kl.MLP((4,)), dist.Categorical)).minimize(
-    rule=kl.minimize.Minibatches(), steps=5, quiet=True)
+    rule=kl.rules.Minibatches(), steps=5, quiet=True)
 """
 
 

@@ -7,8 +7,8 @@ import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
+from kullback.catalogue import ClosedForm, CountableSum, FiniteSum
 from kullback.errors import EstimateError
-from kullback.exact import ClosedForm, CountableSum, FiniteSum
 from kullback.known import Known, describe
 from kullback.result import Guarantee
 from kullback.rule import Applies, Missing, Request

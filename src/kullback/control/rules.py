@@ -15,7 +15,7 @@ from kullback.control.solve import Solution, solve
 from kullback.control.task import Task
 from kullback.families.networks import Rows
 from kullback.known import Known, Pairs, describe
-from kullback.minimize import MaximumLikelihood
+from kullback.minimize.maximum_likelihood import MaximumLikelihood
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 

@@ -11,9 +11,8 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
-from kullback.exact.kinds import UNKNOWN, Form
+from kullback.exact.kinds import UNKNOWN, Form, by_probs
 from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
 from kullback.exact.numerics.precision import in_double
 from kullback.exact.numerics.ratios import psi

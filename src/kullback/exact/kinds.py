@@ -31,6 +31,11 @@ def kind(d: Any) -> Hashable:
     return INDEPENDENT_NORMAL if flat and type(unexpanded(d.base_dist)) is dist.Normal else type(d)
 
 
+def by_probs(d: Any) -> bool:
+    """Whether a distribution over labels is given by probabilities rather than logits."""
+    return "logits" not in d.arg_constraints
+
+
 def unexpanded(d: Any) -> Any:
     """A distribution without the expansion of its batch."""
     while type(d) is ExpandedDistribution:

@@ -14,8 +14,8 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
-from kullback.exact.forms.categorical import by_probs
 from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL, GEOMETRIC, NEGATIVE_BINOMIAL, counts_of, shape
+from kullback.exact.kinds import by_probs
 from kullback.exact.numerics.label_weights import normalised
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.exact.numerics.precision import floats

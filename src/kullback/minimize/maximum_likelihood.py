@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 
 from kullback.errors import FitError
 from kullback.estimate.quadrature import Quadrature
-from kullback.exact import CountableSum
+from kullback.exact.countable_sum import CountableSum
 from kullback.known import Known, describe
 from kullback.known.static import Static
 from kullback.minimize.fitting import Report, descend, fit_from, starts_of

@@ -16,7 +16,7 @@ from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families import Conditional, Linear, learnable
 from kullback.known import Pairs
-from kullback.minimize import Minibatches
+from kullback.minimize.minibatch import Minibatches
 from kullback.result import Fit
 from kullback.rule import Request
 from kullback.supervised.frames import FrameOutput

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
-from kullback.exact.kinds import every_pair
+from kullback.exact.kinds import by_probs, every_pair
 from kullback.exact.numerics.label_weights import (
     labels_entropy,
     log_probabilities_kl,
@@ -61,11 +61,6 @@ def bernoulli_kl(p: Any, q: Any) -> Array:
         return gap(x, y, y - x) + gap(1.0 - x, 1.0 - y, x - y)
     x, y = jnp.broadcast_arrays(*floats(_two_labels(p), _two_labels(q)))
     return _kl(x, y, by_probs(p), by_probs(q))
-
-
-def by_probs(d: Any) -> bool:
-    """Whether a distribution over labels is given by probabilities rather than logits."""
-    return "logits" not in d.arg_constraints
 
 
 def _parameters(d: Any) -> tuple[Any, bool]:

@@ -19,9 +19,9 @@ from jax import Array
 from numpyro.distributions import discrete
 
 from kullback.exact.finite import log_ratio_kl
-from kullback.exact.forms.categorical import by_probs, categorical_kl
+from kullback.exact.forms.categorical import categorical_kl
 from kullback.exact.forms.count_pairs import trials_entropy
-from kullback.exact.kinds import UNKNOWN, Form, known_equal
+from kullback.exact.kinds import UNKNOWN, Form, by_probs, known_equal
 from kullback.exact.masses import running_sum, urn_log_mass
 from kullback.exact.numerics.precision import floats, in_double
 from kullback.exact.numerics.ratios import gap, log_ratio

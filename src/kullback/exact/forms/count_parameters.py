@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
 
-from kullback.exact.forms.categorical import by_probs
+from kullback.exact.kinds import by_probs
 from kullback.exact.numerics.log_factorial import Counts
 from kullback.exact.numerics.precision import floats
 
