@@ -99,6 +99,7 @@ Rules not taken
     against Normal
   - finite sum: P has no finite list of atoms
   - countable sum: P is not over the counts from a least one on
+  - cross entropy: applies, but drops H(P)
   - monte carlo: applies, but is unbiased where the chosen rule is exact
   - two samples: neither side is a sample
   - pairwise lower bound: applies, but is a lower bound where the chosen rule is
@@ -107,7 +108,6 @@ Rules not taken
     is exact
   - variational upper bound: applies, but is an upper bound where the chosen
     rule is exact
-  - cross entropy: applies, but drops H(P)
 
   source    Piessens et al. (1983), QUADPACK, section 2.2""",
     "tables": """\
@@ -124,11 +124,11 @@ Rules not taken
   - finite sum: P has no finite list of atoms
   - countable sum: P is not over the counts from a least one on
   - quadrature: the log-density of P is not known
+  - cross entropy: the normalised log-probability of Q is not known
   - monte carlo: P cannot be sampled
   - pairwise lower bound: P is not a distribution with known components
   - pairwise upper bound: P is not a distribution with known components
   - variational upper bound: P is not a distribution with known components
-  - cross entropy: the normalised log-probability of Q is not known
 
   source    Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected""",
     "unnormalised": """\
@@ -147,11 +147,11 @@ Rules not taken
   - finite sum: P has no finite list of atoms
   - countable sum: P is not over the counts from a least one on
   - quadrature: outcomes of shape (3,) have more than two coordinates
+  - cross entropy: the normalised log-probability of Q is not known
   - two samples: neither side is a sample
   - pairwise lower bound: Q is not a distribution with known components
   - pairwise upper bound: Q is not a distribution with known components
   - variational upper bound: Q is not a distribution with known components
-  - cross entropy: the normalised log-probability of Q is not known
 
   source    Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9""",
 }
