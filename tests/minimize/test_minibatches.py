@@ -12,12 +12,13 @@ from kullback.errors import FileError
 ROWS = 200
 
 
-def test_a_prior_is_ridge(rng):
-    """The prior counts once for all rows. Small steps, which do not go beyond the minimum that they near."""
+@pytest.mark.parametrize("rate", [0.003, 0.03])
+def test_a_prior_is_ridge(rng, rate):
+    """The prior counts once for all rows, also in the choice of what is returned."""
     x = rng.normal(size=(ROWS, 2))
     y = x @ [1.0, -2.0] + rng.normal(size=ROWS)
     q = kl.Conditional(kl.Linear(), dist.Normal, scale=1.0, prior_scale=0.03)
-    rule = kl.rules.Minibatches(held_out=0.0, batch=ROWS, rate=0.003, patience=50)
+    rule = kl.rules.Minibatches(held_out=0.0, batch=ROWS, rate=rate, patience=50)
     fit = kl.KL(kl.Pairs(x, y), q).minimize(rule=rule, tolerance=1e-6, quiet=True)
     inputs = StandardScaler().fit_transform(x)
     ridge = Ridge(alpha=1.0 / (y.std() * 0.03) ** 2).fit(inputs, y)

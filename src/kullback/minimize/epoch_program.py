@@ -169,7 +169,9 @@ def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: N
     members = s.members
     training = members.loss / s.step
     if held is None:
-        values, pooled = training, jnp.mean(training)
+        # What is minimised decides: the training loss alone would choose weights that the prior has not drawn in yet.
+        prior = each_member(len(training), partial(negative_log_prior, problem, fixed), members.sum / s.step)
+        values, pooled = training + prior / numbers.total_weight, jnp.mean(training)
     else:
         values, pooled = judged(problem, fixed, held, members.sum / s.step)
     line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.rate)]
