@@ -1,10 +1,15 @@
 """The driver with an algorithm that counts: what is logged, saved and resumed, by hand."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 from kullback.errors import FitError
-from kullback.minimize.driver import Iterative, Progress, drive
+from kullback.minimize.driver import Iterative, Progress, drive, fingerprint
 from kullback.result import Status
 from kullback.rule import Request
 
@@ -76,3 +81,34 @@ def test_a_fault_and_an_interrupt_keep_what_was_done(raises, tmp_path):
     longer, rows = run(Counting(), tmp_path, 8)
     assert (int(longer.state), rows) == (8, [7, 8, "closed"])
     np.testing.assert_array_equal(longer.trace, -np.arange(1.0, 9.0))
+
+
+FINGERPRINT = """
+import jax.numpy as jnp, numpyro.distributions as dist
+from kullback.minimize.driver import fingerprint
+
+normals = dist.Normal(jnp.array([-2.5, 2.5]), jnp.array([0.5, 0.8]))
+print(fingerprint([
+    dist.Gamma(2.0, 3.0).expand([2]),
+    dist.MixtureSameFamily(dist.Categorical(probs=jnp.array([0.6, 0.4])), normals),
+    dist.TransformedDistribution(dist.Normal(0.0, 1.0), [dist.transforms.AffineTransform(1.0, 2.0)]),
+    dist.TruncatedNormal(0.0, 1.0, low=-1.0, high=2.0),
+]))
+"""
+
+
+def test_a_problem_with_distributions_has_the_same_fingerprint_in_another_process():
+    """The order of a distribution's leaves depends on the hashes of names: a resumed run must not."""
+
+    def printed(hashes):
+        environment = {**os.environ, "PYTHONHASHSEED": hashes}
+        return subprocess.run(
+            [sys.executable, "-c", FINGERPRINT], env=environment, capture_output=True, check=True
+        ).stdout
+
+    assert len({printed(hashes) for hashes in "1234"}) == 1
+
+
+def test_other_numbers_or_names_have_other_fingerprints():
+    laws = [dist.Gamma(2.0, 3.0), dist.Gamma(3.0, 2.0), dist.InverseGamma(2.0, 3.0), dist.Gamma(2.0, 3.0).expand([2])]
+    assert len({fingerprint(law) for law in laws}) == len(laws)

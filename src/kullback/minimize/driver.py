@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 from kullback.errors import FileError, KullbackError
 from kullback.files import read, write
@@ -163,22 +164,40 @@ def fingerprint(*parts: Any) -> str:
     """A digest of strings, numbers and pytrees of arrays, the same in another process."""
     digest = hashlib.sha256(f"{jax.dtypes.canonicalize_dtype(np.float64)}".encode())
     for part in parts:
-        leaves, treedef = jax.tree.flatten(part)
-        digest.update(re.sub(r" at 0x[0-9a-f]+", "", f"{treedef}").encode())
-        for leaf in leaves:
-            if isinstance(leaf, str):
-                digest.update(leaf.encode())
-            elif jnp.issubdtype(getattr(leaf, "dtype", np.float64), jax.dtypes.prng_key):
-                digest.update(np.asarray(jax.random.key_data(leaf)).tobytes())
-            else:
-                array = np.asarray(leaf)
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                # By blocks: an array in a file may be larger than memory.
-                flat = array[None] if array.ndim == 0 else array
-                step = max(1, _BLOCK * max(1, len(flat)) // max(1, flat.nbytes))
-                for start in range(0, len(flat), step):
-                    digest.update(np.ascontiguousarray(flat[start : start + step]).tobytes())
+        _digest(digest, part)
     return digest.hexdigest()
+
+
+def _digest(digest: Any, part: Any) -> None:
+    leaves, treedef = jax.tree.flatten(part, is_leaf=lambda node: isinstance(node, dist.Distribution))
+    digest.update(_nameless(f"{treedef}").encode())
+    for leaf in leaves:
+        if isinstance(leaf, str):
+            digest.update(leaf.encode())
+        elif isinstance(leaf, dist.Distribution):
+            # By name: the order of a distribution's leaves differs between processes.
+            kind = type(leaf)
+            digest.update(f"{kind.__module__}.{kind.__qualname__}".encode())
+            for name in sorted({*kind.gather_pytree_data_fields(), *kind.gather_pytree_aux_fields()}):
+                digest.update(name.encode())
+                _digest(digest, leaf.__dict__.get(name))
+        elif jnp.issubdtype(getattr(leaf, "dtype", np.float64), jax.dtypes.prng_key):
+            digest.update(np.asarray(jax.random.key_data(leaf)).tobytes())
+        else:
+            array = np.asarray(leaf)
+            if array.dtype == object:
+                array = np.asarray(_nameless(repr(leaf)))
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            # By blocks: an array in a file may be larger than memory.
+            flat = array[None] if array.ndim == 0 else array
+            step = max(1, _BLOCK * max(1, len(flat)) // max(1, flat.nbytes))
+            for start in range(0, len(flat), step):
+                digest.update(np.ascontiguousarray(flat[start : start + step]).tobytes())
+
+
+def _nameless(text: str) -> str:
+    """A text without the addresses of objects."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 @contextmanager
