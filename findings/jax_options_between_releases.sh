@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# jaxlib: a compiler option that one release takes is an error in the next.
+set -euo pipefail
+folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
+cat > "$folder/option.py" <<'PYTHON'
+import jax
+
+options = {"xla_cpu_use_fusion_emitters": False}
+try:
+    print(jax.__version__, jax.jit(lambda x: x + 1, compiler_options=options)(1.0))
+except jax.errors.JaxRuntimeError as error:
+    print(jax.__version__, "raises:", error)
+PYTHON
+for version in 0.10.2 0.12.0; do
+  "${PYTHON:-python3.12}" -m venv "$folder/$version"
+  "$folder/$version/bin/pip" -q --disable-pip-version-check install "jax==$version" "jaxlib==$version"
+  "$folder/$version/bin/python" "$folder/option.py" | tee -a "$folder/seen"
+done
+grep -q "^0.10.2 2.0" "$folder/seen" && grep -q "^0.12.0.* raises:.*No such compile option" "$folder/seen" \
+  || { echo "CHANGED: both releases now agree"; exit 1; }
