@@ -314,6 +314,17 @@ def test_functions_that_differ_in_a_constant_alone_are_told_apart(shift, slope, 
     assert float(bayes(shift, slope).loc) == pytest.approx(loc, abs=2e-3)
 
 
+def test_functions_that_differ_in_which_argument_they_use_are_told_apart():
+    doubles = [programs.program(lambda a, b: 2 * a, static=()), programs.program(lambda a, b: 2 * b, static=())]
+    for _ in range(2):
+        assert [float(double(np.float32(1.0), np.float32(5.0))) for double in doubles] == [2.0, 10.0]
+        programs.forget()
+    # Python's numbers and NumPy's are told apart as well: what JAX makes of sums with them differs.
+    assert [str(doubles[0](x, x).dtype) for x in (1.0, np.float32(1.0), np.float16(1.0))] == ["float32"] * 2 + [
+        "float16"
+    ]
+
+
 BAYES = """
 import jax, numpy as np, numpyro.distributions as dist, kullback as kl
 family = kl.Family(dist.MultivariateNormal)
@@ -354,12 +365,15 @@ def test_what_jax_had_in_its_own_cache_is_not_kept(root, tmp_path):
 
 
 def test_what_calls_back_is_not_kept(root):
-    def shown(x: jax.Array) -> jax.Array:
-        return jax.pure_callback(lambda v: 2 * np.asarray(v), jax.ShapeDtypeStruct((), jnp.float32), x)
+    """Nor taken for another that calls back: what they lower to says nothing of what they call."""
 
-    shown.__module__ = kept.__name__
-    called = programs.program(shown, static=())
-    assert called(jnp.float32(2.0)) == 4.0
+    def called(factor: float) -> Any:
+        def shown(x: jax.Array) -> jax.Array:
+            return jax.pure_callback(lambda v: factor * np.asarray(v), jax.ShapeDtypeStruct((), jnp.float32), x)
+
+        return programs.program(shown, static=())
+
+    assert [float(called(factor)(jnp.float32(2.0))) for factor in (2.0, 3.0)] == [4.0, 6.0]
     assert files(root) == []
 
 

@@ -107,7 +107,8 @@ class Program:
             result = _tree_of(content[0]["result"], flat, leaves)
             if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
                 return found
-        lowered = jax.jit(flat).lower(*leaves)
+        # With all arguments, used or not: the text would not say which of them it is of.
+        lowered = jax.jit(flat, keep_unused=True).lower(*leaves)
         if about is not None:
             call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)
             return _Found(flat.tree, call)
@@ -124,9 +125,11 @@ class Program:
 
     def _found_by_text(self, lowered: Any, leaves: list[Any]) -> _Found:
         """What the same text was compiled to, here or in a file, or is compiled to now."""
-        if jax.config.values.get("jax_use_simplified_jaxpr_constants"):  # the text then lacks the constants
+        text = lowered.as_text()
+        # The text lacks what calls back to Python, and under that setting the constants.
+        if _calls(text) is None or jax.config.values.get("jax_use_simplified_jaxpr_constants"):
             return _Found(lowered.out_tree, _compile(lowered, self._effort))
-        about = "\n".join([lowered.as_text(), repr(settings()), versions()])
+        about = "\n".join([text, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
         key, name = hashlib.sha256(about.encode()).hexdigest(), self._function.__name__
         if (found := _recalled(key)) is not None:
             return found
@@ -227,6 +230,12 @@ def _compile(lowered: Any, effort: Effort | None) -> Any:
         return _compile(lowered, effort)
 
 
+def _calls(text: str) -> set[str] | None:
+    """The custom calls of a lowered program; None where another process, or another function, could not make them."""
+    calls = set(re.findall(r"custom_call @([\w.$]+)", text))
+    return calls if all(call.startswith(_ANYWHERE) for call in calls) else None
+
+
 def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | None, results: Any) -> Any:
     """The executable, written to a file with the skeleton of its results.
 
@@ -235,14 +244,14 @@ def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | Non
     """
     before = len(_cache_hits)
     call = _compile(lowered, effort)
-    path, called = kept.place(about, name), set(re.findall(r"custom_call @([\w.$]+)", lowered.as_text()))
-    if path is None or len(_cache_hits) > before or not all(target.startswith(_ANYWHERE) for target in called):
+    path, calls = kept.place(about, name), _calls(lowered.as_text())
+    if path is None or calls is None or len(_cache_hits) > before:
         return call
     from jax.experimental import serialize_executable
 
     try:
         payload = serialize_executable.serialize(call)[0]
-        note = {"result": _skeleton(results), "lapack": any(target.startswith(_LAPACK) for target in called)}
+        note = {"result": _skeleton(results), "lapack": any(call.startswith(_LAPACK) for call in calls)}
     except Exception:  # this backend has no such form, or the results have no text
         return call
     kept.write(path, about, note, payload)
