@@ -54,15 +54,20 @@ def test_estimates():
     assert "∞" in {row[2] for row in section.tables[0].rows}
 
 
-def test_classifier_is_as_good_as_its_peers():
-    found = shown(classifier(hidden=32, rows=1000)).numbers
+@pytest.fixture(scope="module")
+def classified():
+    return shown(classifier(hidden=32, rows=1000))
+
+
+def test_classifier_is_as_good_as_its_peers(classified):
+    found = classified.numbers
     assert found["accuracy"] > 0.9
     assert found["test_nll"] < found["peer_0"] + 0.1
     assert found["ensemble_nll"] < found["test_nll"]
 
 
-def test_a_temperature_mends_a_classifier_that_is_too_sure():
-    section = shown(classifier(hidden=32, rows=1000, peers=False))
+def test_a_temperature_mends_a_classifier_that_is_too_sure(classified):
+    section = classified
     before, after = section.tables[1].rows
     assert section.numbers["temperature"] > 2
     assert section.numbers["ece_after"] < 0.5 * section.numbers["ece_before"]

@@ -52,6 +52,7 @@ def exact_objective(found, optimal):
     return found.diagnostics["kl_excess"] - solve(optimal.problem).soft_value
 
 
+@pytest.mark.long
 def test_frozen_lake():
     optimal = kl.Optimal("FrozenLake-v1", temperature=0.02)
     found = fitted(TABLE, optimal, TrajectoryGradient())
