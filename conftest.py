@@ -32,7 +32,9 @@ if os.environ.get("KULLBACK_TEST_OPTIMISED", "0") == "0":
     _given = os.environ.get("XLA_FLAGS", "").split()
     os.environ["XLA_FLAGS"] = " ".join([*_given, *(flag for flag in _quick if flag not in _given)])
 
-# One compilation cache for the run, so that each program is compiled once and not once a worker. Name a folder in
+# Programs are not kept in the user's folder, nor read from it; the tests of that choose a folder of their own.
+os.environ["KULLBACK_CACHE_DIR"] = "off"
+# One compilation cache of JAX's for the run, so that each program is compiled once and not once a worker. Name a folder in
 # JAX_COMPILATION_CACHE_DIR to keep it from one run to the next.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="kullback-jax-")
