@@ -72,7 +72,11 @@ def centres_of(side: Known, log: LogDensity) -> Float[np.ndarray, "n d"]:
 
 
 def _components(mixture: Any, size: int) -> np.ndarray:
-    """The mean of every component, and a standard deviation to both sides."""
+    """The mean of every component, and a standard deviation to both sides, where there are moments."""
     inside = mixture.component_distribution
-    mean, deviation = (np.asarray(m, np.float64).reshape(-1, size) for m in (inside.mean, np.sqrt(inside.variance)))
+    try:
+        moments = inside.mean, np.sqrt(inside.variance)
+    except NotImplementedError:
+        return np.zeros((0, size))
+    mean, deviation = (np.asarray(m, np.float64).reshape(-1, size) for m in moments)
     return np.concatenate([mean, mean - deviation, mean + deviation])

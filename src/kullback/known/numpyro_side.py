@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jax.tree_util import Partial
 from numpyro.distributions import constraints
 
+from kullback.known.composed import constraint_of, has_supports_of_their_own
 from kullback.known.record import Known, Moments
 from kullback.known.support import Support, from_constraint
 
@@ -42,12 +43,17 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     if isinstance(d, dist.MixtureGeneral):
         parts = jnp.stack([log_prob(part, x) for part in d.component_distributions], -1)
         return jax.nn.logsumexp(jax.nn.log_softmax(jnp.asarray(d.mixing_distribution.logits)) + parts, -1)
-    constraint = d.support
+    if isinstance(d, dist.MixtureSameFamily) and has_supports_of_their_own(d):
+        parts = log_prob(d.component_distribution, jnp.expand_dims(x, d.mixture_dim))
+        return jax.nn.logsumexp(jax.nn.log_softmax(jnp.asarray(d.mixing_distribution.logits)) + parts, -1)
+    if type(d) is dist.FoldedDistribution:
+        return jnp.where(x >= 0, jnp.logaddexp(log_prob(d.base_dist, x), log_prob(d.base_dist, -x)), -jnp.inf)
+    constraint = constraint_of(d)
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
         return d.log_prob(x)
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
     inside = constraint(x)
-    value = d.log_prob(jnp.where(_widen(inside, len(d.event_shape)), x, _feasible(d, x)))
+    value = d.log_prob(jnp.where(_widen(inside, len(d.event_shape)), x, _feasible(constraint, x)))
     return jnp.where(inside, value, -jnp.inf)
 
 
@@ -55,8 +61,7 @@ def _widen(mask: jax.Array, event_ndim: int) -> jax.Array:
     return jnp.reshape(mask, mask.shape + (1,) * event_ndim)
 
 
-def _feasible(d: Any, x: jax.Array) -> jax.Array:
-    constraint = d.support
+def _feasible(constraint: Any, x: jax.Array) -> jax.Array:
     if not hasattr(constraint, "feasible_like"):
         return x
     return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
@@ -72,9 +77,8 @@ def support_of(d: Any) -> Support | None:
         return None if _is_mixed(d) else _hull(d)
     if (point := point_of(d)) is not None:
         return Support("a point", True, point, point, d.support)
-    if d.support is None:
-        return None
-    return from_constraint(d.support)
+    constraint = constraint_of(d)
+    return None if constraint is None else from_constraint(constraint)
 
 
 def point_of(d: Any) -> np.ndarray | None:

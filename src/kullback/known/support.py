@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpyro.distributions import constraints
 
+from kullback.known.composed import ends_of
 from kullback.known.record import Sample
 
 
@@ -58,15 +59,11 @@ def from_constraint(constraint: Any) -> Support:
         return Support("{0, 1}", True, 0.0, 1.0, constraint)
     if base is constraints.real or base is constraints.real_vector:
         return Support("ℝ" if constraint is constraints.real else "ℝᵈ", False, -np.inf, np.inf, constraint)
-    if isinstance(base, constraints.interval | constraints.integer_interval):
-        lower, upper = np.asarray(base.lower_bound), np.asarray(base.upper_bound)
-    elif isinstance(base, constraints.greater_than | constraints.integer_greater_than):
-        lower, upper = np.asarray(base.lower_bound), np.asarray(np.inf)
-    elif isinstance(base, constraints.less_than):
-        lower, upper = np.asarray(-np.inf), np.asarray(base.upper_bound)
-    else:
+    ends = ends_of(base)
+    if ends is None:
         name = type(base).__name__.strip("_").lower()
         return Support(name, discrete, constraint=constraint)
+    lower, upper = map(np.asarray, ends)
     return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint)
 
 

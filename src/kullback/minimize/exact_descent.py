@@ -38,7 +38,9 @@ def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | M
     example = jax.eval_shape(
         learnable.structure.distribution, learnable.initial(np.random.default_rng(0), 0), learnable.fixed, inputs
     )
-    pair = (example, fixed.distribution) if learnable_first else (fixed.distribution, example)
+    # As a compiled program sees it: some forms need numbers that are known beforehand.
+    other = jax.eval_shape(lambda d: d, fixed.distribution)
+    pair = (example, other) if learnable_first else (other, example)
     if not has_exact(*pair):
         kinds = " and ".join(type(d).__name__ for d in pair)
         return Missing(f"the pair {kinds} has no closed form")

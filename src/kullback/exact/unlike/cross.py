@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
@@ -26,6 +25,7 @@ from kullback.exact.numerics.precision import in_double
 from kullback.exact.numerics.rounding import non_negative
 from kullback.exact.unlike.expectations import EXPECTATIONS
 from kullback.exact.unlike.statistics import STATISTICS
+from kullback.known.composed import constraint_of, ends_of
 
 
 def has_cross_entropy(p: Any, q: Any) -> bool:
@@ -68,31 +68,24 @@ def divergence(entropy: Callable[[Any], Array]) -> Callable[[Any, Any], Array]:
 
 def always_escapes(p: Any, q: Any) -> bool:
     """Whether the kinds alone, or fixed bounds, say that P has mass where Q has none, for every element."""
-    if p.support is None or q.support is None:
+    own, other = constraint_of(p), constraint_of(q)
+    if own is None or other is None:
         return False
-    if p.support.is_discrete != q.support.is_discrete:
+    if own.is_discrete != other.is_discrete:
         return type(p) is not dist.Delta and type(q) is not dist.Delta
-    low_p, high_p, low_q, high_q = (*bounds(p.support), *bounds(q.support))
+    low_p, high_p, low_q, high_q = (*bounds(own), *bounds(other))
     fixed = all(isinstance(bound, int | float) for bound in (low_p, high_p, low_q, high_q))
     return fixed and bool(low_p < low_q or high_p > high_q)
 
 
 def escapes(p: Any, q: Any) -> Any:
     """Whether the bounds of P's support reach beyond those of Q."""
-    (low_p, high_p), (low_q, high_q) = bounds(p.support), bounds(q.support)
+    (low_p, high_p), (low_q, high_q) = bounds(constraint_of(p)), bounds(constraint_of(q))
     if any(bound is None for bound in (low_p, high_p, low_q, high_q)):
         return False
     return (jnp.asarray(low_p) < low_q) | (jnp.asarray(high_p) > high_q)
 
 
-def bounds(support: Any) -> tuple[Any, Any]:
+def bounds(constraint: Any) -> tuple[Any, Any]:
     """The least and the greatest point of a support that is an interval; (None, None) for any other."""
-    if support is constraints.real:
-        return -np.inf, np.inf
-    if isinstance(support, constraints.interval | constraints.integer_interval):
-        return support.lower_bound, support.upper_bound
-    if isinstance(support, constraints.greater_than | constraints.integer_greater_than):
-        return support.lower_bound, np.inf
-    if isinstance(support, constraints.less_than):
-        return -np.inf, support.upper_bound
-    return None, None
+    return (None, None) if isinstance(constraint, constraints.independent) else ends_of(constraint) or (None, None)

@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.kinds import UNKNOWN
+from kullback.known.composed import constraint_of
 from kullback.known.support import from_constraint
 
 KINDS = (dist.MixtureSameFamily, dist.MixtureGeneral)
@@ -93,7 +94,8 @@ def _box(d: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """The least and the greatest outcome, coordinate by coordinate, where the support is a box of known bounds."""
     if type(d) is dist.Delta:
         return (np.asarray(d.v), np.asarray(d.v)) if _numbers(d.v) else None
-    if is_mixture(d) or d.support is None or not _numbers(d):
+    constraint = None if is_mixture(d) or not _numbers(d) else constraint_of(d)
+    if constraint is None:
         return None
-    support = from_constraint(d.support)
+    support = from_constraint(constraint)
     return (np.asarray(support.lower), np.asarray(support.upper)) if support.bounded else None

@@ -1,0 +1,190 @@
+"""Where a composed law lives, computed from its parts: a library's statement that a support is ℝ is not proof of it.
+
+The support of a transformed variable is that of its base pushed through the transforms: the ends of an interval through
+a monotone one, a whole domain to the codomain. What cannot be pushed is unknown, and never all of space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax.core import Tracer
+from jax.scipy.special import logit
+from numpyro.distributions import constraints, transforms
+from numpyro.distributions.distribution import ExpandedDistribution, MaskedDistribution
+
+Ends = tuple[Any, Any]
+
+
+class Between(constraints.Constraint):
+    """From `lower` to `upper`, both of any sign and infinite where there is no end; traced numbers are welcome."""
+
+    def __init__(self, lower: Any, upper: Any) -> None:
+        self.lower, self.upper = lower, upper
+
+    def __call__(self, x: Any) -> Any:
+        return (x >= self.lower) & (x <= self.upper)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        """A point well inside: the middle, a unit from the only end, or 0."""
+        low, high = jnp.isfinite(self.lower), jnp.isfinite(self.upper)
+        lower, upper = (jnp.where(finite, end, 0.0) for finite, end in ((low, self.lower), (high, self.upper)))
+        beside = jnp.where(low, lower + 1.0, jnp.where(high, upper - 1.0, 0.0))
+        return jnp.broadcast_to(jnp.where(low & high, 0.5 * (lower + upper), beside), jnp.shape(prototype))
+
+    def tree_flatten(self) -> Any:
+        return (self.lower, self.upper), (("lower", "upper"), {})
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def constraint_of(d: Any) -> Any:
+    """The support of a NumPyro distribution as a constraint; None where it is not known."""
+    if type(d) is dist.Independent:
+        base = constraint_of(d.base_dist)
+        return base and constraints.independent(base, d.reinterpreted_batch_ndims)
+    if type(d) in (ExpandedDistribution, MaskedDistribution):
+        return constraint_of(d.base_dist)
+    if type(d) is dist.MixtureSameFamily:
+        return _hull(constraint_of(d.component_distribution), d.mixture_dim)
+    if type(d) is dist.FoldedDistribution:
+        return _pushed(constraint_of(d.base_dist), transforms.AbsTransform())
+    if isinstance(d, dist.TransformedDistribution) and type(d).support is dist.TransformedDistribution.support:
+        found = constraint_of(d.base_dist)
+        for transform in d.transforms:
+            found = _pushed(found, transform)
+        lacking = 0 if found is None else d.event_dim - found.event_dim
+        return constraints.independent(found, lacking) if lacking > 0 else found
+    return d.support
+
+
+def has_supports_of_their_own(d: Any) -> bool:
+    """Whether the ends of a mixture's components, which come in a batch, may differ."""
+    ends = ends_of(constraint_of(d.component_distribution))
+    return ends is not None and any(np.ndim(end) > 0 for end in ends)
+
+
+def ends_of(constraint: Any) -> Ends | None:
+    """The ends of an interval, half a line or a line of numbers, or of a box of them; None for other sets."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    if constraint is constraints.real or constraint is constraints.real_vector:
+        return -np.inf, np.inf
+    if isinstance(constraint, Between):
+        return constraint.lower, constraint.upper
+    if isinstance(constraint, constraints.interval | constraints.integer_interval):
+        return constraint.lower_bound, constraint.upper_bound
+    if isinstance(constraint, constraints.greater_than | constraints.integer_greater_than):
+        return constraint.lower_bound, np.inf
+    if isinstance(constraint, constraints.less_than):
+        return -np.inf, constraint.upper_bound
+    return None
+
+
+def _pushed(constraint: Any, transform: Any) -> Any:
+    """A set through a transform; None where it is not known."""
+    if constraint is None or isinstance(transform, transforms.IdentityTransform):
+        return constraint
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((constraint, transform))):
+        return None  # the shape of a law, which has no numbers
+    if isinstance(transform, transforms.ComposeTransform):
+        for part in transform.parts:
+            constraint = _pushed(constraint, part)
+        return constraint
+    push, of = _ENDS.get((type(transform), False)), transform
+    if push is None:
+        push, of = _ENDS.get((type(transform.inv), True)), transform.inv
+    ends = ends_of(constraint)
+    if push is not None and ends is not None and not constraint.is_discrete:
+        found = push(of, *ends)
+        return None if found is None else _between(*found, constraint.event_dim)
+    return transform.codomain if _is_whole(constraint, transform.domain) else None
+
+
+def _between(lower: Any, upper: Any, dims: int) -> Any:
+    """From the lesser to the greater of two ends; where these are known, as the constraint that NumPyro has for it."""
+    lower, upper = jnp.minimum(lower, upper), jnp.maximum(lower, upper)
+    if isinstance(lower, Tracer) or isinstance(upper, Tracer):
+        found: Any = Between(lower, upper)
+    elif np.isnan(lower).any() or np.isnan(upper).any():
+        return None
+    elif np.isneginf(lower).all() and np.isposinf(upper).all():
+        found = constraints.real
+    else:
+        found = Between(np.asarray(lower), np.asarray(upper))
+    return constraints.independent(found, dims) if dims else found
+
+
+def _is_whole(constraint: Any, domain: Any) -> bool:
+    """Whether a set is all of a transform's domain, as far as that can be told."""
+    try:
+        if bool(constraint == domain):
+            return True
+    except (jax.errors.TracerBoolConversionError, ValueError):
+        return False
+    one, other = ends_of(constraint), ends_of(domain)
+    if one is None or other is None or any(isinstance(end, Tracer) for end in (*one, *other)):
+        return False
+    same = all((np.asarray(a) == np.asarray(b)).all() for a, b in zip(one, other, strict=True))
+    return bool(same and constraint.is_discrete == domain.is_discrete)
+
+
+def _hull(constraint: Any, axis: int) -> Any:
+    """From the least to the greatest outcome of the components of a mixture, which lie along an axis of the batch."""
+    ends = ends_of(constraint)
+    if ends is None or all(np.ndim(end) == 0 for end in ends):
+        return constraint
+    dims = constraint.event_dim
+    lower, upper = jnp.broadcast_arrays(*ends)
+    place = axis - dims
+    if lower.ndim < -place:
+        return constraint
+    lower, upper = lower.min(place), upper.max(place)
+    if constraint.is_discrete:
+        return constraints.integer_interval(lower, upper)
+    return _between(lower, upper, dims)
+
+
+def _affine(t: Any, low: Any, high: Any) -> Ends:
+    return t.loc + t.scale * jnp.asarray(low, float), t.loc + t.scale * jnp.asarray(high, float)
+
+
+def _affine_back(t: Any, low: Any, high: Any) -> Ends:
+    return (jnp.asarray(low, float) - t.loc) / t.scale, (jnp.asarray(high, float) - t.loc) / t.scale
+
+
+def _power(exponent: Any, low: Any, high: Any) -> Ends | None:
+    if isinstance(low, Tracer) or (np.asarray(low) < 0).any():
+        return None
+    return jnp.asarray(low, float) ** exponent, jnp.asarray(high, float) ** exponent
+
+
+def _folded(low: Any, high: Any) -> Ends:
+    far = jnp.maximum(jnp.abs(low), jnp.abs(high))
+    return jnp.where((low <= 0) & (high >= 0), 0.0, jnp.minimum(jnp.abs(low), jnp.abs(high))), far
+
+
+# What becomes of the ends of an interval under a monotone transform, and under the inverse of one.
+_ENDS: dict[tuple[type, bool], Callable[..., Ends | None]] = {
+    (transforms.AffineTransform, False): _affine,
+    (transforms.AffineTransform, True): _affine_back,
+    (transforms.ExpTransform, False): lambda t, low, high: (jnp.exp(low), jnp.exp(high)),
+    (transforms.ExpTransform, True): lambda t, low, high: (jnp.log(low), jnp.log(high)),
+    (transforms.SigmoidTransform, False): lambda t, low, high: (jax.nn.sigmoid(low), jax.nn.sigmoid(high)),
+    (transforms.SigmoidTransform, True): lambda t, low, high: (
+        logit(low),
+        logit(high),
+    ),
+    (transforms.SoftplusTransform, False): lambda t, low, high: (jax.nn.softplus(low), jax.nn.softplus(high)),
+    (transforms.PowerTransform, False): lambda t, low, high: _power(t.exponent, low, high),
+    (transforms.PowerTransform, True): lambda t, low, high: _power(1.0 / t.exponent, low, high),
+    (transforms.AbsTransform, False): lambda t, low, high: _folded(low, high),
+}
