@@ -34,8 +34,8 @@ if os.environ.get("KULLBACK_TEST_OPTIMISED", "0") == "0":
 
 # Programs are not kept in the user's folder, nor read from it; the tests of that choose a folder of their own.
 os.environ["KULLBACK_CACHE_DIR"] = "off"
-# One compilation cache of JAX's for the run, so that each program is compiled once and not once a worker. Name a folder in
-# JAX_COMPILATION_CACHE_DIR to keep it from one run to the next.
+# One compilation cache of JAX's for the run, so that each program is compiled once and not once a worker. Name a folder
+# in JAX_COMPILATION_CACHE_DIR to keep it from one run to the next.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="kullback-jax-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache

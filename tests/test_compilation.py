@@ -1,5 +1,7 @@
-"""How large the compiled programs of each kind of fit are, and what the compiler takes for them: neither may grow without
-bound with the version of JAX, as it did where one wrote out a hash in rounds."""
+"""How large the compiled programs of each kind of fit are, and what the compiler takes for them.
+
+Neither may grow without bound with the version of JAX, as it did where a hash was written out in rounds.
+"""
 
 import json
 import os
@@ -43,7 +45,8 @@ FITS = {
         steps=40, **short),
     "fixed draws": lambda: kl.KL(
         kl.Family(dist.MultivariateNormal), kl.Density(lambda b: -jnp.cosh(b).sum(), (5,))).minimize(**short),
-    "expectation maximisation": lambda: kl.KL(x[:, 0], kl.Mixture(kl.Family(dist.Normal), 3)).minimize(steps=40, **short),
+    "expectation maximisation": lambda: kl.KL(x[:, 0], kl.Mixture(kl.Family(dist.Normal), 3)).minimize(
+        steps=40, **short),
     "trajectory gradient": lambda: kl.KL(categories, kl.Optimal("CartPole-v1", temperature=0.1)).minimize(
         steps=2_000, **short),
     "soft actor-critic": lambda: kl.KL(box, kl.Optimal("Pendulum-v1", temperature=0.1)).minimize(
@@ -55,8 +58,8 @@ FITS[sys.argv[1]]()
 print(json.dumps([max(operations), seconds / imported]))
 """
 
-# Operations at JAX 0.10.2, of which a program may have twice as many, and how many times as long as `import jax` all its
-# compilations may take: five times the 0.5 to 16.4 of that version. What has no bound is far beyond either.
+# Operations at JAX 0.10.2, of which a program may have twice as many, and how many times as long as `import jax` all
+# its compilations may take: five times the 0.5 to 16.4 of that version. What has no bound is far beyond either.
 OPERATIONS = {
     "minibatches": 3000,
     "maximum likelihood": 1600,

@@ -40,17 +40,12 @@ class Between(constraints.Constraint):
     def tree_flatten(self) -> Any:
         return (self.lower, self.upper), (("lower", "upper"), {})
 
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__
-
 
 def constraint_of(d: Any) -> Any:
     """The support of a NumPyro distribution as a constraint; None where it is not known."""
     if type(d) is dist.Independent:
         base = constraint_of(d.base_dist)
-        return base and constraints.independent(base, d.reinterpreted_batch_ndims)
+        return None if base is None else constraints.independent(base, d.reinterpreted_batch_ndims)
     if type(d) in (ExpandedDistribution, MaskedDistribution):
         return constraint_of(d.base_dist)
     if type(d) is dist.MixtureSameFamily:
@@ -61,8 +56,9 @@ def constraint_of(d: Any) -> Any:
         found = constraint_of(d.base_dist)
         for transform in d.transforms:
             found = _pushed(found, transform)
-        lacking = 0 if found is None else d.event_dim - found.event_dim
-        return constraints.independent(found, lacking) if lacking > 0 else found
+        if found is None or found.event_dim >= d.event_dim:
+            return found
+        return constraints.independent(found, d.event_dim - found.event_dim)
     return d.support
 
 
