@@ -30,7 +30,8 @@ os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
 if os.environ.get("KULLBACK_TEST_OPTIMISED", "0") == "0":
     _quick = ["--xla_backend_optimization_level=0"]
     if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) < (0, 11):
-        _quick.append("--xla_cpu_use_fusion_emitters=false")  # a flag that XLA does not know ends the process
+        # A flag that XLA does not know ends the process. The second leaves a worker's compilations to one thread.
+        _quick += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
     _given = os.environ.get("XLA_FLAGS", "").split()
     os.environ["XLA_FLAGS"] = " ".join([*_given, *(flag for flag in _quick if flag not in _given)])
 

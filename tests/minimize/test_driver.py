@@ -50,7 +50,12 @@ def start(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("problem", "kill_after"), [("minibatches", 5), ("fixed draws", 1), ("expectation maximisation", 2)]
+    ("problem", "kill_after"),
+    [
+        pytest.param("minibatches", 5, marks=pytest.mark.long),  # in test_epochs.py as well, with a log
+        ("fixed draws", 1),
+        ("expectation maximisation", 2),
+    ],
 )
 def test_killed_and_resumed_is_bit_identical(problem, kill_after, tmp_path):
     whole = start(problem, "", tmp_path / "whole", 0)
