@@ -22,8 +22,6 @@ from sybil.integration.pytest import SybilItem
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-# scikit-learn asks for the number of cores, and its answer may be a warning where the system does not tell.
-os.environ.setdefault("LOKY_MAX_CPU_COUNT", str(os.cpu_count()))
 
 # Most programs here run once, on little data: half the time of a run went into compilation, and a third of that is left
 # when XLA compiles without optimisation. KULLBACK_TEST_OPTIMISED=1 leaves XLA as users have it (`make test-all`).

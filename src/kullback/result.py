@@ -74,7 +74,7 @@ class Estimate:
     quantity: str = "KL(P‖Q)"
     dropped: tuple[str, ...] = ()
     reason: str = ""
-    plan: Any = field(default=None, repr=False)
+    plan: Any = field(default=None, repr=False, compare=False)
     diagnostics: Mapping[str, Any] = field(default_factory=_no_diagnostics, repr=False)
     unit: str = "nats"
 
@@ -141,7 +141,7 @@ class Fit:
     objective: Estimate
     status: Status
     trace: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False)
-    plan: Any = field(default=None, repr=False)
+    plan: Any = field(default=None, repr=False, compare=False)
     diagnostics: Mapping[str, Any] = field(default_factory=_no_diagnostics)
     optima: tuple[tuple[float, Any], ...] = field(default=(), repr=False)
     history: tuple[Mapping[str, float], ...] = field(default=(), repr=False)

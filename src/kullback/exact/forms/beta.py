@@ -38,6 +38,8 @@ def dirichlet_kl(p: Any, q: Any) -> Array:
 
 
 def _kl(alpha: Array, beta: Array, single: bool = False) -> Array:
+    if alpha.shape[-1] == 1:  # a point
+        return jnp.zeros_like(alpha[..., 0])
     step = beta - alpha
     sum_p, sum_q, sum_step = alpha.sum(-1), beta.sum(-1), step.sum(-1)
     growth, larger = (sum_step / sum_p)[..., None], (sum_q / sum_p)[..., None]
