@@ -96,6 +96,10 @@ class Program:
         _loaded[key] = found._replace(first=None)
         return jax.tree.unflatten(found.result, value)
 
+    def eval_shape(self, *args: Any) -> Any:
+        """What the function gives, as shapes; arguments may be shapes."""
+        return self._jitted.eval_shape(*args)
+
     def _traced(self, args: tuple[Any, ...]) -> list[Any]:
         return [arg for i, arg in enumerate(args) if i not in self._static]
 

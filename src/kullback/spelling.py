@@ -8,10 +8,11 @@ import inspect
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _BESIDE = (
     "jax_log", "jax_traceback_filtering", "jax_explain_cache_misses", "jax_pprint", "jax_debug_log_modules",
     "jax_captured_constants", "jax_send_traceback", "jax_tracer_error", "jax_transfer_guard", "jax_thread_guard",
 )  # fmt: skip
+_SIMPLE = {str, int, float, bool, type(None)}
 _ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
@@ -104,13 +106,17 @@ def name_of(thing: Any) -> str:
 def settings() -> tuple[Any, ...]:
     """JAX's backend and all its settings that a program may depend on, as they are in this place of the code."""
     held = jax.config.values
-    counted = _counted(tuple(held))
-    return (jax.default_backend(), *(str(getattr(jax.config, name, held.get(name))) for name in counted))
+    here, apart = _counted(tuple(held))
+    values = (*here(jax.config), *map(held.__getitem__, apart))
+    return (jax.default_backend(), *(v if type(v) in _SIMPLE else str(v) for v in values))
 
 
 @cache
-def _counted(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in names if not name.startswith(_BESIDE)))
+def _counted(names: tuple[str, ...]) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[str, ...]]:
+    """What reads the settings that may differ from place to place in a program, and the names of the others."""
+    counted = sorted(name for name in names if not name.startswith(_BESIDE))
+    here = [name for name in counted if hasattr(jax.config, name)]
+    return attrgetter(*here), tuple(name for name in counted if name not in here)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import numpy as np
 
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
-from kullback.programs import program
+from kullback.programs import Effort, program
 
 FEW, SOME, MANY = 64, 512, 4096
 
@@ -52,7 +51,7 @@ def in_double(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:n], *parts)
 
 
-@program(static=(0, 1, 2))
+@program(static=(0, 1, 2), effort=Effort.SOME)
 def _apply(
     function: Any, structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: Any, rows: Any
 ) -> Any:
@@ -68,14 +67,13 @@ def predictive(structure: ConditionalStructure, members: int, free: Params, fixe
     parts = [_predictive(structure, members, free, fixed, *block) for block in blocks((x,))]
     if len(parts) == 1 and block_size(n) == n:
         return parts[0]
-    shaped = partial(structure.predictive, members=members)
-    whole = jax.eval_shape(shaped, free, fixed, rows_like(x, n))
+    whole = _predictive.eval_shape(structure, members, free, fixed, rows_like(x, n))
     leaves, treedef = jax.tree.flatten(whole)
     joined = [_joined(leaf.shape, found) for leaf, *found in zip(leaves, *map(jax.tree.leaves, parts), strict=True)]
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in joined])
 
 
-@program(static=(0, 1))
+@program(static=(0, 1), effort=Effort.SOME)
 def _predictive(structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: Any) -> Any:
     return structure.predictive(free, fixed, x, members)
 
