@@ -98,3 +98,7 @@ def tables() -> Iterator[str]:
             cells = [f"{statistics.median(one[p] for one in each):.2f}" if p in each[0] else "" for p in PARTS]
             lines.append(f"| {fit} | {process} | " + " | ".join(cells) + " |")
     yield "\n".join(["First fits: CPU seconds, imports aside", "", *lines])
+
+
+if __name__ == "__main__":
+    print(*tables(), sep="\n\n")
