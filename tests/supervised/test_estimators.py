@@ -127,7 +127,7 @@ def test_balanced_classes_are_those_of_logistic_regression():
     by_hand = linear_classifier(class_weight={"a": 2.0, "b": 1.0, "c": 0.5}, prior_scale=None).fit(X, LABELS)
     weights = np.select([LABELS == "a", LABELS == "b"], [2.0, 1.0], 0.5)
     # Weights move the mean by which inputs are standardised, so compare where that does not matter: without a prior.
-    peer = LogisticRegression(C=np.inf, tol=1e-10, max_iter=10_000).fit(Z, LABELS, sample_weight=weights)
+    peer = LogisticRegression(C=1e12, tol=1e-10, max_iter=10_000).fit(Z, LABELS, sample_weight=weights)
     np.testing.assert_allclose(by_hand.predict_proba(X), peer.predict_proba(Z), atol=1e-4)
 
 
@@ -136,7 +136,7 @@ def test_label_smoothing_is_rows_of_every_class_with_its_share_of_the_weight(pri
     share, classes = 0.2, np.unique(LABELS)
     model = linear_classifier(label_smoothing=share, prior_scale=prior_scale, tolerance=1e-12).fit(X, LABELS)
     weights = (1 - share) * (LABELS[:, None] == classes) + share / 3
-    peer = LogisticRegression(C=np.inf if prior_scale is None else prior_scale**2, tol=1e-10, max_iter=10_000)
+    peer = LogisticRegression(C=1e12 if prior_scale is None else prior_scale**2, tol=1e-10, max_iter=10_000)
     peer.fit(np.repeat(Z, 3, 0), np.tile(classes, N), sample_weight=weights.ravel())
     np.testing.assert_allclose(model.predict_proba(X), peer.predict_proba(Z), atol=1e-5)
 
