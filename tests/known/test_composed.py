@@ -161,3 +161,19 @@ def test_a_fit_to_a_moved_law_stays_on_its_support():
     fit = kl.KL(kl.Family(dist.Gamma), moved(dist.HalfNormal(1.0), AFFINE(0.0, 2.0))).minimize(quiet=True)
     assert np.isfinite(float(fit.objective))
     assert float(fit.objective) >= 0
+
+
+BETA = quad(lambda x: 12 * x * (1 - x) ** 2, lambda x: 1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 3.0, 7.0])
+@pytest.mark.parametrize("make", [lambda a: dist.Uniform(0.0, a), lambda a: moved(dist.Beta(2.0, 3.0), AFFINE(0.0, a))])
+def test_rounding_is_no_escape(make, scale, precision):
+    """Ends that are equal but for the rounding of what was multiplied; and ends that are not."""
+    for a in np.linspace(0.1, 3.0, 7):
+        p, q = moved(make(precision(a)), AFFINE(0.0, precision(scale))), dist.Uniform(0.0, precision(a * scale))
+        truth = (
+            0.0 if isinstance(make(1.0), dist.Uniform) else float(kl.KL(make(1.0), dist.Uniform(0.0, 1.0)).estimate())
+        )
+        assert float(kl.KL(p, q).estimate()) == pytest.approx(truth, abs=1e-5)
+        assert float(kl.KL(p, dist.Uniform(0.0, precision(a * scale * (1 - 1e-5)))).estimate()) == np.inf

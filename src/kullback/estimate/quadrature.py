@@ -16,6 +16,7 @@ from kullback.estimate.modes import locate
 from kullback.estimate.plane import on_plane
 from kullback.estimate.support import escape_of
 from kullback.known import Known
+from kullback.known.support import aligned
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
@@ -94,6 +95,8 @@ class Quadrature(Rule):
         on_a_plane = (p.event_shape or q.event_shape) == (2,)
         tolerance = request.tolerance or (self.plane_tolerance if on_a_plane else self.tolerance)
         escape = escape_of(p, q)
+        if p.support is not None and q.support is not None:
+            p = dataclasses.replace(p, support=aligned(p.support, q.support))
         outcomes = []
         for index in np.ndindex(batch):
             if escape is not None and np.broadcast_to(escape.where, batch)[index]:

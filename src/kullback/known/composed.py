@@ -28,7 +28,14 @@ class Between(constraints.Constraint):
         self.lower, self.upper = lower, upper
 
     def __call__(self, x: Any) -> Any:
-        return (x >= self.lower) & (x <= self.upper)
+        # To the rounding of single numbers, which ends that are evaluated again in double were stated in.
+        low, high = (rounding(end, np.float32) for end in (self.lower, self.upper))
+        return (x >= self.lower - low) & (x <= self.upper + high)
+
+    def drawn_in(self, x: Any) -> Any:
+        """x, but for what rounding has put beyond an end or onto it, which becomes a point just inside."""
+        low, high = (rounding(end, jnp.result_type(float, x)) for end in (self.lower, self.upper))
+        return jnp.clip(x, self.lower + low, self.upper - high)
 
     def feasible_like(self, prototype: Any) -> Any:
         """A point well inside: the middle, a unit from the only end, or 0."""
@@ -60,6 +67,28 @@ def constraint_of(d: Any) -> Any:
             return found
         return constraints.independent(found, d.event_dim - found.event_dim)
     return d.support
+
+
+def drawn_in(constraint: Any, x: Any) -> Any:
+    """Outcomes as the density of a law on this set can take them: see `Between.drawn_in`."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    return constraint.drawn_in(x) if isinstance(constraint, Between) else x
+
+
+def rounding(end: Any, dtype: Any) -> Any:
+    """How far an end that was pushed through transforms may be off, in a floating type."""
+    return 8.0 * float(jnp.finfo(dtype).eps) * jnp.where(jnp.isfinite(end), jnp.abs(end), 0.0)
+
+
+def slack_of(constraint: Any) -> Ends:
+    """How far the ends of a support may be off: 0 where they are parameters, rounding where they were computed."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    if not isinstance(constraint, Between):
+        return 0.0, 0.0
+    dtype = jnp.result_type(float, constraint.lower, constraint.upper)
+    return rounding(constraint.lower, dtype), rounding(constraint.upper, dtype)
 
 
 def has_supports_of_their_own(d: Any) -> bool:

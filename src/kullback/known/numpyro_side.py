@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 from jax.tree_util import Partial
 from numpyro.distributions import constraints
 
-from kullback.known.composed import constraint_of, has_supports_of_their_own
+from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
 from kullback.known.record import Known, Moments
 from kullback.known.support import Support, from_constraint
 
@@ -53,7 +53,8 @@ def log_prob(d: Any, x: Any) -> jax.Array:
         return d.log_prob(x)
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
     inside = constraint(x)
-    value = d.log_prob(jnp.where(_widen(inside, len(d.event_shape)), x, _feasible(constraint, x)))
+    kept = jnp.where(_widen(inside, len(d.event_shape)), drawn_in(constraint, x), _feasible(constraint, x))
+    value = d.log_prob(kept)
     return jnp.where(inside, value, -jnp.inf)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpyro.distributions import constraints
 
-from kullback.known.composed import ends_of
+from kullback.known.composed import ends_of, slack_of
 from kullback.known.record import Sample
 
 
@@ -18,6 +18,7 @@ class Support:
 
     `name` is how it reads, `discrete` whether it consists of isolated points, `bounded` whether `lower` and
     `upper` (broadcastable to [*batch, *event]) say it whole; otherwise `constraint` does, and bounds are absent.
+    `slack` is how far the two, where they were computed, may be off by rounding.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Support:
     lower: Any = None
     upper: Any = None
     constraint: Any = None
+    slack: tuple[Any, Any] = (0.0, 0.0)
 
     @property
     def bounded(self) -> bool:
@@ -33,7 +35,7 @@ class Support:
     def contains(self, x: np.ndarray, event_ndim: int) -> np.ndarray:
         """Whether each outcome x [n, *event] lies in the support: booleans [n]."""
         if self.bounded:
-            inside = (x >= self.lower) & (x <= self.upper)
+            inside = (x >= self.lower - self.slack[0]) & (x <= self.upper + self.slack[1])
             if self.discrete:
                 inside &= x == np.round(x)
             return inside.reshape(len(x), *inside.shape[1 : inside.ndim - event_ndim], -1).all(-1)
@@ -64,7 +66,23 @@ def from_constraint(constraint: Any) -> Support:
         name = type(base).__name__.strip("_").lower()
         return Support(name, discrete, constraint=constraint)
     lower, upper = map(np.asarray, ends)
-    return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint)
+    low, high = map(np.asarray, slack_of(base))
+    return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint, (low, high))
+
+
+def aligned(p: Support, q: Support) -> Support:
+    """The support of P with those ends that equal Q's but for rounding moved inside Q's."""
+    if not (p.bounded and q.bounded):
+        return p
+    low, high = _slack(p, q)
+    lower = np.where(np.asarray(p.lower) >= q.lower - low, np.maximum(p.lower, q.lower), p.lower)
+    upper = np.where(np.asarray(p.upper) <= q.upper + high, np.minimum(p.upper, q.upper), p.upper)
+    return replace(p, lower=lower, upper=upper)
+
+
+def _slack(p: Support, q: Support) -> tuple[Any, Any]:
+    """How far the lower and the upper ends of two supports may differ by rounding alone."""
+    return p.slack[0] + q.slack[0], p.slack[1] + q.slack[1]
 
 
 def _interval_name(lower: np.ndarray, upper: np.ndarray, discrete: bool, extra: int) -> str:
@@ -90,7 +108,8 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
         return None
     bounds = (p.lower, p.upper, q.lower, q.upper)
     a, b, c, d = np.broadcast_arrays(*(np.asarray(bound, np.float64) for bound in bounds))
-    outside = (a < c) | (b > d)
+    low, high = _slack(p, q)
+    outside = np.broadcast_to((a < c - low) | (b > d + high), a.shape)
     where = np.asarray(outside.any(tuple(range(max(outside.ndim - event_ndim, 0), outside.ndim))))
     if not where.any():
         return None

@@ -25,7 +25,7 @@ from kullback.exact.numerics.precision import in_double
 from kullback.exact.numerics.rounding import non_negative
 from kullback.exact.unlike.expectations import EXPECTATIONS
 from kullback.exact.unlike.statistics import STATISTICS
-from kullback.known.composed import constraint_of, ends_of
+from kullback.known.composed import constraint_of, ends_of, slack_of
 
 
 def has_cross_entropy(p: Any, q: Any) -> bool:
@@ -80,10 +80,12 @@ def always_escapes(p: Any, q: Any) -> bool:
 
 def escapes(p: Any, q: Any) -> Any:
     """Whether the bounds of P's support reach beyond those of Q."""
-    (low_p, high_p), (low_q, high_q) = bounds(constraint_of(p)), bounds(constraint_of(q))
+    own, other = constraint_of(p), constraint_of(q)
+    (low_p, high_p), (low_q, high_q) = bounds(own), bounds(other)
     if any(bound is None for bound in (low_p, high_p, low_q, high_q)):
         return False
-    return (jnp.asarray(low_p) < low_q) | (jnp.asarray(high_p) > high_q)
+    low, high = (a + b for a, b in zip(slack_of(own), slack_of(other), strict=True))
+    return (jnp.asarray(low_p) < low_q - low) | (jnp.asarray(high_p) > high_q + high)
 
 
 def bounds(constraint: Any) -> tuple[Any, Any]:

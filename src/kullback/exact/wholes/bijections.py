@@ -17,6 +17,7 @@ from kullback.exact.kinds import UNKNOWN
 from kullback.exact.parts import Parts
 from kullback.exact.same import same
 from kullback.exact.wholes.fold import folded
+from kullback.known.composed import rounding
 
 # The classes that are what their base and their transforms say.
 TRANSFORMED = (
@@ -112,7 +113,18 @@ def transformed_pair(p: Any, q: Any) -> Parts | None:
     part_p, part_q = _worked_out(p, base_p, chain_p, shared), _worked_out(q, base_q, chain_q, shared)
     if part_p is None or part_q is None or (part_p is p and part_q is q):
         return None
+    if type(part_p) is dist.Uniform and type(part_q) is dist.Uniform:
+        part_p = _aligned(part_p, part_q)
     return Parts(((part_p, part_q),), lambda value: value)
+
+
+def _aligned(p: Any, q: Any) -> Any:
+    """P with the ends of Q where they differ by the rounding of what was worked into them: no mass lies between."""
+    ends = jnp.broadcast_arrays(*map(jnp.asarray, (p.low, p.high, q.low, q.high)))
+    dtype = jnp.result_type(float, *ends)
+    pairs = zip(ends[:2], ends[2:], strict=True)
+    low, high = (jnp.where(jnp.abs(a - b) <= rounding(a, dtype), b, a) for a, b in pairs)
+    return dist.Uniform(low, high, validate_args=False)
 
 
 def _worked_out(d: Any, base: Any, chain: list[Any], shared: int) -> Any | None:
