@@ -24,7 +24,6 @@ class Family:
     valid: Callable[[Row], bool] = lambda row: True
     without_slope: tuple[int, ...] = ()  # parameters whose derivative is not asked for
     entropy: Callable[[Row], Any] | None = None  # of a row, in 50 digits
-    largest: Callable[[Row], Any] = lambda row: 0  # of the terms that cancel in the entropy's form
 
 
 STEPS = (1e-1, 1e-2, -1e-3, 1e-4, -1e-5, 1e-6)

@@ -49,7 +49,6 @@ FAMILIES = (
         power_law,
         ((1.5, 0.5, 2.0), (-1.25, 1e-3, 40.0), (-4.0, 1.0, 1.5), (40.0, 20.0, 30.0), (-0.5, 1.0, 2.0)),
         entropy=entropy,
-        largest=lambda p: abs((p[0] + 1) * mp.log(p[2])),
     ),
     Family(
         "power law truncated below",

@@ -89,7 +89,9 @@ def negative_pair(p: Any, q: Any) -> NegativePair:
     x, y = jnp.where(finite, x, 0.5), jnp.where(finite, y, 0.5)
     odds_p, odds_q = _odds(p, x), _odds(q, y)
     step = _odds_step(p, q, x, y)
-    return NegativePair(a, c, odds_p, odds_q, step, (c - a) * odds_q + a * step, ends, finite)
+    # Of the two ways to write c r_q − a r_p, the one whose terms are of the size of the smaller shape.
+    shift = jnp.where(a > c, (c - a) * odds_p + c * step, (c - a) * odds_q + a * step)
+    return NegativePair(a, c, odds_p, odds_q, step, shift, ends, finite)
 
 
 def shape_and_odds(d: Any) -> tuple[Array, Array, Array]:

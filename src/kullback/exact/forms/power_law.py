@@ -172,14 +172,20 @@ def _peak(d: Interval, slope: Array) -> tuple[Array, Array]:
 
 
 def mean_and_spread(d: Interval) -> tuple[Array, Array]:
-    """The mean and the variance of log x. On an endless interval its distance from the likelier end is exponential."""
-    end, fall = _peak(d, d.slope)
+    """The mean and the variance of log x."""
+    inner, spread = _beyond_peak(d)
+    return _peak(d, d.slope)[0] + inner, spread
+
+
+def _beyond_peak(d: Interval) -> tuple[Array, Array]:
+    """The mean of log x less its likelier end, on an endless interval that of an exponential; and the variance."""
+    _, fall = _peak(d, d.slope)
     size = length(d.low, d.high)
     endless = size == jnp.inf
     reach, steep = jnp.where(endless, 1.0, size), jnp.where(endless, fall, -1.0)
     inner = jnp.where(endless, -1.0 / steep, reach * mean(fall * reach))
     spread = jnp.where(endless, 1.0 / jnp.square(steep), jnp.square(reach) * variance(fall * reach))
-    return end + jnp.where(d.slope > 0, -inner, inner), spread
+    return jnp.where(d.slope > 0, -inner, inner), spread
 
 
 def log_power_integral(d: Interval, k: Array) -> Array:
@@ -191,12 +197,13 @@ def log_power_integral(d: Interval, k: Array) -> Array:
 
 
 def entropy(p: Any) -> Array:
-    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x.
+    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x: from the likelier end of y, of which only one multiple is left.
 
     Source: Cover and Thomas (2006), eq. 8.66, H(eʸ) = H(y) + E y; the density of y is ∝ e^θy.
     """
     d = power_law(p)
-    return log_power_integral(d, jnp.zeros_like(d.slope)) - d.power * mean_and_spread(d)[0]
+    end, fall = _peak(d, d.slope)
+    return end + log_integral(fall, length(d.low, d.high)) - d.power * _beyond_peak(d)[0]
 
 
 _KINDS = (dist.DoublyTruncatedPowerLaw, dist.LowerTruncatedPowerLaw, dist.LogUniform, dist.Pareto, dist.Uniform)
