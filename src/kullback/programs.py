@@ -58,7 +58,7 @@ class Effort(enum.Enum):
 
 # Operations in one pass over a program, bodies of loops counted once, up to which less effort is made; and how many
 # times as many where nothing is repeated.
-_LITTLE, _SOME, _ONCE = 4e6, 1.2e7, 10.0
+_LITTLE, _SOME, _ONCE = 4e6, 4e7, 10.0
 _unknown: set[str] = set()  # options that this version of XLA does not have
 
 

@@ -143,6 +143,23 @@ def test_a_module_without_dropout_is_not_stochastic(rng, key):
         np.testing.assert_array_equal(np.sort(a, None), np.sort(b, None))
 
 
+@pytest.mark.parametrize("hidden", [(), (6,), (5, 4)])
+def test_labels_enter_dense_layers_one_hot(hidden, rng):
+    """Value and gradient of the product with the matrix, a label without a row included."""
+    labels = np.array([3, 0, 4, 4, 7])
+    by_label = sized_network(kl.MLP(hidden=hidden), InputSizes((), 5), 2)
+    one_hot = sized_network(kl.MLP(hidden=hidden), InputSizes((5,), None), 2)
+    params, out = drawn(by_label, rng), rng.normal(size=(len(labels), 2))
+    given = (labels[:, None] == np.arange(5)).astype(np.float32)
+    for a, b in zip(
+        jax.tree.leaves(jax.vjp(lambda w: by_label.apply(w, labels), params)[1](out.astype(np.float32))),
+        jax.tree.leaves(jax.vjp(lambda w: one_hot.apply(w, given), params)[1](out.astype(np.float32))),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(by_label.apply(params, labels), one_hot.apply(params, given), rtol=1e-5, atol=1e-6)
+
+
 def test_labels_enter_a_module_one_hot(rng, key):
     module = eqx.nn.Linear(4, 2, key=key)
     network = sized_network(module, InputSizes((), 4), 2)

@@ -16,6 +16,7 @@ from kullback.estimate.monte_carlo import average, integrand_of
 from kullback.estimate.support import escape_of
 from kullback.known import Known
 from kullback.known.record import Sample
+from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
@@ -124,4 +125,4 @@ def _negative(log_q: Any, x: Any) -> jax.Array:
     return -jnp.asarray(log_q(x), jnp.result_type(float))
 
 
-_compiled = jax.jit(_negative)
+_compiled = program(_negative, static=())

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from kullback.families.learnable import Params
 from kullback.families.sized import SizedNetwork
@@ -66,14 +66,17 @@ class Dense(SizedNetwork):
     def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
         hidden = jax.nn.one_hot(x, self.labels) if self.labels is not None else jnp.reshape(x, (x.shape[0], -1))
         for i, layer in enumerate(params[:-1]):
-            new = hidden @ layer["weight"] + layer["bias"]
+            entered = self.labels is not None and i == 0
+            new = (chosen_rows(layer["weight"], x) if entered else hidden @ layer["weight"]) + layer["bias"]
             if self.normalization is not None:
                 new = layer_norm(new, layer["gain"], layer["shift"])
             new = ACTIVATIONS[self.activation](new)
             if key is not None and self.dropout > 0:
                 new = _dropped(new, self.dropout, jax.random.fold_in(key, i))
             hidden = hidden + new if self.residual and hidden.shape == new.shape else new
-        return product(hidden, params[-1]["weight"]) + params[-1]["bias"]
+        entered = self.labels is not None and len(params) == 1
+        last = params[-1]["weight"]
+        return (chosen_rows(last, x) if entered else product(hidden, last)) + params[-1]["bias"]
 
     @property
     def stochastic(self) -> bool:
@@ -119,6 +122,11 @@ class Rows(SizedNetwork):
 
     def spec(self) -> dict[str, Any]:
         return {"kind": "rows", "labels": self.labels, "outputs": self.outputs}
+
+
+def chosen_rows(weight: Float[Array, "labels k"], labels: Int[Array, " n"]) -> Float[Array, "n k"]:
+    """One-hot labels times W, which takes a row of W for each label and 0 for a label that W has no row for."""
+    return jnp.asarray(weight).at[labels].get(mode="fill", fill_value=0.0, wrap_negative_indices=False)
 
 
 def product(x: Float[Array, "n d"], weight: Float[Array, "d k"]) -> Float[Array, "n k"]:

@@ -22,12 +22,17 @@ from kullback.programs import program
 MEMORY = 20
 _SUFFICIENT, _CURVATURE = 1e-4, 0.9
 _MAX_TRIALS = 30
+_HISTORY = 12  # fields of a state that come before those of its history
 
 RUNNING, CONVERGED, DIVERGED = 0, 1, 2
 
 
 class State(NamedTuple):
-    """One minimisation. `value` and `gradient` are at `x`; `trial` is the step length under examination."""
+    """One minimisation. `value` and `gradient` are at `x`; `trial` is the step length under examination.
+
+    The last steps `s`, changes of gradient `y` and inverse curvatures `rho` lie in a ring, whose last row is `newest`:
+    a step writes one row, where moving all of them would cost more than the objective of a small problem.
+    """
 
     x: Any
     value: Any
@@ -44,6 +49,7 @@ class State(NamedTuple):
     s: Any
     y: Any
     rho: Any
+    newest: Any
     status: Any
 
 
@@ -56,7 +62,7 @@ def start(x: np.ndarray) -> State:
         x=x, value=np.array(np.inf), gradient=np.zeros(n), direction=np.zeros(n), slope=zero, trial=zero, low=zero,
         high=np.array(np.inf), trials=whole, steps=whole, accepted=whole,
         calm=whole, s=history, y=history,
-        rho=np.zeros(len(history)), status=whole,
+        rho=np.zeros(len(history)), newest=whole, status=whole,
     )  # fmt: skip
 
 
@@ -91,25 +97,31 @@ def _step(objective: Callable[[Any], Any], s: State, tolerance: Any) -> State:
     narrowed = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2.0 * s.trial)
     searching = s._replace(trial=narrowed, low=low, high=high, trials=s.trials + 1, steps=s.steps + 1)
     searching = _restart_or_stop(searching, first & ~finite)
-    return jax.tree.map(
-        lambda a, b: jnp.where(accept, a, b), _accepted(s, point, value, gradient, first, tolerance, noise), searching
-    )
+    known = _remembered(s, accept & ~first, point - s.x, gradient - s.gradient)
+    accepted = _accepted(known, point, value, gradient, tolerance, noise)
+    # The history is chosen row by row above: to choose between two of them would copy both.
+    history = {"s": known.s, "y": known.y, "rho": jnp.where(accept, known.rho, searching.rho), "newest": known.newest}
+    chosen = [jnp.where(accept, a, b) for a, b in zip(accepted[:_HISTORY], searching[:_HISTORY], strict=True)]
+    return State(*chosen, **history, status=jnp.where(accept, accepted.status, searching.status))
 
 
-def _accepted(s: State, point: Any, value: Any, gradient: Any, first: Any, tolerance: Any, noise: Any) -> State:
-    moved, change = point - s.x, gradient - s.gradient
+def _remembered(s: State, write: Any, moved: Any, change: Any) -> State:
+    """The state with one more pair in its history, if it is to be written and its curvature is beyond rounding."""
     curvature = jnp.vdot(moved, change)
-    keep = ~first & (curvature > 1e-10 * jnp.vdot(change, change))
-    push = lambda history, row: jnp.where(keep, jnp.roll(history, 1, 0).at[0].set(row), history)  # noqa: E731
-    history = s._replace(
-        s=push(s.s, moved), y=push(s.y, change), rho=push(s.rho, 1.0 / jnp.where(keep, curvature, 1.0))
-    )
-    direction = -_inverse_hessian_times(history, gradient)
+    keep = write & (curvature > 1e-10 * jnp.vdot(change, change))
+    i = jnp.where(keep, (s.newest + 1) % len(s.rho), s.newest)
+    put = lambda ring, row: ring.at[i].set(jnp.where(keep, row, ring[i]))  # noqa: E731
+    inverse = 1.0 / jnp.where(keep, curvature, 1.0)
+    return s._replace(s=put(s.s, moved), y=put(s.y, change), rho=put(s.rho, inverse), newest=i)
+
+
+def _accepted(s: State, point: Any, value: Any, gradient: Any, tolerance: Any, noise: Any) -> State:
+    direction = -_inverse_hessian_times(s, gradient)
     slope = jnp.vdot(gradient, direction)
     downhill = slope < 0
     direction = jnp.where(downhill, direction, -gradient)
     slope = jnp.where(downhill, slope, -jnp.vdot(gradient, gradient))
-    fresh = ~jnp.any(history.rho > 0)
+    fresh = ~jnp.any(s.rho > 0)
     trial = jnp.where(fresh, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient)), 1.0)
     expected, observed = -0.5 * slope, s.value - value
     # What is expected comes from the gradient, which in double is known far below the noise of the value.
@@ -119,7 +131,7 @@ def _accepted(s: State, point: Any, value: Any, gradient: Any, first: Any, toler
     calm = jnp.where(small & (s.accepted >= 2), s.calm + 1, 0)
     done = (calm >= 2) | jnp.all(gradient == 0)
     zero = jnp.zeros_like(s.low)
-    return history._replace(
+    return s._replace(
         x=point, value=value, gradient=gradient, direction=direction, slope=slope, trial=trial.astype(s.trial.dtype),
         low=zero, high=jnp.full_like(s.high, jnp.inf), trials=jnp.zeros_like(s.trials), steps=s.steps + 1,
         accepted=s.accepted + 1,
@@ -147,20 +159,21 @@ def _restart_or_stop(s: State, hopeless: Any) -> State:
 
 
 def _inverse_hessian_times(s: State, gradient: Any) -> Any:
-    """The two-loop recursion; empty history rows have rho = 0 and do nothing."""
+    """The two-loop recursion, from the newest row back and forth; empty rows have rho = 0 and do nothing."""
     m = s.s.shape[0]
 
-    def backward(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+    def backward(age: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         q, alphas = carry
+        i = (s.newest - age) % m
         alpha = s.rho[i] * jnp.vdot(s.s[i], q)
         return q - alpha * s.y[i], alphas.at[i].set(alpha)
 
     q, alphas = lax.fori_loop(0, m, backward, (gradient, jnp.zeros_like(s.rho)))
-    latest = jnp.vdot(s.y[0], s.y[0])
-    q = q * jnp.where(s.rho[0] > 0, 1.0 / jnp.where(s.rho[0] > 0, s.rho[0] * latest, 1.0), 1.0)
+    latest, rho = s.y[s.newest], s.rho[s.newest]
+    q = q * jnp.where(rho > 0, 1.0 / jnp.where(rho > 0, rho * jnp.vdot(latest, latest), 1.0), 1.0)
 
     def forward(j: Any, r: Any) -> Any:
-        i = m - 1 - j
+        i = (s.newest + 1 + j) % m
         return r + s.s[i] * (alphas[i] - s.rho[i] * jnp.vdot(s.y[i], r))
 
     return lax.fori_loop(0, m, forward, q)

@@ -91,7 +91,9 @@ class MaximumLikelihood(Rule):
                 objective = Partial(negative_log_posterior, *arguments, data.total)
             else:
                 objective = Partial(negative_log_likelihood, *arguments)
-            request = replace(request, tolerance=request.tolerance or (_TIGHT if small else _LOOSE))
+            # The parameters of a deep network are not determined: the last digits would be a walk along a flat valley.
+            tolerance = _TIGHT if small and not is_deep(learnable) else _LOOSE
+            request = replace(request, tolerance=request.tolerance or tolerance)
             found = descend(self.name, objective, starts, request, max_steps=10_000)
             vectors = found.vectors[: learnable.members]
             free = layout.stacked(vectors)

@@ -26,7 +26,7 @@ from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Transition
 from kullback.keys import key_of, shared_out
 from kullback.laws import TanhNormal
-from kullback.programs import program
+from kullback.programs import Effort, program
 
 LATELY, PAST = 64, 1_000  # transitions looked back at for the KL, of so many of the latest in each lane
 ADAPTED, MOST_ADAPTED = 0.005, 0.1  # the dual's step on log α for each environment step, and in one round at most
@@ -83,7 +83,7 @@ def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, noise: Any, war
     return acted(problem, scaled(fixed, inputs), x, observation, mask, noise, warm, keys.steps[t])
 
 
-@program
+@program(effort=Effort.FULL)
 def improve(problem: Problem, fixed: Fixed, parameters: Any, state: State, numbers: Numbers) -> State:
     """As many rounds as `numbers.budget` says; fewer where the total is reached, the buffer is to grow, updates fail,
     or a look is due."""

@@ -21,7 +21,7 @@ from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.totals import CURVE, is_due
 from kullback.control.simulators import lanes as lanes_of
 from kullback.keys import key_of, shared_out
-from kullback.programs import program
+from kullback.programs import Effort, program
 
 DUAL_RATE = 0.05  # of the temperature's steps, one a block
 
@@ -59,13 +59,13 @@ def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, observation: An
     return problem.acting.at(problem.layout.tree(x)[0], scaled(fixed, inputs), observation, mask).draw(key)[0]
 
 
-@program
+@program(effort=Effort.FULL)
 def learn(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers) -> State:
     """The state after learning from a block that was played on the host."""
     return learned(problem, fixed, state, block, numbers, keys_of(problem, numbers, state.blocks))
 
 
-@program
+@program(effort=Effort.FULL)
 def improve(problem: Problem, fixed: Fixed, parameters: Any, state: State, numbers: Numbers) -> State:
     """As many blocks as `numbers.budget` says; fewer where the total is reached, an update fails, or a look is due."""
 
