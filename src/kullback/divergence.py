@@ -8,15 +8,20 @@ from os import PathLike
 from typing import Any
 
 import jax
+import numpy as np
 
 from kullback.catalogue import DEFAULT_RULES
-from kullback.errors import InputError, PlanError
+from kullback.errors import EstimateError, InputError, PlanError
 from kullback.known import Known, describe
 from kullback.loggers import Logger
 from kullback.plan import Plan, make_plan
 from kullback.plan.words import explain_in_words
-from kullback.result import Estimate, Fit
+from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Request, Rule
+
+# A divergence is not negative. Below 0 by more standard errors than chance gives once in a billion times, or by more
+# nats than the rounding of forms in single precision, what was stated of a side is not true.
+FARTHEST, ROUNDING = 6.0, 1e-3
 
 
 class KL:
@@ -53,14 +58,15 @@ class KL:
         tolerance  nats: the standard or numerical error aimed at
         rule       a rule's name, or a rule with its settings, instead of the planner's choice
 
-        Raises `PlanError` where no rule applies, or where a side is learnable.
+        Raises `PlanError` where no rule applies, or where a side is learnable, and `EstimateError` where the answer
+        cannot be had to a useful error, or is negative by more than its error.
         """
         plan = self.plan(rule)
         if plan.question != "estimate":
             raise PlanError("estimate: a side is learnable; call minimize(), then estimate with the fitted q")
         answer = plan.rule.run(self._p, self._q, Request(seed=seed, tolerance=tolerance))
         assert isinstance(answer, Estimate)
-        return dataclasses.replace(answer, plan=plan)
+        return dataclasses.replace(_possible(answer), plan=plan)
 
     def minimize(
         self,
@@ -100,6 +106,27 @@ class KL:
             return str(self.plan())
         except PlanError as error:
             return f"KL(P ‖ Q) without a plan: {error}"
+
+
+def _possible(answer: Estimate) -> Estimate:
+    """The answer. Raises `EstimateError` for a divergence that lies below 0 by more than its errors allow.
+
+    Below 0 by rounding, it says so in its numerical error. Samples on both sides are let be: their bias is not stated.
+    """
+    stated = answer.quantity == "KL(P‖Q)" and not answer.dropped
+    if not stated or answer.guarantee in (Guarantee.CONSISTENT, Guarantee.LOWER_BOUND):
+        return answer
+    most = np.min(answer.value + FARTHEST * np.asarray(answer.standard_error) + answer.numerical_error)
+    if most >= 0:
+        return answer
+    if most < -ROUNDING:
+        raise EstimateError(
+            f"p and q: the divergence comes out at {np.min(answer.value):.6g} nats, and none is negative; a "
+            "log-density is not normalised as stated (kl.Density(..., normalized=False) would do), or not a "
+            "log-density of the law that is drawn from"
+        )
+    diagnostics = {**answer.diagnostics, "numerical_error": answer.numerical_error - float(most)}
+    return dataclasses.replace(answer, diagnostics=diagnostics)
 
 
 def _matched(p: Known, q: Known) -> tuple[Known, Known]:

@@ -1,7 +1,8 @@
-"""Points spread like a density on a plane that cannot be sampled: a scan, its modes, and importance resampling."""
+"""Points spread like a density on a plane that cannot be sampled: a scan, its modes, and annealing."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from kullback.estimate.logs import LogDensity
 from kullback.estimate.modes import scan
 
 PER_AXIS, STARTS, POINTS = 63, 6, 2048
+STRETCH, SWEEPS = 2.0, 10
+POWERS = 2.0 ** np.arange(-6.0, 0.5, 0.5)  # of the density, from nearly flat to itself
 
 
 def explore(
@@ -20,8 +23,9 @@ def explore(
 ) -> Float[np.ndarray, "n 2"]:
     """Points that follow the density roughly: enough to say where to integrate, not to integrate with.
 
-    A scan at all scales, Nelder–Mead from its highest local maxima, a normal at each mode from the drop of the
-    log-density around it, and a resampling of draws of those normals and of the scan by importance weights.
+    A scan at all scales, Nelder–Mead from its highest local maxima, and a normal at each mode from the drop of the
+    log-density around it. Half of the points are draws of those normals, resampled by importance weights; the other
+    half are annealed, and reach the arms of a bent density, of which no normal knows.
     Raises `EstimateError` where the density is 0 at every point scanned.
     """
     axes = [_thinned(scan(low, high, np.zeros(0))) for low, high in zip(lower, upper, strict=True)]
@@ -34,10 +38,53 @@ def explore(
     if not modes:
         widths = np.outer(*(np.gradient(axis) for axis in axes)).ravel()
         return _resample(grid, heights + np.log(widths), rng)
-    draws = [mode + 1.5 * rng.standard_normal((POINTS, 2)) @ root.T for mode, root in modes]
-    points = np.concatenate(draws)
+    points, proposal = _around(modes, np.array([1.5]), lower, upper, rng)
+    near = _resample(points, log_density(points) - proposal, rng)
+    points, proposal = _around(modes, 1.5 * 2.0 ** np.arange(7), lower, upper, rng)
+    points = _resample(points, POWERS[0] * log_density(points) - proposal, rng)
+    for cooler, power in itertools.pairwise(POWERS):
+        points = _resample(points, (power - cooler) * log_density(points), rng)
+        points = walked(log_density, points, lower, upper, rng, power, SWEEPS)
+    return np.concatenate([near, points])
+
+
+def walked(
+    log_density: LogDensity,
+    points: Float[np.ndarray, "n 2"],
+    lower: Float[np.ndarray, " 2"],
+    upper: Float[np.ndarray, " 2"],
+    rng: np.random.Generator,
+    power: float,
+    sweeps: int,
+) -> Float[np.ndarray, "n 2"]:
+    """The points after moves that leave density^power invariant: each along a line through a point of the other half.
+
+    The move needs no scale of its own, and is the same after any linear map. Source: Goodman and Weare (2010), eq. 7.
+    """
+    points, heights = points.copy(), power * log_density(points)
+    halves = np.array_split(rng.permutation(len(points)), 2)
+    for _ in range(sweeps):
+        for moving, others in (halves, halves[::-1]):
+            stretch = ((STRETCH - 1.0) * rng.random(len(moving)) + 1.0) ** 2 / STRETCH
+            centre = points[rng.choice(others, len(moving))]
+            to = centre + stretch[:, None] * (points[moving] - centre)
+            inside = ((to > lower) & (to < upper)).all(1)
+            height = power * log_density(np.where(inside[:, None], to, points[moving]))
+            height = np.where(inside, height, -np.inf)
+            gain = np.log(stretch) + height - heights[moving]
+            kept = np.flatnonzero(np.log(rng.random(len(moving))) < gain)
+            points[moving[kept]], heights[moving[kept]] = to[kept], height[kept]
+    return points
+
+
+def _around(
+    modes: list[tuple[np.ndarray, np.ndarray]], widths: np.ndarray, lower: np.ndarray, upper: np.ndarray, rng: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of the normals at the modes, as many times as wide as each of `widths`, and their log-density."""
+    scaled = [(mode, width * root) for mode, root in modes for width in widths]
+    points = np.concatenate([mode + rng.standard_normal((POINTS, 2)) @ root.T for mode, root in scaled])
     points = points[((points > lower) & (points < upper)).all(1)]
-    return _resample(points, log_density(points) - _log_mixture(points, modes), rng)
+    return points, _log_mixture(points, scaled)
 
 
 def _thinned(points: np.ndarray) -> np.ndarray:
@@ -52,7 +99,7 @@ def _resample(points: np.ndarray, log_weight: np.ndarray, rng: np.random.Generat
 def _log_mixture(points: np.ndarray, modes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     parts = []
     for mode, root in modes:
-        z = np.linalg.solve(1.5 * root, (points - mode).T)
+        z = np.linalg.solve(root, (points - mode).T)
         parts.append(-0.5 * (z**2).sum(0) - np.log(abs(np.linalg.det(root))))
     return np.logaddexp.reduce(parts, axis=0)
 

@@ -13,8 +13,11 @@ from scipy.integrate import cubature
 from kullback.errors import EstimateError
 from kullback.estimate.modes import Mass
 from kullback.estimate.tails import NEVER, Tail, examine
+from kullback.estimate.underflow import Guarded, guarded
 from kullback.rule import Request
 
+MASS = 1e-6  # of the unit: a weight that counts as mass
+COLUMNS = 3
 Box = tuple[np.ndarray, np.ndarray]
 LogDensity1D = Callable[[np.ndarray], np.ndarray]
 
@@ -31,13 +34,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Integrals:
-    """[∫ P, ∫ P log(P/Q)] in units of exp(`log_unit`), with the errors of both; `reason` says why where it is ∞."""
+    """[∫ P, ∫ P log(P/Q)] in units of exp(`log_unit`), with the errors of both; `reason` says why where it is ∞.
+
+    deficit  how much more ∫ P log(P/Q) may be where log Q underflows to −∞ (`deepest`, its last value before that)
+    extent   the largest |log(P/Q)| met where P has mass
+    """
 
     value: Float[np.ndarray, " 2"]
     error: Float[np.ndarray, " 2"]
     log_unit: float
     panels: int
     reason: str = ""
+    deficit: float = 0.0
+    deepest: float = 0.0
+    extent: float = 0.0
 
     @property
     def log_mass(self) -> float:
@@ -53,24 +63,34 @@ class Integrals:
 
 @dataclass
 class Weighted:
-    """The integrand [w, w (log P − log Q)] with w = P / exp(log_unit), and where Q = 0 < w was met."""
+    """The integrand [w, w (log P − log Q), w deficit] with w = P / exp(log_unit), and where Q = 0 < w was met."""
 
     log_p: Callable[[np.ndarray], np.ndarray]
-    log_q: Callable[[np.ndarray], np.ndarray] | None
+    log_q: Guarded | None
     log_unit: float
-    escaped: np.ndarray | None = None
+    extent: float = 0.0
+
+    @property
+    def escaped(self) -> np.ndarray | None:
+        return None if self.log_q is None else self.log_q.edge
+
+    @property
+    def deepest(self) -> float:
+        return 0.0 if self.log_q is None else self.log_q.deepest
 
     def parts(self, x: np.ndarray, log_slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(log w in the measure of integration, log-ratio where w > 0)."""
+        return self._parts(x, log_slope)[:2]
+
+    def _parts(self, x: np.ndarray, log_slope: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         log_p = self.log_p(x)
         weight = np.where(log_p < np.inf, log_p + log_slope - self.log_unit, -np.inf)
-        ratio = np.zeros(len(x))
+        ratio, deficit = np.zeros(len(x)), np.zeros(len(x))
         counted = weight > NEVER
         if self.log_q is not None and counted.any():
-            ratio[counted] = log_p[counted] - self.log_q(x[counted])
-            if np.isposinf(ratio).any() and self.escaped is None:
-                self.escaped = np.asarray(x[int(np.argmax(np.isposinf(ratio)))])
-        return weight, ratio
+            log_q, deficit[counted] = self.log_q(x[counted])
+            ratio[counted] = log_p[counted] - log_q
+        return weight, ratio, deficit
 
     def escape_reason(self) -> str:
         """Where Q is 0 and P is not, in words."""
@@ -78,9 +98,11 @@ class Weighted:
         return f"Q's log-density is −∞ at x = {shown}, where P's is not"
 
     def __call__(self, x: np.ndarray, log_slope: np.ndarray) -> np.ndarray:
-        weight, ratio = self.parts(x, log_slope)
+        weight, ratio, deficit = self._parts(x, log_slope)
+        ratio = np.where(np.isfinite(ratio), ratio, 0.0)
         w = np.where(weight > NEVER, np.exp(np.clip(weight, NEVER, 700.0)), 0.0)
-        return np.stack([w, w * np.where(np.isfinite(ratio), ratio, 0.0)], -1)
+        self.extent = max(self.extent, float(np.max(np.abs(ratio), where=w > MASS, initial=0.0)))
+        return np.stack([w, w * ratio, w * deficit], -1)
 
 
 def along_line(
@@ -90,7 +112,8 @@ def along_line(
 
     tolerance  the error aimed at, in units of the rough mass; panels: the most subdivisions
     """
-    line, integrand = mass.line, Weighted(log_p, log_q, mass.peak + mass.log_mass)
+    guard = None if log_q is None else guarded(log_q, inside)
+    line, integrand = mass.line, Weighted(log_p, guard, mass.peak + mass.log_mass)
 
     def profile(side: int) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         return lambda t: integrand.parts(*line.tail_point(side, t))
@@ -103,13 +126,17 @@ def along_line(
     cuts = _kept(mass, inside, tails)
     boxes = [(cuts[at : at + 1], cuts[at + 1 : at + 2]) for at in range(len(cuts) - 1)]
     value, error, used = adaptive(lambda u: integrand(*line.point(u[:, 0])), boxes, tolerance, panels)
+    deficit = float(value[2])
+    if integrand.deepest < 0 and any(tail.remainder[0] > 0 for tail in tails.values()):
+        deficit = np.inf  # P falls like a power, and what log Q does there cannot be seen
+    value, error = value[:2], error[:2]
     for tail in tails.values():
         value, error = value + tail.remainder, error + tail.error
     reason = ""
     if integrand.escaped is not None:
         value = np.array([value[0], np.inf])
         reason = integrand.escape_reason()
-    return Integrals(value, error, log_unit, used, reason)
+    return Integrals(value, error, log_unit, used, reason, deficit, integrand.deepest, integrand.extent)
 
 
 def _divergence(mass: Mass, side: int) -> str:
@@ -130,13 +157,13 @@ def _kept(mass: Mass, inside: np.ndarray, tails: dict[int, Tail]) -> np.ndarray:
 def adaptive(
     f: Callable[[np.ndarray], np.ndarray], boxes: Iterable[Box], tolerance: float, subdivisions: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """(∫ f, its error, panels) over boxes (lower [d], upper [d]), each refined by itself.
+    """(∫ f [k], its error [k], panels) over boxes (lower [d], upper [d]), each refined by itself.
 
     One call of `cubature` a box, since SciPy 1.17 puts the boxes that its `points` make in a heap without ordering
     them, and then refines the wrong ones.
     """
     boxes, f = list(boxes), _remembering(f)
-    value, error, panels = np.zeros(2), np.zeros(2), 0
+    value, error, panels = np.zeros(COLUMNS), np.zeros(COLUMNS), 0
     for low, high in boxes:
         target: Any = tolerance / len(boxes)
         found = cubature(f, low, high, rule="gk21", rtol=1e-11, atol=target, max_subdivisions=subdivisions)

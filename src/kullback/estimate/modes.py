@@ -16,6 +16,7 @@ LEVELS = np.array([0.003, 0.05, 0.25, 0.5, 0.75, 0.95, 0.997])
 MOST_MODES = 24
 ZOOM, ZOOMS = 17, 40
 FLAT = 0.05
+NOTHING = -80.0
 MARGINS = (0.5, 4.0, 16.0)
 OUTWARD = 1.6 ** np.arange(24)
 
@@ -49,12 +50,19 @@ def locate(side: str, log_density: LogDensity1D, lower: float, upper: float, hin
     total = float(panel.sum())
     if not total > 0:
         raise EstimateError(f"{side}: its mass lies in less than doubles resolve; give it in another unit")
+    modes = modes[_charged(x, y, modes, total)]
     heights = np.concatenate([[0.0], np.cumsum(panel)]) / total
     quantiles = np.interp(LEVELS, heights, x)
     inside = np.concatenate([quantiles, modes, _flanks(x, y, modes)])
     inside = np.unique(inside[(inside > lower) & (inside < upper)])
     line = _line(lower, upper, inside, quantiles)
     return Mass(line, inside, peak, float(np.log(total)))
+
+
+def _charged(x: np.ndarray, y: np.ndarray, modes: np.ndarray, width: float) -> np.ndarray:
+    """Which modes could hold mass if they were as wide as they are far from the highest: others are rounding."""
+    height = np.interp(modes, x, np.maximum(y - y.max(), -1e300))
+    return height + np.log1p(np.abs(modes - x[np.argmax(y)]) / width) > NOTHING
 
 
 def _log_linear(y: np.ndarray) -> np.ndarray:

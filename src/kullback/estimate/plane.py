@@ -8,17 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from kullback.estimate.explore import explore
+from kullback.estimate.explore import explore, walked
 from kullback.estimate.hints import centres_of, draws_of
 from kullback.estimate.integrals import Box, Integrals, Settings, Weighted, adaptive
 from kullback.estimate.lines import Line
 from kullback.estimate.logs import LogDensity, box_of
 from kullback.estimate.tails import NEGLIGIBLE, examine
+from kullback.estimate.underflow import guarded
 from kullback.known import Known
 
 LEVELS = np.array([0.0, 0.03, 0.97, 1.0])
 FEWEST, NEAREST, GAP, DEPTH = 16, 128, 0.2, 5
-PLACES = (0.02, 0.5, 0.98)
+TEMPERED, SWEEPS = 0.25, 60  # a power of P shows where its arms go on beyond the draws
+BLIND, HALVINGS = 2.0, 6  # nats of a density; times that a box is halved
+PLACES = (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
 
 
 @dataclass(frozen=True)
@@ -62,10 +65,13 @@ def over_plane(
         cloud = draws_of(side, log_p, settings.request)
     else:
         cloud = explore(log_p, lower, upper, settings.request)
-    frame = _frame(cloud, lower, upper, np.concatenate([centres_of(side, log_p), others]))
-    boxes = _boxes(frame)
-    log_size, log_unit = _survey(Weighted(log_p, log_q, 0.0), frame, boxes)
-    integrand = Weighted(log_p, log_q, log_unit)
+    cloud = cloud[np.isfinite(log_p(cloud))]
+    far = walked(log_p, cloud, lower, upper, settings.request.host_rng(3), TEMPERED, SWEEPS)
+    frame = _frame(cloud, far, lower, upper, np.concatenate([centres_of(side, log_p), others]))
+    boxes = _resolved(Weighted(log_p, None, 0.0), frame, _boxes(frame))
+    guard = None if log_q is None else guarded(log_q, np.concatenate([cloud, others]))
+    log_size, log_unit = _survey(Weighted(log_p, guard, 0.0), frame, boxes)
+    integrand = Weighted(log_p, guard, log_unit)
     reason = _divergence(integrand, frame)
     if reason:
         return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, reason)
@@ -75,10 +81,11 @@ def over_plane(
     if integrand.escaped is not None:
         return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, used, integrand.escape_reason())
     edge = log_size[_outermost(boxes)].max()
-    return Integrals(value, error + (np.exp(edge) if edge > NEGLIGIBLE else 0.0), log_unit, used)
+    error = error[:2] + (np.exp(edge) if edge > NEGLIGIBLE else 0.0)
+    return Integrals(value[:2], error, log_unit, used, "", float(value[2]), integrand.deepest, integrand.extent)
 
 
-def _frame(cloud: np.ndarray, lower: np.ndarray, upper: np.ndarray, others: np.ndarray) -> Frame:
+def _frame(cloud: np.ndarray, far: np.ndarray, lower: np.ndarray, upper: np.ndarray, others: np.ndarray) -> Frame:
     """Coordinates in which the cloud is centred and, where no bound forbids turning, uncorrelated."""
     origin, axes = np.zeros(2), np.eye(2)
     if np.isinf(lower).all() and np.isinf(upper).all():
@@ -86,7 +93,7 @@ def _frame(cloud: np.ndarray, lower: np.ndarray, upper: np.ndarray, others: np.n
         low, high = np.quantile(cloud, [0.02, 0.98], axis=0)
         central = cloud[((cloud >= low) & (cloud <= high)).all(1)]
         axes = _root(np.cov(central.T) if len(central) > 2 else np.eye(2))
-    y = np.linalg.solve(axes, (cloud - origin).T).T
+    y = np.linalg.solve(axes, (np.concatenate([cloud, far]) - origin).T).T
     extra = np.linalg.solve(axes, (others - origin).T).T
     lines = []
     for axis in range(2):
@@ -108,6 +115,27 @@ def _boxes(frame: Frame) -> list[Box]:
         ends = second.cuts(_inside(second, within, frame.extra[:, 1]))
         boxes += [(np.array([left, low]), np.array([right, high])) for low, high in itertools.pairwise(ends)]
     return boxes
+
+
+def _resolved(integrand: Weighted, frame: Frame, boxes: list[Box]) -> list[Box]:
+    """The boxes, those halved along both axes in which a few points see much less of P than the cloud does."""
+    heights, _ = integrand.parts(*frame.point(frame.cloud))
+    resolved: list[Box] = []
+    for _ in range(HALVINGS):
+        seen = _weights(integrand, frame, boxes)[0].max(1)
+        inside = [((frame.cloud >= low) & (frame.cloud <= high)).all(1) for low, high in boxes]
+        blind = np.array([np.max(heights, where=within, initial=-np.inf) for within in inside]) > seen + BLIND
+        resolved += [box for box, hidden in zip(boxes, blind, strict=True) if not hidden]
+        boxes = [half for box, hidden in zip(boxes, blind, strict=True) if hidden for half in _halves(*box)]
+        if not boxes:
+            break
+    return resolved + boxes
+
+
+def _halves(low: np.ndarray, high: np.ndarray) -> list[Box]:
+    middle = 0.5 * (low + high)
+    ends = [((low[axis], middle[axis]), (middle[axis], high[axis])) for axis in range(2)]
+    return [(np.array([a[0], b[0]]), np.array([a[1], b[1]])) for a in ends[0] for b in ends[1]]
 
 
 def _inside(line: Line, points: np.ndarray, extra: np.ndarray) -> np.ndarray:
@@ -146,14 +174,21 @@ def _marginal_cuts(y: np.ndarray, depth: int) -> np.ndarray:
 
 def _survey(integrand: Weighted, frame: Frame, boxes: list[Box]) -> tuple[np.ndarray, float]:
     """For each box log of its share of ∫ P (1 + |log-ratio|), and log ∫ P; all from a few points in each."""
+    weight, ratio = _weights(integrand, frame, boxes)
+    low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
+    weight = weight + np.log((high - low).prod(1))[:, None]
+    log_unit = float(np.logaddexp.reduce(weight, axis=None) - np.log(weight.shape[1]))
+    size = weight + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0)))
+    return size.max(1) - log_unit, log_unit
+
+
+def _weights(integrand: Weighted, frame: Frame, boxes: list[Box]) -> tuple[np.ndarray, np.ndarray]:
+    """(log w, log-ratio) [boxes, points] at a few points in each box."""
     low, high = (np.array([box[end] for box in boxes]) for end in (0, 1))
     places = np.array([[a, b] for a in PLACES for b in PLACES])
     u = low[:, None] + (high - low)[:, None] * places
     weight, ratio = integrand.parts(*frame.point(u.reshape(-1, 2)))
-    weight = weight.reshape(len(boxes), -1) + np.log((high - low).prod(1))[:, None]
-    log_unit = float(np.logaddexp.reduce(weight, axis=None) - np.log(len(places)))
-    size = weight + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0))).reshape(weight.shape)
-    return size.max(1) - log_unit, log_unit
+    return weight.reshape(len(boxes), -1), ratio.reshape(len(boxes), -1)
 
 
 def _outermost(boxes: list[Box]) -> np.ndarray:

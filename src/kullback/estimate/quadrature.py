@@ -27,13 +27,17 @@ HIDDEN = 1e-5
 
 @dataclass(frozen=True)
 class Outcome:
-    """One element of the batch: its divergence and error in nats, panels, the mass found, and why where it is ∞."""
+    """One element of the batch: its divergence and error in nats, panels, the mass found, and why where it is ∞.
+
+    A `bound` is a lower one, of a divergence by which log Q could not be followed to the end, as `reason` says.
+    """
 
     value: float
     error: float
     panels: int
     mass: float = 1.0
     reason: str = ""
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Quadrature(Rule):
     tolerance: float = 1e-7
     plane_tolerance: float = 1e-5
     panels: int = 200
-    boxes: int = 50
+    boxes: int = 200
     worst: float = 0.01
 
     name = "quadrature"
@@ -112,23 +116,25 @@ class Quadrature(Rule):
         if not reason and error > max(tolerance, RELATIVE * float(np.max(np.abs(values)))):
             reason = f"the numerical error, {error:.1g} nats, is above the tolerance of {tolerance:g}"
         panels = sum(outcome.panels for outcome in outcomes)
-        return Estimate(values, reason=reason, diagnostics={"numerical_error": error, "panels": panels})
+        guarantee = Guarantee.LOWER_BOUND if any(outcome.bound for outcome in outcomes) else Guarantee.EXACT
+        diagnostics = {"numerical_error": error, "panels": panels}
+        return Estimate(values, guarantee=guarantee, reason=reason, diagnostics=diagnostics)
 
     def _one(self, p: Known, q: Known, index: tuple[int, ...], tolerance: float, request: Request) -> Outcome:
         log_p, log_q = log_densities(p, q, index)
         on_a_plane = log_p.event_shape == (2,)
         integrate = on_plane if on_a_plane else on_line
         settings = Settings(tolerance, self.boxes if on_a_plane else self.panels, request)
-        first = combine(p, q, *integrate(p, q, log_p, log_q, settings))
+        first = combine(p, q, *integrate(p, q, log_p, log_q, settings), self.worst)
         if on_a_plane or p.sampler is None or abs(first.mass - 1.0) < HIDDEN:
             return self._checked(first)
         settings = dataclasses.replace(settings, draw=True)
-        second = combine(p, q, *integrate(p, q, log_p, log_q, settings))
+        second = combine(p, q, *integrate(p, q, log_p, log_q, settings), self.worst)
         return self._checked(min(first, second, key=lambda outcome: outcome.error))
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome. Raises `EstimateError` where its error is too large for its value to be of use."""
-        if outcome.error <= max(self.worst, 1e-3 * abs(outcome.value)):
+        if outcome.error <= _of_use(self.worst, outcome.value):
             return outcome
         if abs(outcome.mass - 1.0) > 0.5 * outcome.error / (1.0 + abs(outcome.value)):
             raise EstimateError(
@@ -141,8 +147,15 @@ class Quadrature(Rule):
         )
 
 
-def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:
-    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, in which a normalised P's missing mass counts."""
+def _of_use(worst: float, value: float) -> float:
+    return max(worst, 1e-3 * abs(value))
+
+
+def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float, worst: float) -> Outcome:
+    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, in which a normalised P's missing mass counts.
+
+    That mass may lie where the log-ratio is larger than anywhere that P was seen: twice as large, say.
+    """
     if over_p.reason:
         return Outcome(np.inf, 0.0, over_p.panels, 1.0, over_p.reason)
     log_z = over_p.log_mass
@@ -152,10 +165,17 @@ def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float)
     mass = 1.0
     if p.normalized:
         mass = float(np.exp(log_z))
-        mean, error = mean * mass, error + abs(mass - 1.0) * (1.0 + abs(mean))
+        mean, error = mean * mass, error + abs(mass - 1.0) * (1.0 + 2.0 * max(abs(mean), over_p.extent))
     else:
         mean, error = mean - log_z, error + over_p.log_mass_error
-    return Outcome(mean + log_y, error + rounding, over_p.panels, mass)
+    value, error, deficit = mean + log_y, error + rounding, over_p.deficit / float(over_p.value[0])
+    if deficit <= max(error, 0.1 * _of_use(worst, value)):
+        return Outcome(value, error + deficit, over_p.panels, mass)
+    reason = (
+        f"Q's log-density underflows to −∞ below {over_p.deepest:.0f} nats, where P still has mass, and counts there "
+        "as that much; a log-density that is not the logarithm of a density would do"
+    )
+    return Outcome(value, error, over_p.panels, mass, reason, bound=True)
 
 
 def on_line(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 NEGLIGIBLE = -60.0
 NEVER = -690.0
-EXPONENTIAL = 0.01
+EXPONENTIAL, SEEN = 0.01, 5.0  # a growth at least so fast, and by so many factors of e over the whole tail
 SAMPLES = 33
 NEAR = np.concatenate([[0.0], 2.0 ** np.arange(-3, 9, 0.5)])
 
@@ -52,7 +52,7 @@ def examine(profile: Callable[[Float[np.ndarray, " n"]], tuple[np.ndarray, np.nd
         return Tail(reach, np.zeros(2), np.zeros(2), diverges=True)
     decay = -_slope(weight, t)
     growth = _slope(np.log(ratio[-SAMPLES:]), t) if (ratio[-SAMPLES:] > 0).all() else 0.0
-    if growth > EXPONENTIAL and growth - decay > -1e-4:
+    if growth > max(EXPONENTIAL, SEEN / length) and growth - decay > -1e-4:
         return Tail(reach, np.zeros(2), np.zeros(2), diverges=True)
     if size[-1] <= NEGLIGIBLE:
         return Tail(reach, np.zeros(2), np.zeros(2))

@@ -119,5 +119,10 @@ def _callback(static: Static, x: Any) -> jax.Array:
     evaluate, event_ndim = static.value
     x = jnp.asarray(x)
     shape = jax.ShapeDtypeStruct(x.shape[: x.ndim - event_ndim], jnp.result_type(float))
-    host = lambda values: np.asarray(evaluate(np.asarray(values)), shape.dtype)  # noqa: E731
+
+    def host(values: Any) -> np.ndarray:
+        # SciPy warns of log 0, which is −∞ and meant.
+        with np.errstate(all="ignore"):
+            return np.asarray(evaluate(np.asarray(values)), shape.dtype)
+
     return jax.pure_callback(host, shape, x, vmap_method="expand_dims")
