@@ -68,7 +68,7 @@ def walked(
             stretch = ((STRETCH - 1.0) * rng.random(len(moving)) + 1.0) ** 2 / STRETCH
             centre = points[rng.choice(others, len(moving))]
             to = centre + stretch[:, None] * (points[moving] - centre)
-            inside = ((to > lower) & (to < upper)).all(1)
+            inside = np.all((to > lower) & (to < upper), axis=1)
             height = power * log_density(np.where(inside[:, None], to, points[moving]))
             height = np.where(inside, height, -np.inf)
             gain = np.log(stretch) + height - heights[moving]
