@@ -150,6 +150,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "diagnostics", MappingProxyType(dict(self.diagnostics)))
+        if self.status.ok and np.isnan(self.objective.value).any():
+            object.__setattr__(self, "status", Status.DIVERGED)
 
     def __repr__(self) -> str:
         return f"Fit({self.objective}; {self.message or self.status.value})"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,8 @@ class Request:
     checkpoint  a file to save to between chunks of steps, and to resume from if it exists
     quiet       no progress bar
     logger      what is told of each epoch
+
+    Raises `InputError` for a field of another kind, before anything is computed.
     """
 
     seed: int | jax.Array = 0
@@ -60,12 +63,23 @@ class Request:
     logger: Logger | None = None
 
     def __post_init__(self) -> None:
-        if self.tolerance is not None and not (np.isfinite(self.tolerance) and self.tolerance > 0):
-            raise InputError(f"tolerance: {self.tolerance} is not a positive number of nats")
-        if self.steps is not None and self.steps < 1:
-            raise InputError(f"steps: {self.steps} is not a positive number of steps")
-        if isinstance(self.seed, float | bool) or (isinstance(self.seed, int) and self.seed < 0):
-            raise InputError(f"seed: {self.seed} is neither a non-negative integer nor a JAX key")
+        if self.tolerance is not None and not (_is_number(self.tolerance) and 0 < self.tolerance < np.inf):
+            raise InputError(f"tolerance: {self.tolerance!r} is not a positive number of nats")
+        if self.steps is not None:
+            # 1e6 is a number of steps, and 9.375 is none.
+            if not (_is_number(self.steps) and 1 <= self.steps < np.inf and int(self.steps) == self.steps):
+                raise InputError(f"steps: {self.steps!r} is not a positive whole number of steps")
+            object.__setattr__(self, "steps", int(self.steps))
+        if not _is_seed(self.seed):
+            raise InputError(f"seed: {self.seed!r} is neither a non-negative integer nor a JAX key")
+        if self.checkpoint is not None and not isinstance(self.checkpoint, str | PathLike):
+            raise InputError(f"checkpoint: {self.checkpoint!r} is not the name of a file")
+        if not isinstance(self.quiet, bool | np.bool_):
+            raise InputError(f"quiet: {self.quiet!r} is neither True nor False")
+        if self.logger is not None and (isinstance(self.logger, type) or not isinstance(self.logger, Logger)):
+            raise InputError(
+                f"logger: {self.logger!r} has no methods log(row) and close(); kl.loggers.CSVLogger(path) has"
+            )
 
     @property
     def key(self) -> jax.Array:
@@ -76,6 +90,17 @@ class Request:
         """A NumPy generator for work on the host, one for each `stream`."""
         words = [int(self.seed)] if isinstance(self.seed, int | np.integer) else _key_words(self.seed)
         return np.random.default_rng([*words, *stream])
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool | np.bool_)
+
+
+def _is_seed(x: Any) -> bool:
+    if isinstance(x, jax.Array):
+        is_new = jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.ndim == 0
+        return bool(is_new or (x.dtype == np.uint32 and x.ndim == 1))
+    return isinstance(x, int | np.integer) and not isinstance(x, bool) and bool(x >= 0)
 
 
 def _key_words(key: jax.Array) -> list[int]:

@@ -45,7 +45,7 @@ CASES = [
     ),
     (lambda: kl.KL(X, X).estimate(tolerance=-1.0), "tolerance: -1.0 is not a positive number of nats"),
     (lambda: kl.KL(X, X).estimate(seed=-1), "seed: -1 is neither a non-negative integer nor a JAX key"),
-    (lambda: Request(steps=0), "steps: 0 is not a positive number of steps"),
+    (lambda: Request(steps=0), "steps: 0 is not a positive whole number of steps"),
 ]
 
 

@@ -18,12 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from kullback.errors import FileError, KullbackError
+from kullback.errors import FileError, FitError, KullbackError
 from kullback.files import read, write
 from kullback.result import Status
 from kullback.rule import Request
 
 _BLOCK = 2**20  # bytes of an array that are read at once
+_IDLE = 100  # chunks in a row without a step: the loop would not end
 _SAVE_EVERY = 1.0  # seconds between checkpoints; what is saved does not depend on it
 
 
@@ -95,9 +96,14 @@ def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
     status = progress.status
     try:
         with _bar(algorithm.title, limit, request.quiet) as show:
+            idle = 0
             while status is None and progress.steps < limit:
+                before = progress.steps
                 state = jax.block_until_ready(algorithm.step(state))
                 progress = algorithm.progress(state)
+                idle = 0 if progress.steps > before else idle + 1
+                if idle > _IDLE and progress.status is None:
+                    raise FitError(f"{algorithm.title}: {_IDLE} chunks of steps in a row took none; this is a bug")
                 lines = algorithm.history(state)
                 history.extend(lines or ())
                 trace.extend([progress.value] if lines is None else map(_monitored, lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kullback.errors import InputError, PlanError
 from kullback.known import Known
@@ -84,8 +85,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
-        forced = _named(rule, [*own, *rules]) if isinstance(rule, str) else rule
-        return _forced(question, p, q, forced, asked)
+        return _forced(question, p, q, _rule(rule, [*own, *rules]), asked)
     verdicts = [(r, r.check(p, q)) for r in asked]
     candidates = sorted((Candidate(r, v) for r, v in verdicts if isinstance(v, Applies)), key=lambda c: c.rank)
     if not candidates:
@@ -121,6 +121,16 @@ def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequenc
         raise PlanError(f"rule: {forced.name!r} does not apply: {verdict.reason}")
     others = tuple((r, f"not asked: {forced.name!r} was forced") for r in asked if r.name != forced.name)
     return Plan(question, p, q, Candidate(forced, verdict), others)
+
+
+def _rule(rule: Any, rules: Sequence[Rule]) -> Rule:
+    if isinstance(rule, str):
+        return _named(rule, rules)
+    if isinstance(rule, type) and issubclass(rule, Rule):
+        raise InputError(f"rule: {rule.__name__} is a class; call it, as in kl.rules.{rule.__name__}()")
+    if not isinstance(rule, Rule):
+        raise InputError(f"rule: {rule!r} is neither the name of a rule nor one of kl.rules")
+    return rule
 
 
 def _named(name: str, rules: Sequence[Rule]) -> Rule:
