@@ -182,7 +182,7 @@ def test_what_cannot_be_filmed_is_left_out_and_said(capsys, monkeypatch):
         ([TABLE, "--temperature", "target:-1"], 1, "of 'target:-1', nats"),
         ([TABLE, "--discount", "2"], 1, "not in (0, 1]"),
         ([TABLE, "--horizon", "soon"], 1, "neither a number of steps"),
-        ([TABLE, "--steps", "0"], 1, "not a positive number of steps"),
+        ([TABLE, "--steps", "0"], 1, "not a positive whole number of steps"),
         ([TABLE, "--seed", "-1"], 1, "non-negative"),
         ([TABLE, "--hidden", "0"], 1, "width below 1"),
         ([TABLE, "--rule", "guessing"], 1, "there are soft value iteration, "),
