@@ -1,4 +1,4 @@
-"""The rule that sums over a countable support until what is left is bounded."""
+"""The rule that sums over a countable support until what is left is bounded, or its limit known."""
 
 from __future__ import annotations
 
@@ -7,47 +7,59 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
-from kullback.exact.infinite import both_discrete
+from kullback.exact.infinite import both_discrete, why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.log_probs import log_probs, plain_sum, precise
+from kullback.exact.log_probs import log_probs, precise
+from kullback.exact.numerics.power_tail import power_tail
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
+# The largest ratio of two terms n places away from the first, as 1 − g/n: a power law has g near its exponent.
+LEAST_FALL = 8.0
+# A sum that is less exact than this, in nats and relative to its value, is no answer.
+WORST = 1e-4
+
 
 class Summed(NamedTuple):
-    """The sum so far [*batch], and bounds on what the rest and the rounding can add [*batch]."""
+    """The sum [*batch], bounds on what the rest and the rounding can add [*batch], and P's mass found [*batch]."""
 
     value: np.ndarray
     tail: np.ndarray
     rounding: np.ndarray
+    mass: np.ndarray
 
 
 @dataclass(frozen=True)
 class CountableSum(Rule):
-    """KL(P‖Q) as the sum over the counts low, low + 1, ... of P, until the rest is bounded.
+    """KL(P‖Q) as the sum over the counts of P, from the mean outward to both sides, until the rest is bounded.
 
     With bₖ = P(k) (|log P(k) − log Q(k)| + 1), which bounds the k-th term, the rest after n terms is at most
     bₙ r/(1 − r) wherever no later ratio bₖ₊₁/bₖ exceeds r. The r taken is half-way to 1 from the largest ratio in the
     last quarter of the terms: enough for Poisson, negative binomial and geometric P and their like, whose ratios
-    differ from their limit by O(1/n). `diagnostics["numerical_error"]` has that bound, and that of the rounding.
+    differ from their limit by O(1/n). Where the ratios approach 1 themselves, as those of a power of k do, the limit is
+    extrapolated (`numerics/power_tail.py`), and its error is that of the extrapolation, or that which the same
+    extrapolation is seen to make on the mass of P, which is 1. A sum of a power's terms that diverges is ∞.
+
+    `diagnostics["numerical_error"]` has these bounds, that of the rounding, and the mass of P that was not found.
 
     tolerance  nats; the sum goes on until the rest is below it
-    max_terms  the most terms; a sum that needs more (a tail like a power of k) raises `EstimateError`
-    Source: Knopp (1951), Theory and Application of Infinite Series, section 34.
+    max_terms  the most terms; a sum that is not within 1e-4 nats by then raises `EstimateError`
+    Source: Knopp (1951), Theory and Application of Infinite Series, sections 34 and 64.
     """
 
     name = "countable sum"
     question = "estimate"
     identity = "KL(P‖Q) = Σₖ P(k) (log P(k) − log Q(k)), over the counts k of P"
-    needs_p = "counts from a least one on, and a normalised log-probability"
+    needs_p = "counts without a greatest or a least one, and a normalised log-probability"
     needs_q = "a normalised log-probability"
     guarantee = Guarantee.EXACT
     cost = 3.0
-    source = "Knopp (1951), Theory and Application of Infinite Series, section 34"
+    source = "Knopp (1951), Theory and Application of Infinite Series, sections 34 and 64"
 
     tolerance: float = 1e-13
     max_terms: int = 2**20
@@ -57,8 +69,8 @@ class CountableSum(Rule):
             raise InputError("CountableSum: tolerance must be positive, and max_terms at least 64")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        if _least(p) is None:
-            return Missing("P is not over the counts from a least one on")
+        if _ends(p) is None:
+            return Missing("P is not over counts without a greatest or a least one")
         if p.log_prob is None:
             return Missing("the normalised log-probability of P is not known", "P's normalised log-probability")
         if q.log_prob is None:
@@ -68,75 +80,129 @@ class CountableSum(Rule):
         return unequal_inputs(p, q) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        least, tolerance = _least(p), request.tolerance or self.tolerance
-        assert least is not None
-        terms, most = _first_guess(p), self.max_terms // max(int(np.prod(batch_shape(p, q))), 1)
+        ends, tolerance = _ends(p), request.tolerance or self.tolerance
+        assert ends is not None
+        centre, terms = _start(p, ends)
+        most, before = self.max_terms // max(int(np.prod(batch_shape(p, q))), 1), np.inf
         with precise(p, q):
             while True:
                 terms = min(terms, most)
-                summed = _sum(p, q, least, terms)
+                summed = _sum(p, q, ends, centre, terms)
                 if np.isnan(summed.value).any():
                     raise EstimateError("p and q: a log-probability of a count is NaN; check the parameters")
-                if np.all(summed.tail <= tolerance * np.maximum(1.0, np.abs(summed.value))):
+                missing = np.where(np.isinf(summed.value), 0.0, np.abs(summed.mass - 1.0))
+                size = np.maximum(1.0, np.abs(summed.value))
+                found = np.all(summed.tail <= np.maximum(tolerance * size, summed.rounding))
+                # Mass that more terms do not find is the error of the log-probabilities themselves.
+                theirs = (missing > 0.5 * before) & (missing < 1e-5)
+                if (found and np.all(theirs | (missing <= 1e-9 + 16.0 * summed.rounding))) or terms == most:
                     break
-                if terms == most:
-                    raise EstimateError(
-                        f"P: the sum over its counts is not within {tolerance:.1g} nats after {terms:,} terms; its "
-                        "tail is too heavy to be summed: pass a larger tolerance=, or rule='monte carlo'"
-                    )
-                terms *= 4
-        error = float(np.max(summed.tail + summed.rounding, initial=0.0))
-        return Estimate(averaged(summed.value, p, q), diagnostics={"numerical_error": error, "terms": terms})
+                terms, before = 4 * terms, missing
+        with np.errstate(invalid="ignore"):
+            error = np.where(np.isinf(summed.value), 0.0, summed.tail + summed.rounding + missing * size)
+        if not np.all(error <= np.maximum(WORST, tolerance) * size):
+            raise EstimateError(_too_heavy(tolerance, terms, float(np.max(missing))))
+        value = averaged(summed.value, p, q)
+        diagnostics = {"numerical_error": float(np.max(error, initial=0.0)), "terms": terms}
+        return Estimate(value, reason=why_infinite(value, p, q), diagnostics=diagnostics)
 
 
-def _least(p: Known) -> float | None:
-    """The least count of P, if its outcomes are the counts from there on without end."""
+def _too_heavy(tolerance: float, terms: int, missing: float) -> str:
+    if missing > WORST:
+        return (
+            f"P: {terms:,} of its counts have a probability of {1.0 - missing:.6g} together, not 1; if its "
+            "log-probability is right, the rest is too far off to be summed, and rule='monte carlo' would do"
+        )
+    return (
+        f"P: the sum over its counts is not within {tolerance:.1g} nats after {terms:,} terms; its "
+        "tail is too heavy to be summed: pass a larger tolerance=, or rule='monte carlo'"
+    )
+
+
+def _ends(p: Known) -> tuple[float, float] | None:
+    """The least and the greatest count of P, one or both of them infinite, if its outcomes are the counts between."""
     support = p.support
     if support is None or not support.discrete or not support.bounded or p.event_shape != () or p.atoms is not None:
         return None
-    if p.sample is not None or np.size(support.lower) != 1 or not np.isinf(support.upper).all():
+    if p.sample is not None:
         return None
-    least = float(np.reshape(support.lower, ()))
-    return least if np.isfinite(least) else None
+    low, high = float(np.min(support.lower)), float(np.max(support.upper))
+    return (low, high) if np.isinf(low) or np.isinf(high) else None
 
 
-def _first_guess(p: Known) -> int:
-    """Enough terms for a light tail: 12 standard deviations above the mean, as a power of two."""
+def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
+    """Where the sum begins, and enough terms for a light tail: 12 standard deviations, as a power of two."""
+    nearest = next((end for end in ends if np.isfinite(end)), 0.0)
     try:
         moments = p.moments() if p.moments is not None else None
     except (NotImplementedError, ValueError):
         moments = None
-    if moments is None:
-        return 256
-    reach = np.max(moments.mean + 12.0 * np.sqrt(moments.covariance[..., 0, 0]), initial=0.0)
-    return 2 ** int(np.ceil(np.log2(reach + 64.0))) if np.isfinite(reach) else 256
+    if moments is None or not np.isfinite(moments.mean).all():
+        return nearest, 256
+    mean, variance = np.asarray(moments.mean), np.asarray(moments.covariance)[..., 0, 0]
+    centre = float(np.clip(np.round(0.5 * (mean.min() + mean.max())), *ends))
+    reach = np.max(np.abs(mean - centre) + 12.0 * np.sqrt(np.where(np.isfinite(variance), variance, 0.0)))
+    return centre, 2 ** int(np.clip(np.ceil(np.log2(2.0 * reach + 128.0)), 8, 30))
 
 
-def _sum(p: Known, q: Known, least: float, terms: int) -> Summed:
-    counts = np.arange(terms) + least
-    dtype = np.int64 if jnp.result_type(float) == np.float64 else np.int32
-    log_p, log_q = log_probs(p, q, counts.astype(dtype))
-    value = np.asarray(plain_sum(log_p, log_q))
-    log_p, log_q = np.asarray(log_p), np.asarray(log_q)
-    return Summed(value, np.where(np.isinf(value), 0.0, _tail(log_p, log_q)), _rounding(log_p, counts))
-
-
-def _tail(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
-    """The bound bₙ r/(1 − r) on the rest, ∞ where the terms do not fall yet."""
+def _sum(p: Known, q: Known, ends: tuple[float, float], centre: float, terms: int) -> Summed:
+    """Over `terms` counts about the centre; they begin or end where the counts do."""
+    low, high = ends
+    first = max(low, centre - terms // 2)
+    first = min(first, high - terms + 1)
+    counts = np.arange(terms) + first
+    log_p, log_q = (np.asarray(log, np.float64) for log in log_probs(p, q, counts.astype(_integers())))
+    eps = float(np.finfo(jnp.result_type(float)).eps)
     live = log_p > -np.inf
-    ratio = np.where(live, log_p, 0.0) - np.where(live, np.maximum(log_q, np.finfo(log_q.dtype).min / 4), 0.0)
-    log_b = np.where(live, log_p + np.log1p(np.abs(ratio)), -np.inf)
-    last = log_b[..., -(log_b.shape[-1] // 4) :]
+    ratio = np.where(live, log_p, 0.0) - np.where(live, log_q, 0.0)
+    parts = []
+    at = int(centre - first)
+    for side, ended in ((slice(at, None), first + terms > high), (slice(at - 1, None, -1), first <= low)):
+        if at or side.step is None:
+            parts.append(_part(log_p[..., side], ratio[..., side], ended))
+    value, tail, mass = (np.add.reduce([part[i] for part in parts]) for i in range(3))
+    # A log-probability at k is a difference of terms of the order of k log k.
+    size = 1.0 + np.abs(counts) * np.log(np.abs(counts) + 2.0)
+    return Summed(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass)
+
+
+def _integers() -> type:
+    return np.int64 if jnp.result_type(float) == np.float64 else np.int32
+
+
+def _part(
+    log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"], ended: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The sum to one side of the centre, a bound on the rest and the mass, [*batch] each.
+
+    ended  whether P has no counts beyond
+    """
+    p = np.exp(log_p)
+    terms = np.where(np.isposinf(ratio), np.inf, p * np.where(np.isposinf(ratio), 0.0, ratio))
+    value, mass = np.asarray(terms.sum(-1)), np.asarray(p.sum(-1))
+    tail = np.where(np.isinf(value), 0.0, np.zeros_like(value) if ended else _tail(log_p, ratio))
+    for index in np.argwhere(np.isinf(tail)):
+        at = tuple(index)
+        limits = power_tail(log_p[at], ratio[at])
+        if limits is None:
+            continue
+        of_mass, of_terms = limits
+        left = abs(of_terms.value - value[at]) if np.isfinite(of_terms.value) else 0.0
+        # The mass of the whole is known, that of a part is not: what is seen to be missing is compared by the caller.
+        value[at], mass[at], tail[at] = of_terms.value, of_mass.value, of_terms.error + of_mass.error * left
+    return value, tail, mass
+
+
+def _tail(log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"]) -> np.ndarray:
+    """The bound bₙ r/(1 − r) on the rest [*batch], ∞ where the terms do not fall so yet."""
+    n, live = log_p.shape[-1], log_p > -np.inf
+    log_b = np.where(live, log_p + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0))), -np.inf)
+    last = log_b[..., -max(n // 4, 2) :]
     ended = ~np.isfinite(last[..., -1])
     steps = np.diff(np.where(np.isfinite(last), last, 0.0), axis=-1)
     largest = np.where(np.isfinite(last[..., 1:]), steps, -np.inf).max(-1)
-    r = 0.5 * (1.0 + np.exp(np.minimum(largest, 0.0)))
-    with np.errstate(divide="ignore", over="ignore"):
+    fall = -np.expm1(np.minimum(largest, 0.0))
+    r = 1.0 - 0.5 * fall
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         bound = np.exp(last[..., -1]) * r / (1.0 - r)
-    return np.where(ended, 0.0, np.where(largest < 0.0, bound, np.inf))
-
-
-def _rounding(log_p: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """A log-probability at k is a difference of terms of the order of k log k."""
-    size = 1.0 + np.abs(counts) * np.log(np.abs(counts) + 2.0)
-    return 4.0 * np.finfo(log_p.dtype).eps * (np.exp(log_p) * size).sum(-1)
+    return np.where(ended, 0.0, np.where(fall * n > LEAST_FALL, bound, np.inf))

@@ -16,21 +16,23 @@ from kullback.estimate.batch import batch_shape, spread
 from kullback.exact.forms.categorical import log_probabilities_kl
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
+from kullback.known.host import on_host
 
 
 def precise(p: Known, q: Known) -> AbstractContextManager[Any]:
-    """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened.
+    """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened, or
+    evaluated on the host, where it is double anyway.
 
     A log-probability of counts is a difference of terms that grow with the count, which single precision loses. A
     user's own function is left in the precision that it was written for.
     """
-    return jax.enable_x64(True) if _both_distributions(p, q) else nullcontext()
+    return jax.enable_x64(True) if _can_widen(p) and _can_widen(q) else nullcontext()
 
 
 def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
     """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch. Call it within `precise`."""
     batch, event = batch_shape(p, q), len(p.event_shape or q.event_shape or ())
-    atoms, widen = np.asarray(atoms), _both_distributions(p, q)
+    atoms, widen = np.asarray(atoms), _can_widen(p) and _can_widen(q)
     values = []
     for side in (p, q):
         assert side.log_prob is not None
@@ -42,8 +44,8 @@ def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
     return values[0], values[1]
 
 
-def _both_distributions(p: Known, q: Known) -> bool:
-    return p.distribution is not None and q.distribution is not None
+def _can_widen(side: Known) -> bool:
+    return side.distribution is not None or on_host(side.log_prob)
 
 
 def _precise_log_prob(side: Known) -> Any:
@@ -61,10 +63,23 @@ def _gamma_poisson(d: Any, k: Any) -> Array:
     return jnp.where(k < 0, -jnp.inf, ways - a * jnp.log1p(1.0 / b) - count * jnp.log1p(b))
 
 
+def _beta_negative_binomial(d: Any, k: Any) -> Array:
+    """log Γ(k + n)/(Γ(n) k!) + log B(a + k, b + n) − log B(a, b)."""
+    a, b, n = (jnp.asarray(x) for x in (d.concentration1, d.concentration0, d.n))
+    k = jnp.asarray(k, a.dtype)
+    count = jnp.maximum(k, 0.0)
+    ways = -log_beta(n, count + 1.0) - jnp.log(n + count)
+    return jnp.where(k < 0, -jnp.inf, ways + log_beta(a + count, b + n) - log_beta(a, b))
+
+
 # Masses that NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
-MASSES = dict.fromkeys(
-    (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2), _gamma_poisson
-)
+MASSES = {
+    **dict.fromkeys(
+        (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2),
+        _gamma_poisson,
+    ),
+    dist.BetaNegativeBinomial: _beta_negative_binomial,
+}
 
 
 def _widened(leaf: Any) -> Any:
