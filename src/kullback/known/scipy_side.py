@@ -1,128 +1,127 @@
-"""The adaptor for frozen scipy.stats variables: read as NumPyro's where the two coincide, else by callback."""
+"""The adaptor for frozen scipy.stats variables of one number: NumPyro's law where it has it, else by callback.
+
+Parameters that are arrays make a batch of laws, as they do in NumPyro.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
-from jax.tree_util import Partial
 from numpyro.distributions import constraints
 
+from kullback.errors import InputError
 from kullback.known import numpyro_side
+from kullback.known.host import host_log_prob
 from kullback.known.record import Known, Moments
-from kullback.known.static import Static
-from kullback.known.support import from_constraint
-
-# scipy's name -> (shapes, loc, scale) -> the same law in NumPyro, or None where the location shifts it away.
-TRANSLATIONS: dict[str, Callable[..., Any]] = {
-    "norm": lambda shapes, loc, scale: dist.Normal(loc, scale),
-    "laplace": lambda shapes, loc, scale: dist.Laplace(loc, scale),
-    "cauchy": lambda shapes, loc, scale: dist.Cauchy(loc, scale),
-    "logistic": lambda shapes, loc, scale: dist.Logistic(loc, scale),
-    "gumbel_r": lambda shapes, loc, scale: dist.Gumbel(loc, scale),
-    "t": lambda shapes, loc, scale: dist.StudentT(shapes[0], loc, scale),
-    "uniform": lambda shapes, loc, scale: dist.Uniform(loc, loc + scale),
-    "expon": lambda shapes, loc, scale: dist.Exponential(1 / scale) if loc == 0 else None,
-    "gamma": lambda shapes, loc, scale: dist.Gamma(shapes[0], 1 / scale) if loc == 0 else None,
-    "beta": lambda shapes, loc, scale: dist.Beta(*shapes) if (loc, scale) == (0, 1) else None,
-    "lognorm": lambda shapes, loc, scale: dist.LogNormal(np.log(scale), shapes[0]) if loc == 0 else None,
-    "halfnorm": lambda shapes, loc, scale: dist.HalfNormal(scale) if loc == 0 else None,
-    "halfcauchy": lambda shapes, loc, scale: dist.HalfCauchy(scale) if loc == 0 else None,
-    "rayleigh": lambda shapes, loc, scale: dist.Weibull(scale * np.sqrt(2.0), 2.0) if loc == 0 else None,
-    "weibull_min": lambda shapes, loc, scale: dist.Weibull(scale, shapes[0]) if loc == 0 else None,
-    "chi2": lambda shapes, loc, scale: dist.Gamma(shapes[0] / 2, 0.5 / scale) if loc == 0 else None,
-    "invgamma": lambda shapes, loc, scale: dist.InverseGamma(shapes[0], scale) if loc == 0 else None,
-    "pareto": lambda shapes, loc, scale: dist.Pareto(scale, shapes[0]) if loc == 0 else None,
-    "loguniform": lambda shapes, loc, scale: (
-        dist.LogUniform(shapes[0] * scale, shapes[1] * scale) if loc == 0 else None
-    ),
-    "levy": lambda shapes, loc, scale: dist.Levy(loc, scale),
-    "truncnorm": lambda shapes, loc, scale: _truncated_normal(shapes[0], shapes[1], loc, scale),
-    "nbinom": lambda shapes, loc, scale: dist.NegativeBinomialProbs(shapes[0], 1 - shapes[1]) if loc == 0 else None,
-    "betabinom": lambda shapes, loc, scale: dist.BetaBinomial(shapes[1], shapes[2], shapes[0]) if loc == 0 else None,
-    "poisson": lambda shapes, loc, scale: dist.Poisson(shapes[0]) if loc == 0 else None,
-    "bernoulli": lambda shapes, loc, scale: dist.Bernoulli(shapes[0]) if loc == 0 else None,
-    "binom": lambda shapes, loc, scale: dist.Binomial(*shapes) if loc == 0 else None,
-}
-
-
-def _truncated_normal(a: float, b: float, loc: float, scale: float) -> Any:
-    """Between a and b standard deviations from the location, either of which may be infinite."""
-    low, high = (None if np.isinf(end) else loc + end * scale for end in (a, b))
-    return dist.TruncatedNormal(loc, scale, low=low, high=high)
+from kullback.known.scipy_masses import log_mass
+from kullback.known.scipy_table import translated
+from kullback.known.support import Support, from_constraint
 
 
 def accepts(x: Any) -> bool:
-    return type(x).__module__.startswith("scipy.stats") and hasattr(x, "rvs")
+    return type(x).__module__.startswith("scipy.stats") and hasattr(x, "rvs") and hasattr(x, "dist")
 
 
 def known(frozen: Any) -> Known:
-    """What is known of a frozen scipy.stats variable."""
-    name = f"scipy.stats.{getattr(getattr(frozen, 'dist', None), 'name', type(frozen).__name__)}"
-    translated = _translate(frozen)
-    if translated is not None:
-        return numpyro_side.known(translated)
-    if not hasattr(frozen, "support"):
-        return _multivariate(frozen, name)
+    """What is known of a frozen scipy.stats variable of one number, or of a batch of them.
+
+    Raises `InputError` where a parameter is out of its range.
+    """
+    family = frozen.dist
+    name = f"scipy.stats.{family.name}"
+    low, high = (np.asarray(end, float) for end in frozen.support())
+    if np.isnan(low).any() or np.isnan(high).any():
+        raise InputError(f"{name}: a parameter is out of its range; correct the arguments {_said(frozen)}")
+    shapes, loc, scale = family._parse_args(*frozen.args, **frozen.kwds)
+    facts: dict[str, Any] = {
+        "moments": partial(_moments, frozen),
+        "entropy": frozen.entropy,
+    }
+    law = None
+    if type(family).__module__.startswith("scipy.stats"):
+        law = translated(family.name, tuple(map(_number, shapes)), _number(loc), _number(scale))
+    if law is not None:
+        known = numpyro_side.known(law)
+        return replace(known, name=name, **facts) if known.name.startswith("TransformedDistribution") else known
     discrete = hasattr(frozen, "pmf")
-    low, high = frozen.support()
-    constraint = constraints.integer_interval(low, high) if discrete else constraints.interval(low, high)
-    evaluate = frozen.logpmf if discrete else frozen.logpdf
-    finite = discrete and np.isfinite([low, high]).all() and high - low < numpyro_side.MAX_ATOMS
+    batch = np.broadcast_shapes(low.shape, high.shape)
+    listed = getattr(family, "xk", None)
     return Known(
         name=name,
         event_shape=(),
-        sampler=partial(_draw, frozen),
-        log_prob=Partial(_callback, Static((evaluate, 0))),
-        support=from_constraint(constraint),
-        atoms=np.arange(low, high + 1).astype(np.int32) if finite else None,
-        moments=lambda: Moments(np.asarray(frozen.mean()), np.reshape(frozen.var(), (1, 1))),
-        entropy=frozen.entropy,
+        batch_shape=batch,
+        sampler=partial(draw, frozen, batch),
+        log_prob=host_log_prob(_log_mass(frozen, shapes, loc) if discrete else frozen.logpdf, 0, batch),
+        support=support_between(low, high, discrete) if listed is None else None,
+        atoms=None if not discrete else counts_between(low, high) if listed is None else np.asarray(listed) + loc,
         differentiable=False,
+        **facts,
     )
 
 
-def _translate(frozen: Any) -> Any:
-    family = getattr(frozen, "dist", None)
-    if family is None or family.name not in TRANSLATIONS:
+def support_between(low: np.ndarray, high: np.ndarray, discrete: bool) -> Support | None:
+    """The support from one end to the other; unknown for counts that are no integers, since none is stated for them."""
+    if discrete and not _whole(low, high):
         return None
-    shapes, loc, scale = family._parse_args(*frozen.args, **frozen.kwds)
-    return TRANSLATIONS[family.name](shapes, loc, scale)
+    if np.isneginf(low).all() and np.isposinf(high).all() and not discrete:
+        return from_constraint(constraints.real)
+    return from_constraint((constraints.integer_interval if discrete else constraints.interval)(low[()], high[()]))
 
 
-def _multivariate(frozen: Any, name: str) -> Known:
-    mean = getattr(frozen, "mean", None)
-    if hasattr(frozen, "cov_object") and mean is not None:
-        return numpyro_side.known(dist.MultivariateNormal(np.asarray(mean), covariance_matrix=np.asarray(frozen.cov)))
-    event_shape = np.shape(frozen.rvs(random_state=np.random.default_rng(0)))
-    evaluate = getattr(frozen, "logpdf", None) or frozen.logpmf
-    return Known(
-        name=name,
-        event_shape=event_shape,
-        sampler=partial(_draw, frozen),
-        log_prob=Partial(_callback, Static((evaluate, len(event_shape)))),
-        differentiable=False,
-    )
+def counts_between(low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
+    """The outcomes of all laws of a batch together, where they are finitely many and a step of 1 apart."""
+    first, last = float(low.min()), float(high.max())
+    if not (last - first < numpyro_side.MAX_ATOMS and _whole(low - first)):
+        return None
+    counts = np.arange(first, last + 0.5)
+    if not _whole(counts):
+        return counts
+    return counts.astype(np.int32 if np.abs(counts).max() < 2**31 else np.int64)
 
 
-def _draw(frozen: Any, key: jax.Array, n: int) -> np.ndarray:
-    seed = np.asarray(jax.random.key_data(key)).ravel()
-    return np.asarray(frozen.rvs(size=n, random_state=np.random.default_rng(seed)))
+def _whole(*ends: np.ndarray) -> bool:
+    return all((end[np.isfinite(end)] == np.round(end[np.isfinite(end)])).all() for end in ends)
 
 
-def _callback(static: Static, x: Any) -> jax.Array:
-    evaluate, event_ndim = static.value
-    x = jnp.asarray(x)
-    shape = jax.ShapeDtypeStruct(x.shape[: x.ndim - event_ndim], jnp.result_type(float))
+def _number(x: Any) -> Any:
+    """A parameter as a number where it is one, and as an array of doubles or integers else."""
+    array = np.asarray(x)
+    return array.item() if array.ndim == 0 else array
 
-    def host(values: Any) -> np.ndarray:
-        # SciPy warns of log 0, which is −∞ and meant.
-        with np.errstate(all="ignore"):
-            return np.asarray(evaluate(np.asarray(values)), shape.dtype)
 
-    return jax.pure_callback(host, shape, x, vmap_method="expand_dims")
+def _said(frozen: Any) -> str:
+    given = [str(x) for x in frozen.args] + [f"{name}={x}" for name, x in frozen.kwds.items()]
+    return f"({', '.join(given)})"
+
+
+def _moments(frozen: Any) -> Moments:
+    with np.errstate(all="ignore"):
+        return Moments(np.asarray(frozen.mean()), np.asarray(frozen.var())[..., None, None])
+
+
+def _log_mass(frozen: Any, shapes: tuple[Any, ...], loc: Any) -> Callable[[Any], Any]:
+    """log P at counts: SciPy's, or where that is the logarithm of what underflows, one of ours."""
+    own = log_mass(frozen.dist.name)
+    return frozen.logpmf if own is None else partial(_shifted, own, shapes, loc, frozen.support())
+
+
+def _shifted(own: Any, shapes: tuple[Any, ...], loc: Any, ends: tuple[Any, Any], x: Any) -> Any:
+    inside = (x >= ends[0]) & (x <= ends[1]) & (x - loc == np.round(x - loc))
+    # A count of the support in place of those outside of it: the end that is finite, or the middle of the line.
+    least = np.where(np.isfinite(ends[0]), ends[0], np.where(np.isfinite(ends[1]), ends[1], loc))
+    return np.where(inside, own(np.where(inside, x, least) - loc, *shapes), -np.inf)
+
+
+def draw(frozen: Any, batch: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
+    """n draws [n, *batch]."""
+    return np.asarray(frozen.rvs(size=(n, *batch) if batch else n, random_state=generator(key)))
+
+
+def generator(key: jax.Array) -> np.random.Generator:
+    """NumPy's generator from a key of JAX."""
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())

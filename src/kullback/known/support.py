@@ -10,6 +10,7 @@ from numpyro.distributions import constraints
 
 from kullback.known.composed import ends_of, slack_of
 from kullback.known.record import Sample
+from kullback.known.surfaces import Surface
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,10 @@ SURFACES = (
 )
 
 
-def _surface(support: Support) -> str:
+def _surface(support: Support) -> str | Surface:
     """The surface that the outcomes lie on, in words; empty where there is none, or one of a single number."""
+    if isinstance(support.constraint, Surface):
+        return support.constraint
     if isinstance(support.constraint, type(constraints.zero_sum(1))):
         return "the vectors whose sum is 0"
     return next((name for surface, name in SURFACES if support.constraint is surface), "")

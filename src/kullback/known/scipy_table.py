@@ -1,0 +1,164 @@
+"""Which of scipy.stats' laws of one number NumPyro has, under what name and in which parameters.
+
+Where SciPy has only a scale, so has NumPyro, and a location is a shift of the whole; the scale is always a parameter of
+the law that is shifted, so that two laws of one family and one location differ by parameters alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions.transforms import AffineTransform, PowerTransform
+
+
+def translated(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Any:
+    """The law `name` of scipy.stats as NumPyro's, or None where NumPyro has none.
+
+    shapes, loc, scale  SciPy's parameters, numbers or arrays [*batch]
+    """
+    if name in LOCATED:
+        return LOCATED[name](*shapes, loc, scale)
+    if name in SCALED:
+        return _moved(SCALED[name](*shapes, scale), loc, 1.0)
+    if name in ON_THE_UNIT_INTERVAL:
+        a, b, low, width = ON_THE_UNIT_INTERVAL[name](*shapes)
+        return _moved(dist.Beta(a, b), loc + low * scale, width * scale)
+    if name in REFLECTED:
+        return REFLECTED[name](*shapes, loc, scale)
+    if name in COUNTS:
+        start, law = COUNTS[name]
+        return law(*shapes) if np.all(np.asarray(loc) == start) else None
+    return None
+
+
+def _moved(d: Any, loc: Any, scale: Any) -> Any:
+    """loc + scale · x; the law itself where that is x. Of a folded law NumPyro would move what was folded: None."""
+    if np.all(np.asarray(loc) == 0) and np.all(np.asarray(scale) == 1):
+        return d
+    if type(d) is dist.FoldedDistribution:
+        return None
+    return dist.TransformedDistribution(d, AffineTransform(loc, scale, domain=d.support))
+
+
+def _mirrored(d: Any, loc: Any = 0.0) -> Any:
+    """loc − x."""
+    return _moved(d, loc, -1.0)
+
+
+def _power(d: Any, exponent: Any) -> Any:
+    return dist.TransformedDistribution(d, PowerTransform(exponent))
+
+
+def _truncated_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
+    """Between a and b standard deviations from the location, either of which may be infinite."""
+    low, high = (None if np.isinf(end).all() else loc + end * scale for end in (a, b))
+    if any(np.isinf(end).any() and not np.isinf(end).all() for end in (a, b)):
+        return None
+    return (
+        dist.Normal(loc, scale)
+        if low is None and high is None
+        else dist.TruncatedNormal(loc, scale, low=low, high=high)
+    )
+
+
+def _von_mises(kappa: Any, loc: Any, scale: Any) -> Any:
+    """On the circle, where SciPy gives a scale no meaning."""
+    return dist.VonMises(loc, kappa) if np.all(np.asarray(scale) == 1) else None
+
+
+def _von_mises_line(kappa: Any, loc: Any, scale: Any) -> Any:
+    return _moved(dist.VonMises(0.0, kappa), loc, scale)
+
+
+def _counts(n: Any) -> Any:
+    """Numbers of trials as integers, which NumPyro counts up to."""
+    return int(n) if np.ndim(n) == 0 else np.asarray(n).astype(int)
+
+
+def _discrete_uniform(low: Any, high: Any) -> Any:
+    whole = (np.asarray(low) == np.round(low)).all() and (np.asarray(high) == np.round(high)).all()
+    return dist.DiscreteUniform(_counts(low), _counts(high)) if whole else None
+
+
+# With a location and a scale of their own: (*shapes, loc, scale) -> the law.
+LOCATED: dict[str, Callable[..., Any]] = {
+    "cauchy": dist.Cauchy,
+    "gumbel_r": dist.Gumbel,
+    "laplace": dist.Laplace,
+    "laplace_asymmetric": lambda kappa, loc, scale: dist.AsymmetricLaplace(loc, scale, kappa),
+    "levy": dist.Levy,
+    "logistic": dist.Logistic,
+    "norm": dist.Normal,
+    "randint": lambda low, high, loc, scale: _discrete_uniform(low + loc, high + loc - 1),
+    "t": dist.StudentT,
+    "truncnorm": _truncated_normal,
+    "uniform": lambda loc, scale: dist.Uniform(loc, loc + scale),
+    "vonmises": _von_mises,
+    "vonmises_line": _von_mises_line,
+}
+
+# On half a line, with a scale: (*shapes, scale) -> the law.
+SCALED: dict[str, Callable[..., Any]] = {
+    "burr": lambda c, d, scale: dist.Dagum(d, c, scale),
+    "chi": lambda df, scale: _power(dist.Gamma(0.5 * df, 0.5 / scale**2), 0.5),
+    "chi2": lambda df, scale: dist.Gamma(0.5 * df, 0.5 / scale),
+    "erlang": lambda a, scale: dist.Gamma(a, 1.0 / scale),
+    "expon": lambda scale: dist.Exponential(1.0 / scale),
+    "fisk": lambda c, scale: dist.Dagum(np.ones_like(c)[()], c, scale),
+    "foldcauchy": lambda c, scale: dist.FoldedDistribution(dist.Cauchy(c * scale, scale)),
+    "foldnorm": lambda c, scale: dist.FoldedDistribution(dist.Normal(c * scale, scale)),
+    "gamma": lambda a, scale: dist.Gamma(a, 1.0 / scale),
+    "gengamma": lambda a, c, scale: _power(dist.Gamma(a, scale ** -np.asarray(c, float)[()]), 1.0 / c),
+    "gibrat": lambda scale: dist.LogNormal(np.log(scale), 1.0),
+    "gompertz": lambda c, scale: dist.Gompertz(c, 1.0 / scale),
+    "halfcauchy": dist.HalfCauchy,
+    "halflogistic": lambda scale: dist.FoldedDistribution(dist.Logistic(np.zeros_like(scale)[()], scale)),
+    "halfnorm": dist.HalfNormal,
+    "invgamma": dist.InverseGamma,
+    "invweibull": lambda c, scale: _power(dist.Weibull(1.0 / scale, c), -1.0),
+    "loglaplace": lambda c, scale: dist.TransformedDistribution(
+        dist.Laplace(np.log(scale), 1.0 / c), dist.transforms.ExpTransform()
+    ),
+    "lognorm": lambda s, scale: dist.LogNormal(np.log(scale), s),
+    "loguniform": lambda a, b, scale: dist.LogUniform(a * scale, b * scale),
+    "lomax": lambda c, scale: _moved(dist.Pareto(scale, c), -scale, 1.0),
+    "maxwell": lambda scale: _power(dist.Gamma(1.5, 0.5 / scale**2), 0.5),
+    "mielke": lambda k, s, scale: dist.Dagum(k / s, s, scale),
+    "nakagami": lambda nu, scale: _power(dist.Gamma(nu, nu / scale**2), 0.5),
+    "pareto": lambda b, scale: dist.Pareto(scale, b),
+    "rayleigh": lambda scale: dist.Weibull(scale * np.sqrt(2.0), 2.0),
+    "reciprocal": lambda a, b, scale: dist.LogUniform(a * scale, b * scale),
+    "weibull_min": lambda c, scale: dist.Weibull(scale, c),
+}
+
+# Beta laws of low + width · x: (*shapes) -> (a, b, low, width).
+ON_THE_UNIT_INTERVAL: dict[str, Callable[..., Any]] = {
+    "arcsine": lambda: (0.5, 0.5, 0.0, 1.0),
+    "beta": lambda a, b: (a, b, 0.0, 1.0),
+    "powerlaw": lambda a: (a, np.ones_like(a)[()], 0.0, 1.0),
+    "rdist": lambda c: (0.5 * c, 0.5 * c, -1.0, 2.0),
+    "semicircular": lambda: (1.5, 1.5, -1.0, 2.0),
+}
+
+# Those of −x: (*shapes, loc, scale) -> the law.
+REFLECTED: dict[str, Callable[..., Any]] = {
+    "gumbel_l": lambda loc, scale: _mirrored(dist.Gumbel(-loc, scale)),
+    "levy_l": lambda loc, scale: _mirrored(dist.Levy(-loc, scale)),
+    "weibull_max": lambda c, loc, scale: _mirrored(dist.Weibull(scale, c), loc),
+}
+
+# Counts: the location at which they begin where NumPyro's do, and (*shapes) -> the law.
+COUNTS: dict[str, tuple[int, Callable[..., Any]]] = {
+    "bernoulli": (0, dist.BernoulliProbs),
+    "betabinom": (0, lambda n, a, b: dist.BetaBinomial(a, b, _counts(n))),
+    "betanbinom": (0, lambda n, a, b: dist.BetaNegativeBinomial(b, a, n)),
+    "binom": (0, lambda n, p: dist.BinomialProbs(p, _counts(n))),
+    "geom": (-1, dist.GeometricProbs),
+    "nbinom": (0, lambda n, p: dist.NegativeBinomialProbs(n, 1.0 - p)),
+    "planck": (0, lambda rate: dist.GeometricProbs(-np.expm1(-rate))),
+    "poisson": (0, dist.Poisson),
+    "yulesimon": (-1, lambda alpha: dist.BetaNegativeBinomial(np.ones_like(alpha)[()], alpha, np.ones_like(alpha)[()])),
+}

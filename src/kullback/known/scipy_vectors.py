@@ -1,0 +1,271 @@
+"""The adaptor for frozen scipy.stats variables of vectors and matrices: NumPyro's law where it has it, or by callback.
+
+SciPy's log-densities want the axes of an outcome in other places from one law to the next; here they are always last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax.tree_util import Partial
+from numpyro.distributions import constraints
+from scipy import special, stats
+
+from kullback.errors import InputError
+from kullback.known import numpyro_side
+from kullback.known.compositions import compositions, tables
+from kullback.known.host import host_log_prob
+from kullback.known.record import Known, Moments
+from kullback.known.scipy_side import generator
+from kullback.known.static import Static
+from kullback.known.support import Support, from_constraint
+from kullback.known.surfaces import (
+    Surface,
+    isospectral_correlations,
+    orthogonal_matrices,
+    plane,
+    unitary_matrices,
+)
+
+
+def accepts(x: Any) -> bool:
+    return type(x).__module__.startswith("scipy.stats") and type(x).__name__ in READERS
+
+
+def known(frozen: Any) -> Known:
+    """What is known of a frozen scipy.stats variable of vectors or matrices."""
+    return READERS[type(frozen).__name__](frozen)
+
+
+def _multivariate_normal(frozen: Any) -> Known:
+    mean, covariance = np.asarray(frozen.mean, float), np.asarray(frozen.cov, float)
+    if frozen.cov_object.rank < len(mean):
+        return _on_a_plane(frozen, mean, covariance)
+    return numpyro_side.known(dist.MultivariateNormal(mean, scale_tril=np.linalg.cholesky(covariance)))
+
+
+def _multivariate_t(frozen: Any) -> Known:
+    loc, shape = np.asarray(frozen.loc, float), np.asarray(frozen.shape, float)
+    if frozen.shape_info.rank < len(loc):
+        return _on_a_plane(frozen, loc, shape)
+    tril = np.linalg.cholesky(shape)
+    if np.isinf(frozen.df):
+        return numpyro_side.known(dist.MultivariateNormal(loc, scale_tril=tril))
+    return numpyro_side.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
+
+
+def _on_a_plane(frozen: Any, origin: np.ndarray, covariance: np.ndarray) -> Known:
+    return _called_back(frozen, origin.shape, frozen.logpdf, _on(plane(origin, covariance)))
+
+
+def _matrix_normal(frozen: Any) -> Known:
+    row, column = (np.linalg.cholesky(np.asarray(c, float)) for c in (frozen.rowcov, frozen.colcov))
+    return numpyro_side.known(dist.MatrixNormal(np.asarray(frozen.mean, float), row, column))
+
+
+def _matrix_t(frozen: Any) -> Known:
+    support = from_constraint(constraints.independent(constraints.real, 2))
+    return _called_back(frozen, np.shape(frozen.mean), frozen.logpdf, support)
+
+
+def _dirichlet(frozen: Any) -> Known:
+    return numpyro_side.known(dist.Dirichlet(np.asarray(frozen.alpha, float)))
+
+
+def _wishart(frozen: Any) -> Known:
+    """In one dimension SciPy draws numbers, not matrices of one: a gamma variable."""
+    df, scale = float(frozen.df), np.asarray(frozen.scale, float)
+    if len(scale) == 1:
+        return numpyro_side.known(dist.Gamma(0.5 * df, 0.5 / float(scale[0, 0])))
+    return numpyro_side.known(dist.Wishart(df, scale_tril=np.linalg.cholesky(scale)))
+
+
+def _inverse_wishart(frozen: Any) -> Known:
+    df, scale = float(frozen.df), np.asarray(frozen.scale, float)
+    if len(scale) == 1:
+        return numpyro_side.known(dist.InverseGamma(0.5 * df, 0.5 * float(scale[0, 0])))
+    return numpyro_side.known(dist.InverseWishart(df, scale_tril=np.linalg.cholesky(scale)))
+
+
+def _multinomial(frozen: Any) -> Known:
+    n = _trials(frozen.n)
+    return _with_atoms(dist.MultinomialProbs(np.asarray(frozen.p, float), n), n)
+
+
+def _dirichlet_multinomial(frozen: Any) -> Known:
+    n = _trials(frozen.n)
+    return _with_atoms(dist.DirichletMultinomial(np.asarray(frozen.alpha, float), n), n)
+
+
+def _with_atoms(law: Any, n: Any) -> Known:
+    """A law of counts that sum to n, which are few enough to be listed or not."""
+    known = numpyro_side.known(law)
+    return replace(known, atoms=compositions(n, [n] * law.event_shape[0])) if np.ndim(n) == 0 else known
+
+
+def _multivariate_hypergeometric(frozen: Any) -> Known:
+    m, n = np.asarray(frozen.m), np.asarray(frozen.n)
+    if (m < 0).any() or (n < 0).any() or (n > m.sum(-1)).any():
+        raise InputError(f"scipy.stats.multivariate_hypergeom: m={m}, n={n} cannot be drawn; give 0 <= n <= sum of m")
+    batch = np.broadcast_shapes(m.shape[:-1], n.shape)
+    support = Support("counts with a given sum", True, constraint=lambda x: np.asarray(frozen.logpmf(x)) > -np.inf)
+    atoms = compositions(int(n), m) if not batch else None
+    return _called_back(frozen, m.shape[-1:], frozen.logpmf, support, batch=batch, atoms=atoms)
+
+
+def _random_table(frozen: Any) -> Known:
+    row, column, _ = frozen._params
+    support = Support("tables with given margins", True, constraint=lambda x: np.asarray(frozen.logpmf(x)) > -np.inf)
+    return _called_back(
+        frozen, (len(row), len(column)), partial(_table_mass, frozen), support, atoms=tables(row, column)
+    )
+
+
+def _table_mass(frozen: Any, x: np.ndarray) -> np.ndarray:
+    """SciPy's log-probability, which refuses tables that are none."""
+    x = np.asarray(x)
+    valid = (x >= 0) & (x == np.round(x))
+    return np.where(valid.all((-1, -2)), frozen.logpmf(np.where(valid, np.round(x), 0).astype(np.int64)), -np.inf)
+
+
+def _normal_inverse_gamma(frozen: Any) -> Known:
+    """The pair (x, σ²) as one outcome [2]."""
+    parameters: list[Any] = [np.asarray(part, float) for part in frozen._shapes]
+    law, batch = stats.normal_inverse_gamma(*parameters), np.broadcast_shapes(*map(np.shape, parameters))
+    box = constraints.interval(np.array([-np.inf, 0.0]), np.array([np.inf, np.inf]))
+
+    def log_prob(x: np.ndarray) -> np.ndarray:
+        inside = x[..., 1] > 0
+        return np.where(inside, law.logpdf(x[..., 0], np.where(inside, x[..., 1], 1.0)), -np.inf)
+
+    def moments() -> Moments:
+        mean, variance = (np.stack(np.broadcast_arrays(*pair), -1) for pair in (law.mean(), law.var()))
+        return Moments(mean, variance[..., None] * np.eye(2))
+
+    return replace(
+        _called_back(frozen, (2,), log_prob, from_constraint(constraints.independent(box, 1)), batch=batch),
+        sampler=partial(_pairs, law, batch),
+        moments=moments,
+    )
+
+
+def _pairs(law: Any, batch: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
+    return np.stack(law.rvs(size=(n, *batch), random_state=generator(key)), -1)
+
+
+def _von_mises_fisher(frozen: Any) -> Known:
+    def log_prob(x: np.ndarray) -> np.ndarray:
+        # SciPy refuses a direction whose length is off by the rounding of single precision.
+        return frozen.logpdf(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+    return _called_back(frozen, np.shape(frozen.mu), log_prob, from_constraint(constraints.sphere))
+
+
+def _uniform_direction(frozen: Any) -> Known:
+    """Of density 1/area on the sphere, whose area is 2 π^(d/2) / Γ(d/2)."""
+    d = int(frozen.dim)
+    area = np.log(2.0) + 0.5 * d * np.log(np.pi) - special.gammaln(0.5 * d)
+    return _called_back(frozen, (d,), Partial(_uniform, -area, Static(1)), from_constraint(constraints.sphere))
+
+
+def _orthogonal(frozen: Any) -> Known:
+    """The Haar measure of the orthogonal matrices, which densities on them are with respect to."""
+    d = int(frozen.dim)
+    return _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(orthogonal_matrices(d)))
+
+
+def _special_orthogonal(frozen: Any) -> Known:
+    """Half of the orthogonal matrices, those of determinant 1, each with twice the density."""
+    d = int(frozen.dim)
+    return _called_back(frozen, (d, d), Partial(_half_of_the_orthogonal), _on(orthogonal_matrices(d)))
+
+
+def _unitary(frozen: Any) -> Known:
+    d = int(frozen.dim)
+    return _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(unitary_matrices(d)))
+
+
+def _random_correlation(frozen: Any) -> Known:
+    """SciPy's law of matrices with given eigenvalues, of density 1 with respect to itself: no other lives there."""
+    d = len(frozen.eigs)
+    return replace(
+        _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(isospectral_correlations(frozen.eigs))),
+        sampler=partial(_one_by_one, frozen),
+    )
+
+
+def _one_by_one(frozen: Any, key: jax.Array, n: int) -> np.ndarray:
+    random = generator(key)
+    return np.stack([frozen.rvs(random_state=random) for _ in range(n)])
+
+
+def _uniform(value: Any, rank: Static, x: Any) -> jax.Array:
+    """One log-density everywhere."""
+    return jnp.full(jnp.shape(x)[: jnp.ndim(x) - rank.value], value, jnp.result_type(float))
+
+
+def _half_of_the_orthogonal(x: Any) -> jax.Array:
+    return jnp.where(jnp.linalg.det(jnp.asarray(x)) > 0, jnp.log(2.0), -jnp.inf)
+
+
+def _on(surface: Surface) -> Support:
+    return Support(surface.name, False, constraint=surface)
+
+
+def _trials(n: Any) -> Any:
+    return int(n) if np.ndim(n) == 0 else np.asarray(n).astype(int)
+
+
+def _called_back(
+    frozen: Any,
+    event: tuple[int, ...],
+    log_prob: Callable[[np.ndarray], Any],
+    support: Support,
+    batch: tuple[int, ...] = (),
+    atoms: np.ndarray | None = None,
+) -> Known:
+    """A side whose draws are SciPy's, and its log-probability [..., *batch, *event] -> [..., *batch], too, unless that
+    is a `Partial` of functions of JAX."""
+    return Known(
+        name=f"scipy.stats.{type(frozen).__name__.removesuffix('_frozen')}",
+        event_shape=tuple(event),
+        batch_shape=batch,
+        sampler=partial(_draws, frozen, (*batch, *event)),
+        log_prob=log_prob if isinstance(log_prob, Partial) else host_log_prob(log_prob, len(event), batch),
+        support=support,
+        atoms=atoms,
+        differentiable=False,
+    )
+
+
+def _draws(frozen: Any, shape: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
+    return np.reshape(frozen.rvs(size=n, random_state=generator(key)), (n, *shape))
+
+
+READERS: dict[str, Callable[[Any], Known]] = {
+    "dirichlet_frozen": _dirichlet,
+    "dirichlet_multinomial_frozen": _dirichlet_multinomial,
+    "invwishart_frozen": _inverse_wishart,
+    "matrix_normal_frozen": _matrix_normal,
+    "matrix_t_frozen": _matrix_t,
+    "multinomial_frozen": _multinomial,
+    "multivariate_hypergeom_frozen": _multivariate_hypergeometric,
+    "multivariate_normal_frozen": _multivariate_normal,
+    "multivariate_t_frozen": _multivariate_t,
+    "normal_inverse_gamma_frozen": _normal_inverse_gamma,
+    "ortho_group_frozen": _orthogonal,
+    "random_correlation_frozen": _random_correlation,
+    "random_table_frozen": _random_table,
+    "special_ortho_group_frozen": _special_orthogonal,
+    "uniform_direction_frozen": _uniform_direction,
+    "unitary_group_frozen": _unitary,
+    "vonmises_fisher_frozen": _von_mises_fisher,
+    "wishart_frozen": _wishart,
+}
