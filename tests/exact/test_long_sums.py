@@ -167,7 +167,7 @@ def test_mass_that_hides_far_away_is_found():
 
 def test_what_does_not_sum_to_one_is_said():
     p = side(lambda k: np.log(0.5) + st.poisson.logpmf(k, 2))
-    with pytest.raises(EstimateError, match="a probability of 0.5 together, not 1"):
+    with pytest.raises(EstimateError, match=r"a probability of 0\.5 together, not 1"):
         kl.KL(p, describe(st.poisson(3))).estimate(rule=CountableSum(max_terms=4096))
 
 

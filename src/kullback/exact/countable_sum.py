@@ -26,12 +26,16 @@ WORST = 1e-4
 
 
 class Summed(NamedTuple):
-    """The sum [*batch], bounds on what the rest and the rounding can add [*batch], and P's mass found [*batch]."""
+    """The sum [*batch], bounds on what the rest and the rounding can add [*batch], and P's mass found [*batch].
+
+    `escapes` is whether a count of P was met to which Q gives probability 0.
+    """
 
     value: np.ndarray
     tail: np.ndarray
     rounding: np.ndarray
     mass: np.ndarray
+    escapes: bool
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,11 @@ class CountableSum(Rule):
         if not np.all(error <= np.maximum(WORST, tolerance) * size):
             raise EstimateError(_too_heavy(tolerance, terms, float(np.max(missing))))
         value = averaged(summed.value, p, q)
+        reason = why_infinite(value, p, q)
+        if reason and not summed.escapes:
+            reason = "Q falls off so much faster than P, whose tail is that of a power, that E_P[log Q] diverges"
         diagnostics = {"numerical_error": float(np.max(error, initial=0.0)), "terms": terms}
-        return Estimate(value, reason=why_infinite(value, p, q), diagnostics=diagnostics)
+        return Estimate(value, reason=reason, diagnostics=diagnostics)
 
 
 def _too_heavy(tolerance: float, terms: int, missing: float) -> str:
@@ -163,7 +170,7 @@ def _sum(p: Known, q: Known, ends: tuple[float, float], centre: float, terms: in
     value, tail, mass = (np.add.reduce([part[i] for part in parts]) for i in range(3))
     # A log-probability at k is a difference of terms of the order of k log k.
     size = 1.0 + np.abs(counts) * np.log(np.abs(counts) + 2.0)
-    return Summed(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass)
+    return Summed(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass, bool(np.isposinf(ratio).any()))
 
 
 def _integers() -> type:

@@ -73,7 +73,7 @@ def _growth(ratio: np.ndarray) -> int | None:
 
 
 def _limit(terms: np.ndarray, noise: np.ndarray, exponent: Limit) -> Limit:
-    """The limit of the partial sums of terms ~ j^(−exponent)(a + b log j)(1 + ...), each right to a share of `noise`."""
+    """The limit of the partial sums of terms ~ j^(−exponent)(a + b log j)(1 + ...), each right to a part of `noise`."""
     edges = np.concatenate([[0], _sizes(len(terms))])
     sums = np.cumsum([terms[a:b].sum() for a, b in itertools.pairwise(edges)])
     first, second = (

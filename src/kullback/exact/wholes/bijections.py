@@ -174,6 +174,9 @@ def _flat(chain: Any) -> list[Any]:
 
 
 def _one_bijection(a: Any, b: Any) -> bool:
+    if type(a) is type(b) is transforms.AffineTransform:
+        # The domain, which may be stated or not, says nothing of the map.
+        a, b = (transforms.AffineTransform(t.loc, t.scale) for t in (a, b))
     return _is_bijection(a) and same(a, b)
 
 
