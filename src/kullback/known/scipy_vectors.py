@@ -237,7 +237,7 @@ def _called_back(
         name=f"scipy.stats.{type(frozen).__name__.removesuffix('_frozen')}",
         event_shape=tuple(event),
         batch_shape=batch,
-        sampler=partial(_draws, frozen, (*batch, *event)),
+        sampler=partial(_draws, frozen, batch, tuple(event)),
         log_prob=log_prob if isinstance(log_prob, Partial) else host_log_prob(log_prob, len(event), batch),
         support=support,
         atoms=atoms,
@@ -245,8 +245,9 @@ def _called_back(
     )
 
 
-def _draws(frozen: Any, shape: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
-    return np.reshape(frozen.rvs(size=n, random_state=generator(key)), (n, *shape))
+def _draws(frozen: Any, batch: tuple[int, ...], event: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
+    size = (n, *batch) if batch else n
+    return np.reshape(frozen.rvs(size=size, random_state=generator(key)), (n, *batch, *event))
 
 
 READERS: dict[str, Callable[[Any], Known]] = {
