@@ -3,9 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
+import scipy.stats as st
 
-from kullback.known.host import host_log_prob, on_host
+import kullback as kl
+from kullback.known.host import host_log_prob, host_sampler, on_host
 
 
 @jax.jit
@@ -67,6 +70,31 @@ def test_a_batch_and_an_event():
     np.testing.assert_allclose(f(x), expected)
     np.testing.assert_allclose(compiled(f, x), expected)
     np.testing.assert_allclose(jax.vmap(f)(jnp.asarray(x[:, 0])), expected)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_draws_within_a_program(whole, precision, key):
+    """The same draws, to the type of the program, one key at a time where keys are mapped over."""
+
+    def draw(random, n):
+        return random.integers(0, 9, (n, 2)) if whole else random.normal(size=(n, 2))
+
+    sample = host_sampler(draw, (2,), whole)
+    drawn = np.asarray(sample(key, 5))
+    inside = jax.jit(lambda key: sample(key, 5))(key)
+    assert inside.dtype == jnp.result_type(int if whole else float)
+    np.testing.assert_array_equal(inside, drawn.astype(inside.dtype))
+    keys = jax.random.split(key, 3)
+    mapped = jax.vmap(lambda key: sample(key, 5))(keys)
+    np.testing.assert_array_equal(mapped, np.stack([sample(k, 5) for k in keys]).astype(inside.dtype))
+
+
+def test_a_fit_to_draws_of_the_host():
+    """Draws within the compiled steps of a fit."""
+    law = st.vonmises_fisher([0.0, 1.0], 3.0)
+    fit = kl.KL(law, kl.Family(dist.ProjectedNormal)).minimize(quiet=True)
+    mean = np.asarray(fit.q.concentration)
+    assert abs(np.arctan2(mean[0], mean[1])) < 0.1
 
 
 def test_it_is_known_as_one():

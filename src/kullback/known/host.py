@@ -1,10 +1,11 @@
-"""Log-probabilities that are computed outside JAX, in double precision, by a call back to the host."""
+"""Log-probabilities and draws that are computed outside JAX, in double precision, by a call back to the host."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,6 +26,19 @@ def host_log_prob(evaluate: Callable[[np.ndarray], Any], event_ndim: int = 0, ba
     """
     _thread()  # from here, whose settings it inherits
     return Partial(_evaluated, Static((evaluate, event_ndim, batch)))
+
+
+def host_sampler(
+    draw: Callable[[np.random.Generator, int], Any], shape: tuple[int, ...], whole: bool = False
+) -> Callable[[jax.Array, int], Any]:
+    """A sampler (key, n) -> draws [n, *shape], also within programs of JAX, of a function of NumPy's generator.
+
+    draw   (generator, n) -> draws [n, *shape]
+    shape  that of one draw, a batch of laws included
+    whole  whether draws are integers
+    """
+    _thread()
+    return partial(_drawn, draw, shape, whole)
 
 
 def on_host(log_prob: Any) -> bool:
@@ -50,8 +64,24 @@ def _evaluated(static: Static, x: Any) -> jax.Array:
     return _called_back(host, jnp.broadcast_to(x, (*shape, *event)), shape, wanted)
 
 
-def _called_back(host: Any, x: jax.Array, shape: tuple[int, ...], wanted: np.dtype) -> jax.Array:
-    """host(x), of a shape and a type, from within a program.
+def _drawn(draw: Any, shape: tuple[int, ...], whole: bool, key: jax.Array, n: int) -> Any:
+    words, wanted = jax.random.key_data(key), np.dtype(jnp.result_type(int if whole else float))
+
+    def host(words: np.ndarray) -> np.ndarray:
+        found = np.asarray(draw(np.random.default_rng(words.ravel()), n))
+        if whole:
+            found = np.clip(found, np.iinfo(wanted).min, np.iinfo(wanted).max)
+        return found.astype(wanted)
+
+    if not isinstance(words, Tracer):
+        return np.asarray(draw(np.random.default_rng(np.asarray(words).ravel()), n))
+    return _called_back(host, words, (n, *shape), wanted, "sequential")
+
+
+def _called_back(
+    host: Any, x: jax.Array, shape: tuple[int, ...], wanted: np.dtype, mapped: str = "expand_dims"
+) -> jax.Array:
+    """host(x), of a shape and a type, from within a program; `mapped` says what becomes of it under `vmap`.
 
     JAX rounds what a callback is given and what it returns to single precision where double precision is not enabled on
     the thread that it runs on, so that a number of 64 bits goes to and fro as two words of 32. And the threads of XLA
@@ -67,7 +97,7 @@ def _called_back(host: Any, x: jax.Array, shape: tuple[int, ...], wanted: np.dty
 
     words = jax.lax.bitcast_convert_type(x, jnp.uint32) if given.itemsize == 8 else x
     result = jax.ShapeDtypeStruct((*shape, 2) if double else shape, np.uint32 if double else wanted)
-    found = jax.pure_callback(in_words, result, words, vmap_method="expand_dims")
+    found = jax.pure_callback(in_words, result, words, vmap_method=mapped)
     return jax.lax.bitcast_convert_type(found, wanted) if double else found
 
 

@@ -10,13 +10,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from numpyro.distributions import constraints
 
 from kullback.errors import InputError
 from kullback.known import numpyro_side
-from kullback.known.host import host_log_prob
+from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known, Moments
 from kullback.known.scipy_masses import log_mass
 from kullback.known.scipy_table import translated
@@ -55,9 +54,13 @@ def known(frozen: Any) -> Known:
         name=name,
         event_shape=(),
         batch_shape=batch,
-        sampler=partial(draw, frozen, batch),
+        sampler=host_sampler(
+            partial(_draw_counts, family, shapes, loc, batch) if discrete else partial(_draw, frozen, batch),
+            batch,
+            whole=discrete and listed is None and _whole(np.asarray(loc)),
+        ),
         log_prob=host_log_prob(_log_mass(frozen, shapes, loc) if discrete else frozen.logpdf, 0, batch),
-        support=support_between(low, high, discrete) if listed is None else None,
+        support=support_between(low, high, discrete) if listed is None else _listed(np.asarray(listed) + loc),
         atoms=None if not discrete else counts_between(low, high) if listed is None else np.asarray(listed) + loc,
         differentiable=False,
         **facts,
@@ -65,9 +68,13 @@ def known(frozen: Any) -> Known:
 
 
 def support_between(low: np.ndarray, high: np.ndarray, discrete: bool) -> Support | None:
-    """The support from one end to the other; unknown for counts that are no integers, since none is stated for them."""
+    """The support from one end to the other, by steps of 1 where it is discrete."""
     if discrete and not _whole(low, high):
-        return None
+        return Support(
+            "points a step of 1 apart",
+            True,
+            constraint=lambda x: (x >= low) & (x <= high) & _is_whole(x - np.where(np.isfinite(low), low, high)),
+        )
     if np.isneginf(low).all() and np.isposinf(high).all() and not discrete:
         return from_constraint(constraints.real)
     return from_constraint((constraints.integer_interval if discrete else constraints.interval)(low[()], high[()]))
@@ -82,6 +89,14 @@ def counts_between(low: np.ndarray, high: np.ndarray) -> np.ndarray | None:
     if not _whole(counts):
         return counts
     return counts.astype(np.int32 if np.abs(counts).max() < 2**31 else np.int64)
+
+
+def _listed(points: np.ndarray) -> Support:
+    return Support(f"{points.size} points", True, constraint=lambda x: np.isin(x, points))
+
+
+def _is_whole(x: Any) -> Any:
+    return np.abs(x - np.round(x)) < 1e-6
 
 
 def _whole(*ends: np.ndarray) -> bool:
@@ -117,11 +132,12 @@ def _shifted(own: Any, shapes: tuple[Any, ...], loc: Any, ends: tuple[Any, Any],
     return np.where(inside, own(np.where(inside, x, least) - loc, *shapes), -np.inf)
 
 
-def draw(frozen: Any, batch: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
-    """n draws [n, *batch]."""
-    return np.asarray(frozen.rvs(size=(n, *batch) if batch else n, random_state=generator(key)))
+def _draw_counts(
+    family: Any, shapes: tuple[Any, ...], loc: Any, batch: tuple[int, ...], random: np.random.Generator, n: int
+) -> np.ndarray:
+    """Shifted here, since SciPy rounds what it draws after it has shifted it."""
+    return family(*shapes).rvs(size=(n, *batch) if batch else n, random_state=random) + loc
 
 
-def generator(key: jax.Array) -> np.random.Generator:
-    """NumPy's generator from a key of JAX."""
-    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+def _draw(frozen: Any, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
+    return frozen.rvs(size=(n, *batch) if batch else n, random_state=random)

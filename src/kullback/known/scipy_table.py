@@ -13,6 +13,8 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions.transforms import AffineTransform, PowerTransform
 
+from kullback.errors import InputError
+
 
 def translated(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Any:
     """The law `name` of scipy.stats as NumPyro's, or None where NumPyro has none.
@@ -65,8 +67,12 @@ def _truncated_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
 
 
 def _von_mises(kappa: Any, loc: Any, scale: Any) -> Any:
-    """On the circle, where SciPy gives a scale no meaning."""
-    return dist.VonMises(loc, kappa) if np.all(np.asarray(scale) == 1) else None
+    """On the circle, where SciPy's density with a scale and its draws are of two laws."""
+    if np.any(np.asarray(scale) != 1):
+        raise InputError(
+            "scipy.stats.vonmises: a scale has no meaning on the circle; leave it out, or use vonmises_line"
+        )
+    return dist.VonMises(loc, kappa)
 
 
 def _von_mises_line(kappa: Any, loc: Any, scale: Any) -> Any:

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import numpyro.distributions as dist
 
 from kullback.known import numpyro_side
-from kullback.known.host import host_log_prob
+from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known, Moments
-from kullback.known.scipy_side import counts_between, generator, support_between
+from kullback.known.scipy_side import counts_between, support_between
 
 # Their class -> what NumPyro calls the law, and its parameters.
 TRANSLATIONS: dict[str, tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]] = {
@@ -46,7 +45,7 @@ def known(variable: Any) -> Known:
         name=_named(variable),
         event_shape=(),
         batch_shape=batch,
-        sampler=partial(_draw, variable),
+        sampler=host_sampler(partial(_draw, variable), batch, whole=discrete),
         log_prob=host_log_prob(variable.logpmf if discrete else variable.logpdf, 0, batch),
         support=support_between(low, high, discrete),
         atoms=counts_between(low, high) if discrete else None,
@@ -90,5 +89,5 @@ def _moments(variable: Any) -> Moments:
         return Moments(np.asarray(variable.mean()), np.asarray(variable.variance())[..., None, None])
 
 
-def _draw(variable: Any, key: jax.Array, n: int) -> np.ndarray:
-    return np.asarray(variable.sample(shape=(n,), rng=generator(key)))
+def _draw(variable: Any, random: np.random.Generator, n: int) -> np.ndarray:
+    return variable.sample(shape=(n,), rng=random)

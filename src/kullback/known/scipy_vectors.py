@@ -21,9 +21,8 @@ from scipy import special, stats
 from kullback.errors import InputError
 from kullback.known import numpyro_side
 from kullback.known.compositions import compositions, tables
-from kullback.known.host import host_log_prob
+from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known, Moments
-from kullback.known.scipy_side import generator
 from kullback.known.static import Static
 from kullback.known.support import Support, from_constraint
 from kullback.known.surfaces import (
@@ -151,13 +150,13 @@ def _normal_inverse_gamma(frozen: Any) -> Known:
 
     return replace(
         _called_back(frozen, (2,), log_prob, from_constraint(constraints.independent(box, 1)), batch=batch),
-        sampler=partial(_pairs, law, batch),
+        sampler=host_sampler(partial(_pairs, law, batch), (*batch, 2)),
         moments=moments,
     )
 
 
-def _pairs(law: Any, batch: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
-    return np.stack(law.rvs(size=(n, *batch), random_state=generator(key)), -1)
+def _pairs(law: Any, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
+    return np.stack(law.rvs(size=(n, *batch), random_state=random), -1)
 
 
 def _von_mises_fisher(frozen: Any) -> Known:
@@ -197,12 +196,11 @@ def _random_correlation(frozen: Any) -> Known:
     d = len(frozen.eigs)
     return replace(
         _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(isospectral_correlations(frozen.eigs))),
-        sampler=partial(_one_by_one, frozen),
+        sampler=host_sampler(partial(_one_by_one, frozen), (d, d)),
     )
 
 
-def _one_by_one(frozen: Any, key: jax.Array, n: int) -> np.ndarray:
-    random = generator(key)
+def _one_by_one(frozen: Any, random: np.random.Generator, n: int) -> np.ndarray:
     return np.stack([frozen.rvs(random_state=random) for _ in range(n)])
 
 
@@ -237,7 +235,7 @@ def _called_back(
         name=f"scipy.stats.{type(frozen).__name__.removesuffix('_frozen')}",
         event_shape=tuple(event),
         batch_shape=batch,
-        sampler=partial(_draws, frozen, batch, tuple(event)),
+        sampler=host_sampler(partial(_draws, frozen, batch, tuple(event)), (*batch, *event), whole=support.discrete),
         log_prob=log_prob if isinstance(log_prob, Partial) else host_log_prob(log_prob, len(event), batch),
         support=support,
         atoms=atoms,
@@ -245,9 +243,11 @@ def _called_back(
     )
 
 
-def _draws(frozen: Any, batch: tuple[int, ...], event: tuple[int, ...], key: jax.Array, n: int) -> np.ndarray:
+def _draws(
+    frozen: Any, batch: tuple[int, ...], event: tuple[int, ...], random: np.random.Generator, n: int
+) -> np.ndarray:
     size = (n, *batch) if batch else n
-    return np.reshape(frozen.rvs(size=size, random_state=generator(key)), (n, *batch, *event))
+    return np.reshape(frozen.rvs(size=size, random_state=random), (n, *batch, *event))
 
 
 READERS: dict[str, Callable[[Any], Known]] = {

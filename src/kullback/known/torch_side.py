@@ -10,13 +10,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints, transforms
 
 from kullback.known import numpyro_side
-from kullback.known.host import host_log_prob
+from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known
 from kullback.known.support import Support, from_constraint
 
@@ -35,7 +34,7 @@ def known(d: Any) -> Known:
         name=f"torch {type(d).__name__}",
         event_shape=event,
         batch_shape=batch,
-        sampler=partial(_draw, d),
+        sampler=host_sampler(partial(_draw, d), (*batch, *event), whole=bool(getattr(d.support, "is_discrete", False))),
         log_prob=host_log_prob(partial(_log_prob, d), len(event), batch),
         support=_support(d),
         atoms=np.eye(event[0], dtype=np.int32) if _is_one_hot(d) else None,
@@ -175,10 +174,10 @@ def _log_prob(d: Any, x: np.ndarray) -> np.ndarray:
         return np.where(np.asarray(inside.cpu()), np.asarray(d.log_prob(values).double().cpu()), -np.inf)
 
 
-def _draw(d: Any, key: jax.Array, n: int) -> np.ndarray:
+def _draw(d: Any, random: np.random.Generator, n: int) -> np.ndarray:
     torch = _torch(d)
     with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(int(np.asarray(jax.random.key_data(key)).ravel()[-1]))
+        torch.manual_seed(int(random.integers(2**62)))
         return np.asarray(d.sample((n,)).cpu())
 
 

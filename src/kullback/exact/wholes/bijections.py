@@ -17,7 +17,7 @@ from kullback.exact.kinds import UNKNOWN
 from kullback.exact.parts import Parts
 from kullback.exact.same import same
 from kullback.exact.wholes.fold import folded
-from kullback.known.composed import rounding
+from kullback.known.composed import constraint_of, ends_of, rounding
 
 # The classes that are what their base and their transforms say.
 TRANSFORMED = (
@@ -111,6 +111,10 @@ def transformed_pair(p: Any, q: Any) -> Parts | None:
     while shared < min(len(chain_p), len(chain_q)) and _one_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
         shared += 1
     part_p, part_q = _worked_out(p, base_p, chain_p, shared), _worked_out(q, base_q, chain_q, shared)
+    if part_p is None and part_q is not None:
+        part_p, part_q = base_p, _taken_back(part_q, chain_p[: len(chain_p) - shared], base_p)
+    elif part_q is None and part_p is not None:
+        part_p, part_q = _taken_back(part_p, chain_q[: len(chain_q) - shared], base_q), base_q
     if part_p is None or part_q is None or (part_p is p and part_q is q):
         return None
     if type(part_p) is dist.Uniform and type(part_q) is dist.Uniform:
@@ -133,6 +137,19 @@ def _worked_out(d: Any, base: Any, chain: list[Any], shared: int) -> Any | None:
         return d
     rest = chain[: len(chain) - shared]
     return folded(base, rest) if type(base) is dist.Delta or all(map(_is_bijection, rest)) else None
+
+
+def _taken_back(d: Any, rest: list[Any], other: Any) -> Any | None:
+    """d under the inverse of the affine transforms `rest` of the other side, whose base is `other`; None where that is
+    not in its family, or where they are not affine."""
+    if any(type(t) is not transforms.AffineTransform or not _is_bijection(t) for t in rest):
+        return None
+    back = [transforms.AffineTransform(-t.loc / t.scale, 1.0 / t.scale) for t in reversed(rest)]
+    found = folded(d, back)
+    ends = ends_of(constraint_of(other))
+    if type(found) is not dist.Uniform or ends is None:
+        return found
+    return _aligned(found, dist.Uniform(*ends, validate_args=False))
 
 
 def transformed_one(p: Any) -> Parts | None:
