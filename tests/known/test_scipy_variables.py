@@ -101,7 +101,6 @@ def test_arrays_of_parameters_are_a_batch():
 KDES = {
     "on a line": st.gaussian_kde(np.random.default_rng(0).normal(size=40)),
     "of many points": st.gaussian_kde(np.random.default_rng(0).normal(1e3, 1e-2, size=700), bw_method=0.3),
-    "in the plane": st.gaussian_kde(np.random.default_rng(1).normal(size=(2, 50))),
     "in five dimensions": st.gaussian_kde(np.random.default_rng(2).normal(size=(5, 90))),
     "weighted": st.gaussian_kde(np.array([0.0, 1.0, 5.0]), weights=[0.5, 0.5, 0.0]),
 }
@@ -115,12 +114,8 @@ def test_kernel_density(name):
         known = describe(kde)
         draws = np.asarray(known.sampler(KEY, 4000))
         points = draws if kde.d == 1 else draws.T
-        np.testing.assert_allclose(known.log_prob(jnp.asarray(draws)), kde.logpdf(points), atol=1e-7)
-        np.testing.assert_allclose(
-            known.log_prob(jnp.asarray(draws).reshape(4, 1000, *known.event_shape)).ravel(),
-            known.log_prob(jnp.asarray(draws)),
-            rtol=1e-9,
-        )
+        found = known.log_prob(jnp.asarray(draws).reshape(4, 1000, *known.event_shape)).ravel()
+        np.testing.assert_allclose(found, kde.logpdf(points), atol=1e-7)
     moments, covariance = known.moments(), np.atleast_2d(known.moments().covariance)
     error = np.sqrt(np.diagonal(covariance) / len(draws))
     # Five standard errors in each of at most five coordinates: a false alarm in 300,000, and the key is fixed.

@@ -94,7 +94,6 @@ CALLED_BACK = (
     "multivariate_hypergeom",
     "normal_inverse_gamma",
     "ortho_group",
-    "random_correlation",
     "random_table",
     "unitary_group",
     "vonmises_fisher",
@@ -203,6 +202,13 @@ def test_infinite(name):
     assert found.value == np.inf
     assert found.guarantee is not kl.Guarantee.EXACT or isinstance(found.plan.rule, Support)
     assert "gives probability 0" in found.reason
+
+
+def test_correlations_of_the_same_eigenvalues_in_another_order():
+    p, q = PAIRS["random_correlation"]
+    draws = describe(p).sampler(KEY, 20)
+    np.testing.assert_array_equal(describe(p).log_prob(draws), describe(q).log_prob(draws))
+    assert describe(q).support.contains(draws, 2).all()
 
 
 def test_half_of_the_orthogonal_matrices():

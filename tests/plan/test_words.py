@@ -98,7 +98,7 @@ Rules not taken
   - closed form: the table of exact forms has no entry for MixtureSameFamily
     against Normal
   - finite sum: P has no finite list of atoms
-  - countable sum: P is not over the counts from a least one on
+  - countable sum: P is not over counts without a greatest or a least one
   - cross entropy: applies, but drops H(P)
   - monte carlo: applies, but is unbiased where the chosen rule is exact
   - two samples: neither side is a sample
@@ -122,7 +122,7 @@ Rules not taken
   - support: a sample of Q does not say where Q has no mass
   - closed form: P is not a distribution with a known formula
   - finite sum: P has no finite list of atoms
-  - countable sum: P is not over the counts from a least one on
+  - countable sum: P is not over counts without a greatest or a least one
   - quadrature: the log-density of P is not known
   - cross entropy: the normalised log-probability of Q is not known
   - monte carlo: P cannot be sampled
@@ -145,7 +145,7 @@ Rules not taken
   - support: the supports do not show P to have mass where Q has none
   - closed form: Q is not a distribution with a known formula
   - finite sum: P has no finite list of atoms
-  - countable sum: P is not over the counts from a least one on
+  - countable sum: P is not over counts without a greatest or a least one
   - quadrature: outcomes of shape (3,) have more than two coordinates
   - cross entropy: the normalised log-probability of Q is not known
   - two samples: neither side is a sample
