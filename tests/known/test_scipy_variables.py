@@ -73,7 +73,7 @@ def test_divergences():
     assert kl.KL(wide, other).estimate().value == pytest.approx(by_integration(wide, other, -9, 9), abs=1e-8)
 
 
-@newer
+@pytest.mark.skipif(not hasattr(st, "Binomial"), reason="SciPy before 1.16 has none of counts")
 def test_counts():
     a, b = st.Binomial(n=5, p=0.25), st.Binomial(n=5, p=0.5)
     expected = 5 * (0.25 * np.log(0.5) + 0.75 * np.log(1.5))

@@ -32,7 +32,6 @@ PAIRS = {
         st.matrix_normal(np.zeros((2, 3)), S, np.eye(3)),
         st.matrix_normal(np.ones((2, 3)), np.eye(2), np.eye(3)),
     ),
-    "matrix_t": (st.matrix_t(np.zeros((2, 3)), S, np.eye(3), 5), st.matrix_t(np.ones((2, 3)), S, np.eye(3), 6)),
     "multinomial": (st.multinomial(5, [0.2, 0.3, 0.5]), st.multinomial(5, [0.3, 0.3, 0.4])),
     "multivariate_hypergeom": (st.multivariate_hypergeom([5, 6, 7], 4), st.multivariate_hypergeom([7, 6, 5], 4)),
     "multivariate_normal": (st.multivariate_normal([0.0, 1.0], S), st.multivariate_normal([0.0, 0.0], np.eye(2))),
@@ -48,11 +47,14 @@ PAIRS = {
     "wishart": (st.wishart(4, S), st.wishart(5, np.eye(2))),
 }
 
+if hasattr(st, "matrix_t"):  # from SciPy 1.17
+    PAIRS["matrix_t"] = tuple(st.matrix_t(np.full((2, 3), m), S, np.eye(3), df) for m, df in ((0.0, 5), (1.0, 6)))
+
 
 def test_every_frozen_law_of_scipy_has_a_reading():
     kinds = {name for name, kind in vars(_multivariate).items() if inspect.isclass(kind) and name.endswith("_frozen")}
     assert kinds - {"multi_rv_frozen"} <= set(READERS)
-    assert {f"{name}_frozen" for name in PAIRS} == set(READERS)
+    assert {f"{name}_frozen" for name in PAIRS} == kinds - {"multi_rv_frozen"}
 
 
 @jax.jit
@@ -90,7 +92,6 @@ def test_densities_draws_and_supports(name):
 
 
 CALLED_BACK = (
-    "matrix_t",
     "multivariate_hypergeom",
     "normal_inverse_gamma",
     "ortho_group",

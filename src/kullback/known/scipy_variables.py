@@ -30,7 +30,7 @@ TRANSLATIONS: dict[str, tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...
 
 def accepts(x: Any) -> bool:
     kinds = {kind.__name__ for kind in type(x).__mro__ if kind.__module__.startswith("scipy.stats")}
-    return bool(kinds & {"UnivariateDistribution", "Mixture"})
+    return bool(kinds & {"ContinuousDistribution", "DiscreteDistribution", "Mixture"})
 
 
 def known(variable: Any) -> Known:
