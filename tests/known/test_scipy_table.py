@@ -138,6 +138,42 @@ def test_a_location_and_a_scale_are_taken_back(name):
     assert beyond.value == np.inf
 
 
+def test_moved_ends_where_the_density_is_infinite():
+    """With u = sin²θ of a uniform θ, E log u(1 − u) = −4 log 2: ends that were rounded would lose or gain mass."""
+
+    def inside(angle):
+        x = 0.3 + 0.8 * np.sin(angle) ** 2
+        return 0.5 * np.log((x + 0.5) * (2.4 - x))
+
+    truth = 2 / np.pi * integrate.quad(inside, 0, np.pi / 2)[0] - np.log(0.8) + 2 * np.log(2)
+    found = kl.KL(st.arcsine(0.3, 0.8), st.arcsine(-0.5, 2.9)).estimate()
+    assert abs(found.value - truth) <= max(found.numerical_error, 1e-9)
+    assert found.numerical_error < 1e-6
+
+
+def test_a_moved_end_is_no_escape():
+    """From 0, where a rounded end of Q would lie just above it."""
+    p, q = st.lomax(2.0), st.lomax(2.0, scale=1.7)
+    truth = integrate.quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), 0, np.inf, epsabs=1e-11)[0]
+    assert kl.KL(p, q).estimate().value == pytest.approx(truth, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", scipy_table.POWERS)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_powers_of_gamma_variables_far_out(name, scale, rng, precision):
+    """Where the power overflows, or underflows to 0, and at the end: the density of SciPy, and never a NaN."""
+    frozen = getattr(st, name)(*(float(s[0]) for s in shapes_of(name, rng)), scale=scale)
+    x = np.array([0.0, 1e-30, 1e-10, 0.5, 1e10, 1e30, np.inf]) * scale
+    found = np.asarray(describe(frozen).log_prob(jnp.asarray(x.astype(precision))), float)
+    with np.errstate(all="ignore"):
+        expected = frozen.logpdf(x)
+    assert not np.isnan(found).any()
+    # In SciPy a density that underflows is 0; ours is its logarithm.
+    known = np.isfinite(expected) & (expected > -700)
+    np.testing.assert_allclose(found[known], expected[known], rtol=2e-4 if precision is np.float32 else 1e-9)
+    assert (found[~known & (x > 0)] < -80).all()
+
+
 def test_a_batch_is_that_of_its_elements():
     """As a batch of NumPyro's is: an array of values, by whichever rule."""
     p, q = st.genextreme(np.array([0.1, 0.2])), st.genextreme(0.1, scale=2.0)

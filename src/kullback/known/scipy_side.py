@@ -10,7 +10,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+from jax.tree_util import Partial
 from numpyro.distributions import constraints
 
 from kullback.errors import InputError
@@ -18,7 +22,7 @@ from kullback.known import numpyro_side
 from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known, Moments
 from kullback.known.scipy_masses import log_mass
-from kullback.known.scipy_table import translated
+from kullback.known.scipy_table import Moved, log_prob_of_power, translated
 from kullback.known.support import Support, from_constraint
 
 
@@ -41,12 +45,19 @@ def known(frozen: Any) -> Known:
         "moments": partial(_moments, frozen),
         "entropy": frozen.entropy,
     }
-    law = None
     if type(family).__module__.startswith("scipy.stats"):
-        law = translated(family.name, tuple(map(_number, shapes)), _number(loc), _number(scale))
-    if law is not None:
-        known = numpyro_side.known(law)
-        return replace(known, name=name, **facts) if known.name.startswith("TransformedDistribution") else known
+        parameters = tuple(map(_number, shapes)), _number(loc), _number(scale)
+        law = translated(family.name, *parameters)
+        if isinstance(law, Moved):
+            facts |= {"support": support_between(low, high, False), "log_prob": Partial(_moved_log_prob, *law[:3])}
+        own = log_prob_of_power(family.name, *parameters)
+        if own is not None:
+            facts |= {"log_prob": own}
+        if isinstance(law, Moved) or own is not None:
+            return replace(numpyro_side.known(law.law if isinstance(law, Moved) else law), name=name, **facts)
+        if law is not None:
+            known = numpyro_side.known(law)
+            return replace(known, name=name, **facts) if type(law) is dist.TransformedDistribution else known
     discrete = hasattr(frozen, "pmf")
     batch = np.broadcast_shapes(low.shape, high.shape)
     listed = getattr(family, "xk", None)
@@ -65,6 +76,12 @@ def known(frozen: Any) -> Known:
         differentiable=False,
         **facts,
     )
+
+
+def _moved_log_prob(base: Any, loc: Any, scale: Any, y: Any) -> jax.Array:
+    """That of (y − loc)/scale, less log |scale|: whether it is in the support is asked of `base`, whose ends are not
+    rounded."""
+    return numpyro_side.log_prob(base, (jnp.asarray(y) - loc) / scale) - jnp.log(jnp.abs(scale))
 
 
 def support_between(low: np.ndarray, high: np.ndarray, discrete: bool) -> Support | None:

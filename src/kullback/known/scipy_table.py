@@ -7,17 +7,30 @@ the law that is shifted, so that two laws of one family and one location differ 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.scipy.special import gammaln
+from jax.tree_util import Partial
 from numpyro.distributions.transforms import AffineTransform, PowerTransform
 
 from kullback.errors import InputError
 
 
+class Moved(NamedTuple):
+    """loc + scale · x for x of a law `base`, and the same as one law."""
+
+    base: Any
+    loc: Any
+    scale: Any
+    law: Any
+
+
 def translated(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Any:
-    """The law `name` of scipy.stats as NumPyro's, or None where NumPyro has none.
+    """The law `name` of scipy.stats as NumPyro's, or as one that is `Moved`; None where NumPyro has none.
 
     shapes, loc, scale  SciPy's parameters, numbers or arrays [*batch]
     """
@@ -42,7 +55,7 @@ def _moved(d: Any, loc: Any, scale: Any) -> Any:
         return d
     if type(d) is dist.FoldedDistribution:
         return None
-    return dist.TransformedDistribution(d, AffineTransform(loc, scale, domain=d.support))
+    return Moved(d, loc, scale, dist.TransformedDistribution(d, AffineTransform(loc, scale, domain=d.support)))
 
 
 def _mirrored(d: Any, loc: Any = 0.0) -> Any:
@@ -97,6 +110,7 @@ LOCATED: dict[str, Callable[..., Any]] = {
     "laplace_asymmetric": lambda kappa, loc, scale: dist.AsymmetricLaplace(loc, scale, kappa),
     "levy": dist.Levy,
     "logistic": dist.Logistic,
+    "lomax": lambda c, loc, scale: _moved(dist.Pareto(scale, c), loc - scale, 1.0),
     "norm": dist.Normal,
     "randint": lambda low, high, loc, scale: _discrete_uniform(low + loc, high + loc - 1),
     "t": dist.StudentT,
@@ -130,7 +144,6 @@ SCALED: dict[str, Callable[..., Any]] = {
     ),
     "lognorm": lambda s, scale: dist.LogNormal(np.log(scale), s),
     "loguniform": lambda a, b, scale: dist.LogUniform(a * scale, b * scale),
-    "lomax": lambda c, scale: _moved(dist.Pareto(scale, c), -scale, 1.0),
     "maxwell": lambda scale: _power(dist.Gamma(1.5, 0.5 / scale**2), 0.5),
     "mielke": lambda k, s, scale: dist.Dagum(k / s, s, scale),
     "nakagami": lambda nu, scale: _power(dist.Gamma(nu, nu / scale**2), 0.5),
@@ -148,6 +161,35 @@ ON_THE_UNIT_INTERVAL: dict[str, Callable[..., Any]] = {
     "rdist": lambda c: (0.5 * c, 0.5 * c, -1.0, 2.0),
     "semicircular": lambda: (1.5, 1.5, -1.0, 2.0),
 }
+
+# Those that are a power of a gamma variable: (*shapes, scale) -> (a, c, s) where (x/s)^c is one of shape a.
+POWERS: dict[str, Callable[..., Any]] = {
+    "chi": lambda df, scale: (0.5 * df, 2.0, np.sqrt(2.0) * scale),
+    "gengamma": lambda a, c, scale: (a, c, scale),
+    "invweibull": lambda c, scale: (1.0, -c, scale),
+    "maxwell": lambda scale: (1.5, 2.0, np.sqrt(2.0) * scale),
+    "nakagami": lambda nu, scale: (nu, 2.0, scale / np.sqrt(nu)),
+}
+
+
+def log_prob_of_power(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Partial | None:
+    """The log-density of a power of a gamma variable; None for other laws.
+
+    log |c| − log Γ(a) + a c log z − log x − z^c with z = x/s: where z^c overflows, or underflows to 0, the density of
+    the gamma variable there would be no number, or 0.
+    """
+    return Partial(_log_prob_of_power, *POWERS[name](*shapes, scale), loc) if name in POWERS else None
+
+
+def _log_prob_of_power(a: Any, c: Any, s: Any, loc: Any, y: Any) -> jax.Array:
+    x = jnp.asarray(y) - loc
+    inside = (x > 0) & (x < jnp.inf)
+    log_x = jnp.log(jnp.where(inside, x, 1.0))
+    t = c * (log_x - jnp.log(s))
+    constant = jnp.log(jnp.abs(c)) - gammaln(a)
+    at_0 = jnp.where(a * c == 1.0, constant - jnp.log(s), jnp.where((a * c > 1.0) | (c < 0), -jnp.inf, jnp.inf))
+    return jnp.where(inside, constant + a * t - log_x - jnp.exp(t), jnp.where(x == 0, at_0, -jnp.inf))
+
 
 # Those of −x: (*shapes, loc, scale) -> the law.
 REFLECTED: dict[str, Callable[..., Any]] = {
