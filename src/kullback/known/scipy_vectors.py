@@ -57,7 +57,10 @@ def _multivariate_t(frozen: Any) -> Known:
     tril = np.linalg.cholesky(shape)
     if np.isinf(frozen.df):
         return numpyro_side.known(dist.MultivariateNormal(loc, scale_tril=tril))
-    return numpyro_side.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
+    known = numpyro_side.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
+    # SciPy's draws, which need no compilation, and NumPyro's take seconds of it.
+    draw = partial(_draws, frozen, (), loc.shape)
+    return replace(known, sampler=host_sampler(draw, loc.shape), reparametrized=False)
 
 
 def _on_a_plane(frozen: Any, origin: np.ndarray, covariance: np.ndarray) -> Known:
