@@ -8,6 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
+from kullback.estimate.strata import MIXTURES
 from kullback.known import Known
 
 Components = tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k d"], Float[np.ndarray, "k d d"]]
@@ -32,28 +33,34 @@ def ratio_second_moment(p: Known, q: Known) -> float:
     total = 0.0
     for w, mean, covariance in zip(*qs, strict=True):
         bounds = [
-            _second_moment(mean, covariance, p_mean, p_cov) / v if v > 0 else np.inf
+            _second_moment(mean, covariance, p_mean, p_cov, v) if v > 0 else np.inf
             for v, p_mean, p_cov in zip(*ps, strict=True)
         ]
         total += w * min(bounds) if w > 0 else 0.0
     return total
 
 
-def _second_moment(q_mean: np.ndarray, q_cov: np.ndarray, p_mean: np.ndarray, p_cov: np.ndarray) -> float:
+def _second_moment(q_mean: np.ndarray, q_cov: np.ndarray, p_mean: np.ndarray, p_cov: np.ndarray, v: float) -> float:
     between = 2 * p_cov - q_cov
     if np.linalg.eigvalsh(between)[0] <= 1e-9 * np.trace(p_cov):
         return np.inf
     gap = q_mean - p_mean
     logdet = [np.linalg.slogdet(c)[1] for c in (p_cov, q_cov, between)]
-    exponent = gap @ np.linalg.solve(between, gap) + logdet[0] - 0.5 * logdet[1] - 0.5 * logdet[2]
+    exponent = gap @ np.linalg.solve(between, gap) + logdet[0] - 0.5 * logdet[1] - 0.5 * logdet[2] - np.log(v)
     return float(np.exp(min(exponent, 700.0)))
 
 
 def normal_components(d: Any) -> Components | None:
     """Weights [k], means [k, d] and covariances [k, d, d] of a normal or a mixture of normals; None for any other."""
-    if isinstance(d, dist.MixtureSameFamily) and not d.batch_shape:
-        inside = _normals(d.component_distribution)
-        return None if inside is None else (np.asarray(d.mixing_distribution.probs, np.float64), *inside)
+    if type(d) in MIXTURES and not d.batch_shape:
+        weights = np.asarray(d.mixing_distribution.probs, np.float64)
+        parts = d.component_distributions if type(d) is dist.MixtureGeneral else [d.component_distribution]
+        found = [_normals(part) for part in parts]
+        known = [normal for normal in found if normal is not None]
+        if len(known) < len(found):
+            return None
+        means, covariances = (np.concatenate(each) for each in zip(*known, strict=True))
+        return weights / weights.sum(), means, covariances
     inside = _normals(d)
     return None if inside is None or len(inside[0]) != 1 else (np.ones(1), *inside)
 

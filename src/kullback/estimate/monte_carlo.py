@@ -7,17 +7,21 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float, Int
 
 from kullback.errors import InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.control_variate import ratio_second_moment
 from kullback.estimate.draws import Integrand, Sums, sum_over_draws
+from kullback.estimate.strata import strata_of, whole
 from kullback.estimate.support import escape_of
+from kullback.estimate.tail import Tails
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
 WORST_SECOND_MOMENT = 100.0
+EQUAL_SHARE, LEAST_DRAWS = 0.1, 64
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,21 @@ class MonteCarlo(Rule):
     A pilot's variance sets the number of draws, and the pilot is then thrown away: a number of draws that depends
     on the draws averaged would bias the mean. Where Q is known up to a constant the answer is KL(P‖Q) − log Z.
 
+    Where P is known to be Σ wₖ Pₖ, E_P = Σ wₖ E_{Pₖ}, each from draws of its own: a component is met however small its
+    weight is. Their numbers are proportional to wₖ times the standard deviation in Pₖ, but for a tenth that is shared
+    out equally, since a pilot may underrate a deviation.
+
     tolerance  the standard error aimed at, nats, where the request has none
     pilot      draws of the pilot
     draws      the most draws of the answer; the standard error says what they gave
     control    whether to subtract a multiple of Q/P − 1, whose mean is 0, where its second moment is known to be
                small (normals and mixtures of them); never elsewhere, since its variance can be infinite
 
-    Source: Owen (2013), Monte Carlo theory, methods and examples, sections 2.1 and 8.9; Stein (1945), for the pilot.
+    Where the largest log-ratios have the tail of a law of infinite variance or mean, the reason says so: the mean is
+    then unbiased all the same, and its standard error no measure of how far off it is.
+
+    Source: Owen (2013), Monte Carlo theory, methods and examples, sections 2.1, 8.4 and 8.9; Stein (1945), for the
+    pilot; Vehtari et al. (2024), section 3.2, for the tail.
     """
 
     tolerance: float = 0.005
@@ -75,23 +87,32 @@ def integrand_of(p: Known, q: Known, log_p: Any, control: bool = False) -> Integ
     assert q.log_density is not None
     batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
     shapes = (len(p.batch_shape), batch, event)
-    return Integrand(p.sampler, log_p, q.log_density, mean_over_inputs(p, q), shapes, control)
+    strata = strata_of(p.distribution) or whole(p.sampler, p.batch_shape)
+    return Integrand(strata, log_p, q.log_density, mean_over_inputs(p, q), shapes, control)
 
 
 def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: Any, constant: str = "") -> Estimate:
     """The mean of the integrand to the tolerance asked, as an `Estimate` of KL(P‖Q), or of H(P, Q) without log P."""
     quantity = "KL(P‖Q)" if integrand.log_p is not None else "H(P, Q)"
     tolerance = request.tolerance or rule.tolerance
+    live = integrand.live
     pilot_key, key = jax.random.split(request.key)
-    pilot = sum_over_draws(integrand, pilot_key, rule.pilot)
+    pilot = sum_over_draws(integrand, pilot_key, _shared_out(rule.pilot, live / live.sum(), live))
     slope = _slope(pilot, integrand.control)
-    needed = int(min(rule.draws, 1.1 * np.max(_variance(pilot, slope)) / tolerance**2 + 1))
-    main = sum_over_draws(integrand, key, max(needed, 2 * integrand.chunk))
-    value = main.mean[..., 0] - (slope * main.mean[..., 1] if integrand.control else 0.0)
-    error = np.sqrt(_variance(main, slope) / main.count)
+    variances = _variances(pilot, slope)
+    share = _neyman(variances, live)
+    needed = int(min(rule.draws, 1.1 * np.max(_over(variances, share)) / tolerance**2 + 1))
+    counts = _shared_out(max(needed, 2 * integrand.chunk), share, live)
+    tails = Tails(variances / _along(np.where(live, share, 1.0), variances), counts)
+    main = sum_over_draws(integrand, key, counts, tails)
+    value = main.total[..., 0] - (slope * main.total[..., 1] if integrand.control else 0.0)
+    error = np.sqrt(_over(_variances(main, slope), main.counts))
     infinite, reason = _escape(p, q, pilot.merge(main), integrand.weights is not None)
-    if not infinite.any() and np.max(error) > 1.2 * tolerance:
-        reason = f"the standard error is above the tolerance of {tolerance:g} nats at the limit of {main.count:,} draws"
+    (index, unbounded), draws = tails.verdict(), int(main.counts.sum())
+    if not infinite.any():
+        missed = np.max(error) > 1.2 * tolerance
+        limit = f"the standard error is above the tolerance of {tolerance:g} nats with {draws:,} draws"
+        reason = "; ".join(filter(None, [_untrusted(index, unbounded, quantity), limit if missed else ""]))
     dropped = ("H(P)",) if integrand.log_p is None else ()
     return Estimate(
         np.where(infinite, np.inf, value),
@@ -100,23 +121,69 @@ def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: An
         quantity=f"{quantity} − {constant}" if constant else quantity,
         dropped=(*dropped, constant) if constant else dropped,
         reason=reason,
-        diagnostics={"draws": main.count, "pilot_draws": pilot.count, "control_variate": float(integrand.control)},
+        diagnostics={
+            "draws": draws,
+            "pilot_draws": int(pilot.counts.sum()),
+            "strata": int(live.sum()),
+            "control_variate": float(integrand.control),
+            **({"tail_index": index} if np.isfinite(index) else {}),
+        },
     )
+
+
+def _shared_out(draws: int, share: Float[np.ndarray, " k"], live: np.ndarray) -> Int[np.ndarray, " k"]:
+    """So many draws by share, and a least number for each stratum that has weight."""
+    least = 0 if live.sum() == 1 else LEAST_DRAWS
+    return np.where(live, np.maximum(np.ceil(draws * share), least), 0).astype(int)
+
+
+def _neyman(variances: Float[np.ndarray, " k *batch"], live: np.ndarray) -> Float[np.ndarray, " k"]:
+    """The share of the draws of each stratum: by its standard deviation, and a part of them equally.
+
+    Source: Neyman (1934), section III.
+    """
+    deviation = np.sqrt(variances).max(tuple(range(1, variances.ndim)))
+    equal = live / live.sum()
+    if live.sum() == 1 or not deviation.any():
+        return equal
+    return (1.0 - EQUAL_SHARE) * deviation / deviation.sum() + EQUAL_SHARE * equal
 
 
 def _slope(pilot: Sums, control: bool) -> np.ndarray | float:
     """The multiple of the control that leaves the least variance, from the pilot alone."""
     if not control:
         return 0.0
-    spread = pilot.moment[..., 1, 1]
-    return np.where(spread > 0, pilot.moment[..., 0, 1] / np.where(spread > 0, spread, 1.0), 0.0)
+    variance = pilot.variances().sum(0)
+    spread = variance[..., 1, 1]
+    return np.where(spread > 0, variance[..., 0, 1] / np.where(spread > 0, spread, 1.0), 0.0)
 
 
-def _variance(sums: Sums, slope: Any) -> np.ndarray:
-    moment = sums.moment[..., 0, 0]
-    if sums.moment.shape[-1] == 2:
-        moment = moment - 2 * slope * sums.moment[..., 0, 1] + slope**2 * sums.moment[..., 1, 1]
-    return np.maximum(moment, 0.0) / (sums.count - 1)
+def _variances(sums: Sums, slope: Any) -> Float[np.ndarray, " k *batch"]:
+    """The variance of one draw of each stratum, with the control taken off."""
+    table = sums.variances()
+    variance = table[..., 0, 0]
+    if table.shape[-1] == 2:
+        variance = variance - 2 * slope * table[..., 0, 1] + slope**2 * table[..., 1, 1]
+    return np.maximum(variance, 0.0)
+
+
+def _over(variances: Float[np.ndarray, " k *batch"], draws: Float[np.ndarray, " k"]) -> Float[np.ndarray, "*batch"]:
+    """Σₖ σₖ²/nₖ: the variance of a sum of means over strata."""
+    return (variances / _along(np.where(draws > 0, draws, 1.0), variances)).sum(0)
+
+
+def _along(x: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, *(1,) * (other.ndim - 1))
+
+
+def _untrusted(index: float, unbounded: str, quantity: str) -> str:
+    """What the tail of the values says against their mean and its standard error, if it says anything."""
+    if not unbounded:
+        return ""
+    found = f"the largest values averaged have a tail index of {index:.2f}, that of a law of infinite {unbounded}"
+    if unbounded == "mean":
+        return f"{found} (1 or above): {quantity} is likely ∞, and no mean of draws approaches it"
+    return f"{found} (1/2 or above): the standard error is not to be trusted"
 
 
 def _escape(p: Known, q: Known, sums: Sums, averaged: bool) -> tuple[np.ndarray, str]:
