@@ -255,3 +255,114 @@ def test_event_shapes_and_single_labels():
     none = dist.Normal(jnp.zeros((0, 2)), 1.0).to_event(1)
     assert kl.kl_divergence(none, none).shape == (0,)
     assert kl.kl_divergence(moved(none, t.ExpTransform()), moved(none, t.ExpTransform())).shape == (0,)
+
+
+# Changes of variable leave a divergence as it is, and not a cross entropy or an entropy.
+
+SQUASHED = {
+    "sigmoid": lambda d: moved(d, t.SigmoidTransform()),
+    "softplus": lambda d: moved(d, t.SoftplusTransform()),
+    "affine of sigmoid": lambda d: moved(d, t.SigmoidTransform(), t.AffineTransform(-1.0, 3.0)),
+    "exp of affine": lambda d: moved(d, t.AffineTransform(0.0, 0.5), t.ExpTransform()),
+    "tanh": lambda d: kl.TanhNormal(d.loc, d.scale, -2.0, 1.0),
+    "independent": lambda d: moved(d.expand((1,)), t.SigmoidTransform()).to_event(1),
+    "named": lambda d: dist.LogNormal(d.loc, d.scale),
+}
+
+
+@pytest.mark.parametrize("name", SQUASHED)
+def test_what_a_shared_bijection_says_of_the_cross_entropy(name):
+    """Either there is no form, or it is the mean of −log q over the normal's quantiles, by Gauss and Hermite."""
+    p, q = SQUASHED[name](P), SQUASHED[name](Q)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    with jax.enable_x64(True):
+        x = {
+            "sigmoid": lambda u: 1 / (1 + np.exp(-u)),
+            "softplus": lambda u: np.log1p(np.exp(u)),
+            "affine of sigmoid": lambda u: -1 + 3 / (1 + np.exp(-u)),
+            "exp of affine": lambda u: np.exp(u / 2),
+            "tanh": lambda u: -2 + 1.5 * (1 + np.tanh(u)),
+            "independent": lambda u: 1 / (1 + np.exp(-u))[:, None],
+            "named": np.exp,
+        }[name](nodes[np.abs(nodes) < 8])
+        kept = weights[np.abs(nodes) < 8]
+        truth = [-float(kept @ np.asarray(d.log_prob(x)) / weights.sum()) for d in (q, p)]
+    for form, expected in ((lambda: kl.cross_entropy(p, q), truth[0]), (lambda: kl.entropy(p), truth[1])):
+        try:
+            assert float(form()) == pytest.approx(expected, abs=1e-5)
+        except NotExactError:
+            assert name not in ("exp of affine", "named")
+    assert float(kl.kl_divergence(p, q)) == pytest.approx(ONE, rel=1e-6)
+
+
+# A normal squashed onto a box.
+
+LOW, HIGH = -0.1, 0.3
+CHAIN = (t.AffineTransform(0.0, 2.0), t.SigmoidTransform(), t.AffineTransform(LOW, HIGH - LOW))
+
+
+def squashed(d, low=LOW, high=HIGH):
+    return kl.TanhNormal(d.loc, d.scale, low, high)
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        (squashed(P), squashed(Q)),
+        (squashed(P), moved(Q, *CHAIN)),
+        (moved(P, *CHAIN), squashed(Q)),
+        (squashed(P), moved(dist.Normal(2.0, 4.0), *CHAIN[1:])),
+        (moved(squashed(P), t.ExpTransform()), moved(squashed(Q), t.ExpTransform())),
+        (moved(squashed(P), t.ExpTransform()), moved(Q, *CHAIN, t.ExpTransform())),
+        (squashed(P).expand((1,)).to_event(1), moved(Q.expand((1,)).to_event(1), *CHAIN)),
+        (squashed(P).expand((1,)).to_event(1), moved(Q.expand((1,)), *CHAIN).to_event(1)),
+        (squashed(P).mask(True), squashed(Q)),
+    ],
+    ids=range(9),
+)
+def test_a_squashed_normal_differs_as_the_normals_do(p, q, precision):
+    assert float(np.sum(kl.kl_divergence(p, q))) == pytest.approx(ONE, rel=1e-6)
+    assert kl.KL(p, q).estimate().guarantee is kl.Guarantee.EXACT
+
+
+def test_squashed_normals_in_batches(precision):
+    loc = jnp.asarray([0.0, 1.0, 3.0], precision)
+    each = np.asarray(kl.kl_divergence(dist.Normal(loc, 1.0), Q))
+    p = kl.TanhNormal(loc, 1.0, LOW, HIGH)
+    np.testing.assert_allclose(kl.kl_divergence(p, squashed(Q)), each, rtol=1e-6)
+    np.testing.assert_allclose(
+        kl.kl_divergence(p.to_event(1), squashed(Q).expand((3,)).to_event(1)), each.sum(), rtol=1e-6
+    )
+    wider = kl.TanhNormal(loc, 1.0, LOW, jnp.asarray([HIGH, 2.0, HIGH], precision))
+    np.testing.assert_allclose(
+        kl.kl_divergence(wider, squashed(Q)), np.where([False, True, False], np.inf, each), rtol=1e-6
+    )
+    compiled = jax.jit(lambda m: kl.kl_divergence(kl.TanhNormal(m, 1.0, LOW, HIGH), squashed(Q)))
+    np.testing.assert_allclose(compiled(loc), each, rtol=1e-6)
+    slope = jax.grad(lambda m: kl.kl_divergence(squashed(dist.Normal(m, 1.0)), squashed(Q)))(0.0)
+    assert float(slope) == pytest.approx(-0.25)
+
+
+def test_squashed_normals_that_are_nearly_equal():
+    """(σp − σq)² of one rounding step of single precision."""
+    nearly = np.nextafter(np.float32(1.0), np.float32(2.0))
+    value = kl.kl_divergence(kl.TanhNormal(np.float32(0.0), np.float32(1.0)), kl.TanhNormal(np.float32(0.0), nearly))
+    assert float(value) == pytest.approx((float(nearly) - 1.0) ** 2, rel=1e-5)
+
+
+def test_squashed_normals_on_different_boxes():
+    """∞ where P's reaches beyond Q's; inside of it there is no form, and quadrature answers."""
+    inner, outer = squashed(P, -1.0, 1.0), squashed(Q, -2.0, 2.0)
+    assert kl.kl_divergence(outer, inner) == np.inf
+    assert kl.KL(outer, inner).estimate().value == np.inf
+    with pytest.raises(NotExactError):
+        kl.kl_divergence(inner, outer)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    u = np.arctanh(np.tanh(nodes) / 2)  # where the outcome lies in the larger box
+    log_slope = lambda v: -2 * np.log(np.cosh(v))  # noqa: E731
+    log_p = -0.5 * nodes**2 - log_slope(nodes)
+    log_q = -0.5 * ((u - 1) / 2) ** 2 - np.log(2.0) - np.log(2.0) - log_slope(u)
+    truth = weights @ (log_p - log_q) / weights.sum()
+    assert kl.KL(inner, outer).estimate().value == pytest.approx(truth, abs=2e-5)
+    with pytest.raises(NotExactError):
+        jax.jit(lambda low: kl.kl_divergence(squashed(P, low), squashed(Q)))(LOW)

@@ -93,7 +93,7 @@ def cross_entropy_form(p: Any, q: Any) -> Form | None:
     parts = reduce_pair(p, q) or dependent_pair(p, q)
     if parts is None and (mixtures.is_mixture(p) or mixtures.is_mixture(q)):
         parts = mixtures.reduce_cross_entropy(p, q)
-    if parts is not None and entropy_form(p) is None:
+    if parts is not None and not parts.divergence_only and entropy_form(p) is None:
         return _finished([cross_entropy_form(*part) for part in parts.pairs], parts)
     divergence, own = kl_form(p, q), entropy_form(p)
     if divergence is None or own is None:

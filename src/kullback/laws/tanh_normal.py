@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
@@ -51,9 +52,10 @@ class TanhNormal(dist.Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        same: Any = promote_shapes(loc, scale, low, high)
-        self.loc, self.scale, self.low, self.high = same
-        shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in same))
+        shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in (loc, scale, low, high)))
+        same: Any = promote_shapes(loc, scale, shape=(1,) * len(shape))
+        self.loc, self.scale = same
+        self.low, self.high = (_ranked(end, len(shape), self.loc) for end in (low, high))
         super().__init__(batch_shape=shape, validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)  # type: ignore[arg-type]
@@ -101,6 +103,16 @@ class TanhNormal(dist.Distribution):
 
     def _unsquashed(self, key: jax.Array, sample_shape: tuple[int, ...]) -> Array:
         return self.loc + self.scale * jax.random.normal(key, (*sample_shape, *self.batch_shape))
+
+
+def _ranked(end: Any, rank: int, like: Any) -> Any:
+    """An end with axes of length 1 put before its own; one that is a known number stays one in a compiled program."""
+    missing = rank - jnp.ndim(end)
+    if not missing:
+        return end
+    if isinstance(end, Tracer):
+        return end.reshape(*(1,) * missing, *jnp.shape(end))
+    return np.asarray(end, jnp.result_type(like, end)).reshape(*(1,) * missing, *np.shape(end))
 
 
 def log_slope(u: Float[Array, "*b"]) -> Float[Array, "*b"]:

@@ -22,7 +22,7 @@ def copula_pair(p: Any, q: Any) -> Parts | None:
     """
     if p.marginal_dist.support.is_discrete or not _same_marginals(p, q):
         return None
-    return Parts(((p.base_dist, q.base_dist),), lambda value: value)
+    return Parts(((p.base_dist, q.base_dist),), lambda value: value, divergence_only=True)
 
 
 def _same_marginals(p: Any, q: Any) -> bool:

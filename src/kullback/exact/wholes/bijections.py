@@ -18,6 +18,7 @@ from kullback.exact.parts import Parts
 from kullback.exact.same import same
 from kullback.exact.wholes.fold import folded
 from kullback.known.composed import constraint_of, ends_of, rounding
+from kullback.laws import TanhNormal
 
 # The classes that are what their base and their transforms say.
 TRANSFORMED = (
@@ -31,6 +32,11 @@ TRANSFORMED = (
     dist.InverseWishart,
     dist.ZeroSumNormal,
 )
+
+
+class _Box(transforms.AffineTransform):
+    """From the unit interval to a box of which the ends are parameters, so that the length is rounded."""
+
 
 # Transforms that are injective whatever their parameters.
 _INJECTIVE = (
@@ -61,6 +67,7 @@ _INJECTIVE = (
 
 # Those that are injective unless a parameter is 0.
 _UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
+    _Box: lambda t: t.scale,
     transforms.AffineTransform: lambda t: t.scale,
     transforms.LowerCholeskyAffine: lambda t: jnp.diagonal(t.scale_tril, axis1=-2, axis2=-1),
     transforms.PowerTransform: lambda t: t.exponent,
@@ -98,14 +105,22 @@ def is_transformed(d: Any) -> bool:
     return type(d) in TRANSFORMED
 
 
+def _is_pushed(d: Any) -> bool:
+    """Whether it is a base and transforms, however it is written: coordinates each of which is one are as well."""
+    inside = type(d) in (Independent, ExpandedDistribution) and _is_pushed(d.base_dist)
+    return inside or is_transformed(d) or type(d) is TanhNormal
+
+
 def transformed_pair(p: Any, q: Any) -> Parts | None:
     """Nothing is lost or gained by a bijection that both share: the last ones are taken off while they are the same.
 
     What is left over, a location and scale say, is worked into the base; where that cannot be done there is no form.
     Source: Kullback and Leibler (1951), theorem 4.1.
     """
-    if not is_transformed(p) and not is_transformed(q):
+    if not _is_pushed(p) and not _is_pushed(q):
         return None
+    if type(p) is TanhNormal and type(q) is TanhNormal:
+        return _boxes(p, q)
     (base_p, chain_p), (base_q, chain_q) = _base_and_chain(p), _base_and_chain(q)
     shared = 0
     while shared < min(len(chain_p), len(chain_q)) and _one_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
@@ -119,7 +134,31 @@ def transformed_pair(p: Any, q: Any) -> Parts | None:
         return None
     if type(part_p) is dist.Uniform and type(part_q) is dist.Uniform:
         part_p = _aligned(part_p, part_q)
-    return Parts(((part_p, part_q),), lambda value: value)
+    return Parts(((part_p, part_q),), lambda value: value, divergence_only=shared > 0)
+
+
+def _boxes(p: TanhNormal, q: TanhNormal) -> Parts | None:
+    """That of the normals where the boxes are one, and ∞ where P's reaches beyond Q's; None where it lies inside.
+
+    Source: Kullback and Leibler (1951), theorem 4.1 and section 2.
+    """
+    normals = ((_normal(p), _normal(q)),)
+    if p.low is q.low and p.high is q.high:
+        return Parts(normals, lambda value: value, divergence_only=True)
+    if any(isinstance(end, UNKNOWN) for end in (p.low, p.high, q.low, q.high)):
+        return None
+    equal = (np.asarray(p.low) == q.low) & (np.asarray(p.high) == q.high)
+    beyond = (np.asarray(p.low) < q.low) | (np.asarray(p.high) > q.high)
+    if not (equal | beyond).all():
+        return None
+    finish = lambda value: value if equal.all() else jnp.where(equal, value, jnp.inf)  # noqa: E731
+    return Parts(normals, finish, divergence_only=True)
+
+
+def _normal(d: TanhNormal) -> dist.Normal:
+    """The law of u, of which a squashed variable is a function."""
+    loc, scale = jnp.broadcast_arrays(jnp.asarray(d.loc), jnp.asarray(d.scale))
+    return dist.Normal(*(jnp.broadcast_to(x, d.batch_shape) for x in (loc, scale)), validate_args=False)
 
 
 def _aligned(p: Any, q: Any) -> Any:
@@ -174,7 +213,33 @@ def transformed_one(p: Any) -> Parts | None:
 
 
 def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
-    return (d.base_dist, _flat(d.transforms)) if is_transformed(d) else (d, [])
+    """The law that is not itself a transformed one, and the transforms of it one by one."""
+    if type(d) is TanhNormal:
+        # (1 + tanh u)/2 is the logistic function of 2u.
+        return _normal(d), [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform(), _box(d)]
+    if type(d) in (Independent, ExpandedDistribution) and _is_pushed(d.base_dist):
+        base, chain = _base_and_chain(d.base_dist)
+        if (
+            any(t.domain.event_dim or t.codomain.event_dim for t in chain)
+            or base.event_shape != d.base_dist.event_shape
+        ):
+            return d, []
+        if type(d) is ExpandedDistribution:
+            return base.expand(d.batch_shape), chain
+        return Independent(base, d.reinterpreted_batch_ndims, validate_args=False), chain
+    if not is_transformed(d):
+        return d, []
+    base, chain = _base_and_chain(d.base_dist)
+    return base, chain + _flat(d.transforms)
+
+
+def _box(d: TanhNormal) -> _Box:
+    """The ends are worked with as numbers where they are known, so that a compiled program knows them as well."""
+    low: Any = d.low
+    high: Any = d.high
+    if isinstance(low, UNKNOWN) or isinstance(high, UNKNOWN):
+        return _Box(low, high)  # which is not compared
+    return _Box(np.asarray(low), np.asarray(high) - np.asarray(low))
 
 
 def _flat(chain: Any) -> list[Any]:
@@ -191,10 +256,24 @@ def _flat(chain: Any) -> list[Any]:
 
 
 def _one_bijection(a: Any, b: Any) -> bool:
+    if type(a) is _Box or type(b) is _Box:
+        return (
+            isinstance(a, transforms.AffineTransform) and isinstance(b, transforms.AffineTransform) and _one_box(a, b)
+        )
     if type(a) is type(b) is transforms.AffineTransform:
         # The domain, which may be stated or not, says nothing of the map.
         a, b = (transforms.AffineTransform(t.loc, t.scale) for t in (a, b))
     return _is_bijection(a) and same(a, b)
+
+
+def _one_box(a: transforms.AffineTransform, b: transforms.AffineTransform) -> bool:
+    """Whether two images of the unit interval have the same ends, but for rounding."""
+    numbers = (a.loc, a.scale, b.loc, b.scale)
+    if any(isinstance(x, UNKNOWN) for x in numbers) or not _is_bijection(a):
+        return False
+    dtype = jnp.result_type(float, *numbers)
+    pairs = ((np.asarray(a.loc), np.asarray(b.loc)), (np.asarray(a.loc + a.scale), np.asarray(b.loc + b.scale)))
+    return all(bool(np.all(np.abs(x - y) <= np.asarray(rounding(x, dtype)))) for x, y in pairs)
 
 
 def _is_bijection(t: Any) -> bool:

@@ -32,7 +32,10 @@ def reduce_pair(p: Any, q: Any) -> Parts | None:
 
 def reduce_one(p: Any) -> Parts | None:
     """The same for an entropy; both entries of a pair are the part of P."""
-    return bijections.transformed_one(p) if bijections.is_transformed(p) else reduce_pair(p, p)
+    if bijections.is_transformed(p):
+        return bijections.transformed_one(p)
+    parts = reduce_pair(p, p)
+    return None if parts is None or parts.divergence_only else parts
 
 
 def _masked(p: Any, q: Any) -> Parts:
