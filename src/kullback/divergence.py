@@ -13,6 +13,7 @@ import numpy as np
 from kullback.catalogue import DEFAULT_RULES
 from kullback.errors import EstimateError, InputError, PlanError
 from kullback.known import Known, describe
+from kullback.known.samples import refuse_probabilities
 from kullback.loggers import Logger
 from kullback.plan import Plan, make_plan
 from kullback.plan.words import explain_in_words
@@ -33,11 +34,12 @@ class KL:
            likelihood), first is reverse (mode-seeking, variational inference and control).
     rules  the rules to plan with; `kl.DEFAULT_RULES + (mine,)` adds one
 
-    `repr` is the plan. Raises `UnknownSideError` for sides that cannot be read and `InputError` where the
-    event shapes differ. Source: Kullback and Leibler (1951), eq. 2.4.
+    `repr` is the plan. Raises `UnknownSideError` for sides that cannot be read, and `InputError` where the event shapes
+    differ and for two arrays that read as probabilities. Source: Kullback and Leibler (1951), eq. 2.4.
     """
 
     def __init__(self, p: Any, q: Any, rules: Sequence[Rule] = DEFAULT_RULES) -> None:
+        refuse_probabilities(p, q)
         self._p, self._q = _matched(describe(p, "p"), describe(q, "q"))
         self._rules = tuple(rules)
 

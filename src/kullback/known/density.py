@@ -14,8 +14,8 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from kullback.errors import InputError
+from kullback.known.evaluated import evaluated
 from kullback.known.record import Known
-from kullback.known.static import Static
 from kullback.known.support import from_constraint
 from kullback.known.tilted_sample import Budget, Weighting, rewards_of, tilted
 
@@ -25,7 +25,9 @@ LogDensity = Callable[[Any], Float[Array, ""]]
 class Density:
     """A side whose log-density can be evaluated: log P(x), up to a constant unless `normalized`.
 
-    log_density  a JAX function of one outcome [*event_shape] that returns one number, nats
+    log_density  a function of one outcome [*event_shape] that returns one number, nats. One that JAX cannot trace,
+                 since it uses NumPy or SciPy, is called on the host, outcome by outcome, and has no gradient: rules
+                 that follow one then do not apply
     event_shape  the shape of one outcome; () for a number
     support      a NumPyro constraint; the real numbers unless given
     normalized   whether exp(log_density) integrates to 1
@@ -46,13 +48,14 @@ class Density:
         self.support, self.normalized = support, normalized
 
     def known(self) -> Known:
-        log_density = Partial(pointwise, Static((self.log_density, len(self.event_shape))))
+        log_density, traced = evaluated(self.log_density, self.event_shape, self.support, "log_density")
         return Known(
             name=f"Density({_name(self.log_density)})",
             event_shape=self.event_shape,
             log_density=log_density,
             log_prob=log_density if self.normalized else None,
             support=from_constraint(self.support),
+            differentiable=traced,
         )
 
     def __repr__(self) -> str:
@@ -69,9 +72,9 @@ class Tilted:
 
     base         any side with a log-density (a NumPyro distribution, a `Density`), or known by a sample (an array, a
                  frame, `Samples`, `Pairs`, another `Tilted`)
-    reward       a JAX function of one outcome that returns one number; of a sample also an array [n]; of pairs the
-                 function takes an input and its outcome. Rewards that hold luck, such as returns of single episodes,
-                 make an optimist: `kl.control.advantages` averages it out
+    reward       a function of one outcome that returns one number, as `Density` takes; of a sample also an array [n];
+                 of pairs the function takes an input and its outcome. Rewards that hold luck, such as returns of
+                 single episodes, make an optimist: `kl.control.advantages` averages it out
     temperature  reward per nat, positive; of a sample also `kl.control.TargetKL(nats)`: the temperature at which
                  KL(tilted‖sample) is so many nats
 
@@ -117,7 +120,8 @@ class Tilted:
             raise InputError(
                 f"base: {base.name} has no log-density of a single outcome; pass a distribution, a Density or a sample"
             )
-        reward = Partial(pointwise, Static((self.reward, len(base.event_shape))))
+        within = None if base.support is None else base.support.constraint
+        reward, traced = evaluated(self.reward, base.event_shape, within, "reward")
         log_density = Partial(_tilted, base.log_density, reward, np.float64(temperature))
         log_prob = None
         if base.atoms is not None:
@@ -130,20 +134,11 @@ class Tilted:
             log_prob=log_prob,
             support=base.support,
             atoms=base.atoms,
-            differentiable=base.differentiable,
+            differentiable=base.differentiable and traced,
         )
 
     def __repr__(self) -> str:
         return self.known().name
-
-
-def pointwise(static: Static, x: Any) -> Array:
-    """Apply (a function of one outcome, its event rank) to every outcome of x [..., *event]."""
-    function, event_ndim = static.value
-    x = jnp.asarray(x)
-    shape = x.shape[: x.ndim - event_ndim]
-    flat = x.reshape(-1, *x.shape[x.ndim - event_ndim :])
-    return jax.vmap(lambda one: jnp.reshape(function(one), ()))(flat).reshape(shape)
 
 
 def _tilted(base: Callable[[Any], Array], reward: Callable[[Any], Array], temperature: Any, x: Any) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.tree_util import Partial
 
+from kullback.errors import InputError
 from kullback.known.record import Known
 
 
@@ -17,7 +18,16 @@ def accepts(x: Any) -> bool:
 
 
 def known(flow: Any) -> Known:
-    """What is known of an unconditional FlowJAX distribution: a log-probability and a sampler."""
+    """What is known of an unconditional FlowJAX distribution: a log-probability and a sampler.
+
+    Raises `InputError` for a conditional one, which is a law for each condition and none by itself.
+    """
+    if getattr(flow, "cond_shape", None) is not None:
+        raise InputError(
+            f"flow: a conditional FlowJAX {type(flow).__name__} (cond_shape {tuple(flow.cond_shape)}) is a law only at "
+            "a condition c; pass kl.Density(lambda x: flow.log_prob(x, c), flow.shape, normalized=True), "
+            "or as p kl.Samples(flow.sample(key, (n,), c))"
+        )
 
     def log_prob(x: Any) -> jax.Array:
         return flow.log_prob(x)

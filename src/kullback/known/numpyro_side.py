@@ -14,7 +14,7 @@ from numpyro.distributions import constraints
 
 from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
 from kullback.known.record import Known, Moments
-from kullback.known.support import Support, from_constraint
+from kullback.known.support import POINT, Support, from_constraint
 
 MAX_ATOMS = 1_000_000
 
@@ -77,7 +77,7 @@ def support_of(d: Any) -> Support | None:
     if isinstance(d, dist.MixtureGeneral):
         return None if _is_mixed(d) else _hull(d)
     if (point := point_of(d)) is not None:
-        return Support("a point", True, point, point, d.support)
+        return Support(POINT, True, point, point, d.support)
     constraint = constraint_of(d)
     return None if constraint is None else from_constraint(constraint)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from weakref import finalize
 
+import jax
 import numpy as np
 from numpyro.distributions import Distribution, constraints
 
@@ -98,6 +99,37 @@ def _outputs_for(size: int, y: Any) -> Any:
     if len(values) != size:
         raise InputError(f"y: {len(values)} outputs for {size} inputs; pass one y for each row of x")
     return values
+
+
+_MOST_PROBABILITIES = 4096
+_ONE = 1e-6  # how far a sum of probabilities given in single precision may be from 1
+
+
+def refuse_probabilities(p: Any, q: Any) -> None:
+    """Raises `InputError` where two arrays read as probabilities: each of floats, none negative, whose sum is 1.
+
+    `scipy.stats.entropy` takes such, and as two samples they would be answered with a number that means nothing. Two
+    samples of measurements have sums within 1e-6 of 1 by chance about once in a million million; arrays of 0 and 1
+    alone are taken for samples.
+    """
+    if not (_reads_as_probabilities(p) and _reads_as_probabilities(q)):
+        return
+    if all(np.isin(np.asarray(side), (0.0, 1.0)).all() for side in (p, q)):
+        return
+    raise InputError(
+        "p and q: both are arrays of non-negative numbers that sum to 1, which read as probabilities; pass "
+        "numpyro's dist.Categorical(probs=p) and dist.Categorical(probs=q), or kl.Samples(p) and kl.Samples(q) if they "
+        "are samples of measurements"
+    )
+
+
+def _reads_as_probabilities(x: Any) -> bool:
+    if not isinstance(x, np.ndarray | jax.Array) and not (is_frame(x) and not hasattr(x, "columns")):
+        return False
+    values = np.asarray(x)
+    if values.ndim != 1 or values.dtype.kind != "f" or not 2 <= len(values) <= _MOST_PROBABILITIES:
+        return False
+    return bool((values >= 0).all()) and abs(float(values.sum(dtype=np.float64)) - 1.0) <= _ONE
 
 
 def _array_of(x: Any, argument: str) -> np.ndarray:

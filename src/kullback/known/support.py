@@ -43,6 +43,9 @@ class Support:
         return np.asarray(self.constraint(x))
 
 
+POINT = "a point"
+
+
 @dataclass(frozen=True)
 class Escape:
     """P has mass where Q has none: for which batch elements, and why in words."""
@@ -101,6 +104,8 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
     if p.discrete != q.discrete:
         kinds = ("discrete", "continuous") if p.discrete else ("continuous", "discrete")
         reason = f"P is {kinds[0]} and Q {kinds[1]}, so each gives probability 0 to the other's outcomes"
+        if p.name == POINT:
+            reason += "; log_density − log q(v), which NumPyro and TFP give for a point v, is no divergence"
         return Escape(np.asarray(True), reason)
     if (surface := _surface(p)) != (other := _surface(q)):
         where = f"P lives on {surface}" if surface else f"Q lives on {other}"

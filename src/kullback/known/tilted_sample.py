@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.optimize import root_scalar
 
 from kullback.errors import InputError
+from kullback.known.evaluated import UNTRACEABLE, number
 from kullback.known.record import Sample
 
 FEW = 10.0  # rows that count, below which a plan says that they are few
@@ -76,7 +77,7 @@ def tilted(sample: Sample, reward: Float[np.ndarray, " n"], temperature: float |
 def rewards_of(sample: Sample, reward: Any) -> Float[np.ndarray, " n"]:
     """The reward of every row as float64 [n]; minus infinity excludes a row.
 
-    reward  an array [n], or a JAX function of one outcome (of pairs: of an input and its outcome), which is evaluated
+    reward  an array [n], or a function of one outcome (of pairs: of an input and its outcome), which is evaluated
             in double precision
 
     Raises `InputError` for another length, NaN or plus infinity, and where no row is left.
@@ -100,7 +101,10 @@ def _evaluated(sample: Sample, reward: Callable[..., Any]) -> np.ndarray:
         raise InputError("reward: some columns of the sample are no numbers; pass the rewards as an array")
     rows = (sample.values,) if sample.inputs is None else (sample.inputs, sample.values)
     with jax.enable_x64(True):
-        return np.asarray(jax.vmap(lambda *row: jax.numpy.reshape(reward(*row), ()))(*rows))
+        try:
+            return np.asarray(jax.vmap(lambda *row: jax.numpy.reshape(reward(*row), ()))(*rows))
+        except UNTRACEABLE:
+            return np.asarray([number(reward, *row) for row in zip(*rows, strict=True)])
 
 
 def _effective(weights: np.ndarray) -> float:

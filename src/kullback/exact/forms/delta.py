@@ -30,6 +30,9 @@ def point_pair(p: Any, q: Any) -> Parts | None:
     KL(δᵥ ‖ δᵥ) = 0 and KL(δᵥ ‖ δᵤ) = ∞; against a density ∞ both ways; KL(δᵥ ‖ Q) = −log Q(v) and KL(P ‖ δᵥ) = 0 where
     P(v) = 1 and ∞ elsewhere, for P and Q of counts or labels. A `log_density`, by which NumPyro offsets the logarithm
     of the density, is a factor of a model and no part of the law.
+
+    NumPyro and TensorFlow Probability give `log_density − log q(v)` for a density q as well, which is a term of an
+    evidence lower bound at a point, not a divergence: it may be negative, and changes with the unit of x.
     Source: Kullback and Leibler (1951), section 2.
     """
     v, u = point(p), point(q)

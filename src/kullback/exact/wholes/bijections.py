@@ -235,11 +235,11 @@ def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
 
 def _box(d: TanhNormal) -> _Box:
     """The ends are worked with as numbers where they are known, so that a compiled program knows them as well."""
-    low: Any = d.low
-    high: Any = d.high
-    if isinstance(low, UNKNOWN) or isinstance(high, UNKNOWN):
-        return _Box(low, high)  # which is not compared
-    return _Box(np.asarray(low), np.asarray(high) - np.asarray(low))
+    ends: tuple[Any, Any] = (d.low, d.high)
+    if any(isinstance(end, UNKNOWN) for end in ends):
+        return _Box(*ends)  # which is not compared
+    low, high = map(np.asarray, ends)
+    return _Box(low, high - low)
 
 
 def _flat(chain: Any) -> list[Any]:
