@@ -125,6 +125,22 @@ def test_host_samplers_and_densities():
     assert answer.value == pytest.approx(truth, abs=WIDE * answer.standard_error)
 
 
+@pytest.mark.parametrize("q", [st.skewnorm(1.0, 0.0, 3.0), st.hypsecant(0.0, 2.0)], ids=lambda d: d.dist.name)
+def test_host_densities_from_compiled_programs(q, precision):
+    """JAX may call back from a thread in which its double precision is off."""
+    rule = kl.rules.MonteCarlo(pilot=512, draws=1 << 16)
+    answer = kl.KL(dist.Normal(0.0, 1.0), q).estimate(rule=rule, tolerance=0.01)
+    x = np.linspace(-12, 12, 40001)
+    truth = np.trapezoid(st.norm.pdf(x) * (st.norm.logpdf(x) - q.logpdf(x)), x)
+    assert answer.value == pytest.approx(truth, abs=WIDE * answer.standard_error)
+
+
+def test_host_densities_see_every_digit():
+    q = st.skewnorm(0.0, 1000.0, 2e-5)
+    answer = kl.KL(dist.Normal(1000.0, 1e-5), q).estimate(rule=kl.rules.MonteCarlo(draws=1 << 14), tolerance=0.02)
+    assert answer.value == pytest.approx(np.log(2.0) + 1 / 8 - 0.5, abs=WIDE * answer.standard_error)
+
+
 def test_double_precision_where_single_would_round_the_draws():
     p, q = dist.Normal(1000.0, 1e-5), dist.Normal(1000.0, 2e-5)
     answer = kl.KL(p, q).estimate(rule="monte carlo")
