@@ -96,14 +96,15 @@ class Estimate:
     def interval(self, level: float = 0.95) -> tuple[Any, Any]:
         """The normal confidence interval at `level`, widened by the numerical error.
 
-        Raises `InputError` unless 0 < level < 1. A bound's interval covers the bound, not the divergence.
+        A lower bound's has no upper end, and an upper bound's no lower end. Raises `InputError` unless 0 < level < 1.
         """
         if not 0.0 < level < 1.0:
             raise InputError(f"level: {level} is not between 0 and 1; 0.95 is usual")
         half = float(ndtri(0.5 + level / 2.0)) * self.standard_error + self.numerical_error
         if np.ndim(self.value) == 0 and math.isinf(self.value):
             return self.value, self.value
-        return self.value - half, self.value + half
+        low = -np.inf if self.guarantee is Guarantee.UPPER_BOUND else self.value - half
+        return low, np.inf if self.guarantee is Guarantee.LOWER_BOUND else self.value + half
 
     def __float__(self) -> float:
         if np.ndim(self.value):

@@ -1,5 +1,7 @@
 """Bad input gets one sentence that names the argument, what is wrong, and what would do."""
 
+from decimal import Decimal
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -17,7 +19,23 @@ CASES = [
     (lambda: kl.Samples([1.0, np.inf]), "x: the sample has infinite values"),
     (lambda: kl.Samples(np.zeros((0, 2))), "x: the sample is empty"),
     (lambda: kl.Samples(3.0), "x: one number is not a sample"),
-    (lambda: kl.Samples(["a", "b"]), "x: values of type .* are not numbers; encode them first"),
+    (lambda: kl.Samples("a"), "x: one value is not a sample"),
+    (lambda: kl.Pairs(["a", "b"], X[:2]), "x: values of type .* are not numbers; encode them first"),
+    (lambda: kl.Samples(["a", None]), "x: it has missing values; drop those rows"),
+    (lambda: kl.Samples(np.array([["a"], [None]], object)), "x: it has missing values"),
+    (lambda: kl.Samples(pd.Series([Decimal(1), None])), r"x\[0\]: it has missing values"),
+    (lambda: kl.Samples(pd.Series(pd.to_datetime(["2020-01-01", None]))), r"x\[0\]: it has missing values"),
+    (lambda: kl.Samples(pd.Series(["a", pd.NA], dtype="string")), r"x\[0\]: it has missing values"),
+    (lambda: kl.Samples(pd.Series(["a", np.nan], dtype="category")), r"x\[0\]: it has missing values"),
+    (lambda: kl.Samples(np.array([Decimal("inf"), Decimal(1)])), "x: the sample has infinite values"),
+    (lambda: kl.Samples(pd.DataFrame([[1, 2]], columns=["a", "a"])), "x: the table has two columns named 'a'"),
+    (lambda: kl.Samples(np.zeros((4, 2)), labels=True), "labels: True speaks of one column, and there are 2"),
+    (lambda: kl.Samples(np.zeros((4, 2)), ignore=2), "ignore: there is no column '2'; the columns are 0, 1"),
+    (lambda: kl.Samples(X, ignore=True), "ignore: no column is left"),
+    (lambda: kl.Samples(X, labels=True, counts=True), "counts, labels: both speak of column '0'"),
+    (lambda: kl.Samples(["a", "b"], measured=True), "measured: column '0' is text"),
+    (lambda: kl.Samples(X + 0.5, counts=True), "counts: column '0' has numbers that are not whole"),
+    (lambda: kl.Samples(np.zeros((4, 2, 2)), measured=0), r"x: an array of shape \(4, 2, 2\) has no columns"),
     (lambda: kl.Samples(pd.DataFrame({"a": [1.0, np.nan]})), r"x\['a'\]: the sample has NaN"),
     (lambda: kl.Samples(pd.DataFrame({"a": pd.Series([], dtype=float)})), r"x\['a'\]: the sample is empty"),
     (lambda: kl.Samples(pd.DataFrame(index=[0, 1])), "x: the table has no columns"),

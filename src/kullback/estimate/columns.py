@@ -1,4 +1,4 @@
-"""Two samples side by side: columns matched, told apart into discrete and continuous, put on one scale."""
+"""Two samples side by side: columns matched, read as frequencies or as measurements, put on one scale."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.estimate.neighbours import Rows
+from kullback.estimate.rows import Rows
+from kullback.known.reading import is_table
 from kullback.known.record import Column, Sample
+
+Weights = tuple[np.ndarray | None, np.ndarray | None]
+
+# A column of labels says nothing of the joint if each label has about one row and few are in both samples.
+ROWS_PER_LABEL, SHARED_LABELS = 2.0, 0.1
 
 
 def matched_columns(p: Sample, q: Sample) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     """The columns of both samples in P's order: by name for two tables, else by position.
 
-    Raises `InputError` where the names or the numbers of columns differ.
+    Two single columns correspond whatever their names. Raises `InputError` where the names or the numbers of columns
+    differ.
     """
     ps, qs = columns_of(p), columns_of(q)
-    if p.columns and q.columns:
+    if p.columns and q.columns and (len(ps), len(qs)) != (1, 1):
         _same_names([c.name for c in ps], [c.name for c in qs])
         by_name = {column.name: column for column in qs}
         return ps, tuple(by_name[column.name] for column in ps)
@@ -36,10 +43,6 @@ def columns_of(sample: Sample) -> tuple[Column, ...]:
 
 
 def _same_names(p: Sequence[str], q: Sequence[str]) -> None:
-    for side, names in (("p", p), ("q", q)):
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise InputError(f"{side}: the table has two columns named {repeated[0]!r}; rename one")
     only_p, only_q = (sorted(set(a) - set(b)) for a, b in ((p, q), (q, p)))
     if only_p or only_q:
         parts = [
@@ -48,36 +51,98 @@ def _same_names(p: Sequence[str], q: Sequence[str]) -> None:
         raise InputError(f"p and q: the tables have different columns: {'; '.join(parts)}; drop or rename them")
 
 
-def side_by_side(ps: Sequence[Column], qs: Sequence[Column]) -> tuple[Rows, Rows]:
-    """Both samples as `Rows`: discrete columns as one label, continuous ones divided by their pooled scale.
+def informative(ps: Sequence[Column], qs: Sequence[Column]) -> tuple[list[int], list[str]]:
+    """Which columns a joint estimate can use, and the names of the others; all where no column would be left.
 
-    A column is discrete if it is so in both samples, or in one and whole numbers in the other.
-    Raises `InputError` where a column is text in one sample and numbers in the other.
+    Names and numbers of persons, hashes and the like tell every row from every other: a table of them, or of any
+    columns with them, has a cell for each row, whose frequencies say nothing.
+    """
+    alone = [_tells_rows_apart(p, q) for p, q in zip(ps, qs, strict=True)]
+    if all(alone):
+        return list(range(len(ps))), []
+    return [at for at, apart in enumerate(alone) if not apart], [ps[at].name for at, apart in enumerate(alone) if apart]
+
+
+def _tells_rows_apart(p: Column, q: Column) -> bool:
+    if not is_table(p, q) or "counts" in (p.stated, q.stated):
+        return False
+    mostly_new = all(len(c.values) < ROWS_PER_LABEL * len(np.unique(c.values)) for c in (p, q))
+    return mostly_new and np.isin(p.values, q.values).mean() < SHARED_LABELS
+
+
+def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = (None, None)) -> tuple[Rows, Rows]:
+    """Both samples as `Rows`: columns read as tables as one label, the others divided by their pooled scale.
+
+    weights  how much the rows of either sample count; those of weight 0 are dropped
+
+    Raises `InputError` where a column is of another kind in one sample than in the other.
     """
     n = len(ps[0].values)
     labels = np.zeros(n + len(qs[0].values), np.int64)
     points = []
     for p, q in zip(ps, qs, strict=True):
-        if (p.values.dtype.kind == "U") != (q.values.dtype.kind == "U"):
-            raise InputError(f"p and q: column {p.name!r} is text in one sample and numbers in the other; convert one")
+        _same_kind(p, q)
         both = np.concatenate([p.values, q.values])
-        if _discrete(p, q):
+        if is_table(p, q):
             _, codes = np.unique(both, return_inverse=True)
             _, labels = np.unique(labels * (codes.max() + 1) + codes, return_inverse=True)
         else:
-            points.append(both / _scale(both))
+            points.append(both / scale_of(both))
     point = np.stack(points, 1) if points else np.zeros((len(labels), 0))
-    return Rows(labels[:n], point[:n]), Rows(labels[n:], point[n:])
+    return weighted(Rows(labels[:n], point[:n]), weights[0]), weighted(Rows(labels[n:], point[n:]), weights[1])
 
 
-def _discrete(p: Column, q: Column) -> bool:
-    if p.discrete == q.discrete:
-        return p.discrete
-    real = q.values if p.discrete else p.values
-    return bool((real == np.round(real)).all())
+def weighted(rows: Rows, weights: np.ndarray | None) -> Rows:
+    """Rows with weights, without those that do not count; equal weights are none."""
+    if weights is None:
+        return rows
+    counted = weights > 0
+    kept = rows.take(counted)
+    return kept if np.ptp(weights[counted]) == 0 else Rows(kept.cell, kept.point, weights[counted])
 
 
-def _scale(values: np.ndarray) -> float:
+def _same_kind(p: Column, q: Column) -> None:
+    kinds = [(c.unit or ("text" if c.values.dtype.kind == "U" else "number")) for c in (p, q)]
+    if kinds[0] != kinds[1]:
+        words = {"text": "text", "number": "numbers", "time": "times", "duration": "durations"}
+        first, second = sorted(kinds, key=list(words).index)
+        raise InputError(
+            f"p and q: column {p.name!r} is {words[first]} in one sample and {words[second]} in the other; convert one"
+        )
+
+
+def scale_of(values: np.ndarray) -> float:
     """The interquartile range, or the standard deviation where that is 0, or 1."""
     low, high = np.quantile(values, [0.25, 0.75])
     return float(high - low) or float(values.std()) or 1.0
+
+
+def spread_ties(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, bool]:
+    """Both samples with rounded measurements spread evenly over the step of the rounding, and whether there were any.
+
+    Each rounded value becomes a uniform law on its own interval, the same for both samples, which leaves the divergence
+    what it is; the counts within balls then have the law that their correction is derived for. Ties among values that
+    are not rounded are repeated rows, and stay.
+    """
+    both, found = np.concatenate([p.point, q.point]), False
+    for at in range(both.shape[1]):
+        step = rounding_step(both[:, at])
+        if step:
+            both[:, at] += step * rng.uniform(-0.5, 0.5, len(both))
+            found = True
+    if not found:
+        return p, q, False
+    return Rows(p.cell, both[: len(p)], p.weight), Rows(q.cell, both[len(p) :], q.weight), True
+
+
+def rounding_step(values: np.ndarray) -> float:
+    """The step of the grid on which values with ties lie; 0 where there are no ties, or no grid."""
+    distinct = np.unique(values)
+    if len(distinct) == len(values) or len(distinct) < 3:
+        return 0.0
+    gaps = np.diff(distinct)
+    gaps = gaps[gaps > 1e-9 * np.abs(distinct).max()]  # smaller ones are rounding of the arithmetic
+    if len(gaps) == 0:
+        return 0.0
+    steps = gaps / gaps.min()
+    return float(gaps.min()) if np.abs(steps - np.round(steps)).mean() < 0.01 else 0.0

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.special import digamma
+
+from kullback.estimate.rows import Rows, by_cell
+from kullback.estimate.weights import log_weights
 
 CHEBYSHEV = np.inf
 
 
-@dataclass(frozen=True)
-class Rows:
-    """A sample as two parts of each row: `cell` [n] labels its discrete columns, `point` [n, d] holds the others."""
-
-    cell: Int[np.ndarray, " n"]
-    point: Float[np.ndarray, "n d"]
-
-    def __len__(self) -> int:
-        return len(self.cell)
-
-    def take(self, rows: np.ndarray) -> Rows:
-        return Rows(self.cell[rows], self.point[rows])
-
-
 def divergence(p: Rows, q: Rows, neighbours: int) -> float:
-    """KL(P‖Q) in nats from samples of n and m rows: the mean of `log_ratios` − ψ(n) + ψ(m + 1)."""
-    return float(log_ratios(p, q, neighbours).mean() - digamma(len(p)) + digamma(len(q) + 1))
+    """KL(P‖Q) in nats from samples of n and m rows: the mean of `log_ratios` − ψ(n) + ψ(m + 1).
+
+    Weighted rows are draws of a law P₀ whose density is that of P over w: log P = log P₀ + log w, with the weights
+    averaged over neighbours.
+    """
+    terms = log_ratios(p, q, neighbours)
+    if p.weight is not None or q.weight is not None:
+        terms = terms + log_weights(p, p, own=True) - log_weights(p, q, own=False)
+    return float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1))
 
 
 def log_ratios(p: Rows, q: Rows, neighbours: int) -> Float[np.ndarray, " n"]:
@@ -42,11 +36,7 @@ def log_ratios(p: Rows, q: Rows, neighbours: int) -> Float[np.ndarray, " n"]:
     the row's cell; a cell with too few rows, or a ball of radius 0, is an atom, where neither count sets the radius.
     """
     terms = np.empty(len(p))
-    order_p, order_q = np.argsort(p.cell, kind="stable"), np.argsort(q.cell, kind="stable")
-    cells, starts = np.unique(p.cell[order_p], return_index=True)
-    low, high = (np.searchsorted(q.cell[order_q], cells, side) for side in ("left", "right"))
-    for rows, first, last in zip(np.split(order_p, starts[1:]), low, high, strict=True):
-        inside = order_q[first:last]
+    for rows, inside in by_cell(p, q):
         k = min(neighbours, len(rows) - 1, len(inside))
         if p.point.shape[1] == 0 or k == 0:
             terms[rows] = digamma(len(rows)) - digamma(len(inside) + 1)
@@ -78,19 +68,3 @@ def _kth(tree: cKDTree, points: np.ndarray, k: int) -> np.ndarray:
 
 def _count(tree: cKDTree, points: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return np.asarray(tree.query_ball_point(points, radius, p=CHEBYSHEV, return_length=True))
-
-
-def shared_rows(p: Rows, q: Rows) -> int:
-    """How many rows of P's sample occur, to the last bit, in Q's."""
-    table = np.concatenate([_table(p), _table(q)])
-    _, labels = np.unique(table, axis=0, return_inverse=True)
-    return int(np.isin(labels[: len(p)], labels[len(p) :]).sum())
-
-
-def repeated_rows(rows: Rows) -> int:
-    """How many rows of a sample repeat an earlier one."""
-    return len(rows) - len(np.unique(_table(rows), axis=0))
-
-
-def _table(rows: Rows) -> np.ndarray:
-    return np.concatenate([rows.cell[:, None].astype(np.float64), rows.point], axis=1)

@@ -1,34 +1,55 @@
-"""The standard error of a statistic of two samples, from subsamples without replacement."""
+"""How a statistic of samples varies, and how it changes with their size, from subsamples without replacement."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from kullback.estimate.neighbours import Rows
+from kullback.estimate.rows import Rows
 
 LARGE = 4000
+FEWEST = 8
 
 
-def standard_error(
-    statistic: Callable[[Rows, Rows], float], p: Rows, q: Rows, repeats: int, rng: np.random.Generator
-) -> float:
-    """The standard error of `statistic(p, q)`; infinite where a sample has fewer than 8 rows.
+@dataclass(frozen=True)
+class Subsampled:
+    """`error` is the standard error of a statistic, `bias` how large its bias may be by the change with the size."""
 
-    Subsamples of a fraction f of both samples vary by (1 − f)/f times the variance of the whole: less than samples of
+    error: float
+    bias: float
+
+
+def subsampled(
+    statistic: Callable[..., float],
+    samples: tuple[Rows, ...],
+    repeats: int,
+    rng: np.random.Generator,
+    dimensions: int = 0,
+) -> Subsampled:
+    """The standard error and the bias of `statistic(*samples)`; infinite where a sample has fewer than 8 rows.
+
+    Subsamples of a fraction f of each sample vary by (1 − f)/f times the variance of the whole: less than samples of
     their size would, since they share rows. Small fractions are quicker, and say too little in several dimensions,
     where the bias changes with the size: of 1,000 rows in five dimensions, tenths gave 0.7 of the true standard error
     and halves 1.0. The ordinary bootstrap would repeat rows, and a repeated row is its own nearest neighbour.
+
+    A bias of c n^(−r) is c (f^(−r) − 1) n^(−r) larger in the subsamples, which gives c, with r = 2/d in `dimensions` d
+    > 2, as for a smooth density, and at most 1. Its size and two of its standard errors are given as what the bias may
+    be: an order of magnitude, which is not subtracted.
     Source: Politis and Romano (1994), theorem 2.1; Bickel, Götze and van Zwet (1997), for m out of n.
     """
-    least = min(len(p), len(q))
-    if least < 8:
-        return float("inf")
+    least = min(map(len, samples))
+    if least < FEWEST:
+        return Subsampled(float("inf"), float("inf"))
     fraction = float(np.clip(LARGE / least, 0.1, 0.5))
-    sizes = [max(2, round(fraction * len(side))) for side in (p, q)]
+    sizes = [max(2, round(fraction * len(sample))) for sample in samples]
     values = [
-        statistic(*(side.take(rng.permutation(len(side))[:size]) for side, size in zip((p, q), sizes, strict=True)))
+        statistic(*(each.take(rng.permutation(len(each))[:size]) for each, size in zip(samples, sizes, strict=True)))
         for _ in range(repeats)
     ]
-    return float(np.std(values, ddof=1) * np.sqrt(fraction / (1.0 - fraction)))
+    error = float(np.std(values, ddof=1) * np.sqrt(fraction / (1.0 - fraction)))
+    rate = min(1.0, 2.0 / max(dimensions, 1))
+    change, noise = abs(np.mean(values) - statistic(*samples)), np.std(values, ddof=1) / np.sqrt(repeats)
+    return Subsampled(error, float((change + 2.0 * noise) / (fraction**-rate - 1.0)))

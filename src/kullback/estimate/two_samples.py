@@ -9,10 +9,12 @@ import jax
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.estimate.columns import matched_columns, side_by_side
-from kullback.estimate.neighbours import Rows, divergence, repeated_rows, shared_rows
-from kullback.estimate.subsampling import standard_error
+from kullback.estimate.columns import Weights, informative, matched_columns, side_by_side, spread_ties
+from kullback.estimate.neighbours import divergence
+from kullback.estimate.subsampling import subsampled
+from kullback.estimate.worth import judged, remarks_on_rows
 from kullback.known import Known
+from kullback.known.reading import remark_on
 from kullback.known.record import Column, Sample
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -22,11 +24,13 @@ from kullback.rule import Applies, Missing, Request, Rule
 class TwoSamples(Rule):
     """KL(P‖Q) from a finite sample of each: counts within balls, or within cells of equal discrete columns.
 
-    Continuous columns are divided by their pooled interquartile range, which changes no divergence. For discrete
-    columns it is Σ (nᵢ/n) (ψ(nᵢ) − ψ(mᵢ + 1)) − ψ(n) + ψ(m + 1), whose bias falls exponentially with the counts; a
-    category of P that Q's sample lacks counts as about half a row of Q, since its absence does not prove that Q gives
-    it no probability (`diagnostics` and the reason say how many there are). A sampler on one side draws as many rows
-    as the other has. The value can be negative: it is not clipped.
+    A column is a table of frequencies or measurements by its values (`kullback.known.reading`). Measurements are
+    divided by their pooled interquartile range, which changes no divergence. For tables it is
+    Σ (nᵢ/n) (ψ(nᵢ) − ψ(mᵢ + 1)) − ψ(n) + ψ(m + 1), whose bias falls exponentially with the counts; a category of P that
+    Q's sample lacks counts as about half a row of Q, since its absence does not prove that Q gives it no probability
+    (`diagnostics` and the reason say how many there are). A sampler on one side draws as many rows as the other has.
+    Where too much of P lies beyond the reach of Q's sample the answer is a lower bound. The value can be negative: it
+    is not clipped.
 
     neighbours  k, the rows of each sample that a ball holds at least
     repeats     subsamples for the standard error, which does not include the bias
@@ -61,8 +65,6 @@ class TwoSamples(Rule):
                 return Missing(f"{name} has neither a sample nor a sampler", f"a sample of {name}")
             if side.sample is not None and side.sample.inputs is not None:
                 return Missing(f"{name} is a sample of pairs, whose inputs it would have to share")
-            if side.sample is not None and side.sample.weights is not None:
-                return Missing(f"the sample of {name} has weights", "a sample without weights (resample by them)")
         return Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
@@ -71,19 +73,52 @@ class TwoSamples(Rule):
 
 def between(p: Sample, q: Sample, request: Request, rule: TwoSamples) -> Estimate:
     """The estimate from all columns of two samples together."""
-    return between_columns(*matched_columns(p, q), request, rule)
+    return between_columns(*matched_columns(p, q), request, rule, (p.weights, q.weights))
 
 
-def between_columns(ps: tuple[Column, ...], qs: tuple[Column, ...], request: Request, rule: TwoSamples) -> Estimate:
-    """The estimate from the given columns, which correspond."""
-    p, q = side_by_side(ps, qs)
+def between_columns(
+    ps: tuple[Column, ...],
+    qs: tuple[Column, ...],
+    request: Request,
+    rule: TwoSamples,
+    weights: Weights = (None, None),
+) -> Estimate:
+    """The estimate from the given columns, which correspond, without those whose every row has a label of its own."""
+    kept, left_out = informative(ps, qs)
+    pairs = [(ps[at], qs[at]) for at in kept]
+    first, second = side_by_side([p for p, _ in pairs], [q for _, q in pairs], weights)
+    p, q, spread = spread_ties(first, second, request.host_rng(4))
     statistic = partial(divergence, neighbours=rule.neighbours)
     value = statistic(p, q)
-    error = standard_error(statistic, p, q, rule.repeats, request.host_rng(3))
-    notes, diagnostics = _remarks(p, q)
-    if np.isinf(error):
-        notes.append("fewer than 8 rows give no standard error")
-    return Estimate(value, error, Guarantee.CONSISTENT, reason="; ".join(notes), diagnostics=diagnostics)
+    varied = subsampled(statistic, (p, q), rule.repeats, request.host_rng(3), p.point.shape[1])
+    notes, diagnostics = remarks_on_rows(first, second, spread)
+    if left_out:
+        names = ", ".join(map(repr, left_out))
+        notes.append(
+            f"left out: {names}, where nearly every row has a label of its own, hardly any of which is in both"
+        )
+    if len(pairs) > 1:
+        notes += _below_a_column(value, pairs, request, rule, weights)
+    notes += dict.fromkeys(filter(None, (remark_on(*pair) for pair in pairs)))
+    if spread:
+        notes.append("rounded measurements are spread evenly over the step of the rounding")
+    return judged(value, varied, p, q, notes, diagnostics)
+
+
+def _below_a_column(
+    joint: float, pairs: list[tuple[Column, Column]], request: Request, rule: TwoSamples, weights: Weights
+) -> list[str]:
+    """That the joint value is below a column's, though no marginal divergence exceeds the joint (data processing)."""
+    alone = {}
+    for p, q in pairs:
+        first, second, _ = spread_ties(*side_by_side((p,), (q,), weights), request.host_rng(4))
+        alone[p.name] = divergence(first, second, rule.neighbours)
+    most = max(alone, key=lambda name: alone[name])
+    if joint >= alone[most]:
+        return []
+    return [
+        f"too low: column {most!r} alone gives {alone[most]:.4g}, and the joint divergence is at least its columns'"
+    ]
 
 
 def _sample_of(side: Known, other: Known, request: Request) -> Sample:
@@ -96,30 +131,3 @@ def _sample_of(side: Known, other: Known, request: Request) -> Sample:
     if side.support is not None and side.support.discrete:
         draws = draws.astype(np.int64)
     return Sample(draws)
-
-
-def _remarks(p: Rows, q: Rows) -> tuple[list[str], dict[str, float]]:
-    """What the reader must know of the two samples: unseen categories, repeated rows, rows in both."""
-    notes: list[str] = []
-    diagnostics: dict[str, float] = {"rows_p": len(p), "rows_q": len(q)}
-    unseen = ~np.isin(p.cell, q.cell)
-    if len(np.unique(np.concatenate([p.cell, q.cell]))) > 1:
-        diagnostics["unseen_categories"] = len(np.unique(p.cell[unseen]))
-        diagnostics["unseen_share"] = float(unseen.mean())
-    if unseen.any():
-        count = len(np.unique(p.cell[unseen]))
-        noun = "category" if count == 1 else "categories"
-        notes.append(
-            f"{count} {noun} of P, {100 * unseen.mean():.2g}% of its rows, {'is' if count == 1 else 'are'} not in Q's "
-            "sample, so the value grows with the size of that sample if Q gives them no probability"
-        )
-    if p.point.shape[1]:
-        repeated, shared = repeated_rows(p) + repeated_rows(q), shared_rows(p, q)
-        diagnostics |= {"repeated_rows": repeated, "shared_rows": shared}
-        if repeated:
-            notes.append(f"{repeated:,} rows repeat another of their sample, which measurements do not")
-        if shared:
-            notes.append(
-                f"{shared:,} rows of P's sample are also in Q's: if they are the same rows, the value is too low"
-            )
-    return notes, diagnostics

@@ -16,22 +16,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table, as it came: a name and its values (numbers, strings, booleans)."""
+    """One column of a table: a name and its values (numbers, strings, booleans).
+
+    unit    "time" or "duration" where the values are such, in seconds
+    stated  "measured", "counts" or "labels" where the caller said how to read it
+    """
 
     name: str
     values: np.ndarray
+    unit: str = ""
+    stated: str = ""
 
     @property
     def discrete(self) -> bool:
-        """Whether the values are labels or counts rather than measurements."""
-        return self.values.dtype.kind not in "f"
+        """Whether the values are of a type for labels or counts, unless the caller stated how to read them."""
+        return self.stated != "measured" if self.stated else self.values.dtype.kind not in "f"
 
 
 @dataclass(frozen=True)
 class Sample:
     """A finite sample: `values` [n, *event], `weights` [n] or None (equal), `inputs` [n, ...] for pairs.
 
-    `columns` are the columns of a table as they came; `values` is None where some column is not numeric.
+    `columns` are the columns of a table, or of an array of which something is stated; `values` is None where some
+    column is not numeric.
     """
 
     values: np.ndarray | None

@@ -13,6 +13,7 @@ from numpyro.distributions import Distribution, constraints
 
 from kullback.errors import InputError
 from kullback.known import numpyro_side
+from kullback.known.column_values import chosen, column
 from kullback.known.record import Column, Known, Sample
 from kullback.known.spool import remove, spooled
 from kullback.known.support import from_constraint
@@ -21,27 +22,93 @@ _BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory
 
 
 class Samples:
-    """A finite sample as one side: `x` [n] or [n, *event], or a pandas or polars frame; `weights` [n] or None.
+    """A finite sample as one side: `x` [n] or [n, *event], or a pandas or polars frame or series.
 
-    Integer and boolean arrays are discrete outcomes, floating ones continuous. Raises `InputError` for NaN or
-    infinite values, an empty sample, or weights that are negative, all zero or of another length.
+    Two samples are compared by distances in the columns that are measurements and by frequencies in the others, as
+    `kullback.known.reading.is_table` finds from the values. The caller can say it, by the names of columns of a frame
+    or the indices of columns of an array [n, d]; True speaks of the only column.
+
+    weights   how much each row counts [n]; None for equally
+    counts    columns of whole numbers whose frequencies are compared
+    measured  columns of numbers that are compared by distances
+    labels    columns whose values have no order
+    ignore    columns that are left out
+
+    Raises `InputError` for NaN, infinite or missing values, an empty sample, columns that are not there or are stated
+    twice, or weights that are negative, all zero or of another length.
     """
 
-    def __init__(self, x: Any, weights: Any = None) -> None:
-        self.columns = table_columns(x, "x") if is_frame(x) else ()
-        self.values = stack_columns(self.columns) if self.columns else as_sample_array(x, "x")
+    def __init__(
+        self,
+        x: Any,
+        weights: Any = None,
+        *,
+        counts: Any = None,
+        measured: Any = None,
+        labels: Any = None,
+        ignore: Any = None,
+    ) -> None:
+        said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
+        self.values, self.columns, self.event_shape = _read(x, said)
         self.weights = as_weights(weights, Sample(self.values, columns=self.columns).size)
 
     def known(self) -> Known:
         sample = Sample(self.values, self.weights, columns=self.columns)
-        event_shape = (len(self.columns),) if self.values is None else self.values.shape[1:]
         name = f"a sample of {sample.size:,} row{'s' if sample.size != 1 else ''}"
-        if event_shape:
-            name += f" × {int(np.prod(event_shape))}"
-        return Known(name=name, event_shape=event_shape, sample=sample, support=_hull(sample))
+        if self.event_shape:
+            name += f" × {int(np.prod(self.event_shape))}"
+        return Known(name=name, event_shape=self.event_shape, sample=sample, support=_hull(sample))
 
     def __repr__(self) -> str:
         return f"Samples({self.known().name})"
+
+
+def _read(x: Any, said: dict[str, Any]) -> tuple[np.ndarray | None, tuple[Column, ...], tuple[int, ...]]:
+    """The values, the columns where they say more, and the event shape of a sample."""
+    stated = any(value is not None and value is not False for value in said.values())
+    if not is_frame(x):
+        array = np.asarray(x)
+        if array.dtype.kind in "iufb" and not stated:
+            values = as_sample_array(array, "x")
+            return values, (), values.shape[1:]
+    single = not hasattr(x, "columns") if is_frame(x) else np.ndim(x) == 1
+    columns = _stated(table_columns(x, "x") if is_frame(x) else array_columns(x, "x"), said)
+    values = stack_columns(columns)
+    if single:
+        return None if values is None else values[:, 0], columns, ()
+    return values, columns, (len(columns),)
+
+
+def array_columns(x: Any, argument: str) -> tuple[Column, ...]:
+    """The columns of an array [n] or [n, d] of any type, named by their indices."""
+    array = np.asarray(x)
+    if array.ndim == 0:
+        raise InputError(f"{argument}: one value is not a sample; pass an array whose first axis counts the rows")
+    if array.ndim > 2:
+        raise InputError(f"{argument}: an array of shape {array.shape} has no columns; pass one of shape [n] or [n, d]")
+    if array.size == 0:
+        raise InputError(f"{argument}: the sample is empty; pass at least one row")
+    table = array.reshape(len(array), -1)
+    return tuple(checked_column(str(i), table[:, i], argument) for i in range(table.shape[1]))
+
+
+def _stated(columns: tuple[Column, ...], said: dict[str, Any]) -> tuple[Column, ...]:
+    """The columns that are not ignored, with what the caller stated of each."""
+    asked = {how: chosen(columns, value, how) for how, value in said.items()}
+    kept = []
+    for each in columns:
+        ways = [how for how, names in asked.items() if each.name in names]
+        if len(ways) > 1:
+            raise InputError(f"{ways[0]}, {ways[1]}: both speak of column {each.name!r}; state it once")
+        if ways and ways[0] != "labels" and ways[0] != "ignore" and each.values.dtype.kind not in "iufb":
+            raise InputError(f"{ways[0]}: column {each.name!r} is text; convert it to numbers, or leave it as labels")
+        if ways == ["counts"] and (each.values != np.round(each.values)).any():
+            raise InputError(f"counts: column {each.name!r} has numbers that are not whole; measured= reads distances")
+        if ways != ["ignore"]:
+            kept.append(replace(each, stated=ways[0]) if ways else each)
+    if not kept:
+        raise InputError("ignore: no column is left; name fewer")
+    return tuple(kept)
 
 
 class Pairs:
@@ -152,32 +219,28 @@ def is_frame(x: Any) -> bool:
 
 
 def table_columns(frame: Any, argument: str) -> tuple[Column, ...]:
-    """The columns of a data frame: numbers as numbers, everything else as strings."""
+    """The columns of a data frame or series: numbers as numbers, times in seconds, everything else as strings."""
     if not hasattr(frame, "columns"):
         frame = frame.to_frame()
-    columns = tuple(Column(str(name), _column_values(frame[name], f"{argument}[{name!r}]")) for name in frame.columns)
-    if not columns:
+    names = list(map(str, frame.columns))
+    if not names:
         raise InputError(f"{argument}: the table has no columns; pass at least one")
-    return columns
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"{argument}: the table has two columns named {name!r}; rename one")
+    return tuple(checked_column(str(name), frame[name], f"{argument}[{name!r}]") for name in frame.columns)
 
 
-def _column_values(series: Any, argument: str) -> np.ndarray:
-    values = np.asarray(series.to_numpy())
-    if values.dtype.kind in "iub":
-        return _checked(values, argument)
-    if values.dtype.kind == "f":
-        return _checked(values.astype(np.float64), argument)
-    objects = values.astype(object)
-    if any(v is None or v != v for v in objects):
-        raise InputError(f"{argument}: it has missing values; drop those rows or fill them in")
-    if len(objects) == 0:
-        raise InputError(f"{argument}: the sample is empty; pass at least one row")
-    return objects.astype(str)
+def checked_column(name: str, series: Any, argument: str) -> Column:
+    """A column with finite values, at least one."""
+    each = column(name, series, argument)
+    _checked(each.values, argument)
+    return each
 
 
 def stack_columns(columns: tuple[Column, ...]) -> np.ndarray | None:
     """The columns as one array [n, d], or None where some are not numbers; one column gives [n, 1]."""
-    if any(column.values.dtype.kind not in "iubf" for column in columns):
+    if any(column.values.dtype.kind not in "iubf" or column.unit for column in columns):
         return None
     return np.stack([column.values for column in columns], axis=1)
 

@@ -1,0 +1,61 @@
+"""A sample as rows of a cell and a point, with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A sample as two parts of each row: `cell` [n] labels its discrete columns, `point` [n, d] holds the others.
+
+    `weight` [n] says how much each row counts, above 0; None for equally.
+    """
+
+    cell: Int[np.ndarray, " n"]
+    point: Float[np.ndarray, "n d"]
+    weight: Float[np.ndarray, " n"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    def take(self, rows: np.ndarray) -> Rows:
+        return Rows(self.cell[rows], self.point[rows], None if self.weight is None else self.weight[rows])
+
+    @property
+    def effective_size(self) -> float:
+        """Kish's (Σw)² / Σw²: the rows of equal weight that would estimate a mean as well."""
+        return float(len(self)) if self.weight is None else float(self.weight.sum() ** 2 / (self.weight**2).sum())
+
+    def mean(self, terms: Float[np.ndarray, " n"]) -> float:
+        """The weighted mean of a term for each row."""
+        return float(terms.mean() if self.weight is None else self.weight @ terms / self.weight.sum())
+
+
+def by_cell(p: Rows, q: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of P and those of Q in each cell of P."""
+    order_p, order_q = np.argsort(p.cell, kind="stable"), np.argsort(q.cell, kind="stable")
+    cells, starts = np.unique(p.cell[order_p], return_index=True)
+    low, high = (np.searchsorted(q.cell[order_q], cells, side) for side in ("left", "right"))
+    for rows, first, last in zip(np.split(order_p, starts[1:]), low, high, strict=True):
+        yield rows, order_q[first:last]
+
+
+def shared_rows(p: Rows, q: Rows) -> int:
+    """How many rows of P's sample occur, to the last bit, in Q's."""
+    table = np.concatenate([_table(p), _table(q)])
+    _, labels = np.unique(table, axis=0, return_inverse=True)
+    return int(np.isin(labels[: len(p)], labels[len(p) :]).sum())
+
+
+def repeated_rows(rows: Rows) -> int:
+    """How many rows of a sample repeat an earlier one."""
+    return len(rows) - len(np.unique(_table(rows), axis=0))
+
+
+def _table(rows: Rows) -> np.ndarray:
+    return np.concatenate([rows.cell[:, None].astype(np.float64), rows.point], axis=1)

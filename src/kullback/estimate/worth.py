@@ -1,0 +1,95 @@
+"""What an estimate from samples is worth: what its standard error leaves out, said in its guarantee and its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kullback.estimate.reach import Reach, reach_of
+from kullback.estimate.rows import Rows, repeated_rows, shared_rows
+from kullback.estimate.subsampling import FEWEST, Subsampled
+from kullback.result import Estimate, Guarantee
+
+MANY_DIMENSIONS = 5
+LEAST_MISSING = 0.1  # nats, where there is no standard error to compare with
+
+
+def judged(
+    value: float, spread: Subsampled, p: Rows, q: Rows | None, notes: Sequence[str], diagnostics: dict[str, Any]
+) -> Estimate:
+    """The estimate, consistent, or a lower bound where Q's sample does not reach enough of P.
+
+    p, q  the rows that the estimate was made of; Q is None where its law is known
+
+    Beyond the reach of Q's sample log P/Q is known from below only: the answer is a bound where what that may hide
+    exceeds half the standard error. Where the bias may exceed the standard error, and always in five dimensions and
+    more, the reason says how large it may be.
+    """
+    notes = list(notes)
+    dimensions = p.point.shape[1]
+    reach = Reach(0.0, 0.0) if q is None else reach_of(p, q)
+    bound = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
+    if q is not None:
+        diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing}
+    if bound:
+        notes.append(
+            f"{percent(reach.share)} of P lies beyond the reach of Q's sample, which does not tell how small Q is "
+            "there: a lower bound"
+        )
+    if np.isinf(spread.error):
+        notes.append(f"fewer than {FEWEST} rows give no standard error")
+    else:
+        diagnostics["bias"] = spread.bias
+        if dimensions >= MANY_DIMENSIONS or (spread.bias > spread.error and not bound):
+            where = f"in {dimensions} dimensions " if dimensions >= MANY_DIMENSIONS else ""
+            notes.append(
+                f"{where}the standard error does not cover the bias, which may be as large as {spread.bias:.2g} nats "
+                "by the change from part of the rows to all"
+            )
+    guarantee = Guarantee.LOWER_BOUND if bound else Guarantee.CONSISTENT
+    return Estimate(value, spread.error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; 100% is all, and no less."""
+    text = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
+    return "over 99%" if text == "100" and share < 1 else f"{text}%"
+
+
+def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str, Any]]:
+    """What is odd in the rows of two samples: unseen categories, repeated rows, rows in both.
+
+    spread  whether ties are those of rounding, which have a remark of their own
+    """
+    notes: list[str] = []
+    diagnostics: dict[str, Any] = {"rows_p": len(p), "rows_q": len(q)}
+    for side, rows in (("p", p), ("q", q)):
+        if rows.weight is not None:
+            diagnostics[f"effective_rows_{side}"] = rows.effective_size
+    unseen = ~np.isin(p.cell, q.cell)
+    if len(np.unique(np.concatenate([p.cell, q.cell]))) > 1:
+        diagnostics["unseen_categories"] = len(np.unique(p.cell[unseen]))
+        diagnostics["unseen_share"] = p.mean(unseen.astype(float))
+    if unseen.any():
+        notes.append(remark_on_unseen(len(np.unique(p.cell[unseen])), diagnostics["unseen_share"]))
+    if p.point.shape[1]:
+        repeated, shared = repeated_rows(p) + repeated_rows(q), shared_rows(p, q)
+        diagnostics |= {"repeated_rows": repeated, "shared_rows": shared}
+        if repeated and not spread:
+            notes.append(f"{repeated:,} rows repeat another of their sample, which measurements do not")
+        if shared and not spread:
+            notes.append(
+                f"{shared:,} rows of P's sample are also in Q's: if they are the same rows, the value is too low"
+            )
+    return notes, diagnostics
+
+
+def remark_on_unseen(count: int, share: float) -> str:
+    """That Q's sample lacks categories of P."""
+    noun, verb = ("category", "is") if count == 1 else ("categories", "are")
+    return (
+        f"{count} {noun} of P, {percent(share)} of its rows, {verb} not in Q's sample, so the value grows with the "
+        "size of that sample if Q gives them no probability"
+    )
