@@ -101,6 +101,7 @@ Rules not taken
   - countable sum: P is not over counts without a greatest or a least one
   - cross entropy: applies, but drops H(P)
   - monte carlo: applies, but is unbiased where the chosen rule is exact
+  - one sample: neither side is a sample
   - two samples: neither side is a sample
   - pairwise lower bound: applies, but is a lower bound where the chosen rule is
     exact
@@ -126,6 +127,7 @@ Rules not taken
   - quadrature: the log-density of P is not known
   - cross entropy: the normalised log-probability of Q is not known
   - monte carlo: P cannot be sampled
+  - one sample: both sides are samples
   - pairwise lower bound: P is not a distribution with known components
   - pairwise upper bound: P is not a distribution with known components
   - variational upper bound: P is not a distribution with known components
@@ -148,6 +150,7 @@ Rules not taken
   - countable sum: P is not over counts without a greatest or a least one
   - quadrature: outcomes of shape (3,) have more than two coordinates
   - cross entropy: the normalised log-probability of Q is not known
+  - one sample: neither side is a sample
   - two samples: neither side is a sample
   - pairwise lower bound: Q is not a distribution with known components
   - pairwise upper bound: Q is not a distribution with known components

@@ -16,6 +16,7 @@ from rich.text import Text
 from kullback.cli.tables import read_table, shared_columns
 from kullback.estimate.tables import Comparison, compare
 from kullback.report.terminal import make_console, wrapped
+from kullback.result import Guarantee
 
 
 def estimate(a: Path, b: Path, columns: Sequence[str], seed: int, as_json: bool) -> None:
@@ -45,14 +46,16 @@ def _show(console: Console, sides: str, found: list[Comparison], left_out: str) 
     for row in found:
         mark = _footnote(notes, row.estimate.reason)
         error = f"{row.estimate.standard_error:.4f}" if math.isfinite(row.estimate.standard_error) else "–"
-        cells = (row.column if row.column is not None else "all together", row.kind, f"{row.estimate.value:.4f}", error)
+        bound = "≥ " if row.estimate.guarantee is Guarantee.LOWER_BOUND else ""
+        name = row.column if row.column is not None else "all together"
+        cells = (name, row.kind, f"{bound}{row.estimate.value:.4f}", error)
         table.add_row(*map(Text, cells), Text(mark), style="bold" if row.column is None else None)
     console.print(Text(wrapped(f"KL(P‖Q) in nats. {sides}.")), soft_wrap=True)
     console.print()
     console.print(table)
     closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(notes)]
     closing += [left_out] if left_out else []
-    closing.append("Consistent: right as the samples grow, and never clipped to 0.")
+    closing.append("Consistent: right as the samples grow, and never clipped to 0; ≥ marks a lower bound.")
     console.print(Text("\n" + "\n".join(wrapped(line) for line in closing), style="dim"), soft_wrap=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def weighted(rows: Rows, weights: np.ndarray | None) -> Rows:
         return rows
     counted = weights > 0
     kept = rows.take(counted)
-    return kept if np.ptp(weights[counted]) == 0 else Rows(kept.cell, kept.point, weights[counted])
+    return kept if np.ptp(weights[counted]) == 0 else replace(kept, weight=weights[counted])
 
 
 def _same_kind(p: Column, q: Column) -> None:
@@ -132,7 +133,7 @@ def spread_ties(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[Rows, Rows,
             found = True
     if not found:
         return p, q, False
-    return Rows(p.cell, both[: len(p)], p.weight), Rows(q.cell, both[len(p) :], q.weight), True
+    return replace(p, point=both[: len(p)]), replace(q, point=both[len(p) :]), True
 
 
 def rounding_step(values: np.ndarray) -> float:
@@ -140,9 +141,11 @@ def rounding_step(values: np.ndarray) -> float:
     distinct = np.unique(values)
     if len(distinct) == len(values) or len(distinct) < 3:
         return 0.0
-    gaps = np.diff(distinct)
-    gaps = gaps[gaps > 1e-9 * np.abs(distinct).max()]  # smaller ones are rounding of the arithmetic
-    if len(gaps) == 0:
-        return 0.0
-    steps = gaps / gaps.min()
-    return float(gaps.min()) if np.abs(steps - np.round(steps)).mean() < 0.01 else 0.0
+    # Differences at the level of rounding, in double and then in single precision, are those of the arithmetic.
+    for rounding in (1e-13, 1e-7):
+        gaps = np.diff(distinct)
+        gaps = gaps[gaps > rounding * np.abs(distinct).max()]
+        steps = gaps / gaps.min(initial=np.inf)
+        if len(gaps) and np.abs(steps - np.round(steps)).mean() < 0.01:
+            return float(gaps.min())
+    return 0.0

@@ -79,7 +79,7 @@ def _paired(sample: Sample, q: Known) -> bool:
 
 def _over_rows(sample: Sample, q: Known) -> Estimate:
     """The weighted mean of −log Q over rows, with the standard error of a ratio of means."""
-    losses = _losses(sample, q)
+    losses = losses_of(sample, q)
     if np.isnan(losses).any():
         row = int(np.argmax(np.isnan(losses)))
         raise EstimateError(f"q: its log-probability is NaN at row {row} of P's sample; correct it, or drop the row")
@@ -104,7 +104,7 @@ def _over_rows(sample: Sample, q: Known) -> Estimate:
     )
 
 
-def _losses(sample: Sample, q: Known) -> np.ndarray:
+def losses_of(sample: Sample, q: Known) -> np.ndarray:
     """−log Q at every row [n], in double precision; in chunks unless Q is a conditional at those rows."""
     values, log_q = sample.values, q.log_prob
     assert values is not None

@@ -13,18 +13,20 @@ from jaxtyping import Float, Int
 class Rows:
     """A sample as two parts of each row: `cell` [n] labels its discrete columns, `point` [n, d] holds the others.
 
-    `weight` [n] says how much each row counts, above 0; None for equally.
+    `weight` [n] says how much each row counts, above 0; None for equally. `log_density` [n] is that of a known law.
     """
 
     cell: Int[np.ndarray, " n"]
     point: Float[np.ndarray, "n d"]
     weight: Float[np.ndarray, " n"] | None = None
+    log_density: Float[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.cell)
 
     def take(self, rows: np.ndarray) -> Rows:
-        return Rows(self.cell[rows], self.point[rows], None if self.weight is None else self.weight[rows])
+        weight, log_density = (None if x is None else x[rows] for x in (self.weight, self.log_density))
+        return Rows(self.cell[rows], self.point[rows], weight, log_density)
 
     @property
     def effective_size(self) -> float:

@@ -94,9 +94,7 @@ def between_columns(
     notes, diagnostics = remarks_on_rows(first, second, spread)
     if left_out:
         names = ", ".join(map(repr, left_out))
-        notes.append(
-            f"left out: {names}, where nearly every row has a label of its own, hardly any of which is in both"
-        )
+        notes.append(f"left out: {names}, where nearly every row has a label of its own and few are in both samples")
     if len(pairs) > 1:
         notes += _below_a_column(value, pairs, request, rule, weights)
     notes += dict.fromkeys(filter(None, (remark_on(*pair) for pair in pairs)))
@@ -116,9 +114,7 @@ def _below_a_column(
     most = max(alone, key=lambda name: alone[name])
     if joint >= alone[most]:
         return []
-    return [
-        f"too low: column {most!r} alone gives {alone[most]:.4g}, and the joint divergence is at least its columns'"
-    ]
+    return [f"too low: column {most!r} alone gives {alone[most]:.4g}, and no column's divergence exceeds the joint one"]
 
 
 def _sample_of(side: Known, other: Known, request: Request) -> Sample:
