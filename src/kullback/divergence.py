@@ -138,7 +138,8 @@ def _matched(p: Known, q: Known) -> tuple[Known, Known]:
     elif q.matched is not None and not p.is_learnable:
         q = q.matched(p)
     p, q = _evaluated(p, q), _evaluated(q, p)
-    if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape:
+    columns = p.sample is not None and q.sample is not None and {p.event_shape, q.event_shape} == {(), (1,)}
+    if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape and not columns:
         raise InputError(
             f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both must describe the same outcome"
         )

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.cli.printed import one_line
 
 from kullback import __version__
 from kullback.cli import main
 from kullback.cli.cache import keep_compilations
+from kullback.cli.estimate import _footnote, _merged
 from kullback.cli.expression import side
 from kullback.errors import InputError
 
@@ -98,6 +100,32 @@ def test_estimate_as_json_says_the_same(capsys, tables):
     assert said["p"]["rows"] == 200
     assert "extra" in said["note"]
     assert joint["read_as"] == "mixed"
+
+
+def test_remarks_that_differ_in_figures_share_a_footnote(capsys, monkeypatch, tmp_path, rng):
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, first in (("a.csv", 0), ("b.csv", 1)):
+        columns = [np.round(rng.normal(size=200), digits) for digits in (1, 2, 2)]
+        letters = [rng.choice(list("abcdef")[first * more :], 200) for more in (1, 2)]
+        days = np.datetime64("2026-01-01") + rng.integers(0, 90, 200)
+        rows = zip(*columns, *letters, days, strict=True)
+        (tmp_path / name).write_text("u,v,w,f,g,day\n" + "\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    assert main(["estimate", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("spread evenly over the step of the rounding") == 1
+    assert printed.count("is not in Q's sample") + printed.count("are not in Q's sample") <= 2
+    assert "day continuous" in printed
+    assert "f discrete ≥ " in printed
+
+
+def test_figures_of_a_footnote_are_merged():
+    notes: dict[str, list[str]] = {}
+    said = ["3 rows of 'x1' repeat; 2% of P lies beyond", "1,200 rows of 'x1' repeat", "0.5% of P lies beyond"]
+    assert [_footnote(notes, reason) for reason in said] == ["1 2", "1", "2"]
+    assert [_merged(each) for each in notes.values()] == [
+        "3 to 1,200 rows of 'x1' repeat",
+        "0.5% to 2% of P lies beyond",
+    ]
 
 
 def test_estimate_of_one_column_says_it_once(capsys, tables):

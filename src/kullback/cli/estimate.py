@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def _rows(frame: Any) -> str:
 
 
 def _show(console: Console, sides: str, found: list[Comparison], left_out: str) -> None:
-    notes: list[str] = []
+    notes: dict[str, list[str]] = {}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("column", overflow="fold")
     table.add_column("read as", no_wrap=True)
@@ -53,20 +54,31 @@ def _show(console: Console, sides: str, found: list[Comparison], left_out: str) 
     console.print(Text(wrapped(f"KL(P‖Q) in nats. {sides}.")), soft_wrap=True)
     console.print()
     console.print(table)
-    closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(notes)]
+    closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(map(_merged, notes.values()))]
     closing += [left_out] if left_out else []
     closing.append("Consistent: right as the samples grow, and never clipped to 0; ≥ marks a lower bound.")
     console.print(Text("\n" + "\n".join(wrapped(line) for line in closing), style="dim"), soft_wrap=True)
 
 
-def _footnote(notes: list[str], reason: str) -> str:
-    """The numbers of the remarks on one estimate; a remark that was made before keeps its number."""
+_NUMBER = re.compile(r"(?<![\w'.])\d[\d,]*(?:\.\d+)?%?(?![\w'])")
+
+
+def _footnote(notes: dict[str, list[str]], reason: str) -> str:
+    """The numbers of the remarks on one estimate; remarks that differ in their figures alone share one."""
     marks = []
     for note in filter(None, reason.split("; ")):
-        if note not in notes:
-            notes.append(note)
-        marks.append(str(notes.index(note) + 1))
+        kind = _NUMBER.sub("#", note)
+        notes.setdefault(kind, []).append(note)
+        marks.append(str(list(notes).index(kind) + 1))
     return " ".join(marks)
+
+
+def _merged(notes: list[str]) -> str:
+    """One remark for several, with the least and the greatest of each figure."""
+    places = zip(*(_NUMBER.findall(note) for note in notes), strict=True)
+    ends = [sorted(set(figures), key=lambda figure: float(figure.strip("%").replace(",", ""))) for figures in places]
+    spans = iter([f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for each in ends])
+    return _NUMBER.sub(lambda _: next(spans), notes[0])
 
 
 def _report(a: Path, b: Path, rows_p: int, rows_q: int, found: list[Comparison], left_out: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kullback.errors import FileError, InputError
 
 
 def read_table(path: Path) -> Any:
-    """The CSV file as a data frame; columns of numbers are numbers, everything else is text.
+    """The CSV file as a data frame; numbers are numbers, dates as 2026-01-31 are dates, everything else is text.
 
     Raises `FileError` for a file that is missing, empty, or not a table.
     """
@@ -39,7 +39,19 @@ def read_table(path: Path) -> Any:
     missing = [str(name) for name in frame.columns if frame[name].isna().any()]
     if missing:
         raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
-    return frame
+    return frame.apply(_dates)
+
+
+def _dates(column: Any) -> Any:
+    """A column of dates or times in ISO 8601 as such; any other column as it is."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column) or not column.astype(str).str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all():
+        return column
+    try:
+        return pd.to_datetime(column, format="ISO8601", utc=True)
+    except ValueError:
+        return column
 
 
 def shared_columns(p: Any, q: Any, asked: Sequence[str], name_p: str, name_q: str) -> tuple[list[str], str]:

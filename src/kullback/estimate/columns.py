@@ -65,10 +65,20 @@ def informative(ps: Sequence[Column], qs: Sequence[Column]) -> tuple[list[int], 
 
 
 def _tells_rows_apart(p: Column, q: Column) -> bool:
-    if not is_table(p, q) or "counts" in (p.stated, q.stated):
+    if {p.stated, q.stated} & {"counts", "measured"}:
         return False
+    if not is_table(p, q):
+        return _numbers_rows(p) and _numbers_rows(q)
     mostly_new = all(len(c.values) < ROWS_PER_LABEL * len(np.unique(c.values)) for c in (p, q))
     return mostly_new and np.isin(p.values, q.values).mean() < SHARED_LABELS
+
+
+def _numbers_rows(column: Column) -> bool:
+    """Whether a column is a running number of the rows, perhaps with gaps: whole, all different, and close together."""
+    values = column.values
+    if values.dtype.kind not in "iu" or len(np.unique(values)) < len(values):
+        return False
+    return int(values.max()) - int(values.min()) < 2 * len(values)
 
 
 def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = (None, None)) -> tuple[Rows, Rows]:

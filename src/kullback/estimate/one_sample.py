@@ -17,7 +17,7 @@ from kullback.estimate.cross_entropy import losses_of
 from kullback.estimate.rows import Rows, by_cell
 from kullback.estimate.subsampling import subsampled
 from kullback.estimate.weights import log_weights
-from kullback.estimate.worth import judged, remark_on_unseen
+from kullback.estimate.worth import judged
 from kullback.known import Known
 from kullback.known.reading import is_table
 from kullback.known.record import Sample
@@ -149,9 +149,6 @@ def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) 
     drawn = Rows(first.cell, first.point, log_density=log_p + np.log(scale).sum())
     known = weighted(second, sample.weights)
     notes, diagnostics = _notes(spread), {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
-    unseen = ~np.isin(drawn.cell, known.cell)
-    if unseen.any():
-        notes.insert(0, remark_on_unseen(len(np.unique(drawn.cell[unseen])), float(unseen.mean())))
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     varied = subsampled(statistic, (drawn, known), rule.repeats, request.host_rng(3), drawn.point.shape[1])
     return judged(statistic(drawn, known), varied, drawn, known, notes, diagnostics)

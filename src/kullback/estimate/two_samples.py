@@ -94,7 +94,8 @@ def between_columns(
     notes, diagnostics = remarks_on_rows(first, second, spread)
     if left_out:
         names = ", ".join(map(repr, left_out))
-        notes.append(f"left out: {names}, where nearly every row has a label of its own and few are in both samples")
+        verbs = ("tells", "says") if len(left_out) == 1 else ("tell", "say")
+        notes.append(f"left out: {names}, which {verbs[0]} the rows apart and {verbs[1]} nothing of their law")
     if len(pairs) > 1:
         notes += _below_a_column(value, pairs, request, rule, weights)
     notes += dict.fromkeys(filter(None, (remark_on(*pair) for pair in pairs)))

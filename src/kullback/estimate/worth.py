@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kullback.estimate.reach import Reach, reach_of
+from kullback.estimate.reach import reach_of
 from kullback.estimate.rows import Rows, repeated_rows, shared_rows
 from kullback.estimate.subsampling import FEWEST, Subsampled
 from kullback.result import Estimate, Guarantee
@@ -27,17 +27,12 @@ def judged(
     exceeds half the standard error. Where the bias may exceed the standard error, and always in five dimensions and
     more, the reason says how large it may be.
     """
-    notes = list(notes)
-    dimensions = p.point.shape[1]
-    reach = Reach(0.0, 0.0) if q is None else reach_of(p, q)
-    bound = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
+    notes, dimensions, bound = list(notes), p.point.shape[1], False
     if q is not None:
-        diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing}
-    if bound:
-        notes.append(
-            f"{percent(reach.share)} of P lies beyond the reach of Q's sample, which does not tell how small Q is "
-            "there: a lower bound"
-        )
+        reach = reach_of(p, q)
+        bound = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
+        diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing} | unseen_categories(p, q)
+        notes = _on_reach(reach.share, bound, diagnostics) + notes
     if np.isinf(spread.error):
         notes.append(f"fewer than {FEWEST} rows give no standard error")
     else:
@@ -52,6 +47,32 @@ def judged(
     return Estimate(value, spread.error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
 
 
+def unseen_categories(p: Rows, q: Rows) -> dict[str, float]:
+    """How many categories of P are not in Q's sample, and their share of P; nothing where there is one category."""
+    if len(np.unique(np.concatenate([p.cell, q.cell]))) == 1:
+        return {}
+    unseen = ~np.isin(p.cell, q.cell)
+    return {"unseen_categories": len(np.unique(p.cell[unseen])), "unseen_share": p.mean(unseen.astype(float))}
+
+
+def _on_reach(share: float, bound: bool, diagnostics: dict[str, Any]) -> list[str]:
+    """The remarks on categories that Q's sample lacks, and on what lies beyond its reach."""
+    count, unseen = diagnostics.get("unseen_categories", 0), diagnostics.get("unseen_share", 0.0)
+    notes, lower = [], ": a lower bound" if bound else ""
+    if count:
+        noun, verb = ("category", "is") if count == 1 else ("categories", "are")
+        notes.append(
+            f"{count:,} {noun} of P, {percent(unseen)} of its rows, {verb} not in Q's sample, so the value grows with "
+            f"the size of that sample if Q gives them no probability{lower}"
+        )
+    if bound and share > unseen:
+        notes.append(
+            f"{percent(share)} of P lies beyond the reach of Q's sample, which does not tell how small Q is "
+            f"there{lower}"
+        )
+    return notes
+
+
 def percent(share: float) -> str:
     """A share as a percentage; 100% is all, and no less."""
     text = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
@@ -59,7 +80,7 @@ def percent(share: float) -> str:
 
 
 def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str, Any]]:
-    """What is odd in the rows of two samples: unseen categories, repeated rows, rows in both.
+    """What is odd in the rows of two samples: repeated rows, and rows in both.
 
     spread  whether ties are those of rounding, which have a remark of their own
     """
@@ -68,12 +89,6 @@ def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str
     for side, rows in (("p", p), ("q", q)):
         if rows.weight is not None:
             diagnostics[f"effective_rows_{side}"] = rows.effective_size
-    unseen = ~np.isin(p.cell, q.cell)
-    if len(np.unique(np.concatenate([p.cell, q.cell]))) > 1:
-        diagnostics["unseen_categories"] = len(np.unique(p.cell[unseen]))
-        diagnostics["unseen_share"] = p.mean(unseen.astype(float))
-    if unseen.any():
-        notes.append(remark_on_unseen(len(np.unique(p.cell[unseen])), diagnostics["unseen_share"]))
     if p.point.shape[1]:
         repeated, shared = repeated_rows(p) + repeated_rows(q), shared_rows(p, q)
         diagnostics |= {"repeated_rows": repeated, "shared_rows": shared}
@@ -84,12 +99,3 @@ def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str
                 f"{shared:,} rows of P's sample are also in Q's: if they are the same rows, the value is too low"
             )
     return notes, diagnostics
-
-
-def remark_on_unseen(count: int, share: float) -> str:
-    """That Q's sample lacks categories of P."""
-    noun, verb = ("category", "is") if count == 1 else ("categories", "are")
-    return (
-        f"{count} {noun} of P, {percent(share)} of its rows, {verb} not in Q's sample, so the value grows with the "
-        "size of that sample if Q gives them no probability"
-    )

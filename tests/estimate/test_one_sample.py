@@ -1,0 +1,199 @@
+"""A sample against a law: the law's log-probability is used as it is, whichever side it is."""
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+import scipy.stats as st
+from scipy.integrate import quad
+
+import kullback as kl
+from kullback.errors import EstimateError, InputError, PlanError
+
+FALSE_ALARM = 1e-4
+WIDE = st.norm.isf(FALSE_ALARM / 2)
+P, Q = np.array([0.4, 0.3, 0.2, 0.07, 0.03]), np.full(5, 0.2)
+
+
+def integral(p, q, *bounds):
+    return quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), *bounds)[0]
+
+
+def normal(m, s):
+    return np.log(s) + (1 + m**2) / (2 * s**2) - 0.5
+
+
+# A sampler of one side, the other side, whether the sample is of P, KL(P‖Q), and the bias allowed at 400 rows: that of
+# neighbours is of the order of 1/n in one dimension, and of boundaries in more.
+CASES = {
+    "far normal": (lambda rng, n: rng.normal(size=n), dist.Normal(6.0, 1.0), True, 18.0, 0.01),
+    "wide normal": (lambda rng, n: rng.normal(size=n), dist.Normal(1.0, 1.5), True, normal(1.0, 1.5), 0.01),
+    "gamma": (
+        lambda rng, n: rng.gamma(2.0, 1.0, n),
+        dist.Gamma(3.0, 1 / 1.5),
+        True,
+        integral(st.gamma(2), st.gamma(3, scale=1.5), 0, np.inf),
+        0.02,
+    ),
+    "inside a uniform": (lambda rng, n: rng.uniform(0, 0.5, n), dist.Uniform(0.0, 1.0), True, np.log(2.0), 0.02),
+    "itself": (lambda rng, n: rng.normal(size=n), dist.Normal(0.0, 1.0), True, 0.0, 0.01),
+    "two dimensions": (
+        lambda rng, n: rng.normal(size=(n, 2)),
+        dist.Normal(jnp.ones(2), 1.0).to_event(1),
+        True,
+        1.0,
+        0.03,
+    ),
+    "counts": (
+        lambda rng, n: rng.poisson(3.0, n),
+        dist.Poisson(4.0),
+        True,
+        3 * np.log(3 / 4) + 1.0,
+        0.005,
+    ),
+    "labels": (lambda rng, n: rng.choice(5, n, p=P), dist.Categorical(probs=Q), True, P @ np.log(P / Q), 0.005),
+    "scipy": (lambda rng, n: rng.normal(size=n), st.laplace(), True, integral(st.norm(), st.laplace(), -9, 9), 0.01),
+    "weighted": (
+        lambda rng, n: (lambda x: kl.Samples(x, st.norm(1, 1).pdf(x) / st.norm(0, 2).pdf(x)))(rng.normal(0, 2, n)),
+        dist.Normal(0.0, 1.0),
+        True,
+        0.5,
+        0.03,
+    ),
+    "Q, normal": (lambda rng, n: rng.normal(1.0, 1.5, n), dist.Normal(0.0, 1.0), False, normal(1.0, 1.5), 0.03),
+    "Q, counts": (lambda rng, n: rng.poisson(4.0, n), dist.Poisson(3.0), False, 3 * np.log(3 / 4) + 1.0, 0.02),
+    "Q, labels": (
+        lambda rng, n: rng.choice(5, n, p=Q),
+        dist.Categorical(probs=P),
+        False,
+        P @ np.log(P / Q),
+        0.005,
+    ),
+    "Q, weighted": (
+        lambda rng, n: (lambda x: kl.Samples(x, st.norm(1, 1.5).pdf(x) / st.norm(0, 3).pdf(x)))(rng.normal(0, 3, n)),
+        dist.Normal(0.0, 1.0),
+        False,
+        normal(1.0, 1.5),
+        0.04,
+    ),
+}
+
+
+def estimate(name, seed, n=400, **settings):
+    draw, law, of_p, _, _ = CASES[name]
+    x = draw(np.random.default_rng(seed), n)
+    return kl.KL(*((x, law) if of_p else (law, x))).estimate(seed=seed, rule=kl.rules.OneSample(**settings))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_right_on_average_and_calibrated(name):
+    """Over 24 seeds: the mean within its error, the stated error within chance of the spread, whose own is 1/√48."""
+    *_, truth, bias = CASES[name]
+    answers = [estimate(name, seed, repeats=12) for seed in range(24)]
+    values, errors = np.array([a.value for a in answers]), np.array([a.standard_error for a in answers])
+    assert abs(values.mean() - truth) < bias + WIDE * values.std(ddof=1) / np.sqrt(24)
+    ratio = errors.mean() / values.std(ddof=1)
+    assert 1 / (1 + WIDE / np.sqrt(48)) < ratio * 1.1
+    assert ratio < 1.7 * (1 + WIDE / np.sqrt(48))  # conservative by up to 1.7 for laws that are nearly equal
+
+
+def test_the_planner_takes_it_before_two_samples(rng):
+    x = rng.normal(size=200)
+    for p, q in ((x, dist.Normal(6.0, 1.0)), (dist.Normal(6.0, 1.0), x)):
+        answer = kl.KL(p, q).estimate()
+        assert answer.plan.rule.name == "one sample"
+        assert answer.quantity == "KL(P‖Q)"
+    series = kl.KL(pd.Series(x, name="height"), dist.Normal(6.0, 1.0)).estimate()
+    assert series.value == kl.KL(x, dist.Normal(6.0, 1.0)).estimate().value
+
+
+def test_units_do_not_matter(rng):
+    x = rng.normal(size=300)
+    plain = kl.KL(x, dist.Normal(1.0, 2.0)).estimate()
+    for scale in (1e-6, 1e6):
+        assert kl.KL(scale * x, dist.Normal(scale, 2.0 * scale)).estimate().value == pytest.approx(
+            plain.value, abs=1e-3
+        )
+
+
+def test_both_precisions(precision):
+    assert abs(estimate("wide normal", 0).value - normal(1.0, 1.5)) < 0.2
+    x = np.random.default_rng(0).normal(size=400).astype(np.float32)
+    assert kl.KL(x, dist.Normal(6.0, 1.0)).estimate().value == pytest.approx(
+        kl.KL(x.astype(float), dist.Normal(6.0, 1.0)).estimate().value, rel=1e-6
+    )
+
+
+class TestEdges:
+    def test_a_row_to_which_q_gives_nothing(self, rng):
+        q = kl.Density(lambda x: jnp.where(x < 2.0, x - 2.0, -jnp.inf), normalized=True)
+        answer = kl.KL(np.array([0.0, 3.0, 1.0]), q).estimate(rule="one sample")
+        assert answer.value == np.inf
+        assert answer.reason == "Q gives probability 0 to row 1 of P's sample"
+        weighted = kl.KL(kl.Samples([0.0, 3.0, 1.0], [1.0, 0.0, 1.0]), q).estimate(rule="one sample")
+        assert np.isfinite(weighted.value)
+
+    def test_a_row_outside_the_support_is_infinite_by_the_planner(self):
+        answer = kl.KL(np.array([0.5, 2.0]), dist.Uniform(0.0, 1.0)).estimate()
+        assert answer.value == np.inf
+        assert answer.guarantee is kl.Guarantee.EXACT
+
+    def test_an_atom_against_a_density_is_infinite(self, rng):
+        x = np.where(rng.random(300) < 0.3, 0.0, rng.normal(size=300))
+        for sample in (x, np.full(20, 1.5)):
+            answer = kl.KL(sample, dist.Normal(0.0, 1.0)).estimate()
+            assert answer.value == np.inf
+            assert "repeats a value as an atom would" in answer.reason
+
+    def test_rounded_measurements_are_no_atoms(self):
+        values = []
+        for seed in range(20):
+            x = np.round(np.random.default_rng(seed).normal(50.0, 8.0, 500))
+            answer = kl.KL(x.astype(int), dist.Normal(45.0, 8.0)).estimate()
+            assert "rounded measurements are spread evenly" in answer.reason
+            values.append(answer.value)
+        assert abs(np.mean(values) - 25 / 128) < 0.01 + WIDE * np.std(values) / np.sqrt(20)
+
+    def test_q_that_its_sample_does_not_reach_is_a_lower_bound(self, rng):
+        answer = kl.KL(dist.Normal(6.0, 1.0), rng.normal(size=300)).estimate()
+        assert answer.guarantee is kl.Guarantee.LOWER_BOUND
+        assert answer.interval()[0] < 18.0
+        assert answer.interval()[1] == np.inf
+
+    def test_a_category_that_q_lacks_is_said(self):
+        answer = kl.KL(dist.Categorical(probs=jnp.array([0.5, 0.5])), np.zeros(50, int)).estimate()
+        assert answer.guarantee is kl.Guarantee.LOWER_BOUND
+        assert answer.reason.startswith("1 category of P, ")
+
+    def test_few_rows(self):
+        assert kl.KL(np.array([0.1, 0.7, 0.3]), dist.Normal(0.0, 1.0)).estimate().standard_error == np.inf
+        with pytest.raises(PlanError, match="P's sample is of one row"):
+            kl.KL(np.array([0.5]), dist.Normal(0.0, 1.0)).plan(rule="one sample")
+
+    def test_a_log_probability_that_is_no_number(self, rng):
+        q = kl.Density(lambda x: jnp.where(x < 2.0, -x, jnp.nan), normalized=True)
+        with pytest.raises(EstimateError, match="q: its log-probability is NaN at row 1"):
+            kl.KL(np.array([0.0, 3.0, 1.0]), q).estimate(rule="one sample")
+
+    def test_settings_are_checked(self):
+        with pytest.raises(InputError, match="OneSample"):
+            kl.rules.OneSample(repeats=1)
+
+
+REFUSED = {
+    "neither side is a sample": (dist.Normal(0.0, 1.0), dist.Normal(1.0, 1.0)),
+    "both sides are samples": (np.zeros(3), np.zeros(3)),
+    "P is a sample of pairs": (kl.Pairs(np.zeros(3), np.zeros(3)), dist.Normal(0.0, 1.0)),
+    "Q is a conditional, or a batch": (np.zeros(3), dist.Normal(jnp.zeros(2), 1.0)),
+    "P's sample has columns that are not numbers": (np.array(["a", "b"]), dist.Bernoulli(0.5)),
+    "the normalised log-probability of Q is not known": (np.zeros(3), kl.Density(lambda x: -(x**2))),
+    "Q lives on a surface": (np.full((3, 3), 1 / 3), dist.Dirichlet(jnp.ones(3))),
+    "Q's sample is of labels or counts, and P is continuous": (dist.Normal(0.0, 1.0), np.array([0, 1, 1])),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_what_it_does_not_do(reason):
+    with pytest.raises(PlanError, match=reason):
+        kl.KL(*REFUSED[reason]).plan(rule="one sample")

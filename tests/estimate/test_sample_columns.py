@@ -1,0 +1,129 @@
+"""Two samples of columns of every type: the type changes no answer, and what tells rows apart is left out."""
+
+import datetime
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.stats as st
+
+import kullback as kl
+from kullback.estimate.columns import rounding_step
+from kullback.estimate.tables import compare
+
+WIDE = st.norm.isf(1e-4 / 2)
+START = pd.Timestamp("2024-01-01")
+
+# Each gives whole numbers of thousands of seconds, or of anything, in another type.
+TYPES = {
+    "int64": lambda x: x.astype(np.int64),
+    "int32": lambda x: x.astype(np.int32),
+    "float32": lambda x: x.astype(np.float32),
+    "objects": lambda x: np.array(list(x), object),
+    "Decimals": lambda x: pd.Series([Decimal(int(v)) for v in x]),
+    "a frame of Decimals": lambda x: pd.DataFrame({"x": [Decimal(int(v)) for v in x]}),
+    "NumPy times": lambda x: np.datetime64("2024-01-01T00") + x.astype("timedelta64[s]"),
+    "times": lambda x: pd.Series(START + pd.to_timedelta(x, unit="s")),
+    "durations": lambda x: pd.Series(pd.to_timedelta(x, unit="s")),
+    "Python times": lambda x: np.array([datetime.datetime(2024, 1, 1) + datetime.timedelta(seconds=v) for v in x]),
+    "polars durations": lambda x: pl.Series([datetime.timedelta(seconds=v) for v in x]),
+}
+
+
+def salaries(mean, rng, n=600):
+    return np.round(rng.normal(mean, 8_000.0, n))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_measurement_is_one_in_every_type(name):
+    """Normals 1.25 standard deviations apart: 0.78125 nats, less a bias of 0.03 at this size, measured."""
+    rng = np.random.default_rng(0)
+    x, y = salaries(40_000.0, rng), salaries(50_000.0, rng)
+    answer, plain = kl.KL(TYPES[name](x), TYPES[name](y)).estimate(), kl.KL(x, y).estimate()
+    assert answer.value == pytest.approx(plain.value, abs=0.01)  # the ties of single precision are spread otherwise
+    assert answer.interval(1 - 1e-4)[0] < 1.25**2 / 2 < answer.interval(1 - 1e-4)[1] + 0.05
+
+
+@pytest.mark.parametrize("digits", [0, -1, -2, -3])
+def test_rounding_changes_little(digits):
+    """The mean over 30 seeds, against the divergence of the rounded laws at thousands, and else that of the normals."""
+    values = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        x, y = (np.round(rng.normal(mean, 8_000.0, 800), digits).astype(int) for mean in (40_000.0, 50_000.0))
+        values.append(kl.KL(x, y).estimate(rule=kl.rules.TwoSamples(repeats=2)).value)
+    edges = (np.arange(-40, 140) + 0.5) * 1_000.0
+    p, q = (np.diff(st.norm(mean, 8_000.0).cdf(edges)) for mean in (40_000.0, 50_000.0))
+    kept = p > 1e-12
+    truth = float(p[kept] @ np.log(p[kept] / q[kept])) if digits == -3 else 1.25**2 / 2
+    assert abs(np.mean(values) - truth) < 0.05 + WIDE * np.std(values) / np.sqrt(30)
+
+
+@pytest.mark.parametrize("kind", [str, bytes, object], ids=["strings", "bytes", "objects"])
+def test_labels_of_every_type_are_one_table(kind, rng):
+    codes = rng.choice(3, 300, p=[0.5, 0.3, 0.2]), rng.choice(3, 200, p=[0.2, 0.3, 0.5])
+    letters = [np.array(list("abc"))[each] for each in codes]
+    texts = [each.astype("S" if kind is bytes else kind) for each in letters]
+    assert kl.KL(*texts).estimate().value == kl.KL(*codes).estimate().value
+    assert kl.KL(texts[0], letters[1]).estimate().value == kl.KL(*codes).estimate().value
+
+
+def test_single_columns_of_different_names_correspond(rng):
+    x, y = rng.normal(size=200), rng.normal(0.5, 1.0, 200)
+    plain = kl.KL(x, y).estimate().value
+    assert kl.KL(pd.Series(x, name="a"), pd.Series(y, name="b")).estimate().value == plain
+    assert kl.KL(pl.Series("a", x), y).estimate().value == plain
+    assert kl.KL(pd.Series(x, name="a"), pd.DataFrame({"b": y})).estimate().value == plain
+
+
+def test_the_step_of_a_rounding(rng):
+    x = rng.normal(size=500)
+    assert rounding_step(np.round(x, 1)) == pytest.approx(0.1)
+    assert rounding_step(1.7e9 + np.round(100 * x)) == pytest.approx(1.0)
+    assert rounding_step(np.round(x, 1).astype(np.float32).astype(float)) == pytest.approx(0.1)
+    assert rounding_step(x) == 0.0
+    assert rounding_step(rng.choice(x, 500)) == 0.0
+    assert rounding_step(np.zeros(5)) == 0.0
+
+
+class TestJoint:
+    def frame(self, rng, shift, first, n=300):
+        return pd.DataFrame(
+            {
+                "name": [f"c{k}" for k in range(first, first + n)],
+                "row": np.arange(first, first + n),
+                "x": rng.normal(shift, 1.0, n),
+                "y": rng.normal(size=n),
+            }
+        )
+
+    def test_columns_that_tell_rows_apart_are_left_out(self, rng):
+        a, b = self.frame(rng, 0.0, 0), self.frame(rng, 1.0, 300)
+        joint, name, *_ = compare(a, b)
+        assert joint.estimate.value == kl.KL(a[["x", "y"]], b[["x", "y"]]).estimate().value
+        assert "left out: 'name', 'row', which tell the rows apart" in joint.estimate.reason
+        assert name.estimate.guarantee is kl.Guarantee.LOWER_BOUND
+        assert name.estimate.interval()[1] == np.inf
+        assert "100% of its rows, are not in Q's sample" in name.estimate.reason
+
+    def test_only_such_columns_are_a_lower_bound(self, rng):
+        answer = kl.KL(self.frame(rng, 0.0, 0)[["name"]], self.frame(rng, 0.0, 300)[["name"]]).estimate()
+        assert answer.guarantee is kl.Guarantee.LOWER_BOUND
+        assert "left out" not in answer.reason
+
+    def test_a_caller_keeps_them(self, rng):
+        a, b = self.frame(rng, 0.0, 0)[["row", "x"]], self.frame(rng, 1.0, 0)[["row", "x"]]
+        assert "left out" not in kl.KL(kl.Samples(a, measured="row"), b).estimate().reason
+        dropped = kl.KL(kl.Samples(a, ignore="row"), kl.Samples(b, ignore="row")).estimate()
+        assert dropped.value == kl.KL(a, b).estimate().value
+
+    def test_a_joint_value_below_a_column_is_said(self, rng):
+        n = 400
+        a, b = (pd.DataFrame({"x": rng.normal(shift, 1.0, n)}) for shift in (0.0, 1.0))
+        for side in (a, b):
+            side[[f"z{k}" for k in range(8)]] = rng.normal(size=(n, 8))
+        joint, alone = kl.KL(a, b).estimate(), kl.KL(a[["x"]], b[["x"]]).estimate()
+        assert joint.value < alone.value
+        assert f"too low: column 'x' alone gives {alone.value:.4g}" in joint.reason
