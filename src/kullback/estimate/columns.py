@@ -84,7 +84,7 @@ def _numbers_rows(column: Column) -> bool:
 def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = (None, None)) -> tuple[Rows, Rows]:
     """Both samples as `Rows`: columns read as tables as one label, the others divided by their pooled scale.
 
-    weights  how much the rows of either sample count; those of weight 0 are dropped
+    weights  how much the rows of either sample count
 
     Raises `InputError` where a column is of another kind in one sample than in the other.
     """
@@ -103,13 +103,21 @@ def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = 
     return weighted(Rows(labels[:n], point[:n]), weights[0]), weighted(Rows(labels[n:], point[n:]), weights[1])
 
 
+def counted(columns: tuple[Column, ...], weights: np.ndarray | None) -> tuple[tuple[Column, ...], np.ndarray | None]:
+    """The columns and the weights without the rows of weight 0."""
+    if weights is None or (weights > 0).all():
+        return columns, weights
+    kept = weights > 0
+    return tuple(replace(column, values=column.values[kept]) for column in columns), weights[kept]
+
+
 def weighted(rows: Rows, weights: np.ndarray | None) -> Rows:
-    """Rows with weights, without those that do not count; equal weights are none."""
+    """Rows with weights; equal weights are none, and rows of weight 0 are dropped."""
     if weights is None:
         return rows
-    counted = weights > 0
-    kept = rows.take(counted)
-    return kept if np.ptp(weights[counted]) == 0 else replace(kept, weight=weights[counted])
+    kept = weights > 0
+    rows = rows.take(kept)
+    return rows if np.ptp(weights[kept]) == 0 else replace(rows, weight=weights[kept])
 
 
 def _same_kind(p: Column, q: Column) -> None:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.estimate.columns import Weights, informative, matched_columns, side_by_side, spread_ties
+from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
 from kullback.estimate.neighbours import divergence
 from kullback.estimate.subsampling import subsampled
 from kullback.estimate.worth import judged, remarks_on_rows
@@ -84,6 +84,8 @@ def between_columns(
     weights: Weights = (None, None),
 ) -> Estimate:
     """The estimate from the given columns, which correspond, without those whose every row has a label of its own."""
+    (ps, of_p), (qs, of_q) = counted(ps, weights[0]), counted(qs, weights[1])
+    weights = of_p, of_q
     kept, left_out = informative(ps, qs)
     pairs = [(ps[at], qs[at]) for at in kept]
     first, second = side_by_side([p for p, _ in pairs], [q for _, q in pairs], weights)
