@@ -155,6 +155,25 @@ class TestEdges:
             values.append(answer.value)
         assert abs(np.mean(values) - 25 / 128) < 0.01 + WIDE * np.std(values) / np.sqrt(20)
 
+    def test_counts_of_many_values_are_compared_by_distance(self):
+        """Over 20 seeds: 300 draws over 1,000 values, of which a table would know next to nothing."""
+        law = dist.DiscreteUniform(0, 999)
+        for of_p, allowance in ((True, 0.03), (False, 0.03)):
+            values = []
+            for seed in range(20):
+                x = np.random.default_rng(seed).integers(0, 500 if of_p else 1000, 300)
+                p, q = (x, law) if of_p else (dist.DiscreteUniform(0, 499), x)
+                values.append(kl.KL(p, q).estimate(seed=seed, rule=kl.rules.OneSample(repeats=2)).value)
+            assert abs(np.mean(values) - np.log(2.0)) < allowance + WIDE * np.std(values) / np.sqrt(20)
+
+    def test_a_column_of_few_whole_numbers_against_a_density_is_infinite(self, rng):
+        frame = pd.DataFrame({"height": rng.normal(size=200), "sex": rng.integers(0, 2, 200)})
+        plane = dist.Normal(jnp.zeros(2), 1.0).to_event(1)
+        assert np.isinf(kl.KL(frame, plane).estimate().value)
+        assert np.isfinite(kl.KL(frame.assign(sex=rng.normal(size=200)), plane).estimate().value)
+        ages = rng.integers(18, 80, 5000)  # a table in itself, and still measurements against a density
+        assert np.isfinite(kl.KL(ages, dist.Normal(48.0, 18.0)).estimate().value)
+
     def test_q_that_its_sample_does_not_reach_is_a_lower_bound(self, rng):
         answer = kl.KL(dist.Normal(6.0, 1.0), rng.normal(size=300)).estimate()
         assert answer.guarantee is kl.Guarantee.LOWER_BOUND

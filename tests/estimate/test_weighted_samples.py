@@ -81,6 +81,13 @@ def test_frequencies_are_weighted_exactly():
     assert answer.value == pytest.approx(p @ np.log(p / q), abs=1e-4)
 
 
+def test_weights_that_leave_few_rows_are_said(rng):
+    x, y, weights = rng.normal(size=300), rng.normal(size=300), rng.pareto(0.5, 300)
+    assert "the weights of P leave the equivalent of " in kl.KL(kl.Samples(x, weights), y).estimate().reason
+    assert "the weights of Q leave the equivalent of " in kl.KL(x, kl.Samples(y, weights)).estimate().reason
+    assert "leave" not in kl.KL(kl.Samples(x, rng.random(300)), y).estimate().reason
+
+
 def test_the_effective_size_is_said(rng):
     weights = rng.exponential(size=300)
     answer = kl.KL(kl.Samples(rng.normal(size=300), weights), rng.normal(size=300)).estimate()

@@ -31,6 +31,7 @@ CASES = [
     (lambda: kl.Samples(pd.DataFrame([[1, 2]], columns=["a", "a"])), "x: the table has two columns named 'a'"),
     (lambda: kl.Samples(np.zeros((4, 2)), labels=True), "labels: True speaks of one column, and there are 2"),
     (lambda: kl.Samples(np.zeros((4, 2)), ignore=2), "ignore: there is no column '2'; the columns are 0, 1"),
+    (lambda: kl.Samples(X + 1j), "x: values of type complex128 are neither numbers in an order nor labels"),
     (lambda: kl.Samples(X, ignore=True), "ignore: no column is left"),
     (lambda: kl.Samples(X, labels=True, counts=True), "counts, labels: both speak of column '0'"),
     (lambda: kl.Samples(["a", "b"], measured=True), "measured: column '0' is text"),

@@ -143,15 +143,35 @@ def spread_ties(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[Rows, Rows,
     what it is; the counts within balls then have the law that their correction is derived for. Ties among values that
     are not rounded are repeated rows, and stay.
     """
-    both, found = np.concatenate([p.point, q.point]), False
-    for at in range(both.shape[1]):
-        step = rounding_step(both[:, at])
-        if step:
-            both[:, at] += step * rng.uniform(-0.5, 0.5, len(both))
+    both, found = spread_points(np.concatenate([p.point, q.point]), rng, samples=2)
+    return replace(p, point=both[: len(p)]), replace(q, point=both[len(p) :]), found
+
+
+def spread_points(point: np.ndarray, rng: np.random.Generator, samples: int = 1) -> tuple[np.ndarray, bool]:
+    """The columns of `point` [n, d] that are rounded, spread over the steps of their rounding, and whether any is."""
+    spread, found = point.copy(), False
+    for at, values in enumerate(point.T):
+        ends = rounding_intervals(values, samples)
+        if ends is not None:
+            spread[:, at] = values - ends[0] + (ends[0] + ends[1]) * rng.random(len(values))
             found = True
-    if not found:
-        return p, q, False
-    return replace(p, point=both[: len(p)]), replace(q, point=both[len(p) :]), True
+    return spread, found
+
+
+def rounding_intervals(values: np.ndarray, samples: int = 1) -> tuple[np.ndarray, np.ndarray] | None:
+    """How far below and above each value the interval reaches that is rounded to it; None where there is no rounding.
+
+    On a grid with ties it is half a step. Without a grid, as for the logarithms of counts, values are rounded if most
+    of them are tied within one of the `samples` that they are of; the interval then ends halfway to the next value.
+    """
+    step = rounding_step(values)
+    if step:
+        return np.full(len(values), step / 2), np.full(len(values), step / 2)
+    distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    if len(distinct) < 3 or (counts > samples).mean() <= 0.5:
+        return None
+    half = np.diff(distinct) / 2
+    return np.append(half[0], half)[inverse], np.append(half, half[-1])[inverse]
 
 
 def rounding_step(values: np.ndarray) -> float:

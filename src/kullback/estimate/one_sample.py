@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.special import digamma
 
 from kullback.errors import EstimateError, InputError
-from kullback.estimate.columns import columns_of, rounding_step, scale_of, weighted
+from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import losses_of
 from kullback.estimate.rows import Rows, by_cell
 from kullback.estimate.subsampling import subsampled
@@ -88,92 +88,108 @@ def _unsuitable(name: str, sample: Sample, other: str, law: Known) -> Missing | 
         return Missing(f"{name} is a sample of pairs, whose inputs the law would have to share")
     if sample.values is None:
         return Missing(f"{name}'s sample has columns that are not numbers", "a sample of numbers")
-    if sample.size < 2:
+    if np.count_nonzero(sample.normalized_weights()) < 2:
         return Missing(f"{name}'s sample is of one row", "more rows")
     if law.support is not None and any(law.support.constraint is surface for surface, _ in SURFACES):
         return Missing(f"{other} lives on a surface, where neighbours fill balls of fewer dimensions")
-    if name == "Q" and not _discrete(sample, law) and all(is_table(column) for column in columns_of(sample)):
+    if name == "Q" and not _is_discrete(sample, law) and all(is_table(column) for column in columns_of(sample)):
         return Missing("Q's sample is of labels or counts, and P is continuous")
     return None
 
 
-def _discrete(sample: Sample, law: Known) -> bool:
+def _is_discrete(sample: Sample, law: Known) -> bool:
     if law.support is not None:
         return law.support.discrete
     return all(is_table(column) for column in columns_of(sample))
 
 
 def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Estimate:
-    discrete = _discrete(sample, q)
-    values = _rows_of(sample.values, discrete)
-    log_q = -losses_of(Sample(values), q)
-    counted = np.ones(len(values), bool) if sample.weights is None else sample.weights > 0
+    space = _Space.of(sample, q)
+    log_q = -losses_of(Sample(space.values), q)
+    counted = sample.normalized_weights() > 0
     if np.isnan(log_q[counted]).any():
         row = int(np.argmax(np.isnan(log_q) & counted))
         raise EstimateError(f"q: its log-probability is NaN at row {row} of P's sample; correct it, or drop the row")
     if np.isneginf(log_q[counted]).any():
         row = int(np.argmax(np.isneginf(log_q) & counted))
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=f"Q gives probability 0 to row {row} of P's sample")
-    flat = values.reshape(len(values), -1)
-    scale = np.ones(flat.shape[1]) if discrete else np.array([scale_of(column) for column in flat.T])
-    rows, spread = _as_rows(flat, scale, discrete, request)
-    # The law of x/s has the density q(x) ∏ s.
-    p = weighted(Rows(rows.cell, rows.point, log_density=log_q + np.log(scale).sum()), sample.weights)
-    notes, diagnostics = _notes(spread), {"rows": len(p), "effective_rows": p.effective_size}
+    (rows,), spread = space.rows((space.values,), request)
+    p = weighted(replace(rows, log_density=log_q + space.log_scale), sample.weights)
+    diagnostics = {"rows": len(p), "effective_rows": p.effective_size}
     statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
     value = statistic(p)
     if np.isinf(value):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
     varied = subsampled(statistic, (p,), rule.repeats, request.host_rng(3), p.point.shape[1])
-    return judged(value, varied, p, None, notes, diagnostics)
+    return judged(value, varied, p, None, _notes(spread), diagnostics)
 
 
 def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) -> Estimate:
     assert sample is not None and p.sampler is not None
-    discrete = _discrete(sample, p)
+    space = _Space.of(sample, p)
     count = int(np.clip(sample.size, FEWEST_DRAWS, MOST_DRAWS))
     with jax.enable_x64(True):
-        draws = np.asarray(p.sampler(request.key, count))
-    draws, values = _rows_of(draws, discrete), _rows_of(sample.values, discrete)
+        draws = space.as_outcomes(np.asarray(p.sampler(request.key, count)))
     log_p = -losses_of(Sample(draws), p)
-    flat_p, flat_q = draws.reshape(count, -1), values.reshape(len(values), -1)
-    scale = np.ones(flat_q.shape[1]) if discrete else np.array([scale_of(column) for column in flat_q.T])
-    if discrete:
-        _, cell = np.unique(np.concatenate([flat_p, flat_q]), axis=0, return_inverse=True)
-        first, second = (Rows(c, np.zeros((len(c), 0))) for c in (cell.ravel()[:count], cell.ravel()[count:]))
-        spread = False
-    else:
-        first = Rows(np.zeros(count, np.int64), flat_p / scale)
-        second, spread = _as_rows(flat_q, scale, False, request)
-    drawn = Rows(first.cell, first.point, log_density=log_p + np.log(scale).sum())
-    known = weighted(second, sample.weights)
-    notes, diagnostics = _notes(spread), {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
+    (first, second), spread = space.rows((draws, space.values), request)
+    drawn, known = replace(first, log_density=log_p + space.log_scale), weighted(second, sample.weights)
+    diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     varied = subsampled(statistic, (drawn, known), rule.repeats, request.host_rng(3), drawn.point.shape[1])
-    return judged(statistic(drawn, known), varied, drawn, known, notes, diagnostics)
+    return judged(statistic(drawn, known), varied, drawn, known, _notes(spread), diagnostics)
 
 
 def _notes(spread: bool) -> list[str]:
     return ["rounded measurements are spread evenly over the step of the rounding"] if spread else []
 
 
-def _rows_of(values: np.ndarray | None, discrete: bool) -> np.ndarray:
-    assert values is not None
-    if not discrete:
-        return values.astype(np.float64)
-    return values.astype(np.int64) if (values == np.round(values)).all() else values
+@dataclass(frozen=True)
+class _Space:
+    """Where the outcomes are compared: by value (`table`), by distance after each count k became the interval k ± ½
+    (`whole`), or by distance.
 
+    `values` are those of the sample, `scale` [d] what its columns are divided by.
+    """
 
-def _as_rows(flat: np.ndarray, scale: np.ndarray, discrete: bool, request: Request) -> tuple[Rows, bool]:
-    """The rows of a sample, rounded measurements spread over the step of their rounding, and whether there were any."""
-    if discrete:
-        _, cell = np.unique(flat, axis=0, return_inverse=True)
-        return Rows(cell.ravel(), np.zeros((len(flat), 0))), False
-    point, rng = flat / scale, request.host_rng(4)
-    steps = np.array([rounding_step(column) for column in point.T])
-    point = point + steps * rng.uniform(-0.5, 0.5, point.shape)
-    return Rows(np.zeros(len(flat), np.int64), point), bool(steps.any())
+    values: np.ndarray
+    scale: np.ndarray
+    table: bool
+    whole: bool
+
+    @classmethod
+    def of(cls, sample: Sample, law: Known) -> _Space:
+        assert sample.values is not None
+        discrete, values = _is_discrete(sample, law), sample.values.astype(np.float64)
+        table = discrete and any(is_table(column) for column in columns_of(sample))
+        flat = values.reshape(len(values), -1)
+        scale = np.ones(flat.shape[1]) if table else np.array([scale_of(column) for column in flat.T])
+        space = cls(values, scale, table, discrete and not table)
+        return replace(space, values=space.as_outcomes(values))
+
+    @property
+    def log_scale(self) -> float:
+        """The law of x/s has the density q(x) ∏ s."""
+        return float(np.log(self.scale).sum())
+
+    def as_outcomes(self, values: np.ndarray) -> np.ndarray:
+        """Outcomes in the type that a law of their kind takes."""
+        discrete = (self.table or self.whole) and bool((values == np.round(values)).all())
+        return values.astype(np.int64 if discrete else np.float64)
+
+    def rows(self, samples: tuple[np.ndarray, ...], request: Request) -> tuple[list[Rows], bool]:
+        """The outcomes of each sample as rows, the last of which is the sample; and whether it was rounded."""
+        flats, rng = [values.reshape(len(values), -1) for values in samples], request.host_rng(4)
+        ends = np.cumsum([len(flat) for flat in flats])[:-1]
+        if self.table:
+            _, cell = np.unique(np.concatenate(flats), axis=0, return_inverse=True)
+            return [Rows(each, np.zeros((len(each), 0))) for each in np.split(cell.ravel(), ends)], False
+        if self.whole:
+            points = [(flat + rng.uniform(-0.5, 0.5, flat.shape)) / self.scale for flat in flats]
+            return [Rows(np.zeros(len(each), np.int64), each) for each in points], False
+        points = [flat / self.scale for flat in flats]
+        points[-1], spread = spread_points(points[-1], rng)
+        return [Rows(np.zeros(len(each), np.int64), each) for each in points], spread
 
 
 def _divergence_of_sample(p: Rows, neighbours: int) -> float:

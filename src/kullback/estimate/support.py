@@ -9,7 +9,7 @@ import numpy as np
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.columns import columns_of
 from kullback.known import Known
-from kullback.known.reading import is_table
+from kullback.known.reading import is_discrete
 from kullback.known.support import Escape, escape, sample_escape
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -66,7 +66,7 @@ def escape_of(p: Known, q: Known) -> Escape | None:
     if p.sample is None:
         found = None if p.support is None else escape(p.support, q.support, event_ndim)
         return found if found is None or _charged(p, q) else None
-    if p.sample.discrete and not q.support.discrete and all(is_table(column) for column in columns_of(p.sample)):
+    if not q.support.discrete and p.sample.inputs is None and any(map(is_discrete, columns_of(p.sample))):
         reason = (
             "P's sample is of integers, which are read as discrete outcomes, and Q is continuous, so that Q gives them "
             "probability 0; pass the sample as floats, or as kl.Samples(x, measured=True), if it holds measurements"

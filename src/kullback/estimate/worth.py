@@ -13,6 +13,7 @@ from kullback.estimate.subsampling import FEWEST, Subsampled
 from kullback.result import Estimate, Guarantee
 
 MANY_DIMENSIONS = 5
+FEW_EFFECTIVE = 30.0
 LEAST_MISSING = 0.1  # nats, where there is no standard error to compare with
 
 
@@ -43,6 +44,7 @@ def judged(
                 f"{where}the standard error does not cover the bias, which may be as large as {spread.bias:.2g} nats "
                 "by the change from part of the rows to all"
             )
+    notes += [_on_weights(name, side) for name, side in (("P", p), ("Q", q)) if side is not None and _few(side)]
     guarantee = Guarantee.LOWER_BOUND if bound else Guarantee.CONSISTENT
     return Estimate(value, spread.error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
 
@@ -71,6 +73,15 @@ def _on_reach(share: float, bound: bool, diagnostics: dict[str, Any]) -> list[st
             f"there{lower}"
         )
     return notes
+
+
+def _few(rows: Rows) -> bool:
+    """Whether few rows carry the weight, so that nothing that is estimated from it can be relied on."""
+    return rows.effective_size < max(FEW_EFFECTIVE, 0.1 * len(rows)) and rows.weight is not None
+
+
+def _on_weights(name: str, rows: Rows) -> str:
+    return f"the weights of {name} leave the equivalent of {rows.effective_size:.2g} of its {len(rows):,} rows"
 
 
 def percent(share: float) -> str:

@@ -27,6 +27,11 @@ def column(name: str, series: Any, argument: str) -> Column:
     values = np.asarray(series.to_numpy() if hasattr(series, "to_numpy") else series)
     if len(values) == 0:
         raise InputError(f"{argument}: the sample is empty; pass at least one row")
+    if values.dtype.kind in "cV" or values.ndim != 1:
+        raise InputError(
+            f"{argument}: values of type {values.dtype} are neither numbers in an order nor labels; pass columns of "
+            "real numbers or of text"
+        )
     if values.dtype.kind == "f":
         values = values.astype(np.float64)
     if str(getattr(series, "dtype", "")) == "category":

@@ -36,6 +36,16 @@ def is_table(*parts: Column) -> bool:
     return _repeats(parts)
 
 
+def is_discrete(column: Column) -> bool:
+    """Whether a column of a sample is an outcome of a discrete law: of labels, or stated, or of few whole numbers.
+
+    Against a density the frequency of a value says nothing: many ages in whole years are measurements in any number.
+    """
+    if column.stated or column.values.dtype.kind not in "iuf":
+        return is_table(column)
+    return column.values.dtype.kind in "iu" and is_table(column) and len(np.unique(column.values)) <= FEW_VALUES
+
+
 def remark_on(*parts: Column) -> str:
     """What is worth saying of how a column is read: where its values decided against its type."""
     if any(part.stated for part in parts) or any(part.values.dtype.kind not in "iuf" for part in parts):
