@@ -225,7 +225,7 @@ fault(
 fault(
     "one sample: the scale of the columns is forgotten",
     "estimate/one_sample.py",
-    "log_density=log_q + np.log(scale).sum()",
+    "log_density=log_q + space.log_scale(rows)",
     "log_density=log_q",
     "estimate/test_one_sample.py::test_units_do_not_matter",
 )

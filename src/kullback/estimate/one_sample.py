@@ -92,8 +92,10 @@ def _unsuitable(name: str, sample: Sample, other: str, law: Known) -> Missing | 
         return Missing(f"{name}'s sample is of one row", "more rows")
     if law.support is not None and any(law.support.constraint is surface for surface, _ in SURFACES):
         return Missing(f"{other} lives on a surface, where neighbours fill balls of fewer dimensions")
-    if name == "Q" and not _is_discrete(sample, law) and all(is_table(column) for column in columns_of(sample)):
-        return Missing("Q's sample is of labels or counts, and P is continuous")
+    columns = columns_of(sample)
+    tables = [is_table(column) for column in columns]
+    if not _is_discrete(sample, law) and any(tables) and (name == "Q" or len(columns) > 1):
+        return Missing(f"{name}'s sample has labels or counts, of which {other} is not known to be a discrete law")
     return None
 
 
@@ -113,14 +115,14 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     if np.isneginf(log_q[counted]).any():
         row = int(np.argmax(np.isneginf(log_q) & counted))
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=f"Q gives probability 0 to row {row} of P's sample")
-    (rows,), spread = space.rows((space.values,), request)
-    p = weighted(replace(rows, log_density=log_q + space.log_scale), sample.weights)
+    (rows,), spread = space.rows((space.values,), rule.neighbours, request)
+    p = weighted(replace(rows, log_density=log_q + space.log_scale(rows)), sample.weights)
     diagnostics = {"rows": len(p), "effective_rows": p.effective_size}
-    statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
-    value = statistic(p)
-    if np.isinf(value):
+    if not space.table and not _has_atoms(q, space.values[(rows.cell > 0) & counted], request):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
+    statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
+    value = statistic(p)
     varied = subsampled(statistic, (p,), rule.repeats, request.host_rng(3), p.point.shape[1])
     return judged(value, varied, p, None, _notes(spread), diagnostics)
 
@@ -132,12 +134,22 @@ def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) 
     with jax.enable_x64(True):
         draws = space.as_outcomes(np.asarray(p.sampler(request.key, count)))
     log_p = -losses_of(Sample(draws), p)
-    (first, second), spread = space.rows((draws, space.values), request)
-    drawn, known = replace(first, log_density=log_p + space.log_scale), weighted(second, sample.weights)
+    (first, second), spread = space.rows((draws, space.values), rule.neighbours, request)
+    drawn, known = replace(first, log_density=log_p + space.log_scale(first)), weighted(second, sample.weights)
     diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     varied = subsampled(statistic, (drawn, known), rule.repeats, request.host_rng(3), drawn.point.shape[1])
     return judged(statistic(drawn, known), varied, drawn, known, _notes(spread), diagnostics)
+
+
+def _has_atoms(law: Known, values: np.ndarray, request: Request) -> bool:
+    """Whether a law draws the given outcomes, each of which a sample repeats."""
+    if len(values) == 0 or law.sampler is None:
+        return len(values) == 0
+    with jax.enable_x64(True):
+        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS))
+    known = {row.tobytes() for row in draws.reshape(len(draws), -1).astype(np.float32)}
+    return all(row.tobytes() in known for row in np.unique(values.reshape(len(values), -1), axis=0).astype(np.float32))
 
 
 def _notes(spread: bool) -> list[str]:
@@ -167,18 +179,20 @@ class _Space:
         space = cls(values, scale, table, discrete and not table)
         return replace(space, values=space.as_outcomes(values))
 
-    @property
-    def log_scale(self) -> float:
-        """The law of x/s has the density q(x) ∏ s."""
-        return float(np.log(self.scale).sum())
+    def log_scale(self, rows: Rows) -> Float[np.ndarray, " n"]:
+        """log ∏ s, since the law of x/s has the density q(x) ∏ s; 0 at atoms, whose probability it leaves."""
+        return np.where(rows.cell > 0, 0.0, np.log(self.scale).sum())
 
     def as_outcomes(self, values: np.ndarray) -> np.ndarray:
         """Outcomes in the type that a law of their kind takes."""
         discrete = (self.table or self.whole) and bool((values == np.round(values)).all())
         return values.astype(np.int64 if discrete else np.float64)
 
-    def rows(self, samples: tuple[np.ndarray, ...], request: Request) -> tuple[list[Rows], bool]:
-        """The outcomes of each sample as rows, the last of which is the sample; and whether it was rounded."""
+    def rows(self, samples: tuple[np.ndarray, ...], neighbours: int, request: Request) -> tuple[list[Rows], bool]:
+        """The outcomes of each sample as rows, the last of which is the sample; and whether it was rounded.
+
+        Measurements are in the cell 0, but for atoms: outcomes with more than k copies have a cell each.
+        """
         flats, rng = [values.reshape(len(values), -1) for values in samples], request.host_rng(4)
         ends = np.cumsum([len(flat) for flat in flats])[:-1]
         if self.table:
@@ -189,7 +203,9 @@ class _Space:
             return [Rows(np.zeros(len(each), np.int64), each) for each in points], False
         points = [flat / self.scale for flat in flats]
         points[-1], spread = spread_points(points[-1], rng)
-        return [Rows(np.zeros(len(each), np.int64), each) for each in points], spread
+        _, label, copies = np.unique(np.concatenate(points), axis=0, return_inverse=True, return_counts=True)
+        cells = np.split(np.where(copies > neighbours, 1 + np.arange(len(copies)), 0)[label.ravel()], ends)
+        return [Rows(cell, each) for cell, each in zip(cells, points, strict=True)], spread
 
 
 def _divergence_of_sample(p: Rows, neighbours: int) -> float:
@@ -207,21 +223,23 @@ def _divergence_from_sample(p: Rows, q: Rows, neighbours: int) -> float:
 def _log_own(p: Rows, neighbours: int) -> Float[np.ndarray, " n"]:
     terms = np.empty(len(p))
     for rows, _ in by_cell(p, p):
-        terms[rows] = digamma(len(rows))
-    if p.point.shape[1] == 0:
-        return terms - digamma(len(p))
-    k = min(neighbours, len(p) - 1)
-    return digamma(k) - digamma(len(p)) - _log_volume(p.point, p.point, k + 1)
+        k = min(neighbours, len(rows) - 1)
+        if p.point.shape[1] == 0 or p.cell[rows[0]] > 0 or k == 0:
+            terms[rows] = digamma(len(rows))
+        else:
+            terms[rows] = digamma(k) - _log_volume(p.point[rows], p.point[rows], k + 1)
+    return terms - digamma(len(p))
 
 
 def _log_other(p: Rows, q: Rows, neighbours: int) -> Float[np.ndarray, " n"]:
-    if p.point.shape[1] == 0:
-        terms = np.empty(len(p))
-        for rows, inside in by_cell(p, q):
+    terms = np.empty(len(p))
+    for rows, inside in by_cell(p, q):
+        k = min(neighbours, len(inside))
+        if p.point.shape[1] == 0 or p.cell[rows[0]] > 0 or k == 0:
             terms[rows] = digamma(len(inside) + 1)
-        return terms - digamma(len(q) + 1)
-    k = min(neighbours, len(q))
-    return digamma(k) - digamma(len(q) + 1) - _log_volume(p.point, q.point, k)
+        else:
+            terms[rows] = digamma(k) - _log_volume(p.point[rows], q.point[inside], k)
+    return terms - digamma(len(q) + 1)
 
 
 def _log_volume(at: np.ndarray, of: np.ndarray, k: int) -> Float[np.ndarray, " n"]:

@@ -66,7 +66,7 @@ def escape_of(p: Known, q: Known) -> Escape | None:
     if p.sample is None:
         found = None if p.support is None else escape(p.support, q.support, event_ndim)
         return found if found is None or _charged(p, q) else None
-    if not q.support.discrete and p.sample.inputs is None and any(map(is_discrete, columns_of(p.sample))):
+    if p.sample.discrete and not q.support.discrete and all(map(is_discrete, columns_of(p.sample))):
         reason = (
             "P's sample is of integers, which are read as discrete outcomes, and Q is continuous, so that Q gives them "
             "probability 0; pass the sample as floats, or as kl.Samples(x, measured=True), if it holds measurements"
