@@ -120,6 +120,13 @@ class TestStated:
         assert np.isfinite(kl.KL(kl.Samples(few, measured=True), dist.Normal(4.0, 3.0)).estimate().value)
 
 
+def test_categories_of_numbers_are_labels_and_stay_numbers():
+    found = column(TABLES["categories of numbers"])
+    assert found.values.dtype.kind in "iu"
+    assert is_table(found)
+    assert not is_table(*kl.Samples(TABLES["categories of numbers"], measured=True).columns)
+
+
 def test_times_against_numbers():
     with pytest.raises(InputError, match="column '0' is numbers in one sample and times in the other"):
         kl.KL(MEASURED["NumPy dates"], SALARIES).estimate()

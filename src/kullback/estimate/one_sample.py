@@ -123,7 +123,7 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
     statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
     value = statistic(p)
-    varied = subsampled(statistic, (p,), rule.repeats, request.host_rng(3), p.point.shape[1])
+    varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
     return judged(value, varied, p, None, _notes(spread), diagnostics)
 
 
@@ -138,8 +138,9 @@ def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) 
     drawn, known = replace(first, log_density=log_p + space.log_scale(first)), weighted(second, sample.weights)
     diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
-    varied = subsampled(statistic, (drawn, known), rule.repeats, request.host_rng(3), drawn.point.shape[1])
-    return judged(statistic(drawn, known), varied, drawn, known, _notes(spread), diagnostics)
+    value = statistic(drawn, known)
+    varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
+    return judged(value, varied, drawn, known, _notes(spread), diagnostics)
 
 
 def _has_atoms(law: Known, values: np.ndarray, request: Request) -> bool:

@@ -92,7 +92,7 @@ def between_columns(
     p, q, spread = spread_ties(first, second, request.host_rng(4))
     statistic = partial(divergence, neighbours=rule.neighbours)
     value = statistic(p, q)
-    varied = subsampled(statistic, (p, q), rule.repeats, request.host_rng(3), p.point.shape[1])
+    varied = subsampled(statistic, (p, q), value, rule.repeats, request.host_rng(3))
     notes, diagnostics = remarks_on_rows(first, second, spread)
     if left_out:
         names = ", ".join(map(repr, left_out))

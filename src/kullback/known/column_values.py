@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -21,7 +22,7 @@ def column(name: str, series: Any, argument: str) -> Column:
     """A column of a data frame, or an array [n] of any type.
 
     Numbers stay numbers, also Decimals and numbers in an array of objects; times are seconds since 1970, durations
-    seconds. Strings, bytes, categories and everything else are labels, kept as strings.
+    seconds. Strings, bytes and everything else are labels, kept as strings; categories are labels, also of numbers.
     Raises `InputError` for missing or infinite values, and for no rows.
     """
     values = np.asarray(series.to_numpy() if hasattr(series, "to_numpy") else series)
@@ -35,7 +36,7 @@ def column(name: str, series: Any, argument: str) -> Column:
     if values.dtype.kind == "f":
         values = values.astype(np.float64)
     if str(getattr(series, "dtype", "")) == "category":
-        return Column(name, _labels(values, argument))
+        return replace(column(name, values, argument), stated="labels")
     if values.dtype.kind in "iufb":
         return Column(name, values)
     if values.dtype.kind in _UNITS:
