@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.stats as st
+from scipy.special import digamma
 
 import kullback as kl
 from kullback.estimate.reach import reach_of
@@ -97,6 +98,14 @@ def test_many_dimensions_say_how_large_the_bias_may_be():
         values.append(answer.value)
         stated.append(answer.diagnostics["bias"])
     assert 0.4 < np.mean(stated) / abs(np.mean(values) - d / 8) < 5.0
+
+
+def test_a_label_that_chance_left_out_is_within_the_error():
+    """Q has P's only label with probability c/m, and no row of it; the bound stays below log(m/c) for c up to 6."""
+    answer = kl.KL(np.ones(500, int), np.zeros(400, int)).estimate()
+    assert answer.value == pytest.approx(digamma(401) - digamma(1))
+    assert answer.standard_error == pytest.approx(np.pi / np.sqrt(6))
+    assert answer.interval()[0] < np.log(400 / 6)
 
 
 def test_intervals_of_bounds_are_open():

@@ -25,14 +25,15 @@ def judged(
     p, q  the rows that the estimate was made of; Q is None where its law is known
 
     Beyond the reach of Q's sample log P/Q is known from below only: the answer is a bound where what that may hide
-    exceeds half the standard error. Where the bias may exceed the standard error, and always in five dimensions and
-    more, the reason says how large it may be.
+    exceeds half the standard error of the subsamples. Where the bias may exceed the standard error, and always in five
+    dimensions and more, the reason says how large it may be.
     """
-    notes, dimensions, bound = list(notes), p.point.shape[1], False
+    notes, dimensions, bound, error = list(notes), p.point.shape[1], False, spread.error
     if q is not None:
         reach = reach_of(p, q)
         bound = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
         diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing} | unseen_categories(p, q)
+        error = float(np.hypot(error, _error_of_unseen(p, q)))
         notes = _on_reach(reach.share, bound, diagnostics) + notes
     if np.isinf(spread.error):
         notes.append(f"fewer than {FEWEST} rows give no standard error")
@@ -46,7 +47,7 @@ def judged(
             )
     notes += [_on_weights(name, side) for name, side in (("P", p), ("Q", q)) if side is not None and _few(side)]
     guarantee = Guarantee.LOWER_BOUND if bound else Guarantee.CONSISTENT
-    return Estimate(value, spread.error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
+    return Estimate(value, error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
 
 
 def unseen_categories(p: Rows, q: Rows) -> dict[str, float]:
@@ -55,6 +56,19 @@ def unseen_categories(p: Rows, q: Rows) -> dict[str, float]:
         return {}
     unseen = ~np.isin(p.cell, q.cell)
     return {"unseen_categories": len(np.unique(p.cell[unseen])), "unseen_share": p.mean(unseen.astype(float))}
+
+
+def _error_of_unseen(p: Rows, q: Rows) -> float:
+    """The standard error from categories that Q's sample lacks, which no subsample shows.
+
+    With m rows of which none is in a category, m times its probability is as an exponential variable, whose logarithm
+    has the mean ψ(1), which the estimate has in its place, and the variance π²/6.
+    """
+    unseen = ~np.isin(p.cell, q.cell)
+    _, category = np.unique(p.cell[unseen], return_inverse=True)
+    weight = np.ones(len(p)) if p.weight is None else p.weight
+    shares = np.bincount(category, weight[unseen]) / weight.sum()
+    return float(np.pi * np.sqrt((shares**2).sum() / 6.0))
 
 
 def _on_reach(share: float, bound: bool, diagnostics: dict[str, Any]) -> list[str]:
