@@ -103,8 +103,9 @@ class Estimate:
         half = float(ndtri(0.5 + level / 2.0)) * self.standard_error + self.numerical_error
         if np.ndim(self.value) == 0 and math.isinf(self.value):
             return self.value, self.value
-        low = -np.inf if self.guarantee is Guarantee.UPPER_BOUND else self.value - half
-        return low, np.inf if self.guarantee is Guarantee.LOWER_BOUND else self.value + half
+        open_end = _scalar_or_array(np.full(np.shape(self.value), np.inf))
+        low = -open_end if self.guarantee is Guarantee.UPPER_BOUND else self.value - half
+        return low, open_end if self.guarantee is Guarantee.LOWER_BOUND else self.value + half
 
     def __float__(self) -> float:
         if np.ndim(self.value):

@@ -115,6 +115,9 @@ def test_intervals_of_bounds_are_open():
     low, high = kl.Estimate(1.0, 0.1, kl.Guarantee.UPPER_BOUND).interval()
     assert low == -np.inf
     assert high == pytest.approx(1.0 + 0.1 * st.norm.ppf(0.975))
+    low, high = kl.Estimate(np.array([1.0, 2.0]), 0.0, kl.Guarantee.LOWER_BOUND).interval()
+    assert np.array_equal(low, [1.0, 2.0])
+    assert np.array_equal(high, [np.inf, np.inf])
 
 
 def test_percentages():

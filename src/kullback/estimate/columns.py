@@ -98,7 +98,7 @@ def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = 
             _, codes = np.unique(both, return_inverse=True)
             _, labels = np.unique(labels * (codes.max() + 1) + codes, return_inverse=True)
         else:
-            points.append(both / scale_of(both))
+            points.append(both.astype(np.float64) / scale_of(both))
     point = np.stack(points, 1) if points else np.zeros((len(labels), 0))
     return weighted(Rows(labels[:n], point[:n]), weights[0]), weighted(Rows(labels[n:], point[n:]), weights[1])
 
