@@ -118,6 +118,15 @@ def test_remarks_that_differ_in_figures_share_a_footnote(capsys, monkeypatch, tm
     assert "f discrete ≥ " in printed
 
 
+def test_dates_in_one_file_alone_are_text(capsys, tmp_path):
+    days = [f"2026-01-{day:02d}" for day in range(1, 31)]
+    (tmp_path / "a.csv").write_text("\n".join(["day", *days]) + "\n")
+    (tmp_path / "b.csv").write_text("\n".join(["day", *days[1:], "unknown"]) + "\n")
+    for second, kind in (("a.csv", "continuous"), ("b.csv", "discrete")):
+        assert main(["estimate", str(tmp_path / "a.csv"), str(tmp_path / second), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["estimates"][0]["read_as"] == kind
+
+
 def test_figures_of_a_footnote_are_merged():
     notes: dict[str, list[str]] = {}
     said = ["3 rows of 'x1' repeat; 2% of P lies beyond", "1,200 rows of 'x1' repeat", "0.5% of P lies beyond"]

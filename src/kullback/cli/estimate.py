@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kullback.cli.tables import read_table, shared_columns
+from kullback.cli.tables import read_table, shared_columns, with_dates
 from kullback.estimate.tables import Comparison, compare
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Guarantee
@@ -24,7 +24,7 @@ def estimate(a: Path, b: Path, columns: Sequence[str], seed: int, as_json: bool)
     """Compare the two tables and print what was found."""
     p, q = read_table(a), read_table(b)
     names, left_out = shared_columns(p, q, columns, str(a), str(b))
-    found = compare(p[names], q[names], seed=seed)
+    found = compare(*with_dates(p[names], q[names]), seed=seed)
     if len(names) == 1:
         found = found[1:]  # the joint estimate would say the same again
     if as_json:

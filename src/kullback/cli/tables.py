@@ -11,7 +11,7 @@ from kullback.errors import FileError, InputError
 
 
 def read_table(path: Path) -> Any:
-    """The CSV file as a data frame; numbers are numbers, dates as 2026-01-31 are dates, everything else is text.
+    """The CSV file as a data frame; columns of numbers are numbers, everything else is text.
 
     Raises `FileError` for a file that is missing, empty, or not a table.
     """
@@ -39,19 +39,27 @@ def read_table(path: Path) -> Any:
     missing = [str(name) for name in frame.columns if frame[name].isna().any()]
     if missing:
         raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
-    return frame.apply(_dates)
+    return frame
+
+
+def with_dates(p: Any, q: Any) -> tuple[Any, Any]:
+    """Both tables, of the same columns, with those that hold dates or times in ISO 8601 in both read as such."""
+    for name in p.columns:
+        found = _dates(p[name]), _dates(q[name])
+        if found[0] is not None and found[1] is not None:
+            p, q = p.assign(**{name: found[0]}), q.assign(**{name: found[1]})
+    return p, q
 
 
 def _dates(column: Any) -> Any:
-    """A column of dates or times in ISO 8601 as such; any other column as it is."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column) or not column.astype(str).str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all():
-        return column
+        return None
     try:
         return pd.to_datetime(column, format="ISO8601", utc=True)
     except ValueError:
-        return column
+        return None
 
 
 def shared_columns(p: Any, q: Any, asked: Sequence[str], name_p: str, name_q: str) -> tuple[list[str], str]:
