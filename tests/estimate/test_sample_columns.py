@@ -127,6 +127,14 @@ class TestJoint:
         assert name.estimate.interval()[1] == np.inf
         assert "100% of its rows, are not in Q's sample" in name.estimate.reason
 
+    def test_columns_read_against_their_type_are_named(self, rng):
+        a, b = (pd.DataFrame({"pay": salaries(4e4, rng).astype(int), "x": rng.normal(size=600)}) for _ in range(2))
+        said = "whole numbers with many values are read as measurements"
+        assert f"'pay': {said}" in kl.KL(a, b).estimate().reason
+        joint, alone, _ = compare(a, b)  # a table of columns says it once for all
+        assert said in joint.estimate.reason
+        assert f"'pay': {said}" not in joint.estimate.reason + alone.estimate.reason
+
     def test_only_such_columns_are_a_lower_bound(self, rng):
         answer = kl.KL(self.frame(rng, 0.0, 0)[["name"]], self.frame(rng, 0.0, 300)[["name"]]).estimate()
         assert answer.guarantee is kl.Guarantee.LOWER_BOUND

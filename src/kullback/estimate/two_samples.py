@@ -73,7 +73,7 @@ class TwoSamples(Rule):
 
 def between(p: Sample, q: Sample, request: Request, rule: TwoSamples) -> Estimate:
     """The estimate from all columns of two samples together."""
-    return between_columns(*matched_columns(p, q), request, rule, (p.weights, q.weights))
+    return between_columns(*matched_columns(p, q), request, rule, (p.weights, q.weights), named=True)
 
 
 def between_columns(
@@ -82,8 +82,12 @@ def between_columns(
     request: Request,
     rule: TwoSamples,
     weights: Weights = (None, None),
+    named: bool = False,
 ) -> Estimate:
-    """The estimate from the given columns, which correspond, without those whose every row has a label of its own."""
+    """The estimate from the given columns, which correspond, without those whose every row has a label of its own.
+
+    named  whether the remarks on how columns are read name them, where there are several
+    """
     (ps, of_p), (qs, of_q) = counted(ps, weights[0]), counted(qs, weights[1])
     weights = of_p, of_q
     kept, left_out = informative(ps, qs)
@@ -100,10 +104,19 @@ def between_columns(
         notes.append(f"left out: {names}, which {verbs[0]} the rows apart and {verbs[1]} nothing of their law")
     if len(pairs) > 1:
         notes += _below_a_column(value, pairs, request, rule, weights)
-    notes += dict.fromkeys(filter(None, (remark_on(*pair) for pair in pairs)))
+    notes += _on_reading(pairs, named and len(pairs) > 1)
     if spread:
         notes.append("rounded measurements are spread evenly over the step of the rounding")
     return judged(value, varied, p, q, notes, diagnostics)
+
+
+def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
+    """Each remark on how columns are read once, with the names of the columns."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        if remark := remark_on(*pair):
+            found.setdefault(remark, []).append(repr(pair[0].name))
+    return [f"{', '.join(names)}: {remark}" if named else remark for remark, names in found.items()]
 
 
 def _below_a_column(
