@@ -45,6 +45,7 @@ class Status(enum.Enum):
     CONVERGED = "converged: no further decrease above the tolerance is expected"
     EARLY_STOPPED = "stopped at the best held-out value; the parameters of that step are returned"
     STEP_LIMIT = "stopped at the step limit before converging: pass a larger steps=, or a larger tolerance="
+    NOT_CONVERGED = "not converged: fresh draws expect a further decrease, of which the message says more"
     INTERRUPTED = "interrupted: the best fit so far is returned; the same checkpoint= continues it"
     DIVERGED = (
         "the objective became NaN or infinite: the best fit so far is returned; check the data's scale, "

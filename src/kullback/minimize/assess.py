@@ -6,14 +6,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kullback.families.learnable import Learnable
-from kullback.families.mixture import MixtureStructure
 from kullback.known import Known, numpyro_side
 from kullback.known.static import Static
 from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
-from kullback.minimize.push import Push
 from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Request
@@ -27,55 +26,57 @@ def assess(
     vector: np.ndarray,
     target: Known,
     request: Request,
-    push: Push | None = None,
 ) -> tuple[Estimate, dict[str, Any]]:
-    """E_Q[log q − log p] from fresh draws, with `elbo` and `khat` as diagnostics.
+    """E_Q[log q − log p] from fresh draws, with `elbo` and `khat` as diagnostics."""
+    draw = jax.random.key_data(jax.random.fold_in(request.key, 0x455355))
+    static = Static((learnable.structure, layout))
+    log_q, log_p = _logs(static, learnable.fixed, target.log_density, vector, draw)
+    return evidence(np.asarray(log_q), np.asarray(log_p), target)
 
-    push  how draws follow from noise made on the host, which spares compiling a sampler
-    """
-    structure, event_shape = learnable.structure, target.event_shape or ()
-    if push is None or isinstance(structure, MixtureStructure):
-        draw: Any = jax.random.key_data(jax.random.fold_in(request.key, 0x455355))
-        static = Static((structure, layout, None))
-    else:
-        draw = push.fresh(request.host_rng(4), DRAWS, event_shape)
-        static = Static((structure, layout, push))
-    log_weights = -np.asarray(_log_ratios(static, learnable.fixed, target.log_density, vector, draw), np.float64)
-    value, error = -float(log_weights.mean()), float(log_weights.std(ddof=1) / np.sqrt(len(log_weights)))
+
+@program(static=())
+def _logs(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> tuple[jax.Array, jax.Array]:
+    d = model(static, fixed, vector)
+    x = d.sample(jax.random.wrap_key_data(draw), (DRAWS,))
+    return numpyro_side.log_prob(d, x), target(x)
+
+
+def evidence(
+    log_q: Float[np.ndarray, " n"], log_p: Float[np.ndarray, " n"], target: Known
+) -> tuple[Estimate, dict[str, Any]]:
+    """The objective from log q and log p at draws of q, with `elbo` and `khat` as diagnostics."""
+    log_weights = log_p.astype(np.float64) - log_q
+    value, error = -float(log_weights.mean()), 0.0
+    if np.isfinite(value):
+        error = float(log_weights.std(ddof=1) / np.sqrt(len(log_weights)))
     dropped = () if target.normalized else ("log Z",)
     objective = Estimate(
         value,
-        0.0 if np.isinf(value) else error,
+        error,
         Guarantee.UNBIASED,
         quantity="KL(P‖Q)" if target.normalized else "KL(P‖Q) − log Z",
         dropped=dropped,
     )
-    elbo = Estimate(-value, objective.standard_error, Guarantee.LOWER_BOUND, quantity="log Z")
-    return objective, {"elbo": elbo, "khat": pareto_shape(log_weights)}
+    elbo = Estimate(-value, error, Guarantee.LOWER_BOUND, quantity="log Z")
+    size = max(1.0, float(np.max(np.abs(log_q))), float(np.max(np.abs(log_p))))
+    rounding = 4 * size * max(float(np.finfo(x.dtype).eps) for x in (log_q, log_p))
+    return objective, {"elbo": elbo, "khat": pareto_shape(log_weights, rounding)}
 
 
-@program(static=())
-def _log_ratios(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> jax.Array:
-    structure, layout, push = static.value
-    d = model(Static((structure, layout)), fixed, vector)
-    if push is None:
-        x = d.sample(jax.random.wrap_key_data(draw), (DRAWS,))
-        return numpyro_side.log_prob(d, x) - target(x)
-    x = push.draw(d, draw)
-    return push.log_q(d, draw, x) - target(x)
-
-
-def pareto_shape(log_weights: np.ndarray) -> float:
+def pareto_shape(log_weights: np.ndarray, rounding: float = 0.0) -> float:
     """k̂: the shape of the generalised Pareto law of the largest importance weights p/q.
 
     Below 0.7 the fit can be corrected by importance weighting; above it, Q misses mass of P. The estimator is that of
-    Zhang and Stephens (2009), with the prior of Vehtari et al. (2024), appendix G.
+    Zhang and Stephens (2009), with the prior of Vehtari et al. (2024), appendix G. Where the largest weights differ by
+    no more than the rounding of their logarithms there is no tail, and −∞ is stated.
     """
     finite = np.sort(log_weights[np.isfinite(log_weights)])
     n = len(finite)
     tail = int(min(0.2 * n, 3 * np.sqrt(n)))
     if tail < 5:
         return float("inf")
+    if finite[-1] - finite[-tail - 1] <= rounding:
+        return float("-inf")
     weights = np.exp(finite[-tail - 1 :] - finite[-1])
     excess = weights[1:] - weights[0]
     if excess[-1] <= 1e-12:

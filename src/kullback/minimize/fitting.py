@@ -49,11 +49,12 @@ class Descent(Iterative):
 
 @dataclass(frozen=True)
 class Found:
-    """The end points of a descent: flat parameters by increasing objective, and the objectives."""
+    """The end points of a descent: flat parameters by increasing objective, the objectives, and their starts."""
 
     vectors: np.ndarray
     values: np.ndarray
     outcome: Outcome
+    order: np.ndarray | None = None
 
 
 def starts_of(side: Learnable, request: Request, count: int) -> tuple[Layout, np.ndarray]:
@@ -74,7 +75,7 @@ def descend(
             "finite where the family puts its mass, or pass kl.learnable(q) of a nearer q"
         )
     order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
-    return Found(np.asarray(outcome.state.x)[order], values[order], outcome)
+    return Found(np.asarray(outcome.state.x)[order], values[order], outcome, order)
 
 
 @dataclass(frozen=True)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
-from kullback.families.learnable import Learnable
 from kullback.known import Known
-from kullback.known.numpyro_side import log_prob
-from kullback.known.static import Static
-from kullback.minimize.assess import assess
-from kullback.minimize.fitting import Report, descend, fit_from, starts_of
-from kullback.minimize.objectives import model
-from kullback.minimize.optima import distinct_optima
-from kullback.minimize.push import push_for, weighted_draws
+from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
+from kullback.minimize.judge import Verdict, judge
+from kullback.minimize.laplace import CHUNK, whitened
+from kullback.minimize.optima import distinct_optima, divergence_between
+from kullback.minimize.push import push_for
+from kullback.minimize.pushed import Pushed
 from kullback.minimize.reverse import reverse_target
-from kullback.programs import program
-from kullback.result import Fit, Guarantee
+from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+
+MORE, ROUNDS = 4, 2  # where the draws were too few, so many times as many are taken, so often
+ASKANCE = 200  # evaluations where log p seems to have no normaliser, which a descent would follow for ever
 
 
 @dataclass(frozen=True)
@@ -31,10 +29,13 @@ class FixedDraws(Rule):
     """Minimise E_Q[log q − log p] with the expectation over fixed noise, pushed through the parameters.
 
     Fixing the draws turns a stochastic problem into a deterministic one, which L-BFGS solves to a tolerance in nats
-    with no learning rate; the reported objective comes from fresh draws, so it does not flatter the fit.
+    with no learning rate, in double precision. A location-scale family is fitted in the coordinates of Laplace's
+    approximation at a mode of log p, so that neither the units of the outcomes nor their correlations matter. The
+    reported objective comes from fresh draws, so it does not flatter the fit; where the gradient on fresh draws does
+    not agree with 0, more draws are fixed.
 
     draws   how many (a power of two, at least 8 for each dimension is used); antithetic and moment-matched
-    starts  how many starting points
+    starts  how many starting points; the last is Laplace's approximation where there is one
     """
 
     name: ClassVar[str] = "fixed draws"
@@ -62,40 +63,45 @@ class FixedDraws(Rule):
         return target
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        learnable = p.learnable
-        assert learnable is not None and p.event_shape is not None and q.log_density is not None
-        push = push_for(learnable.structure)
+        assert p.learnable is not None and p.event_shape is not None and q.log_density is not None
+        push = push_for(p.learnable.structure)
         assert push is not None
+        layout, starts = starts_of(p.learnable, request, self.starts)
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
-        noise = push.noise(request.host_rng(1), 2 ** int(np.ceil(np.log2(wanted))), p.event_shape)
-        layout, starts = starts_of(learnable, request, self.starts)
-        static = Static((learnable.structure, layout, push))
-        objective = Partial(fixed_draw_divergence, static, learnable.fixed, q.log_density, noise)
-        found = descend(self.name, objective, starts, request)
-        distance = partial(_distance, static, learnable, noise, found.vectors)
-        kept, optima = distinct_optima(learnable, layout, found, distance)
-        vector = found.vectors[0]
-        objective_value, diagnostics = assess(learnable, layout, vector, q, request, push)
-        report = Report(objective_value, {**diagnostics, "optima": len(kept)}, optima)
-        return fit_from(p, layout.tree(vector), found.outcome.status, report, found.outcome)
+        draws = 2 ** int(np.ceil(np.log2(wanted)))
+        with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
+            problem, starts = whitened(Pushed(p.learnable, layout, push, q), starts, draws, request)
+            found, verdict = _solved(problem, starts, draws, request)
+        ends = Found(verdict.vectors, verdict.values, found.outcome)
+        between = divergence_between(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
+        kept, optima = distinct_optima(p.learnable, layout, ends, between)
+        report = Report(verdict.objective, {**verdict.diagnostics, "optima": len(kept)}, optima)
+        fit = fit_from(p, layout.tree(verdict.vectors[0]), verdict.status, report, found.outcome)
+        return replace(fit, message=verdict.message or fit.message)
 
 
-def fixed_draw_divergence(static: Static, fixed: Any, target: Any, noise: Any, vector: Any) -> jax.Array:
-    """Σ w_i (log q(x_i) − log p(x_i)) over the pushed draws."""
-    structure, layout, push = static.value
-    d = model(Static((structure, layout)), fixed, vector)
-    x, log_q, w = weighted_draws(push, d, noise)
-    return jnp.sum(w * (log_q - target(x)))
+def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
+    """The best fit on as many fixed draws as fresh ones find enough."""
+    objective = problem.objective(problem.noise(draws, request))
+    most = ASKANCE if problem.improper else 2000
+    found = descend(FixedDraws.name, objective, starts, request, most, CHUNK)
+    verdict = judge(problem, found, request)
+    # A checkpoint is of the first descent; those that follow from it are made again.
+    request = replace(request, checkpoint=None)
+    for _ in range(ROUNDS):
+        if verdict.status is not Status.NOT_CONVERGED or found.outcome.status is not Status.CONVERGED:
+            break
+        draws *= MORE
+        found = descend(FixedDraws.name, problem.objective(problem.noise(draws, request)), found.vectors, request)
+        verdict = judge(problem, found, request)
+    return found, verdict
 
 
-def _distance(static: Static, learnable: Learnable, noise: np.ndarray, vectors: np.ndarray, i: int, j: int) -> float:
-    return float(_divergence_between(static, learnable.fixed, noise, vectors[i], vectors[j]))
-
-
-@program(static=())
-def _divergence_between(static: Static, fixed: Any, noise: Any, a: Any, b: Any) -> jax.Array:
-    structure, layout, push = static.value
-    shape = Static((structure, layout))
-    first, second = model(shape, fixed, a), model(shape, fixed, b)
-    x, log_q, w = weighted_draws(push, first, noise)
-    return jnp.sum(w * (log_q - log_prob(second, x)))
+def holds_in_double(log_density: Any, event_shape: tuple[int, ...]) -> bool:
+    """Whether a log-density can be traced in double precision: one that fixes its types may hold only in single."""
+    try:
+        with jax.enable_x64(True):
+            jax.eval_shape(log_density, jax.ShapeDtypeStruct((1, *event_shape), np.float64))
+    except TypeError:
+        return bool(jnp.result_type(float) == np.float64)
+    return True

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from kullback.programs import program
 
@@ -90,13 +91,17 @@ def _step(objective: Callable[[Any], Any], s: State, tolerance: Any) -> State:
     enough = value <= s.value + jnp.where(jnp.isfinite(s.value), _SUFFICIENT * s.trial * s.slope + noise, 0.0)
     enough = finite & (enough | first)
     curved = slope >= _CURVATURE * s.slope
-    accept = enough & (curved | first)
+    # Where the objective falls on and on to a wall, the last step that fell is taken.
+    settled = s.trials > _MAX_TRIALS
+    accept = enough & (curved | first | settled)
 
     low = jnp.where(enough, s.trial, s.low)
     high = jnp.where(enough, s.high, s.trial)
     narrowed = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2.0 * s.trial)
     searching = s._replace(trial=narrowed, low=low, high=high, trials=s.trials + 1, steps=s.steps + 1)
-    searching = _restart_or_stop(searching, first & ~finite)
+    last = (searching.trials == _MAX_TRIALS + 1) & (low > 0)
+    searching = searching._replace(trial=jnp.where(last, low, narrowed))
+    searching = _restart_or_stop(searching, first & ~finite, last)
     known = _remembered(s, accept & ~first, point - s.x, gradient - s.gradient)
     accepted = _accepted(known, point, value, gradient, tolerance, noise)
     # The history is chosen row by row above: to choose between two of them would copy both.
@@ -139,9 +144,9 @@ def _accepted(s: State, point: Any, value: Any, gradient: Any, tolerance: Any, n
     )  # fmt: skip
 
 
-def _restart_or_stop(s: State, hopeless: Any) -> State:
+def _restart_or_stop(s: State, hopeless: Any, last: Any) -> State:
     """A line search that found nothing forgets its curvature once; if the gradient itself fails, it is the end."""
-    exhausted = s.trials > _MAX_TRIALS
+    exhausted = (s.trials > _MAX_TRIALS) & ~last
     remembered = jnp.any(s.rho > 0)
     restart = exhausted & remembered
     norm = jnp.linalg.norm(s.gradient)
@@ -177,3 +182,21 @@ def _inverse_hessian_times(s: State, gradient: Any) -> Any:
         return r + s.s[i] * (alphas[i] - s.rho[i] * jnp.vdot(s.y[i], r))
 
     return lax.fori_loop(0, m, forward, q)
+
+
+def inverse_hessian(state: State, row: int) -> Float[np.ndarray, "n n"]:
+    """The inverse Hessian that one minimisation of a stack remembers, as a matrix on the host.
+
+    BFGS updates (Nocedal and Wright 2006, equation 7.16) of the scaled identity, oldest first.
+    """
+    steps, changes, rho = (np.asarray(leaf[row]) for leaf in (state.s, state.y, state.rho))
+    m, n = steps.shape
+    order = [i for i in (int(state.newest[row]) + 1 + np.arange(m)) % m if rho[i] > 0]
+    found = np.eye(n)
+    if order:
+        s, y = steps[order[-1]], changes[order[-1]]
+        found = found * (s @ y) / (y @ y)
+    for s, y in zip(steps[order], changes[order], strict=True):
+        v = np.eye(n) - np.outer(y, s) / (s @ y)
+        found = v.T @ found @ v + np.outer(s, s) / (s @ y)
+    return found

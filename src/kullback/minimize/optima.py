@@ -6,11 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Float
 
+from kullback.exact import has_exact, kl_divergence
+from kullback.families.form import Form
 from kullback.families.learnable import Learnable
+from kullback.known import numpyro_side
+from kullback.known.static import Static
 from kullback.minimize.fitting import Found, clustered
+from kullback.minimize.frame import matrix
 from kullback.minimize.layout import Layout
+from kullback.minimize.objectives import model
+from kullback.minimize.push import Push, weighted_draws
+from kullback.programs import program
 
 
 def distinct_optima(
@@ -23,3 +34,49 @@ def distinct_optima(
     kept = clustered(found.values, distance)
     fitted = (learnable.wrap(jax.tree.map(np.asarray, layout.tree(found.vectors[i]))) for i in kept)
     return kept, tuple((float(found.values[i]), q) for i, q in zip(kept, fitted, strict=True))
+
+
+def divergence_between(
+    learnable: Learnable, layout: Layout, push: Push, noise: np.ndarray, vectors: Float[np.ndarray, "s n"]
+) -> Callable[[int, int], float]:
+    """(i, j) -> (KL(i‖j) + KL(j‖i))/2 in nats: in closed form where there is one, else on the noise given."""
+    structure = learnable.structure
+    trees = [layout.tree(vector) for vector in vectors]
+    if isinstance(structure, Form) and structure.cls in (dist.Normal, dist.LogNormal) and not learnable.fixed:
+        return lambda i, j: _between_normals(*((t["loc"], np.exp(t["scale"])) for t in (trees[i], trees[j])))
+    if isinstance(structure, Form) and structure.cls is dist.MultivariateNormal and not learnable.fixed:
+        d = dict(structure.shapes)["loc"][-1]
+        return lambda i, j: _between_full_rank(*((t["loc"], matrix(t["scale_tril"], d)) for t in (trees[i], trees[j])))
+    static = Static((structure, layout, push))
+    return lambda i, j: float(_symmetric_divergence(static, learnable.fixed, noise, vectors[i], vectors[j]))
+
+
+def _between_normals(a: Any, b: Any) -> float:
+    """Of the normals' forms the logarithms cancel: ¼ Σ (σ²/τ² + τ²/σ² − 2 + (μ − ν)² (1/σ² + 1/τ²))."""
+    (m, s), (n, t) = a, b
+    ratio = np.square(s / t - t / s)
+    return float(0.25 * np.sum(ratio + np.square(m - n) * (1 / np.square(s) + 1 / np.square(t))))
+
+
+def _between_full_rank(a: Any, b: Any) -> float:
+    """½ of (KL + KL): ¼ (‖B⁻¹A‖² + ‖A⁻¹B‖² − 2d + ‖A⁻¹(m − n)‖² + ‖B⁻¹(m − n)‖²) with scale factors A and B."""
+    (m, s), (n, t) = a, b
+    parts = (np.linalg.solve(t, s), np.linalg.solve(s, t))
+    away = (np.linalg.solve(scale, (m - n)[..., None]) for scale in (s, t))
+    return float(0.25 * (sum(np.square(x).sum() for x in (*parts, *away)) - 2 * m.size))
+
+
+@program(static=())
+def _symmetric_divergence(
+    static: Static, fixed: Any, noise: Any, a: Float[Array, " n"], b: Float[Array, " n"]
+) -> Float[Array, ""]:
+    structure, layout, push = static.value
+    laws = tuple(model(Static((structure, layout)), fixed, vector) for vector in (a, b))
+
+    def one_way(first: Any, second: Any) -> Any:
+        if has_exact(first, second):
+            return kl_divergence(first, second)
+        x, log_q, w = weighted_draws(push, first, noise)
+        return jnp.sum(w * (log_q - numpyro_side.log_prob(second, x)))
+
+    return 0.5 * (one_way(*laws) + one_way(*laws[::-1]))

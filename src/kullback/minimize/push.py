@@ -46,12 +46,14 @@ class Push:
     log_q  (d, noise, x) -> log q(x), from the noise where that spares inverting the push
     noise  (rng, n, event_shape) -> points that cover the law evenly, to fit by
     fresh  (rng, n, event_shape) -> independent noise, to judge by
+    middle the noise in the middle of the law
     """
 
     draw: Callable[[Any, Any], Any]
     log_q: Callable[[Any, Any, Any], Any]
     noise: Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
     fresh: Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
+    middle: float = 0.0
 
 
 def push_for(structure: Structure) -> Push | None:
@@ -64,7 +66,7 @@ def push_for(structure: Structure) -> Push | None:
     if form.cls is dist.MultivariateNormal:
         return Push(_affine, _log_affine, normal_noise, _independent_normal)
     if form.cls in BY_QUANTILE:
-        return Push(_quantile, _log_quantile, uniform_noise, _independent_uniform)
+        return Push(_quantile, _log_quantile, uniform_noise, _independent_uniform, 0.5)
     return None
 
 

@@ -1,0 +1,151 @@
+"""What a reverse fit on fixed draws is worth, from fresh ones: whether it is an optimum, its objective, and which ends
+of the descent are one.
+
+On fresh draws the gradient g of the divergence is unbiased, and ½ gᵀH⁻¹g is the decrease still to be had, with the
+inverse curvature H⁻¹ that the descent has learned. Its square is estimated without bias by products of different
+batches, gₐᵀH⁻¹g_b with a ≠ b, and its standard error by the jackknife over them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from kullback.known.static import Static
+from kullback.minimize import lbfgs
+from kullback.minimize.assess import DRAWS, evidence
+from kullback.minimize.fitting import Found
+from kullback.minimize.frame import Frame
+from kullback.minimize.pushed import Pushed, terms
+from kullback.minimize.runaway import far
+from kullback.programs import program
+from kullback.result import Estimate, Guarantee, Status
+from kullback.rule import Request
+
+BATCHES = 16
+SMALL = 0.01  # nats: a decrease that is neither seen in the answer nor asked for
+UNSURE = 0.1  # nats: a standard error of the decrease at which nothing is confirmed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What fresh draws say of the ends of a descent.
+
+    vectors      parameters, best first [s, n]
+    values       objectives of those that are optima, ∞ for the others [s]
+    """
+
+    vectors: np.ndarray
+    values: np.ndarray
+    objective: Estimate
+    status: Status
+    message: str
+    diagnostics: dict[str, Any]
+
+
+def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
+    """The verdict on the ends of a descent."""
+    rng = request.host_rng(4)
+    noise, choice = problem.push.fresh(rng, DRAWS, problem.event_shape), rng.uniform(size=DRAWS)
+    answer = _judged(problem.static, problem.learnable.fixed, problem.target.log_density, problem.frame,
+                     found.vectors[0], noise, choice)  # fmt: skip
+    log_q, log_p, gradients = map(np.asarray, answer)
+    state = jax.tree.map(lambda leaf: np.asarray(leaf)[found.order], found.outcome.state)
+    decrease = _decrease(state, gradients.astype(np.float64))
+    objective, diagnostics = evidence(log_q, log_p, problem.target)
+    diagnostics["expected_decrease"] = decrease
+    status, message = _status(problem, found, state, objective, decrease)
+    # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
+    is_optimum = (state.status == lbfgs.CONVERGED) & (np.abs(state.slope) <= 2 * SMALL)
+    is_optimum[0] = True
+    values = np.where(is_optimum, found.values, np.inf)
+    return Verdict(problem.unframed(found.vectors), values, objective, status, message, diagnostics)
+
+
+@program(static=())
+def _judged(
+    static: Static,
+    fixed: Any,
+    target: Any,
+    frame: Frame | None,
+    vector: Float[Array, " n"],
+    noise: Float[Array, "m ..."],
+    choice: Float[Array, " m"],
+) -> tuple[Any, ...]:
+    """log q and log p at fresh draws [m], and gradients of the divergence on batches of them."""
+
+    def batch(given: tuple[Any, Any]) -> tuple[Any, ...]:
+        some, chosen = given
+
+        def value(at: Any) -> tuple[Any, Any]:
+            log_q, log_p, w = terms(static, fixed, target, some, frame, at)
+            return jnp.sum(w * (log_q - log_p)), (log_q, log_p, w)
+
+        gradient, (log_q, log_p, w) = jax.grad(value, has_aux=True)(vector)
+        # Of a mixture's draws one of each row: that of the component chosen by its probability.
+        rows = len(chosen)
+        shares = jnp.cumsum(w.reshape(rows, -1)[0]) * rows
+        which = jnp.sum(chosen[:, None] >= shares[:-1], 1)
+        one = lambda x: x.reshape(rows, -1)[jnp.arange(rows), which]  # noqa: E731
+        return one(log_q), one(log_p), gradient
+
+    rows = DRAWS // BATCHES
+    given = noise.reshape(BATCHES, rows, *noise.shape[1:]), choice.reshape(BATCHES, rows)
+    log_q, log_p, gradients = lax.map(batch, given)
+    return log_q.reshape(-1), log_p.reshape(-1), gradients
+
+
+def _decrease(state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
+    """½ gᵀH⁻¹g at the best end, with its standard error."""
+    inner = gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T
+    b = len(gradients)
+
+    def mean(kept: np.ndarray) -> float:
+        part = inner[np.ix_(kept, kept)]
+        return 0.5 * float(part.sum() - np.trace(part)) / (len(kept) * (len(kept) - 1))
+
+    without = np.array([mean(np.delete(np.arange(b), i)) for i in range(b)])
+    error = float(np.sqrt((b - 1) / b * np.square(without - without.mean()).sum()))
+    return Estimate(mean(np.arange(b)), error, Guarantee.UNBIASED, quantity="expected decrease")
+
+
+def _status(
+    problem: Pushed, found: Found, state: lbfgs.State, objective: Estimate, decrease: Estimate
+) -> tuple[Status, str]:
+    """How the descent ended, as far as fresh draws confirm it, and why it did not where they do not."""
+    if found.outcome.status is Status.INTERRUPTED:
+        return Status.INTERRUPTED, ""
+    free = problem.layout.tree(found.vectors[0])
+    small = abs(decrease.value) <= max(SMALL, 3 * decrease.standard_error) and decrease.standard_error <= UNSURE
+    runaway = far(problem.learnable.structure, free)
+    if problem.improper and not (small and int(state.status[0]) == lbfgs.CONVERGED):
+        return Status.DIVERGED, (
+            "diverged: log P does not fall along a ray from its mode, so it is improper and the divergence has no "
+            "minimum; add a prior that falls there"
+        )
+    if runaway and not small:
+        return Status.DIVERGED, (
+            f"diverged: the divergence falls without end as {runaway}, so it has no minimum: log P is improper, or its "
+            "mass lies at an edge or a point; add a prior, or fix the parameter"
+        )
+    if objective.value == np.inf:
+        return Status.DIVERGED, (
+            "diverged: draws of q fall where P has no mass, so the divergence is infinite; use a family whose support "
+            "lies inside that of P"
+        )
+    if np.isnan(objective.value):
+        return Status.DIVERGED, "diverged: log P is NaN at draws of q; check it where the family puts its mass"
+    if int(state.status[0]) == lbfgs.RUNNING:
+        return Status.STEP_LIMIT, ""
+    if not small:
+        return Status.NOT_CONVERGED, (
+            f"not converged: on fresh draws a decrease of {decrease.value:.2g} ± {decrease.standard_error:.1g} nats is "
+            "still expected; pass more draws, as rule=kl.rules.FixedDraws(draws=16384), or a family nearer to P"
+        )
+    return Status.CONVERGED, ""
