@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.families.form import Form, Sizes, class_of, form_for
+from kullback.families.form import Form, Sizes, class_of, form_for, nested
 from kullback.families.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.known import Known, Support
@@ -42,7 +43,7 @@ class Family:
 
     def form(self, other: Known) -> Form:
         """The form for the other side's outcomes."""
-        return form_for(self.cls, self.fixed, sizes_of(other))
+        return replace(form_for(self.cls, self.fixed, sizes_of(other)), within=_within(other))
 
     def _matched(self, other: Known) -> Known:
         form = self.form(other)
@@ -116,6 +117,17 @@ def ends_from(cls: type, fixed: Params, other: Known) -> Params:
         )
     ends = {name: np.broadcast_to(np.asarray(end, np.float64), shape) for name, end in ends.items()}
     return {name: end for name, end in ends.items() if name not in fixed}
+
+
+def _within(other: Known) -> tuple[Any, Any] | None:
+    """The ends of the support of a target that can only be evaluated: a law with mass beyond them is infinitely far."""
+    support = other.support
+    if other.sampler is not None or other.sample is not None or other.log_density is None:
+        return None
+    if support is None or support.discrete or not support.bounded:
+        return None
+    lower, upper = (np.asarray(end, np.float64).tolist() for end in (support.lower, support.upper))
+    return (nested(lower), nested(upper)) if np.isfinite([np.max(lower), -np.min(upper)]).any() else None
 
 
 def _categories(other: Known) -> int | None:

@@ -33,6 +33,11 @@ ALTERNATIVES = (
     ("correlation_cholesky", "correlation_matrix"),
 )
 
+# Parameters at which a law's support begins or ends: a reverse fit keeps them inside the support of its target.
+LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), ("Pareto", "scale"), ("Levy", "loc"),
+              ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low")}  # fmt: skip
+UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high")}
+
 # Student's t with more degrees of freedom is normal to 1e-6 nats, and single precision cannot evaluate its constant.
 MOST_DEGREES = 1e3
 
@@ -47,11 +52,15 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Form(Structure):
-    """NumPyro's class `cls` with free parameters of given constrained shapes, over `independent` extra event axes."""
+    """NumPyro's class `cls` with free parameters of given constrained shapes, over `independent` extra event axes.
+
+    `within` is an interval, or the two ends of a box as nested tuples, that the ends of the support stay inside.
+    """
 
     cls: type
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     independent: int = 0
+    within: tuple[Any, Any] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +68,19 @@ class Form(Structure):
 
     def transform(self, name: str) -> Any:
         """The bijection from the real numbers to the parameter's constraint."""
-        return biject_to(_static(self.cls.arg_constraints[name]))
+        return biject_to(self._constraint(name))
+
+    def _constraint(self, name: str) -> Any:
+        own = _static(self.cls.arg_constraints[name])
+        if self.within is None or (self.cls.__name__, name) not in LOWER_ENDS | UPPER_ENDS:
+            return own
+        lower, upper = (np.asarray(end, np.float64) for end in self.within)
+        lower = np.maximum(lower, getattr(own, "lower_bound", -np.inf))
+        if np.isfinite(lower).all() and np.isfinite(upper).all():
+            return constraints.interval(lower, upper)
+        if np.isfinite(lower).all():
+            return constraints.greater_than(lower)
+        return constraints.less_than(upper) if np.isfinite(upper).all() else own
 
     def free_shape(self, name: str) -> tuple[int, ...]:
         """The unconstrained shape of a parameter."""
@@ -80,7 +101,7 @@ class Form(Structure):
     def unconstrain(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained values to free parameters, on the host where the inverse is elementary."""
         return {
-            name: np.asarray(_inverse(_static(self.cls.arg_constraints[name]), np.asarray(value), self.transform(name)))
+            name: np.asarray(_inverse(self._constraint(name), np.asarray(value), self.transform(name)))
             for name, value in values.items()
         }
 
@@ -88,7 +109,8 @@ class Form(Structure):
         if _class_named(self.cls.__name__) is not self.cls:
             return None
         shapes = {name: list(shape) for name, shape in self.shapes}
-        return {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
+        spec = {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
+        return spec if self.within is None else {**spec, "within": self.within}
 
     @staticmethod
     def from_spec(spec: Mapping[str, Any]) -> Form:
@@ -97,7 +119,15 @@ class Form(Structure):
         if cls is None:
             name = spec["distribution"]
             raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
-        return Form(cls, shapes, spec["independent"])
+        within = spec.get("within")
+        return Form(
+            cls, shapes, spec["independent"], None if within is None else (nested(within[0]), nested(within[1]))
+        )
+
+
+def nested(end: Any) -> Any:
+    """Numbers in nested lists as nested tuples, which hash."""
+    return tuple(map(nested, end)) if isinstance(end, list | tuple) else float(end)
 
 
 def _class_named(name: str) -> type | None:
@@ -202,4 +232,10 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
         rows, columns = np.tril_indices(value.shape[-1], -1)
         diagonal = np.diagonal(value, axis1=-2, axis2=-1)
         return np.concatenate([value[..., rows, columns], np.log(diagonal)], -1)
+    if isinstance(base, constraints.interval):
+        lower, width = base.lower_bound, base.upper_bound - base.lower_bound
+        share = np.clip((value - lower) / width, 1e-3, 1 - 1e-3)
+        return np.log(share) - np.log1p(-share)
+    if isinstance(base, constraints.greater_than):
+        return np.log(np.maximum(value - base.lower_bound, 1e-3))
     return np.asarray(transform.inv(value))

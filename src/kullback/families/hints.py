@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpyro.distributions import constraints
 
 from kullback.families.scaling import blocks_of, mean_and_scale
 from kullback.known import Known, Sample
@@ -101,6 +102,10 @@ def hints_from(other: Known, categories: int | None) -> Hints:
         if np.isfinite(low).all():
             width = np.where(np.isfinite(high), high - low, 2.0)
             return Hints(low + width / 2, np.where(np.isfinite(high), width / 4, 1.0))
+    if other.support is not None and other.support.constraint is constraints.simplex and shape:
+        # That of the uniform law on the simplex.
+        mean = np.full(shape, 1.0 / shape[-1])
+        return Hints(mean, np.sqrt(mean * (1.0 - mean) / (shape[-1] + 1.0)))
     return Hints(np.zeros(shape), np.ones(shape))
 
 

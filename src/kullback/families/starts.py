@@ -56,6 +56,11 @@ def _diagonal(scale: np.ndarray) -> np.ndarray:
     return scale[..., None] * np.eye(scale.shape[-1])
 
 
+def _uniform(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    half = np.sqrt(3.0) * hints.scale
+    return {"low": hints.mean - half, "high": hints.mean + half}
+
+
 def _gamma(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     mean = _positive(hints.mean)
     concentration = np.square(mean / hints.scale)
@@ -194,7 +199,9 @@ def _half_cauchy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 def _tanh_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     """That of the outcomes pulled back to the line; without outcomes nearly the uniform law on the box."""
     if hints.rows is None or hints.weights is None:
-        return {"loc": np.zeros(hints.mean.shape), "scale": np.full(hints.mean.shape, NEAREST_UNIFORM)}
+        # The hints of a box are its middle and a quarter of its width.
+        ends = {"low": hints.mean - 1.9 * hints.scale, "high": hints.mean + 1.9 * hints.scale}
+        return {"loc": np.zeros(hints.mean.shape), "scale": np.full(hints.mean.shape, NEAREST_UNIFORM), **ends}
     low, high = fixed.get("low", -1.0), fixed.get("high", 1.0)
     share = np.clip(2.0 * (hints.rows - low) / (high - low) - 1.0, -0.999, 0.999)
     mean, scale = mean_and_scale(np.arctanh(share), hints.weights)
@@ -203,6 +210,7 @@ def _tanh_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 
 STARTS: dict[str, Start] = {
     "Normal": _location_scale(1.0),
+    "Uniform": _uniform,
     "Laplace": _location_scale(np.sqrt(0.5)),
     "AsymmetricLaplace": _location_scale(np.sqrt(0.5)),
     "SoftLaplace": _location_scale(2.0 / np.pi),

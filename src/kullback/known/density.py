@@ -16,6 +16,7 @@ from numpyro.distributions import constraints
 from kullback.errors import InputError
 from kullback.known.evaluated import evaluated
 from kullback.known.record import Known
+from kullback.known.static import Static
 from kullback.known.support import from_constraint
 from kullback.known.tilted_sample import Budget, Weighting, rewards_of, tilted
 
@@ -44,17 +45,21 @@ class Density:
             raise InputError(
                 f"log_density: {type(log_density).__name__} is not a function; pass one from an outcome to log P"
             )
-        self.log_density, self.event_shape = log_density, tuple(event_shape)
+        self.log_density, self.event_shape = log_density, _shape(event_shape)
         self.support, self.normalized = support, normalized
 
     def known(self) -> Known:
         log_density, traced = evaluated(self.log_density, self.event_shape, self.support, "log_density")
+        support = from_constraint(self.support)
+        whole = support.bounded and (np.isneginf(support.lower) & np.isposinf(support.upper)).all()
+        if support.bounded and not support.discrete and not whole:
+            log_density = Partial(_within, log_density, support.lower, support.upper, Static(len(self.event_shape)))
         return Known(
             name=f"Density({_name(self.log_density)})",
             event_shape=self.event_shape,
             log_density=log_density,
             log_prob=log_density if self.normalized else None,
-            support=from_constraint(self.support),
+            support=support,
             differentiable=traced,
         )
 
@@ -141,6 +146,19 @@ class Tilted:
         return self.known().name
 
 
+def _within(log_density: Callable[[Any], Array], lower: Any, upper: Any, event_ndim: Static, x: Any) -> Array:
+    """The log-density, and −∞ at outcomes outside the box of its support, where the function means nothing."""
+    x = jnp.asarray(x)
+    slack = 4 * jnp.finfo(x.dtype).eps * jnp.where(jnp.isfinite(upper - lower), jnp.maximum(abs(lower), abs(upper)), 0)
+    inside = (x >= lower - slack) & (x <= upper + slack)
+    # The function is not asked outside, where its gradient may be NaN.
+    beside = jnp.where(jnp.isfinite(lower), lower + 1, jnp.where(jnp.isfinite(upper), upper - 1, 0.0))
+    middle = jnp.where(jnp.isfinite(upper - lower), lower + (upper - lower) / 2, beside)
+    asked = jnp.where(inside, jnp.clip(x, lower, upper), middle)
+    axes = tuple(range(x.ndim - event_ndim.value, x.ndim))
+    return jnp.where(inside.all(axes), log_density(asked), -jnp.inf)
+
+
 def _tilted(base: Callable[[Any], Array], reward: Callable[[Any], Array], temperature: Any, x: Any) -> Array:
     return base(x) + reward(x) / temperature
 
@@ -153,6 +171,16 @@ def _positive(temperature: Any) -> float:
     if not (isinstance(temperature, int | float | np.number) and np.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
     return float(temperature)
+
+
+def _shape(event_shape: Any) -> tuple[int, ...]:
+    sizes = event_shape if isinstance(event_shape, tuple | list) else None
+    if sizes is None or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in sizes):
+        raise InputError(
+            f"event_shape: {event_shape!r} is not a tuple of sizes such as () or (2,); one outcome is one array, so "
+            "stack named draws into one of shape (n,) and take them apart in log_density"
+        )
+    return tuple(int(n) for n in sizes)
 
 
 def _name(function: Any) -> str:

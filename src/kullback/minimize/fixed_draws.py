@@ -13,7 +13,7 @@ from kullback.known import Known
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.judge import Verdict, judge
 from kullback.minimize.laplace import CHUNK, whitened
-from kullback.minimize.optima import distinct_optima, divergence_between
+from kullback.minimize.optima import distinct_optima, symmetric_divergence
 from kullback.minimize.push import push_for
 from kullback.minimize.pushed import Pushed
 from kullback.minimize.reverse import reverse_target
@@ -73,7 +73,7 @@ class FixedDraws(Rule):
             problem, starts = whitened(Pushed(p.learnable, layout, push, q), starts, draws, request)
             found, verdict = _solved(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)
-        between = divergence_between(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
+        between = symmetric_divergence(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
         kept, optima = distinct_optima(p.learnable, layout, ends, between)
         report = Report(verdict.objective, {**verdict.diagnostics, "optima": len(kept)}, optima)
         fit = fit_from(p, layout.tree(verdict.vectors[0]), verdict.status, report, found.outcome)

@@ -1,8 +1,8 @@
 """Draws as functions of fixed noise: x = push(θ, ε), differentiable in the parameters.
 
 Normal noise is a scrambled Sobol sequence in antithetic pairs, whitened so that its mean is 0 and its covariance the
-identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws. Laws whose draws come by
-rejection (the gamma family) are left to stochastic gradients: at a fixed key they jump as the parameters move.
+identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws. The gamma law and what is
+made of it follow from quantiles: by rejection, draws at a fixed key would jump as the parameters move.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from scipy.special import ndtri
+import scipy.special
+from jax.scipy.special import ndtri
 
+from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
+from kullback.laws import TanhNormal
 
-LOCATION_SCALE = (dist.Normal, dist.LogNormal)
+Noise = Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _EDGE = 2.0**-24  # single precision has no number between this and the ends of [0, 1]
 
@@ -35,6 +39,11 @@ BY_QUANTILE = (
     dist.HalfNormal,
     dist.HalfCauchy,
     dist.Uniform,
+    dist.AsymmetricLaplace,
+    dist.SoftLaplace,
+    dist.Gompertz,
+    dist.Pareto,
+    dist.LogUniform,
 )
 
 
@@ -51,23 +60,15 @@ class Push:
 
     draw: Callable[[Any, Any], Any]
     log_q: Callable[[Any, Any, Any], Any]
-    noise: Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
-    fresh: Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
+    noise: Noise
+    fresh: Noise
     middle: float = 0.0
 
 
 def push_for(structure: Structure) -> Push | None:
     """The push of a structure, or None where its draws are not smooth functions of the parameters."""
     form = structure.form if isinstance(structure, MixtureStructure) else structure
-    if not isinstance(form, Form):
-        return None
-    if form.cls in LOCATION_SCALE:
-        return Push(_shift_and_scale, _log_shifted, normal_noise, _independent_normal)
-    if form.cls is dist.MultivariateNormal:
-        return Push(_affine, _log_affine, normal_noise, _independent_normal)
-    if form.cls in BY_QUANTILE:
-        return Push(_quantile, _log_quantile, uniform_noise, _independent_uniform, 0.5)
-    return None
+    return PUSHES.get(form.cls) if isinstance(form, Form) else None
 
 
 def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any, Any]:
@@ -101,6 +102,16 @@ def _log_shifted(d: Any, noise: Any, x: Any) -> Any:
     return log_q.sum(tuple(range(1, noise.ndim)))
 
 
+def _squashed(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    return base.squash(base.loc + base.scale * noise)
+
+
+def _log_squashed(d: Any, noise: Any, x: Any) -> Any:
+    base = _base(d)
+    return base.log_prob_unsquashed(base.loc + base.scale * noise).sum(tuple(range(1, noise.ndim)))
+
+
 def _affine(d: Any, noise: Any) -> Any:
     base = _base(d)
     return base.loc + jnp.matmul(base.scale_tril, noise[..., None])[..., 0]
@@ -109,6 +120,55 @@ def _affine(d: Any, noise: Any) -> Any:
 def _log_affine(d: Any, noise: Any, x: Any) -> Any:
     log_det = jnp.log(jnp.diagonal(_base(d).scale_tril, axis1=-2, axis2=-1))
     return (-0.5 * jnp.square(noise) - log_det - _HALF_LOG_2PI).sum(tuple(range(1, noise.ndim)))
+
+
+def _side_by_side(kind: Noise, count: int) -> Noise:
+    """Noise with several numbers for each of the outcome, along a last axis; they cover their common law evenly."""
+    return lambda rng, n, event_shape: kind(rng, n, (*event_shape, count))
+
+
+def _gamma(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    return jnp.exp(_log_gamma(base.concentration, noise)) / base.rate
+
+
+def _inverse_gamma(d: Any, noise: Any) -> Any:
+    # Largest where the gamma is least.
+    base = _base(d)
+    return base.rate * jnp.exp(-_log_gamma(base.concentration, 1.0 - noise))
+
+
+def _beta(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    one, other = (_log_gamma(c, noise[..., i]) for i, c in enumerate((base.concentration1, base.concentration0)))
+    return jax.nn.sigmoid(one - other)
+
+
+def _dirichlet(d: Any, noise: Any) -> Any:
+    return jax.nn.softmax(_log_gamma(_base(d).concentration, noise))
+
+
+def _student(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    half = 0.5 * base.df
+    return base.loc + base.scale * ndtri(noise[..., 0]) * jnp.exp(
+        0.5 * (jnp.log(half) - _log_gamma(half, noise[..., 1]))
+    )
+
+
+def _log_gamma(concentration: Any, shares: Any) -> Any:
+    concentration, shares = jnp.broadcast_arrays(concentration, jnp.asarray(shares, jnp.result_type(concentration)))
+    return log_gamma_quantile(concentration, shares)
+
+
+def _weibull(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    return base.scale * (-jnp.log1p(-noise)) ** (1.0 / base.concentration)
+
+
+def _kumaraswamy(d: Any, noise: Any) -> Any:
+    base = _base(d)
+    return (-jnp.expm1(jnp.log1p(-noise) / base.concentration0)) ** (1.0 / base.concentration1)
 
 
 def _quantile(d: Any, noise: Any) -> Any:
@@ -122,7 +182,7 @@ def _log_quantile(d: Any, noise: Any, x: Any) -> Any:
 def normal_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal noise [n, *event]: Sobol points in antithetic pairs, whitened."""
     d = int(np.prod(event_shape))
-    half = ndtri(_sobol(rng, n // 2, d))
+    half = scipy.special.ndtri(_sobol(rng, n // 2, d))
     second = half.T @ half / len(half)
     if len(half) >= 2 * d:
         half = np.linalg.solve(np.linalg.cholesky(second), half.T).T
@@ -150,3 +210,22 @@ def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
         warnings.simplefilter("ignore", UserWarning)
         points = qmc.Sobol(d, rng=rng).random(n)
     return np.clip(points, _EDGE, 1 - _EDGE)
+
+
+_NORMAL, _UNIFORM = (normal_noise, _independent_normal, 0.0), (uniform_noise, _independent_uniform, 0.5)
+_PAIRS = (_side_by_side(uniform_noise, 2), _side_by_side(_independent_uniform, 2), 0.5)
+
+PUSHES: dict[type, Push] = {
+    dist.Normal: Push(_shift_and_scale, _log_shifted, *_NORMAL),
+    dist.LogNormal: Push(_shift_and_scale, _log_shifted, *_NORMAL),
+    dist.MultivariateNormal: Push(_affine, _log_affine, *_NORMAL),
+    TanhNormal: Push(_squashed, _log_squashed, *_NORMAL),
+    **{cls: Push(_quantile, _log_quantile, *_UNIFORM) for cls in BY_QUANTILE},
+    dist.Weibull: Push(_weibull, _log_quantile, *_UNIFORM),
+    dist.Kumaraswamy: Push(_kumaraswamy, _log_quantile, *_UNIFORM),
+    dist.Gamma: Push(_gamma, _log_quantile, *_UNIFORM),
+    dist.InverseGamma: Push(_inverse_gamma, _log_quantile, *_UNIFORM),
+    dist.Beta: Push(_beta, _log_quantile, *_PAIRS),
+    dist.Dirichlet: Push(_dirichlet, _log_quantile, *_UNIFORM),
+    dist.StudentT: Push(_student, _log_quantile, *_PAIRS),
+}
