@@ -12,7 +12,7 @@ import numpy as np
 from kullback.known import Known
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.judge import Verdict, judge
-from kullback.minimize.laplace import CHUNK, whitened
+from kullback.minimize.laplace import whitened
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
 from kullback.minimize.push import push_for
 from kullback.minimize.pushed import Pushed
@@ -70,7 +70,7 @@ class FixedDraws(Rule):
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
         draws = 2 ** int(np.ceil(np.log2(wanted)))
         with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
-            problem, starts = whitened(Pushed(p.learnable, layout, push, q), starts, draws, request)
+            problem, starts = whitened(Pushed(p.learnable, layout, push, q), starts)
             found, verdict = _solved(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)
         between = symmetric_divergence(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
@@ -84,7 +84,7 @@ def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -
     """The best fit on as many fixed draws as fresh ones find enough."""
     objective = problem.objective(problem.noise(draws, request))
     most = ASKANCE if problem.improper else 2000
-    found = descend(FixedDraws.name, objective, starts, request, most, CHUNK)
+    found = descend(FixedDraws.name, objective, starts, request, most)
     verdict = judge(problem, found, request)
     # A checkpoint is of the first descent; those that follow from it are made again.
     request = replace(request, checkpoint=None)

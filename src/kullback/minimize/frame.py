@@ -22,12 +22,13 @@ from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
 
-LOCATED = (dist.Normal, dist.LogNormal, dist.MultivariateNormal, dist.Laplace, dist.Logistic, dist.Cauchy, dist.Gumbel)
+LOCATED = (dist.Normal, dist.LogNormal, dist.MultivariateNormal, dist.Laplace, dist.Logistic, dist.Cauchy, dist.Gumbel,
+           dist.StudentT, dist.AsymmetricLaplace, dist.SoftLaplace)  # fmt: skip
 FLATTEST = 1e-14  # of the largest curvature, in units of the diagonal: below it is rounding
 
 
 class Frame(NamedTuple):
-    """loc = centre + factor·loc′ and scale = spread·scale′; `moving` is 1, or 0 where scale′ is held at 1.
+    """loc = centre + factor·loc′ and scale = spread·scale′.
 
     centre  [*event]; factor [D, D] over the flattened event; spread [*event], or [*batch, d, d] of a full-rank law
     """
@@ -35,7 +36,6 @@ class Frame(NamedTuple):
     centre: Any
     factor: Any
     spread: Any
-    moving: Any
 
 
 def form_of(structure: Structure) -> Form | None:
@@ -65,40 +65,42 @@ def plain_frame(structure: Structure, free: Mapping[str, Any]) -> Frame:
     else:
         spread = np.ones(centre.shape)
     sizes = np.diagonal(spread, axis1=-2, axis2=-1) if spread.ndim > centre.ndim else spread
-    return Frame(centre, np.diag(np.ravel(sizes)), spread, np.ones(()))
+    return Frame(centre, np.diag(np.ravel(sizes)), spread)
 
 
 def laplace_frame(plain: Frame, centre: np.ndarray, curvature: np.ndarray) -> Frame:
-    """The frame of Laplace's approximation; `plain` where the curvature tells nothing.
-
-    centre     [*event] a mode; curvature [D, D] that of −log p there
-    """
-    h = 0.5 * (curvature + curvature.T)
-    diagonal = np.diagonal(h)
-    if not np.isfinite(h).all() or not (np.abs(diagonal) > 0).all():
-        return plain._replace(centre=centre)
-    h = _repaired(h)
-    factor, diagonal = _inverse_root(h), np.diagonal(h)
-    spread = 1.0 / np.sqrt(diagonal).reshape(centre.shape)
+    """The frame of Laplace's approximation, at a mode [*event] with a curvature [D, D]."""
+    typical = np.diagonal(plain.factor)
+    factor = inverse_root(curvature, typical)
+    h = repaired(curvature, typical)
+    spread = 1.0 / np.sqrt(np.diagonal(h)).reshape(centre.shape)
     if plain.spread.ndim > centre.ndim:
         d = centre.shape[-1]
-        blocks = np.stack([h[i : i + d, i : i + d] for i in range(0, len(h), d)])
-        spread = np.stack([_inverse_root(block) for block in blocks]).reshape(plain.spread.shape)
-    return Frame(centre, factor, spread, np.ones(()))
+        blocks = [(slice(i, i + d), slice(i, i + d)) for i in range(0, len(h), d)]
+        spread = np.stack([inverse_root(h[block], typical[block[0]]) for block in blocks])
+    return Frame(centre, factor, spread.reshape(plain.spread.shape))
 
 
-def _repaired(h: np.ndarray) -> np.ndarray:
-    """The matrix itself where it is positive definite, and else that of |λ| for λ, none far below the largest."""
-    scale = np.sqrt(np.abs(np.diagonal(h)))
+def repaired(curvature: Float[np.ndarray, "d d"], typical: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
+    """The curvature itself where it is positive definite; else that of |λ| for λ, none far below the largest.
+
+    typical  scales to use of coordinates that have no curvature
+    """
+    h = 0.5 * (curvature + curvature.T)
+    diagonal = np.abs(np.diagonal(h))
+    scale = np.where(diagonal > 0, np.sqrt(diagonal), 1.0 / typical)
     values, vectors = np.linalg.eigh(h / np.outer(scale, scale))
     if values[0] > 0:
         return h
+    if not (diagonal > 0).any():
+        return np.diag(np.square(scale))
     sizes = np.maximum(np.abs(values), 1e-4 * np.abs(values).max())
     return (vectors * sizes) @ vectors.T * np.outer(scale, scale)
 
 
-def _inverse_root(h: np.ndarray) -> np.ndarray:
-    """Lower-triangular C with C Cᵀ = H⁻¹, in units of the diagonal, which keep its digits."""
+def inverse_root(curvature: Float[np.ndarray, "d d"], typical: Float[np.ndarray, " d"]) -> Float[np.ndarray, "d d"]:
+    """Lower-triangular C with C Cᵀ = H⁻¹ for the repaired curvature H, in units of its diagonal, which keep digits."""
+    h = repaired(curvature, typical)
     scale = np.sqrt(np.diagonal(h))
     values, vectors = np.linalg.eigh(h / np.outer(scale, scale))
     half = vectors / np.sqrt(np.maximum(values, FLATTEST * values[-1]))
@@ -134,13 +136,11 @@ def placed(structure: Structure, frame: Frame, free: Any) -> Any:
     are left in the frame, from which its outcomes come."""
     if isinstance(structure, MixtureStructure):
         return {**free, "components": placed(structure.form, frame, free["components"])}
-    if "scale_tril" in free:
-        return {**free, "scale_tril": frame.moving * free["scale_tril"]}
     if is_full_rank(structure):
         return free
     found = {**free, "loc": located(frame, free["loc"])}
     if "scale" in free:
-        found["scale"] = jnp.log(frame.spread) + frame.moving * free["scale"]
+        found["scale"] = jnp.log(frame.spread) + free["scale"]
     return found
 
 

@@ -55,14 +55,12 @@ class Push:
     log_q  (d, noise, x) -> log q(x), from the noise where that spares inverting the push
     noise  (rng, n, event_shape) -> points that cover the law evenly, to fit by
     fresh  (rng, n, event_shape) -> independent noise, to judge by
-    middle the noise in the middle of the law
     """
 
     draw: Callable[[Any, Any], Any]
     log_q: Callable[[Any, Any, Any], Any]
     noise: Noise
     fresh: Noise
-    middle: float = 0.0
 
 
 def push_for(structure: Structure) -> Push | None:
@@ -190,8 +188,13 @@ def normal_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...])
 
 
 def uniform_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform noise [n, *event]: Sobol points u and their reflections 1 − u."""
+    """Uniform noise [n, *event]: Sobol points u and their reflections 1 − u, whose every coordinate is a grid.
+
+    The ranks of the points are kept and their places taken from the midpoints (k + ½)/n: of one number the mean is then
+    the midpoint rule.
+    """
     half = _sobol(rng, n // 2, int(np.prod(event_shape)))
+    half = (np.argsort(np.argsort(half, 0), 0) + 0.25) / (n // 2)
     return np.concatenate([half, 1 - half]).reshape(-1, *event_shape)
 
 
@@ -212,8 +215,8 @@ def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return np.clip(points, _EDGE, 1 - _EDGE)
 
 
-_NORMAL, _UNIFORM = (normal_noise, _independent_normal, 0.0), (uniform_noise, _independent_uniform, 0.5)
-_PAIRS = (_side_by_side(uniform_noise, 2), _side_by_side(_independent_uniform, 2), 0.5)
+_NORMAL, _UNIFORM = (normal_noise, _independent_normal), (uniform_noise, _independent_uniform)
+_PAIRS = (_side_by_side(uniform_noise, 2), _side_by_side(_independent_uniform, 2))
 
 PUSHES: dict[type, Push] = {
     dist.Normal: Push(_shift_and_scale, _log_shifted, *_NORMAL),
