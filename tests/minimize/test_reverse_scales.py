@@ -77,7 +77,7 @@ def test_parameters_of_ten_scales_at_once(family):
 
 def test_the_evidence_of_an_uncentred_regression():
     """A Gaussian posterior is its own full-rank fit, so that the bound is the evidence itself."""
-    x, y = (a.astype(np.float32).astype(np.float64) for a in regression(1e4, 1.0))
+    x, y = (a.astype(np.float32).astype(np.float64) for a in regression(*REGRESSORS[0]))
     fit = fitted(dist.MultivariateNormal, [(x, y)])
     covariance = NOISE**2 * np.eye(ROWS) + PRIOR**2 * x @ x.T
     log_z = scipy.stats.multivariate_normal(np.zeros(ROWS), covariance).logpdf(y)

@@ -44,8 +44,13 @@ def _logs(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> tu
 def evidence(
     log_q: Float[np.ndarray, " n"], log_p: Float[np.ndarray, " n"], target: Known
 ) -> tuple[Estimate, dict[str, Any]]:
-    """The objective from log q and log p at draws of q, with `elbo` and `khat` as diagnostics."""
-    log_weights = log_p.astype(np.float64) - log_q
+    """The objective from log q and log p at draws of q, with `elbo` and `khat` as diagnostics.
+
+    A weight that is not a number counts as none, which leaves the bounds what they are.
+    """
+    with np.errstate(invalid="ignore"):
+        log_weights = log_p.astype(np.float64) - log_q
+    log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
     value, error = -float(log_weights.mean()), 0.0
     if np.isfinite(value):
         error = float(log_weights.std(ddof=1) / np.sqrt(len(log_weights)))
@@ -58,7 +63,7 @@ def evidence(
         dropped=dropped,
     )
     elbo = Estimate(-value, error, Guarantee.LOWER_BOUND, quantity="log Z")
-    size = max(1.0, float(np.max(np.abs(log_q))), float(np.max(np.abs(log_p))))
+    size = max(1.0, *(float(np.max(np.abs(x), where=np.isfinite(x), initial=0.0)) for x in (log_q, log_p)))
     rounding = 4 * size * max(float(np.finfo(x.dtype).eps) for x in (log_q, log_p))
     return objective, {"elbo": elbo, "khat": pareto_shape(log_weights, rounding)}
 

@@ -101,7 +101,9 @@ def holds_in_double(log_density: Any, event_shape: tuple[int, ...]) -> bool:
     """Whether a log-density can be traced in double precision: one that fixes its types may hold only in single."""
     try:
         with jax.enable_x64(True):
-            jax.eval_shape(log_density, jax.ShapeDtypeStruct((1, *event_shape), np.float64))
+            # A function of this moment: JAX keeps the trace of a lasting one, and with it, as of double precision, the
+            # arrays that it closes over, which the user may use in single precision next.
+            jax.eval_shape(lambda x: log_density(x), jax.ShapeDtypeStruct((1, *event_shape), np.float64))
     except TypeError:
         return bool(jnp.result_type(float) == np.float64)
     return True

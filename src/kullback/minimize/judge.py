@@ -60,9 +60,12 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     decrease = _decrease(state, gradients.astype(np.float64))
     objective, diagnostics = evidence(log_q, log_p, problem.target)
     diagnostics["expected_decrease"] = decrease
-    status, message = _status(problem, found, state, objective, decrease)
+    with np.errstate(invalid="ignore"):
+        undefined = bool(np.isnan(log_p - log_q).any())
+    status, message = _status(problem, found, state, objective, decrease, undefined)
     # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
-    is_optimum = (state.status == lbfgs.CONVERGED) & (np.abs(state.slope) <= 2 * SMALL)
+    level = np.maximum(np.abs(state.slope), np.square(state.gradient).sum(1)) <= 2 * SMALL
+    is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
     return Verdict(problem.unframed(found.vectors), values, objective, status, message, diagnostics)
@@ -116,7 +119,12 @@ def _decrease(state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estima
 
 
 def _status(
-    problem: Pushed, found: Found, state: lbfgs.State, objective: Estimate, decrease: Estimate
+    problem: Pushed,
+    found: Found,
+    state: lbfgs.State,
+    objective: Estimate,
+    decrease: Estimate,
+    undefined: bool,
 ) -> tuple[Status, str]:
     """How the descent ended, as far as fresh draws confirm it, and why it did not where they do not."""
     if found.outcome.status is Status.INTERRUPTED:
@@ -134,13 +142,16 @@ def _status(
             f"diverged: the divergence falls without end as {runaway}, so it has no minimum: log P is improper, or its "
             "mass lies at an edge or a point; add a prior, or fix the parameter"
         )
+    if undefined:
+        return Status.DIVERGED, (
+            "diverged: log P is NaN at draws of q, or they lie at an edge of its support, where both are infinite; check "
+            "log P where the family puts its mass"
+        )
     if objective.value == np.inf:
         return Status.DIVERGED, (
             "diverged: draws of q fall where P has no mass, so the divergence is infinite; use a family whose support "
             "lies inside that of P"
         )
-    if np.isnan(objective.value):
-        return Status.DIVERGED, "diverged: log P is NaN at draws of q; check it where the family puts its mass"
     if int(state.status[0]) == lbfgs.RUNNING:
         return Status.STEP_LIMIT, ""
     if not small:
