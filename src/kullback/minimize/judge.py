@@ -144,7 +144,7 @@ def _status(
         )
     if undefined:
         return Status.DIVERGED, (
-            "diverged: log P is NaN at draws of q, or they lie at an edge of its support, where both are infinite; check "
+            "diverged: log P is NaN at draws of q, or they lie at an edge where both are infinite; check "
             "log P where the family puts its mass"
         )
     if objective.value == np.inf:
