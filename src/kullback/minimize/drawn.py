@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax
@@ -17,24 +17,35 @@ from kullback.known.static import Static
 from kullback.minimize.assess import DRAWS, assess
 from kullback.minimize.driver import drive
 from kullback.minimize.fitting import Found, Report, fit_from, starts_of
+from kullback.minimize.judge import SMALL, half_square, without_end
 from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.reverse import reverse_target
+from kullback.minimize.runaway import FARTHEST, far
 from kullback.minimize.stochastic import Pace, StochasticDescent
 from kullback.programs import program
-from kullback.result import Estimate, Fit, Guarantee
+from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decide
 MAX_STEPS = 50_000
+BATCHES = 128  # by which a fit is judged
+MORE, ROUNDS = 4, 2  # where the draws were too few, so many times as many are taken, so often
 
 
 def _descend(
-    learnable: Learnable, objective: Partial, request: Request, title: str, starts: int
+    learnable: Learnable,
+    objective: Partial,
+    request: Request,
+    title: str,
+    starts: int,
+    vectors: np.ndarray | None = None,
 ) -> tuple[Layout, Found]:
-    """Stochastic descent from each start; the ends by increasing objective, as far as the draws tell them apart."""
-    layout, vectors = starts_of(learnable, request, starts)
+    """Stochastic descent from each start, or from vectors given; the ends by increasing objective, as far as the draws
+    tell them apart."""
+    layout, drawn = starts_of(learnable, request, starts)
+    vectors = drawn if vectors is None else vectors
     key, pace = request.key, Pace()
 
     def feeds(chunk: int) -> jax.Array:
@@ -49,19 +60,81 @@ def _descend(
     return layout, Found(np.asarray(outcome.state.best)[order], values[order], outcome)
 
 
-def _reverse(p: Known, q: Known, objective: Partial, request: Request, title: str, starts: int) -> Fit:
+def _reverse(p: Known, q: Known, scheme: Any, batch: int, request: Request, title: str, starts: int) -> Fit:
+    """A reverse fit by an unbiased gradient, on draws as many as fresh ones find enough."""
     learnable = p.learnable
     assert learnable is not None
-    layout, found = _descend(learnable, objective, request, title, starts)
+    layout, found = _descend(learnable, Partial(scheme, q.log_density, Static(batch)), request, title, starts)
     static, words = Static((learnable.structure, layout)), jax.random.key_data(request.key)
+    decrease = _remaining(static, learnable, Partial(scheme, q.log_density, Static(batch)), found.vectors[0], request)
+    optima_found, again = found, replace(request, checkpoint=None)
+    for _ in range(ROUNDS):
+        if found.outcome.status is not Status.CONVERGED or _is_small(decrease):
+            break
+        batch *= MORE
+        objective = Partial(scheme, q.log_density, Static(batch))
+        layout, found = _descend(learnable, objective, again, title, starts, found.vectors[:1])
+        decrease = _remaining(static, learnable, objective, found.vectors[0], request)
+    vectors = np.concatenate([found.vectors[:1], optima_found.vectors[1:]])
+    ends = Found(vectors, np.concatenate([found.values[:1], optima_found.values[1:]]), found.outcome)
 
     def distance(i: int, j: int) -> float:
-        return float(_divergence_between(static, learnable.fixed, found.vectors[i], found.vectors[j], words))
+        return float(_divergence_between(static, learnable.fixed, vectors[i], vectors[j], words))
 
-    kept, optima = distinct_optima(learnable, layout, found, distance)
-    value, diagnostics = assess(learnable, layout, found.vectors[0], q, request)
-    report = Report(value, {**diagnostics, "optima": len(kept)}, optima)
-    return fit_from(p, layout.tree(found.vectors[0]), found.outcome.status, report, found.outcome)
+    kept, optima = distinct_optima(learnable, layout, ends, distance)
+    value, diagnostics = assess(learnable, layout, vectors[0], q, request)
+    report = Report(value, {**diagnostics, "expected_decrease": decrease, "optima": len(kept)}, optima)
+    away = layout.tree(vectors[0] - starts_of(learnable, request, 1)[1][0])
+    runaway = far(learnable.structure, away, FARTHEST / 2)
+    status, message = _confirmed(found.outcome.status, value, decrease, runaway)
+    fit = fit_from(p, layout.tree(vectors[0]), status, report, found.outcome)
+    return replace(fit, message=message or fit.message)
+
+
+def _is_small(decrease: Estimate) -> bool:
+    return bool(decrease.value <= max(SMALL, 3 * decrease.standard_error))
+
+
+def _confirmed(status: Status, objective: Estimate, decrease: Estimate, runaway: str) -> tuple[Status, str]:
+    """How the descent ended, as far as fresh draws confirm it."""
+    if runaway:
+        return Status.DIVERGED, without_end(runaway)
+    if status is not Status.CONVERGED or (_is_small(decrease) and np.isfinite(objective.value)):
+        return status, ""
+    if not np.isfinite(objective.value):
+        return Status.DIVERGED, (
+            "diverged: log P is −∞ or NaN at draws of q, so the divergence is infinite or unknown; use a family whose "
+            "support lies inside that of P"
+        )
+    return Status.NOT_CONVERGED, (
+        f"not converged: on fresh draws a decrease of {decrease.value:.2g} ± {decrease.standard_error:.1g} nats is "
+        "still expected; pass a larger batch, as rule=kl.rules.PathwiseGradients(batch=1024), or a family nearer to P"
+    )
+
+
+def _remaining(
+    static: Static, learnable: Learnable, objective: Partial, vector: np.ndarray, request: Request
+) -> Estimate:
+    """½ Σ gᵢ²/Fᵢᵢ from fresh draws: the decrease still to be had where the curvature is Fisher's information."""
+    words = jax.random.key_data(jax.random.split(jax.random.fold_in(request.key, 0x6772), BATCHES))
+    answer = _batches(static, learnable.fixed, objective, words, vector)
+    gradients, scores = (np.asarray(x, np.float64) for x in answer)
+    information = np.maximum(np.square(scores).mean(0), 1e-300)  # of the mean over a batch, hence / batch
+    scaled = gradients / np.sqrt(information)
+    return half_square(scaled @ scaled.T / objective.args[1].value)
+
+
+@program(static=())
+def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector: Any) -> tuple[jax.Array, jax.Array]:
+    """Gradients of the objective, and mean scores of q, on batches of draws [b, n]."""
+    batch = objective.args[1].value
+
+    def one(some: Any) -> tuple[Any, Any]:
+        slope = jax.grad(lambda at: objective.func(static, fixed, *objective.args, some, at))(vector)
+        x = lax.stop_gradient(model(static, fixed, vector).sample(jax.random.wrap_key_data(some), (batch,)))
+        return slope, jax.grad(lambda at: jnp.mean(numpyro_side.log_prob(model(static, fixed, at), x)))(vector)
+
+    return lax.map(one, words)
 
 
 @program(static=())
@@ -152,8 +225,7 @@ class PathwiseGradients(Rule):
         return target
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        objective = Partial(_pathwise, q.log_density, Static(self.batch))
-        return _reverse(p, q, objective, request, self.name, self.starts)
+        return _reverse(p, q, _pathwise, self.batch, request, self.name, self.starts)
 
 
 def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
@@ -187,8 +259,7 @@ class ScoreFunction(Rule):
         return reverse_target(p, q, gradient=False)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        objective = Partial(_scored, q.log_density, Static(self.batch))
-        return _reverse(p, q, objective, request, self.name, self.starts)
+        return _reverse(p, q, _scored, self.batch, request, self.name, self.starts)
 
 
 def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:

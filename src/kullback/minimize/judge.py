@@ -106,16 +106,30 @@ def _judged(
 
 def _decrease(state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
     """½ gᵀH⁻¹g at the best end, with its standard error."""
-    inner = gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T
-    b = len(gradients)
+    return half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
+
+
+def half_square(products: Float[np.ndarray, "b b"]) -> Estimate:
+    """Half the square of a mean, from the products of estimates of it by batches, with its standard error."""
+    b = len(products)
+    if not np.isfinite(products).all():
+        return Estimate(np.inf, 0.0, Guarantee.UNBIASED, quantity="expected decrease")
 
     def mean(kept: np.ndarray) -> float:
-        part = inner[np.ix_(kept, kept)]
+        part = products[np.ix_(kept, kept)]
         return 0.5 * float(part.sum() - np.trace(part)) / (len(kept) * (len(kept) - 1))
 
     without = np.array([mean(np.delete(np.arange(b), i)) for i in range(b)])
     error = float(np.sqrt((b - 1) / b * np.square(without - without.mean()).sum()))
     return Estimate(mean(np.arange(b)), error, Guarantee.UNBIASED, quantity="expected decrease")
+
+
+def without_end(runaway: str) -> str:
+    """What a fit says whose parameters run away."""
+    return (
+        f"diverged: the divergence falls without end as {runaway}, so it has no minimum: log P is improper, or its "
+        "mass lies at an edge or a point; add a prior, or fix the parameter"
+    )
 
 
 def _status(
@@ -138,10 +152,7 @@ def _status(
             "minimum; add a prior that falls there"
         )
     if runaway and not small:
-        return Status.DIVERGED, (
-            f"diverged: the divergence falls without end as {runaway}, so it has no minimum: log P is improper, or its "
-            "mass lies at an edge or a point; add a prior, or fix the parameter"
-        )
+        return Status.DIVERGED, without_end(runaway)
     if undefined:
         return Status.DIVERGED, (
             "diverged: log P is NaN at draws of q, or they lie at an edge where both are infinite; check "

@@ -79,9 +79,9 @@ def _at(target: Any, points: Float[Array, "m ..."]) -> Float[Array, " m"]:
     return target(points)
 
 
-def far(structure: Structure, free: Any) -> str:
+def far(structure: Structure, free: Any, least: float = FAR) -> str:
     """The parameters that have run far from where they started, in words; empty where none has."""
     found = logarithms(structure, free)
-    words = [(name, "grows without end", x > FAR) for name, x in found.items()]
-    words += [(name, "goes to 0", x < -FAR) for name, x in found.items()]
+    words = [(name, "grows", x > least) for name, x in found.items()]
+    words += [(name, "goes to 0", x < -least) for name, x in found.items()]
     return " and ".join(f"{name} {how}" for name, how, there in words if there.any())

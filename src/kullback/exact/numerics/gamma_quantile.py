@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.scipy.special import ndtri
 from jaxtyping import Float
 
+_DERIVATIVE: Any = lax.random_gamma_grad  # dx/da at a quantile
 _SERIES = -30.0  # log x below which the first term of the series is the whole of it in double precision
 _STEPS = 12  # of Newton's iteration at most; it doubles the digits, and three or four are usual
 
@@ -58,7 +59,7 @@ def _(primals: Any, tangents: Any) -> Any:
     t = log_gamma_quantile(a, u)
     in_series = t < _SERIES
     x = jnp.where(in_series, 1.0, jnp.exp(t))
-    by_concentration = jnp.where(in_series, (lax.digamma(a + 1.0) - t) / a, lax.random_gamma_grad(a, x) / x)
+    by_concentration = jnp.where(in_series, (lax.digamma(a + 1.0) - t) / a, _DERIVATIVE(a, x) / x)
     return t, by_concentration * tangents[0]
 
 
