@@ -211,6 +211,16 @@ def test_counts_that_are_no_integers():
     assert kl.KL(p, q).estimate().value == pytest.approx(plain.value, rel=1e-9)
 
 
+def test_laws_without_shapes_need_not_be_frozen():
+    edges = np.array([0.0, 1.0, 3.0])
+    p, q = (st.rv_histogram((np.array(counts), edges), density=False) for counts in ([1, 3], [2, 2]))
+    found = kl.KL(p, q).estimate()
+    assert found.value == pytest.approx(0.25 * np.log(0.5) + 0.75 * np.log(1.5), abs=1e-6)
+    assert type(describe(st.norm).distribution) is dist.Normal
+    listed = [st.rv_discrete(values=([0, 5], w)) for w in ([0.25, 0.75], [0.5, 0.5])]
+    assert kl.KL(*listed).estimate().value == pytest.approx(found.value, abs=1e-6)
+
+
 @pytest.mark.parametrize("frozen", [st.norm(0, -1), st.gamma(-1), st.poisson(-2), st.binom(3, [0.5, 1.5])])
 def test_parameters_out_of_range_are_refused(frozen):
     with pytest.raises(InputError, match=r"scipy\.stats\..*: a parameter is out of its range"):

@@ -27,7 +27,8 @@ from kullback.known.support import Support, from_constraint
 
 
 def accepts(x: Any) -> bool:
-    return type(x).__module__.startswith("scipy.stats") and hasattr(x, "rvs") and hasattr(x, "dist")
+    ours = any(kind.__module__.startswith("scipy.stats") for kind in type(x).__mro__)
+    return ours and hasattr(x, "rvs") and (hasattr(x, "dist") or getattr(x, "numargs", None) == 0)
 
 
 def known(frozen: Any) -> Known:
@@ -35,6 +36,8 @@ def known(frozen: Any) -> Known:
 
     Raises `InputError` where a parameter is out of its range.
     """
+    if not hasattr(frozen, "dist"):
+        frozen = frozen()  # a law without shapes, as a histogram is
     family = frozen.dist
     name = f"scipy.stats.{family.name}"
     low, high = (np.asarray(end, float) for end in frozen.support())
