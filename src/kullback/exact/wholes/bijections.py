@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -183,6 +184,12 @@ def _taken_back(d: Any, rest: list[Any], other: Any) -> Any | None:
     not in its family, or where they are not affine."""
     if any(type(t) is not transforms.AffineTransform or not _is_bijection(t) for t in rest):
         return None
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((d, rest, other))):
+        return jax.eval_shape(_folded_back, d, rest, other)  # the shape of a law, which has no numbers
+    return _folded_back(d, rest, other)
+
+
+def _folded_back(d: Any, rest: list[Any], other: Any) -> Any | None:
     back = [transforms.AffineTransform(-t.loc / t.scale, 1.0 / t.scale) for t in reversed(rest)]
     found = folded(d, back)
     ends = ends_of(constraint_of(other))
