@@ -366,3 +366,14 @@ def test_squashed_normals_on_different_boxes():
     assert kl.KL(inner, outer).estimate().value == pytest.approx(truth, abs=2e-5)
     with pytest.raises(NotExactError):
         jax.jit(lambda low: kl.kl_divergence(squashed(P, low), squashed(Q)))(LOW)
+
+
+def test_named_laws_inside_of_others_stay_named():
+    """2x of an inverse gamma variable is one of twice the rate, in any wrapper."""
+    inner = dist.InverseGamma(3.0, 1.0).expand((2,)).to_event(1)
+    p, q = moved(inner, t.AffineTransform(0.0, 2.0)), dist.InverseGamma(2.0, 1.5).expand((2,)).to_event(1)
+    twice = dist.InverseGamma(3.0, 2.0)
+    assert float(kl.kl_divergence(p, q)) == pytest.approx(
+        2 * kl.kl_divergence(twice, dist.InverseGamma(2.0, 1.5)), rel=1e-6
+    )
+    assert float(kl.entropy(p)) == pytest.approx(2 * kl.entropy(twice), rel=1e-5)

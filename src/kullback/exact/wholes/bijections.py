@@ -122,7 +122,11 @@ def transformed_pair(p: Any, q: Any) -> Parts | None:
         return None
     if type(p) is TanhNormal and type(q) is TanhNormal:
         return _boxes(p, q)
-    (base_p, chain_p), (base_q, chain_q) = _base_and_chain(p), _base_and_chain(q)
+    return _taken_off(p, q, _base_and_chain) or _taken_off(p, q, _innermost)
+
+
+def _taken_off(p: Any, q: Any, split: Callable[[Any], tuple[Any, list[Any]]]) -> Parts | None:
+    (base_p, chain_p), (base_q, chain_q) = split(p), split(q)
     shared = 0
     while shared < min(len(chain_p), len(chain_q)) and _one_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
         shared += 1
@@ -220,12 +224,16 @@ def transformed_one(p: Any) -> Parts | None:
 
 
 def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
-    """The law that is not itself a transformed one, and the transforms of it one by one."""
+    return (d.base_dist, _flat(d.transforms)) if is_transformed(d) else (d, [])
+
+
+def _innermost(d: Any) -> tuple[Any, list[Any]]:
+    """The law that is not itself a transformed one in any writing, and the transforms of it one by one."""
     if type(d) is TanhNormal:
         # (1 + tanh u)/2 is the logistic function of 2u.
         return _normal(d), [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform(), _box(d)]
     if type(d) in (Independent, ExpandedDistribution) and _is_pushed(d.base_dist):
-        base, chain = _base_and_chain(d.base_dist)
+        base, chain = _innermost(d.base_dist)
         if (
             any(t.domain.event_dim or t.codomain.event_dim for t in chain)
             or base.event_shape != d.base_dist.event_shape
@@ -236,7 +244,7 @@ def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
         return Independent(base, d.reinterpreted_batch_ndims, validate_args=False), chain
     if not is_transformed(d):
         return d, []
-    base, chain = _base_and_chain(d.base_dist)
+    base, chain = _innermost(d.base_dist)
     return base, chain + _flat(d.transforms)
 
 
