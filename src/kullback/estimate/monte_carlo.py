@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
 from kullback.errors import InputError
@@ -16,6 +19,7 @@ from kullback.estimate.draws import Integrand, Sums, sum_over_draws
 from kullback.estimate.strata import strata_of, whole
 from kullback.estimate.support import escape_of
 from kullback.estimate.tail import Tails
+from kullback.estimate.underflow import floored, guarded
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -43,6 +47,9 @@ class MonteCarlo(Rule):
 
     Where the largest log-ratios have the tail of a law of infinite variance or mean, the reason says so: the mean is
     then unbiased all the same, and its standard error no measure of how far off it is.
+
+    Where a library's density underflows at draws of P, its logarithm counts as that of the least double, and the answer
+    is a lower bound.
 
     Source: Owen (2013), Monte Carlo theory, methods and examples, sections 2.1, 8.4 and 8.9; Stein (1945), for the
     pilot; Vehtari et al. (2024), section 3.2, for the tail.
@@ -109,6 +116,13 @@ def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: An
     error = np.sqrt(_over(_variances(main, slope), main.counts))
     infinite, reason = _escape(p, q, pilot.merge(main), integrand.weights is not None)
     (index, unbounded), draws = tails.verdict(), int(main.counts.sum())
+    if infinite.ndim == 0 and infinite and escape_of(p, q) is None and (least := _underflow(integrand, key, main)) < 0:
+        found = average(
+            dataclasses.replace(integrand, log_q=floored(integrand.log_q, least)), p, q, request, rule, constant
+        )
+        reason = f"log Q underflows at draws of P, where it counts as {least:.0f}, which is more than it is"
+        reason = "; ".join(filter(None, [reason, found.reason]))
+        return dataclasses.replace(found, guarantee=Guarantee.LOWER_BOUND, reason=reason)
     if not infinite.any():
         missed = np.max(error) > 1.2 * tolerance
         limit = f"the standard error is above the tolerance of {tolerance:g} nats with {draws:,} draws"
@@ -129,6 +143,24 @@ def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: An
             **({"tail_index": index} if np.isfinite(index) else {}),
         },
     )
+
+
+def _underflow(integrand: Integrand, key: jax.Array, sums: Sums) -> float:
+    """The last log Q on the way to a draw of P at which it underflows to −∞; 0 where Q is 0 there indeed."""
+    if sums.example is None or np.asarray(sums.example).dtype.kind != "f":
+        return 0.0
+    some, event = np.arange(128) % len(integrand.live), np.shape(sums.example)
+    with jax.enable_x64(True):
+        sampler = integrand.strata.sampler
+        draws = np.asarray(sampler(key, jnp.asarray(some)) if isinstance(sampler, Partial) else sampler(key, len(some)))
+
+    def log_q(points: np.ndarray) -> np.ndarray:
+        with jax.enable_x64(True):
+            return np.asarray(integrand.log_q(jnp.asarray(points.reshape(-1, *event))))
+
+    guard = guarded(log_q, draws.reshape(len(draws), -1))
+    guard(np.reshape(sums.example, (1, -1)))
+    return guard.deepest if guard.edge is None else 0.0
 
 
 def _shared_out(draws: int, share: Float[np.ndarray, " k"], live: np.ndarray) -> Int[np.ndarray, " k"]:

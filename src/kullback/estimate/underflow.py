@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.tree_util import Partial
 from jaxtyping import Float
 
 BISECTIONS = 60
@@ -91,3 +96,12 @@ def guarded(log_q: Callable[[np.ndarray], np.ndarray], inside: np.ndarray) -> Gu
     values = np.where(values < np.inf, values, -np.inf)
     top = int(np.argmax(values))
     return Guarded(log_q, np.atleast_1d(inside[top]) if values[top] > -np.inf else None)
+
+
+def floored(log_q: Any, least: float) -> Any:
+    """log Q, and `least` wherever it is below that: at least what Q gives."""
+    return Partial(_floored, log_q, least) if isinstance(log_q, Partial) else partial(_floored, log_q, least)
+
+
+def _floored(log_q: Any, least: Any, x: Any) -> Array:
+    return jnp.maximum(log_q(x), least)
