@@ -42,6 +42,15 @@ def test_a_separable_logistic_regression_without_a_prior_is_improper(rng):
     assert kl.KL(kl.Family(dist.MultivariateNormal), proper).minimize(rule=rule, quiet=True).status is Status.CONVERGED
 
 
+def test_collinear_regressors_without_a_prior_are_improper(precision):
+    """A flat direction has the curvature of rounding, at which a descent finds an end that is none."""
+    fit = fitted(
+        dist.MultivariateNormal, lambda b: -jnp.square(b[0] + b[1] - 1.0), (2,), rule=kl.rules.FixedDraws(starts=2)
+    )
+    assert fit.status is Status.DIVERGED
+    assert "improper" in fit.message
+
+
 def test_a_wide_density_is_not_taken_for_an_improper_one():
     fit = fitted(dist.Normal, lambda x: -0.5 * jnp.square((x - 3e7) / 1e6))
     assert fit.status is Status.CONVERGED
@@ -127,3 +136,15 @@ def test_a_density_has_no_mass_outside_its_support(precision):
     square = kl.Density(lambda x: 0.0 * x.sum(), (2,), support=box).known()
     x = np.array([[0.5, 0.0], [1.0, 1.0], [0.5, 1.5], [-0.1, 0.0]])
     assert np.asarray(square.log_density(x)).tolist() == [0.0, 0.0, -np.inf, -np.inf]
+
+
+def test_a_poor_mode_does_not_hide_a_slope():
+    """The mode of a funnel lies in its narrow end, far from its mass: by symmetry the best locations beside are 0."""
+
+    def funnel(z):
+        return dist.Normal(0.0, 3.0).log_prob(z[0]) + dist.Normal(0.0, jnp.exp(z[0] / 2)).log_prob(z[1:]).sum()
+
+    fit = fitted(dist.Normal, funnel, (5,), rule=kl.rules.FixedDraws(starts=3))
+    assert fit.status is Status.CONVERGED
+    assert fit.diagnostics["optima"] == 1
+    np.testing.assert_allclose(np.asarray(fit.q.base_dist.loc)[1:], 0.0, atol=0.02)

@@ -92,7 +92,8 @@ def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -
         if verdict.status is not Status.NOT_CONVERGED or found.outcome.status is not Status.CONVERGED:
             break
         draws *= MORE
-        found = descend(FixedDraws.name, problem.objective(problem.noise(draws, request)), found.vectors, request)
+        problem, starts = problem.reframed(verdict.vectors)
+        found = descend(FixedDraws.name, problem.objective(problem.noise(draws, request)), starts, request)
         verdict = judge(problem, found, request)
     return found, verdict
 

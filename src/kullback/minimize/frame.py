@@ -94,7 +94,7 @@ def repaired(curvature: Float[np.ndarray, "d d"], typical: Float[np.ndarray, " d
         return h
     if not (diagonal > 0).any():
         return np.diag(np.square(scale))
-    sizes = np.maximum(np.abs(values), 1e-4 * np.abs(values).max())
+    sizes = np.maximum(np.abs(values), 1e-8 * np.abs(values).max())
     return (vectors * sizes) @ vectors.T * np.outer(scale, scale)
 
 
@@ -107,6 +107,35 @@ def inverse_root(curvature: Float[np.ndarray, "d d"], typical: Float[np.ndarray,
     # C Cᵀ = half halfᵀ: the triangle of its QR decomposition, whose diagonal is made positive.
     lower = np.transpose(np.linalg.qr(half.T, mode="r"))
     return lower * np.sign(np.diagonal(lower)) / scale[:, None]
+
+
+def own_frame(structure: Structure, free: Mapping[str, Any]) -> Frame:
+    """The frame of a law itself: its own location and scale, with its correlations where it has them."""
+    plain = plain_frame(structure, free)
+    if isinstance(structure, MixtureStructure) or "scale_tril" not in free or plain.centre.ndim > 1:
+        return plain
+    lower = matrix(np.asarray(free["scale_tril"]), plain.centre.shape[-1])
+    return Frame(plain.centre, lower, lower)
+
+
+def natural(
+    structure: Structure, frame: Frame | None, free: Mapping[str, Any], slope: Mapping[str, Any]
+) -> Float[np.ndarray, " k"]:
+    """A gradient in the frame, in units of the law itself: half its square is a decrease whatever the frame.
+
+    Of normal laws it is the length of the natural gradient, but for what a triangle has off its diagonal.
+    """
+    if frame is None or isinstance(structure, MixtureStructure):
+        return np.zeros(0)
+    by_location = np.ravel(slope["loc"])
+    if "scale_tril" in free and is_full_rank(structure) and np.ndim(frame.centre) == 1:
+        d = len(by_location)
+        by_location = matrix(np.asarray(free["scale_tril"]), d).T @ by_location
+        return np.concatenate([by_location, np.asarray(slope["scale_tril"])[-d:] / np.sqrt(2.0)])
+    if "scale" not in free:
+        return np.zeros(0)
+    by_location = np.linalg.solve(frame.factor.T, by_location) * np.ravel(frame.spread * np.exp(free["scale"]))
+    return np.concatenate([by_location, np.ravel(slope["scale"]) / np.sqrt(2.0)])
 
 
 def from_frame(structure: Structure, frame: Frame | None, free: Any) -> Any:

@@ -57,14 +57,15 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
                      found.vectors[0], noise, choice)  # fmt: skip
     log_q, log_p, gradients = map(np.asarray, answer)
     state = jax.tree.map(lambda leaf: np.asarray(leaf)[found.order], found.outcome.state)
-    decrease = _decrease(state, gradients.astype(np.float64))
+    decrease = _decrease(problem, state, gradients.astype(np.float64))
     objective, diagnostics = evidence(log_q, log_p, problem.target)
     diagnostics["expected_decrease"] = decrease
     with np.errstate(invalid="ignore"):
         undefined = bool(np.isnan(log_p - log_q).any())
     status, message = _status(problem, found, state, objective, decrease, undefined)
     # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
-    level = np.maximum(np.abs(state.slope), np.square(state.gradient).sum(1)) <= 2 * SMALL
+    slopes = [np.square(problem.natural(x, g)).sum() for x, g in zip(state.x, state.gradient, strict=True)]
+    level = np.maximum.reduce([np.abs(state.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
     is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
@@ -104,9 +105,13 @@ def _judged(
     return log_q.reshape(-1), log_p.reshape(-1), gradients
 
 
-def _decrease(state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
-    """½ gᵀH⁻¹g at the best end, with its standard error."""
-    return half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
+def _decrease(problem: Pushed, state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
+    """½ gᵀH⁻¹g at the best end, with its standard error: by what the descent has learned of H, and where it is more, by
+    the law's own units, since a frame of a poor mode and what is learned in it may hide a slope."""
+    learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
+    own = np.stack([problem.natural(state.x[0], gradient) for gradient in gradients])
+    by_law = half_square(own @ own.T)
+    return by_law if by_law.value - 3 * by_law.standard_error > learned.value else learned
 
 
 def half_square(products: Float[np.ndarray, "b b"]) -> Estimate:
@@ -146,7 +151,7 @@ def _status(
     free = problem.layout.tree(found.vectors[0])
     small = abs(decrease.value) <= max(SMALL, 3 * decrease.standard_error) and decrease.standard_error <= UNSURE
     runaway = far(problem.learnable.structure, free)
-    if problem.improper and not (small and int(state.status[0]) == lbfgs.CONVERGED):
+    if problem.improper:
         return Status.DIVERGED, (
             "diverged: log P does not fall along a ray from its mode, so it is improper and the divergence has no "
             "minimum; add a prior that falls there"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from kullback.families.learnable import Learnable
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
 from kullback.known.static import Static
-from kullback.minimize.frame import Frame, from_frame, is_full_rank, outcome, placed, to_frame
+from kullback.minimize.frame import Frame, from_frame, is_full_rank, natural, outcome, own_frame, placed, to_frame
 from kullback.minimize.layout import Layout
 from kullback.minimize.push import Push, weighted_draws
 from kullback.minimize.runaway import walled
@@ -58,10 +58,21 @@ class Pushed:
             fixed_draw_divergence, self.static, self.learnable.fixed, self.target.log_density, noise, self.frame
         )
 
+    def reframed(self, vectors: Float[np.ndarray, "s n"]) -> tuple[Pushed, Float[np.ndarray, "s n"]]:
+        """The problem in the coordinates of a law found, the first of these parameters, and all of them there."""
+        if self.frame is None:
+            return self, vectors
+        problem = replace(self, frame=own_frame(self.learnable.structure, self.layout.tree(vectors[0])))
+        return problem, problem.framed(vectors)
+
     def framed(self, vectors: Float[np.ndarray, "s n"]) -> Float[np.ndarray, "s n"]:
         """Parameters in the coordinates of the frame."""
         trees = [to_frame(self.learnable.structure, self.frame, self.layout.tree(vector)) for vector in vectors]
         return np.stack([Layout.flat(tree) for tree in trees])
+
+    def natural(self, vector: Float[np.ndarray, " n"], gradient: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
+        """A gradient in the frame in units of the law there; empty of a law that has no location and scale."""
+        return natural(self.learnable.structure, self.frame, self.layout.tree(vector), self.layout.tree(gradient))
 
     def unframed(self, vectors: Float[np.ndarray, "s n"]) -> Float[np.ndarray, "s n"]:
         """Parameters from those in the frame."""
