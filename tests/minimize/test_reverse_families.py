@@ -76,6 +76,7 @@ def test_a_dirichlet_posterior():
     np.testing.assert_allclose(fit.q.concentration, [3.0, 4.0, 5.0], rtol=0.01)
     assert fit.objective.value == pytest.approx(-log_z, abs=1e-3)
     assert fit.status is Status.CONVERGED
+    assert fit.diagnostics["expected_decrease"].standard_error > 0
 
 
 def test_a_gamma_on_the_scale_of_normal_data(rng):

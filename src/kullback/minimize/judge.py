@@ -110,6 +110,8 @@ def _decrease(problem: Pushed, state: lbfgs.State, gradients: Float[np.ndarray, 
     the law's own units, since a frame of a poor mode and what is learned in it may hide a slope."""
     learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
     own = np.stack([problem.natural(state.x[0], gradient) for gradient in gradients])
+    if not own.shape[1]:
+        return learned
     by_law = half_square(own @ own.T)
     return by_law if by_law.value - 3 * by_law.standard_error > learned.value else learned
 
