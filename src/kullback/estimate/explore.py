@@ -144,8 +144,9 @@ def _local_root(log_density: LogDensity, mode: np.ndarray) -> np.ndarray | None:
         return None
     a, b = np.array([first, 0.0]), np.array([0.0, second])
     top, *around = log_density(mode + np.array([0 * a, a, -a, b, -b, a + b, -a - b]))
-    curve = 2 * top - np.array(around[0::2]) - np.array(around[1::2])
-    cross = 0.5 * (curve[2] - curve[0] - curve[1])
+    with np.errstate(invalid="ignore"):  # beyond an edge
+        curve = 2 * top - np.array(around[0::2]) - np.array(around[1::2])
+        cross = 0.5 * (curve[2] - curve[0] - curve[1])
     hessian = np.array([[curve[0], cross], [cross, curve[1]]])
     if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[0] <= 1e-8 * np.trace(hessian):
         return None

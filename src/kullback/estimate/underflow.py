@@ -17,6 +17,7 @@ BISECTIONS = 60
 # The logarithm of what single precision still holds is −103, and of double −745. A density with an edge is rarely so
 # low there, unless it ends like a power of the distance: then it was far higher a millionth before the edge.
 DEEP, BEFORE, SHARE = -80.0, 1e-6, 0.9
+LEAST, OVERFLOW = -760.0, -1e30  # no logarithm of a double lies between; further down the log-density itself overflows
 POWER, FARTHEST = 4, 1e60
 
 
@@ -43,7 +44,7 @@ class Guarded:
         empty = np.flatnonzero(values == -np.inf)
         if len(empty):
             distance, last = self._descended(x[empty])
-            fallen = last < DEEP
+            fallen = (last < DEEP) & ((last > LEAST) | (last < OVERFLOW))
             if not fallen.all() and self.edge is None:
                 self.edge = np.asarray(x[empty[int(np.argmin(fallen))]])
             values[empty[fallen]] = last[fallen]
