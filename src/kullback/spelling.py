@@ -83,6 +83,15 @@ def spelled_tree(tree: Any) -> str:
     return f"{kind}[{_order(tree)}{static}]({', '.join(map(spelled_tree, children))})"
 
 
+def is_spelled(tree: Any) -> bool:
+    """Whether a text says all of a tree: of one with a function of the user's own, none does."""
+    try:
+        spelled_tree(tree)
+    except Unspelled:
+        return False
+    return True
+
+
 def _order(node: Any) -> str:
     """The names of what a distribution holds, in the order of its leaves: in NumPyro it differs between processes."""
     if not isinstance(node, dist.Distribution):

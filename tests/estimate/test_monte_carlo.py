@@ -221,3 +221,13 @@ class TestCrossEntropy:
 
     def test_one_row_has_no_standard_error(self):
         assert kl.KL(np.array([0.5]), dist.Normal(0.0, 1.0)).estimate(rule="cross entropy").standard_error == np.inf
+
+
+@pytest.mark.parametrize("rule", ["monte carlo", "quadrature"])
+def test_arrays_that_a_density_closes_over_stay_single(rule):
+    """JAX keeps them as double for as long as a trace of double precision lasts, and fails on them afterwards."""
+    held = np.array([0.5, 3.0, 20.0])
+    q = kl.Density(lambda x: -0.5 * (x - jnp.sum(held) + 23.5) ** 2 - 0.5 * np.log(2 * np.pi), normalized=True)
+    kl.KL(dist.Normal(0.0, 2.0), q).estimate(rule=rule, tolerance=0.1)
+    assert jnp.asarray(held).dtype == jnp.result_type(float)
+    assert float(jnp.sum(held)) == 23.5

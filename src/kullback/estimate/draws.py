@@ -17,6 +17,8 @@ from kullback.errors import EstimateError
 from kullback.estimate.batch import doubled, spread
 from kullback.estimate.strata import Strata
 from kullback.estimate.tail import Tails
+from kullback.programs import program
+from kullback.spelling import is_spelled
 
 ELEMENTS = 1 << 18
 LARGEST_CHUNK, SMALLEST_CHUNK = 8192, 64
@@ -125,7 +127,7 @@ def _chunk(integrand: Integrand, key: jax.Array, labels: Int[np.ndarray, " n"]) 
     functions = tuple(doubled(f) if isinstance(f, Partial) else f for f in (sampler, integrand.log_p, integrand.log_q))
     settings = (integrand.shapes, integrand.control)
     compiled = all(f is None or isinstance(f, Partial) for f in functions)
-    reduce = _compiled if compiled else _reduce
+    reduce = _reduce if not compiled else _compiled if all(map(is_spelled, functions)) else _kept
     weights = strata.weights, integrand.weights
     mean, moment, escaped, strange, example, values = reduce(functions, weights, key, labels, settings)
     if np.any(strange):
@@ -182,3 +184,4 @@ def _reduce(
 
 
 _compiled = partial(jax.jit, static_argnames="settings")(_reduce)
+_kept = program(_reduce, static=(4,))  # of functions of the user's own, of whose traces nothing may last

@@ -14,19 +14,26 @@ from jaxtyping import Float
 from kullback.errors import EstimateError
 from kullback.estimate.batch import batch_shape, doubled, spread
 from kullback.known import Known
+from kullback.programs import program
+from kullback.spelling import is_spelled
 
 BUCKETS = (32, 448, 4096)
 
 
 @dataclass(frozen=True)
 class LogDensity:
-    """log density at points [n, d] -> [n], for the element `index` of a batch of shape `batch`."""
+    """log density at points [n, d] -> [n], for the element `index` of a batch of shape `batch`.
+
+    A function of the user's own is `closed`: nothing of its trace may last, since JAX would take the arrays that it
+    closes over for double ones as long as it does, also where the user computes with them in single precision.
+    """
 
     side: str
     function: Any
     batch: tuple[int, ...]
     event_shape: tuple[int, ...]
     index: tuple[int, ...] = ()
+    closed: bool = False
 
     def __call__(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         size = BUCKETS[-1]
@@ -36,7 +43,7 @@ class LogDensity:
     def _block(self, points: np.ndarray) -> np.ndarray:
         size = next(bucket for bucket in BUCKETS if bucket >= len(points))
         padded = np.concatenate([points, np.repeat(points[-1:], size - len(points), 0)])
-        evaluate = _compiled if isinstance(self.function, Partial) else _evaluate
+        evaluate = _evaluate if not isinstance(self.function, Partial) else _kept if self.closed else _compiled
         with jax.enable_x64(True):
             values = evaluate(self.function, padded, np.asarray(self.index, np.int32), self.batch, self.event_shape)
         values = np.asarray(values)[: len(points)]
@@ -53,15 +60,17 @@ def _evaluate(function: Any, points: Any, index: Any, batch: tuple[int, ...], ev
 
 
 _compiled = jax.jit(_evaluate, static_argnums=(3, 4))
+_kept = program(_evaluate, static=(3, 4))
 
 
 def log_densities(p: Known, q: Known, index: tuple[int, ...] = ()) -> tuple[LogDensity, LogDensity]:
     """The log-densities of both sides for one element of their batch."""
     batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
-    return (
-        LogDensity("p", _in_double(p.log_density), batch, event, index),
-        LogDensity("q", _in_double(q.log_density), batch, event, index),
+    first, second = (
+        LogDensity(name, _in_double(function), batch, event, index, not is_spelled(function))
+        for name, function in (("p", p.log_density), ("q", q.log_density))
     )
+    return first, second
 
 
 def _in_double(function: Any) -> Any:
