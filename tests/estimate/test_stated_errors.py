@@ -180,3 +180,42 @@ def test_a_negative_divergence_is_never_returned(p, q, rule):
 def test_what_is_negative_by_rounding_says_so():
     found = kl.KL(dist.Normal(0.0, 1.0), kl.Density(lambda x: -(x**2) / 2)).estimate()
     assert found.value + found.numerical_error >= 0
+
+
+ZERO_OUTSIDE = {
+    "a uniform": (lambda x: jnp.where(jnp.abs(x) < 1, -jnp.log(2.0), -jnp.inf), dist.Uniform(-1.0, 1.0), 0.0),
+    "an exponential": (lambda x: jnp.where(x > 0, -x, -jnp.inf), dist.Gamma(2.0, 1.0), float(mp.euler)),
+    "a normal": (lambda x: -0.5 * x**2 - 0.5 * np.log(2 * np.pi), dist.Gamma(2.0, 1.0), np.inf),
+}
+
+
+@pytest.mark.parametrize("name", ZERO_OUTSIDE)
+def test_a_density_whose_support_is_not_stated_may_be_zero_anywhere(name):
+    log_density, q, truth = ZERO_OUTSIDE[name]
+    found = kl.KL(kl.Density(log_density, normalized=True), q).estimate()
+    assert found.value == pytest.approx(truth, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("zeros", "truth"), [(lambda x: jnp.cos(3 * x), 0.681977), (lambda x: jnp.sin(50 * x), 0.693147)]
+)
+def test_a_zero_without_width_is_no_edge(zeros, truth):
+    """Of log(1 + cos 3x) at odd multiples of π/3, for one; the truths are of the cosine series."""
+    found = kl.KL(dist.Normal(0.0, 1.0), kl.Density(lambda x: jnp.log1p(zeros(x)) - x**2 / 2)).estimate()
+    assert found.value == pytest.approx(truth, abs=2e-6)
+
+
+def test_a_cut_deep_in_a_tail_is_not_exact():
+    """P has 2.9e-7 beyond 5, where Q is cut off at −98 nats: ∞, and from log Q alone not to be told from underflow."""
+    cut = kl.Density(lambda x: jnp.where(x < 5, -20 * jnp.abs(x) + jnp.log(10.0), -jnp.inf), normalized=True)
+    assert kl.KL(dist.Normal(0.0, 1.0), cut).estimate().guarantee is kl.Guarantee.LOWER_BOUND
+
+
+def test_a_gap_that_no_point_met_is_no_answer():
+    gap = dist.MixtureGeneral(
+        dist.Categorical(probs=jnp.array([0.5, 0.5])),
+        [dist.Uniform(0.0, 1.5), dist.Uniform(1.501, 3.0)],
+        support=dist.constraints.real,
+    )
+    with pytest.raises(EstimateError, match="gap of P or Q was not met"):
+        kl.KL(dist.Uniform(0.0, 3.0), gap).estimate()

@@ -108,6 +108,7 @@ def test_least_absolute_deviations(x, y, weighted, rng):
         np.testing.assert_allclose(predicted(fit.q, x)[:, 0], reference.predict(inputs), rtol=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:Setting penalty=None will ignore the C")  # scikit-learn 1.8 of itself
 @pytest.mark.parametrize("prior", [None, 0.3])
 def test_a_linear_classifier(x, rng, prior):
     inputs = StandardScaler().fit_transform(x)

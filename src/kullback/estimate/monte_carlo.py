@@ -126,7 +126,7 @@ def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: An
     if not infinite.any():
         missed = np.max(error) > 1.2 * tolerance
         limit = f"the standard error is above the tolerance of {tolerance:g} nats with {draws:,} draws"
-        reason = "; ".join(filter(None, [_untrusted(index, unbounded, quantity), limit if missed else ""]))
+        reason = "; ".join(filter(None, [untrusted(index, unbounded, quantity), limit if missed else ""]))
     dropped = ("H(P)",) if integrand.log_p is None else ()
     return Estimate(
         np.where(infinite, np.inf, value),
@@ -208,7 +208,7 @@ def _along(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     return x.reshape(-1, *(1,) * (other.ndim - 1))
 
 
-def _untrusted(index: float, unbounded: str, quantity: str) -> str:
+def untrusted(index: float, unbounded: str, quantity: str) -> str:
     """What the tail of the values says against their mean and its standard error, if it says anything."""
     if not unbounded:
         return ""

@@ -14,8 +14,10 @@ from scipy.special import digamma
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import losses_of
+from kullback.estimate.monte_carlo import untrusted
 from kullback.estimate.rows import Rows, by_cell
 from kullback.estimate.subsampling import subsampled
+from kullback.estimate.tail import verdict_on
 from kullback.estimate.weights import log_weights
 from kullback.estimate.worth import judged
 from kullback.known import Known
@@ -108,6 +110,11 @@ def _is_discrete(sample: Sample, law: Known) -> bool:
 def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Estimate:
     space = _Space.of(sample, q)
     log_q = -losses_of(Sample(space.values), q)
+    if not (space.table or space.whole) and np.isinf(log_q).any():
+        inside = _off_the_ends(space.values, q, request)
+        # Where the density is ∞ so many rows may round to the end; elsewhere rows there stay what they are.
+        values = np.where(_wide(np.isposinf(log_q), inside), inside, space.values)
+        space, log_q = replace(space, values=values), -losses_of(Sample(inside), q)
     counted = sample.normalized_weights() > 0
     if np.isnan(log_q[counted]).any():
         row = int(np.argmax(np.isnan(log_q) & counted))
@@ -124,7 +131,8 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
     value = statistic(p)
     varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
-    return judged(value, varied, p, None, _notes(spread), diagnostics)
+    heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
+    return judged(value, varied, p, None, _notes(spread) + [heavy] * bool(heavy), diagnostics)
 
 
 def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) -> Estimate:
@@ -141,6 +149,31 @@ def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) 
     value = statistic(drawn, known)
     varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
     return judged(value, varied, drawn, known, _notes(spread), diagnostics)
+
+
+def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return rows.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def _off_the_ends(values: np.ndarray, law: Known, request: Request) -> np.ndarray:
+    """Rows at an end of the law's support moved into it, to anywhere before the nearest row.
+
+    An end has probability 0 and any log-density: NumPyro's is −∞ at the 0 of an exponential law, and ∞ at that of a
+    gamma law below its mode. A row there was rounded to it.
+    """
+    if law.support is None or not law.support.bounded:
+        return values
+    moved, share = values.copy(), request.host_rng(5).uniform(0.25, 0.75, values.shape)
+    flat, by = moved.reshape(len(values), -1), share.reshape(len(values), -1)
+    ends = (np.broadcast_to(np.asarray(end, np.float64), values.shape[1:]).reshape(-1)
+            for end in (law.support.lower, law.support.upper))  # fmt: skip
+    for at, pair in enumerate(zip(*ends, strict=True)):
+        distinct = np.unique(flat[:, at])
+        for end, next_to in zip(pair, (1, -2), strict=True):
+            here = flat[:, at] == end
+            if here.any() and len(distinct) > 1:
+                flat[here, at] = end + by[here, at] * (distinct[next_to] - end)
+    return moved
 
 
 def _has_atoms(law: Known, values: np.ndarray, request: Request) -> bool:

@@ -23,6 +23,7 @@ from kullback.rule import Applies, Missing, Request, Rule
 MOST_ELEMENTS = 32
 RELATIVE = 1e-10
 HIDDEN = 1e-5
+UNSEEN = 1e-6  # nats, and of the value, that may hide where log Q underflows without being said
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,16 @@ class Quadrature(Rule):
         on_a_plane = log_p.event_shape == (2,)
         integrate = on_plane if on_a_plane else on_line
         settings = Settings(tolerance, self.boxes if on_a_plane else self.panels, request)
-        first = combine(p, q, *integrate(p, q, log_p, log_q, settings), self.worst)
+        first = combine(p, q, *integrate(p, q, log_p, log_q, settings))
         if on_a_plane or p.sampler is None or abs(first.mass - 1.0) < HIDDEN:
             return self._checked(first)
         settings = dataclasses.replace(settings, draw=True)
-        second = combine(p, q, *integrate(p, q, log_p, log_q, settings), self.worst)
+        second = combine(p, q, *integrate(p, q, log_p, log_q, settings))
         return self._checked(min(first, second, key=lambda outcome: outcome.error))
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome. Raises `EstimateError` where its error is too large for its value to be of use."""
-        if outcome.error <= _of_use(self.worst, outcome.value):
+        if outcome.error <= max(self.worst, 1e-3 * abs(outcome.value)):
             return outcome
         if abs(outcome.mass - 1.0) > 0.5 * outcome.error / (1.0 + abs(outcome.value)):
             raise EstimateError(
@@ -147,11 +148,7 @@ class Quadrature(Rule):
         )
 
 
-def _of_use(worst: float, value: float) -> float:
-    return max(worst, 1e-3 * abs(value))
-
-
-def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float, worst: float) -> Outcome:
+def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:
     """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, in which a normalised P's missing mass counts.
 
     That mass may lie where the log-ratio is larger than anywhere that P was seen: twice as large, say.
@@ -169,7 +166,7 @@ def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float,
     else:
         mean, error = mean - log_z, error + over_p.log_mass_error
     value, error, deficit = mean + log_y, error + rounding, over_p.deficit / float(over_p.value[0])
-    if deficit <= max(error, 0.1 * _of_use(worst, value)):
+    if deficit <= max(error, UNSEEN * max(1.0, abs(value))):
         return Outcome(value, error + deficit, over_p.panels, mass)
     reason = (
         f"Q's log-density underflows to −∞ below {over_p.deepest:.0f} nats, where P still has mass, and counts there "
@@ -186,13 +183,19 @@ def on_line(
     def of_p(x: np.ndarray) -> np.ndarray:
         return log_p(x[:, None])
 
+    low, high = _bounds(q, log_q)
+
     def of_q(x: np.ndarray) -> np.ndarray:
-        return log_q(x[:, None])
+        return np.where((x >= low) & (x <= high), log_q(np.clip(x, low, high)[:, None]), -np.inf)
 
     hints_p, hints_q = (
         hints_of(side, log, settings.request, settings.draw)[:, 0] for side, log in ((p, log_p), (q, log_q))
     )
     p_mass = locate("p", of_p, *_bounds(p, log_p), hints_p)
+    beyond = p_mass.inside[(p_mass.inside < low) | (p_mass.inside > high)]
+    if len(beyond) and q.support is not None:
+        reason = f"P has mass at x = {beyond[0]:.6g}, outside the support of Q, {q.support.name}"
+        return Integrals(np.array([1.0, np.inf]), np.zeros(2), 0.0, 0, reason), 0.0, 0.0
     q_mass = locate("q", of_q, *_bounds(p if q.normalized else q, log_q), np.concatenate([hints_q, p_mass.inside]))
     target = 0.2 * settings.tolerance
     over_p = along_line(of_p, of_q, p_mass, q_mass.inside, target, settings.panels)

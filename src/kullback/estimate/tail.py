@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 MOST_WATCHED = 16
-LEAST_DRAWS, LEAST_DISTINCT, LEAST_EXCESSES = 4096, 20, 48
+LEAST_DRAWS, FEWEST, LEAST_DISTINCT, LEAST_EXCESSES = 4096, 500, 20, 48
 MISFIT, MATERIAL = 1.0, 1 / 3
 
 
@@ -38,6 +38,16 @@ class Tails:
         "variance", or "mean"."""
         found = [watched.verdict() for watched in self._watched]
         return max(found, key=lambda one: (("", "variance", "mean").index(one[1]), one[0]), default=(-np.inf, ""))
+
+
+def verdict_on(values: Float[np.ndarray, " n"]) -> tuple[float, str]:
+    """The tail index of values that are all at hand, and what it says; nothing of a variance where they are few."""
+    if len(values) < FEWEST:
+        return -np.inf, ""
+    watched = _Watched(0, 0, tail_size(len(values)) + 1)
+    watched.add(values)
+    index, unbounded = watched.verdict()
+    return index, unbounded if unbounded == "mean" or len(values) >= LEAST_DRAWS else ""
 
 
 @dataclass

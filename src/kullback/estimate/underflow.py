@@ -18,7 +18,7 @@ BISECTIONS = 60
 # low there, unless it ends like a power of the distance: then it was far higher a millionth before the edge.
 DEEP, BEFORE, SHARE = -80.0, 1e-6, 0.9
 LEAST, OVERFLOW = -760.0, -1e30  # no logarithm of a double lies between; further down the log-density itself overflows
-POWER, FARTHEST = 4, 1e60
+POWER, FARTHEST, ASIDE = 4, 1e60, 1e-8
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Guarded:
     least number of its precision. On the way there from `centre`, a point where Q has mass, such a log-density falls
     without a jump to below −80, and is then at most what it was last: the value given here, so that the mean is a
     lower bound. `deficit` is 0 elsewhere and says there how much log Q may lie below it: as much again as the depth
-    itself, growing with the fourth power of the distance from the centre. `edge` is a point where Q is 0 indeed.
+    itself, growing with the fourth power of the distance from the centre. A zero without width is
+    passed over. `edge` is a point where Q is 0 indeed.
     """
 
     log_q: Callable[[np.ndarray], np.ndarray]
@@ -45,13 +46,22 @@ class Guarded:
         if len(empty):
             distance, last = self._descended(x[empty])
             fallen = (last < DEEP) & ((last > LEAST) | (last < OVERFLOW))
-            if not fallen.all() and self.edge is None:
-                self.edge = np.asarray(x[empty[int(np.argmin(fallen))]])
+            if not fallen.all():
+                values[empty[~fallen]] = self._beside(x[empty[~fallen]])
+            zero = values[empty] == -np.inf
+            if (zero & ~fallen).any() and self.edge is None:
+                self.edge = np.asarray(x[empty[int(np.argmax(zero & ~fallen))]])
             values[empty[fallen]] = last[fallen]
             depth, away = (np.minimum(size[fallen], FARTHEST) for size in (-last, distance))
             deficit[empty[fallen]] = depth * away**POWER
             self.deepest = min(self.deepest, float(np.min(last[fallen], initial=0.0)))
         return values, deficit
+
+    def _beside(self, x: np.ndarray) -> np.ndarray:
+        """log Q on both sides of points at which it is −∞; −∞ unless it is finite on both: a zero without width."""
+        step = ASIDE * np.maximum(np.abs(x), 1.0 if self.centre is None else np.abs(x - self.centre))
+        before, after = (np.asarray(self.log_q(x + side * step), float) for side in (-1, 1))
+        return np.where(np.isfinite(before) & np.isfinite(after), np.maximum(before, after), -np.inf)
 
     def _descended(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(distance from the centre, in units of that of the last point with a density; log Q at that point)."""

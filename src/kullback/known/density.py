@@ -59,7 +59,8 @@ class Density:
             event_shape=self.event_shape,
             log_density=log_density,
             log_prob=log_density if self.normalized else None,
-            support=support,
+            # Without a support of the user's nothing is known of where it is 0.
+            support=replace(support, assumed=bool(whole)),
             differentiable=traced,
         )
 

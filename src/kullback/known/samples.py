@@ -292,7 +292,10 @@ def as_weights(weights: Any, size: int) -> np.ndarray | None:
     """Non-negative weights [n] as float64, or None."""
     if weights is None:
         return None
-    array = np.asarray(weights, np.float64)
+    try:
+        array = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("weights: they are no numbers; pass one number for each row") from error
     if array.shape != (size,):
         raise InputError(f"weights: shape {array.shape} for {size} rows; pass one weight for each row")
     if not np.isfinite(array).all() or (array < 0).any():

@@ -19,7 +19,8 @@ class Support:
 
     `name` is how it reads, `discrete` whether it consists of isolated points, `bounded` whether `lower` and
     `upper` (broadcastable to [*batch, *event]) say it whole; otherwise `constraint` does, and bounds are absent.
-    `slack` is how far the two, where they were computed, may be off by rounding.
+    `slack` is how far the two, where they were computed, may be off by rounding. A support that is only `assumed`
+    holds all of the probability, and there may be parts of it that hold none.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Support:
     upper: Any = None
     constraint: Any = None
     slack: tuple[Any, Any] = (0.0, 0.0)
+    assumed: bool = False
 
     @property
     def bounded(self) -> bool:
@@ -110,7 +112,7 @@ def escape(p: Support, q: Support, event_ndim: int = 0) -> Escape | None:
     if (surface := _surface(p)) != (other := _surface(q)):
         where = f"P lives on {surface}" if surface else f"Q lives on {other}"
         return Escape(np.asarray(True), f"{where}, to which {'Q' if surface else 'P'} gives probability 0")
-    if not (p.bounded and q.bounded):
+    if not (p.bounded and q.bounded) or p.assumed:
         return None
     bounds = (p.lower, p.upper, q.lower, q.upper)
     a, b, c, d = np.broadcast_arrays(*(np.asarray(bound, np.float64) for bound in bounds))
