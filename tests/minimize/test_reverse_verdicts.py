@@ -148,3 +148,20 @@ def test_a_poor_mode_does_not_hide_a_slope():
     assert fit.status is Status.CONVERGED
     assert fit.diagnostics["optima"] == 1
     np.testing.assert_allclose(np.asarray(fit.q.base_dist.loc)[1:], 0.0, atol=0.02)
+
+
+def test_heavy_slopes_on_one_side_get_more_draws():
+    """A logistic likelihood under a wide prior: N(91.54, 30.58²) at 1.2228, by quadrature and Nelder–Mead."""
+    slopes = jnp.array([1.0, 2.0, 3.0])
+    target = kl.Tilted(dist.Normal(0.0, 100.0), lambda b: jnp.sum(jax.nn.log_sigmoid(b * slopes)))
+    fit = kl.KL(kl.Family(dist.Normal), target).minimize(quiet=True)
+    assert fit.status is Status.CONVERGED
+    assert float(fit.q.loc) == pytest.approx(91.54, abs=2.0)
+    assert float(fit.q.scale) == pytest.approx(30.58, rel=0.03)
+
+
+def test_a_scale_without_end_is_not_converged():
+    """log p falls more slowly than −log |x|: the wider q, the less the divergence."""
+    fit = kl.KL(kl.Family(dist.Normal), kl.Density(lambda x: -0.9 * jnp.log1p(jnp.abs(x)))).minimize(quiet=True)
+    assert fit.status is Status.DIVERGED
+    assert "scale grows" in fit.message

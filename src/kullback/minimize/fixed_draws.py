@@ -89,7 +89,8 @@ def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -
     # A checkpoint is of the first descent; those that follow from it are made again.
     request = replace(request, checkpoint=None)
     for _ in range(ROUNDS):
-        if verdict.status is not Status.NOT_CONVERGED or found.outcome.status is not Status.CONVERGED:
+        doubtful = verdict.status is Status.NOT_CONVERGED or (verdict.status is Status.CONVERGED and verdict.unsure)
+        if not doubtful or found.outcome.status is not Status.CONVERGED:
             break
         draws *= MORE
         problem, starts = problem.reframed(verdict.vectors)

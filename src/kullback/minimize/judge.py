@@ -30,6 +30,7 @@ from kullback.rule import Request
 
 BATCHES = 16
 SMALL = 0.01  # nats: a decrease that is neither seen in the answer nor asked for
+RUNAWAY = 30.0  # of a logarithm: a factor of 1e13, at which a slope of 0 says nothing
 UNSURE = 0.1  # nats: a standard error of the decrease at which nothing is confirmed
 
 
@@ -39,6 +40,7 @@ class Verdict:
 
     vectors      parameters, best first [s, n]
     values       objectives of those that are optima, ∞ for the others [s]
+    unsure       whether the fresh draws leave room for a decrease that is not small
     """
 
     vectors: np.ndarray
@@ -47,6 +49,7 @@ class Verdict:
     status: Status
     message: str
     diagnostics: dict[str, Any]
+    unsure: bool = False
 
 
 def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
@@ -69,7 +72,10 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
-    return Verdict(problem.unframed(found.vectors), values, objective, status, message, diagnostics)
+    # The fit flatters its own draws by as much as they are too few.
+    flattered = abs(objective.value - found.values[0]) > 2 * SMALL + 2 * objective.standard_error
+    unsure = bool(flattered or decrease.value + 2 * decrease.standard_error > 2 * SMALL)
+    return Verdict(problem.unframed(found.vectors), values, objective, status, message, diagnostics, unsure)
 
 
 @program(static=())
@@ -158,7 +164,7 @@ def _status(
             "diverged: log P does not fall along a ray from its mode, so it is improper and the divergence has no "
             "minimum; add a prior that falls there"
         )
-    if runaway and not small:
+    if (runaway and not small) or far(problem.learnable.structure, free, RUNAWAY):
         return Status.DIVERGED, without_end(runaway)
     if undefined:
         return Status.DIVERGED, (
