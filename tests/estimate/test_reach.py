@@ -122,3 +122,20 @@ def test_intervals_of_bounds_are_open():
 
 def test_percentages():
     assert [percent(x) for x in (1.0, 0.9996, 0.62, 0.0412, 0.0005)] == ["100%", "over 99%", "62%", "4.1%", "0.05%"]
+
+
+def test_an_atom_that_q_lacks_is_a_lower_bound():
+    """Half of P is 0 exactly, to which a density gives probability 0; where both have the atom nothing is a bound."""
+    rng = np.random.default_rng(0)
+
+    def inflated(share):
+        return np.where(rng.random(1000) < share, 0.0, rng.exponential(size=1000))
+
+    found = kl.KL(inflated(0.5), rng.exponential(size=1000)).estimate()
+    assert found.guarantee is kl.Guarantee.LOWER_BOUND
+    assert "as an atom would" in found.reason
+    both = kl.KL(inflated(0.5), inflated(0.4)).estimate()
+    assert both.guarantee is kl.Guarantee.CONSISTENT
+    truth = 0.5 * np.log(0.5 / 0.4) + 0.5 * np.log(0.5 / 0.6)
+    # Four standard errors: 6e-5 false alarms.
+    assert abs(both.value - truth) < 4 * both.standard_error

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -72,3 +73,13 @@ CASES = [
 def test_says_what_is_wrong(act, message):
     with pytest.raises(InputError, match=message):
         act()
+
+
+def test_within_a_compiled_function_the_exact_function_is_named():
+    with pytest.raises(InputError, match=r"kl\.kl_divergence"):
+        jax.jit(lambda m: kl.KL(dist.Normal(m, 1.0), dist.Normal(0.0, 1.0)).estimate().value)(1.0)
+
+
+def test_masked_values_are_missing():
+    with pytest.raises(InputError, match="x: it has missing values"):
+        kl.Samples(np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0]))

@@ -139,3 +139,12 @@ def test_a_point_and_a_density(q):
 
 def test_a_point_and_counts():
     assert kl.KL(dist.Delta(2.0), dist.Poisson(3.0)).estimate().value == pytest.approx(-st.poisson(3.0).logpmf(2))
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [(lambda x: jnp.zeros(3), "shape \\(3,\\)"), (lambda x: None, "NoneType"), (lambda x: x + 1j, "complex")],
+)
+def test_what_is_not_one_real_number_is_refused(function, said):
+    with pytest.raises(InputError, match=f"log_density: it returns .*{said}.*must return one"):
+        kl.KL(dist.Normal(0.0, 1.0), kl.Density(function, normalized=True)).estimate()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+FEWEST_COPIES, LACKING = 10, 0.1  # of a value, to be an atom; and the share of P's rate below which Q lacks it
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -57,6 +59,18 @@ def shared_rows(p: Rows, q: Rows) -> int:
 def repeated_rows(rows: Rows) -> int:
     """How many rows of a sample repeat an earlier one."""
     return len(rows) - len(np.unique(_table(rows), axis=0))
+
+
+def atom_share(p: Rows, q: Rows) -> float:
+    """The share of P in measurements that its sample repeats often and Q's hardly has: atoms that Q may lack."""
+    if p.point.shape[1] == 0:
+        return 0.0
+    table = np.concatenate([_table(p), _table(q)])
+    _, labels = np.unique(table, axis=0, return_inverse=True)
+    labels = labels.ravel()
+    copies, others = (np.bincount(part, minlength=labels.max() + 1) for part in np.split(labels, [len(p)]))
+    lacking = (copies >= FEWEST_COPIES) & (others / len(q) < LACKING * copies / len(p))
+    return p.mean(lacking[labels[: len(p)]].astype(float))
 
 
 def _table(rows: Rows) -> np.ndarray:

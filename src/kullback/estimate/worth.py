@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kullback.estimate.reach import reach_of
-from kullback.estimate.rows import Rows, repeated_rows, shared_rows
+from kullback.estimate.rows import Rows, atom_share, repeated_rows, shared_rows
 from kullback.estimate.subsampling import FEWEST, Subsampled
 from kullback.result import Estimate, Guarantee
 
@@ -35,6 +35,13 @@ def judged(
         diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing} | unseen_categories(p, q)
         error = float(np.hypot(error, _error_of_unseen(p, q)))
         notes = _on_reach(reach.share, bound, diagnostics) + notes
+        if atoms := atom_share(p, q):
+            bound = True
+            notes.insert(
+                0,
+                f"{percent(atoms)} of P's rows repeat a value that Q's sample hardly has, as an atom would, to which a "
+                "density gives probability 0: a lower bound",
+            )
     if np.isinf(spread.error):
         notes.append(f"fewer than {FEWEST} rows give no standard error")
     else:

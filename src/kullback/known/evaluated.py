@@ -45,7 +45,9 @@ def evaluated(function: Callable[..., Any], event_shape: tuple[int, ...], suppor
     discrete = bool(getattr(support, "is_discrete", False))
     one = jax.ShapeDtypeStruct(event_shape, jnp.result_type(int if discrete else float))
     try:
-        jax.eval_shape(lambda x: jnp.reshape(function(x), ()), one)
+        _one_number(jax.eval_shape(lambda x: function(x), one), argument)
+    except InputError:
+        raise
     except UNTRACEABLE as error:
         _try(function, _outcome(support, one), argument, error)
         return Evaluated(host_log_prob(_Rows(function, len(event_shape)), len(event_shape)), traced=False)
@@ -53,6 +55,16 @@ def evaluated(function: Callable[..., Any], event_shape: tuple[int, ...], suppor
         # A fault of the function's own, which evaluating it will show in its own words.
         return Evaluated(Partial(pointwise, about), traced=True)
     return Evaluated(Partial(pointwise, about), traced=True)
+
+
+def _one_number(found: Any, argument: str) -> None:
+    shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
+    if shape is None or dtype is None:
+        raise InputError(f"{argument}: it returns {type(found).__name__}, and must return one number")
+    if int(np.prod(shape)) != 1:
+        raise InputError(f"{argument}: it returns an array of shape {shape}, and must return one number")
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        raise InputError(f"{argument}: it returns {dtype}, and must return one real number")
 
 
 def pointwise(static: Static, x: Any) -> Array:

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.core import Tracer
 from jax.tree_util import Partial
 from numpyro.distributions import constraints
 
+from kullback.errors import InputError
 from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
 from kullback.known.record import Known, Moments
 from kullback.known.support import POINT, Support, from_constraint
@@ -20,7 +22,12 @@ MAX_ATOMS = 1_000_000
 
 
 def known(d: Any) -> Known:
-    """What is known of a NumPyro distribution."""
+    """What is known of a NumPyro distribution. Raises `InputError` where its parameters are being traced."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(d)):
+        raise InputError(
+            f"p and q: the parameters of {type(d).__name__} are being traced by JAX, and a plan looks at their values; "
+            "within a compiled or differentiated function call kl.kl_divergence"
+        )
     support = support_of(d)
     return Known(
         name=name_of(d),

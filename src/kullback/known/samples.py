@@ -66,6 +66,8 @@ class Samples:
 def _read(x: Any, said: dict[str, Any]) -> tuple[np.ndarray | None, tuple[Column, ...], tuple[int, ...]]:
     """The values, the columns where they say more, and the event shape of a sample."""
     stated = any(value is not None and value is not False for value in said.values())
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise InputError("x: it has missing values (masked ones); drop those rows or fill them in")
     if not is_frame(x):
         array = np.asarray(x)
         if array.dtype.kind in "iufb" and not stated:
