@@ -48,7 +48,7 @@ class MonteCarlo(Rule):
     Where the largest log-ratios have the tail of a law of infinite variance or mean, the reason says so: the mean is
     then unbiased all the same, and its standard error no measure of how far off it is.
 
-    Where a library's density underflows at draws of P, its logarithm counts as that of the least double, and the answer
+    Where a library's density underflows at draws of P, its logarithm counts as the last one before that, and the answer
     is a lower bound.
 
     Source: Owen (2013), Monte Carlo theory, methods and examples, sections 2.1, 8.4 and 8.9; Stein (1945), for the

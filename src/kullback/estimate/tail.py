@@ -111,7 +111,16 @@ def tail_index(largest: Float[np.ndarray, " m"]) -> float:
 
 
 def _fitted(excess: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """k̂, and √n times the distance of Kolmogorov and Smirnov between the excesses and the law fitted.
+    """k̂, and √n times the distance of Kolmogorov and Smirnov between the excesses and the law fitted."""
+    n = len(excess)
+    shape, logs = pareto_fit(excess)
+    below = -np.expm1(-logs / logs.mean())
+    gap = np.maximum(np.abs(below - np.arange(n) / n), np.abs(below - np.arange(1, n + 1) / n))
+    return shape, float(np.sqrt(n) * gap.max())
+
+
+def pareto_fit(excess: Float[np.ndarray, " n"]) -> tuple[float, Float[np.ndarray, " n"]]:
+    """k̂ of the generalised Pareto law of sorted excesses, and log(1 − b x) of each at the b fitted.
 
     Source: Zhang and Stephens (2009), with the prior of Vehtari et al. (2024), appendix G.
     """
@@ -123,10 +132,7 @@ def _fitted(excess: Float[np.ndarray, " n"]) -> tuple[float, float]:
     posterior = np.exp(profile - np.logaddexp.reduce(profile))
     b = float(grid @ posterior)
     logs = np.log1p(-b * excess)
-    k = float(logs.mean())
-    below = -np.expm1(-logs / k)
-    gap = np.maximum(np.abs(below - np.arange(n) / n), np.abs(below - np.arange(1, n + 1) / n))
-    return (n * k + 5.0) / (n + 10), float(np.sqrt(n) * gap.max())
+    return (n * float(logs.mean()) + 5.0) / (n + 10), logs
 
 
 def _untied(values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"] | None:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from kullback.estimate.tail import pareto_fit, tail_size
 from kullback.families.learnable import Learnable
 from kullback.known import Known, numpyro_side
 from kullback.known.static import Static
@@ -77,7 +78,7 @@ def pareto_shape(log_weights: np.ndarray, rounding: float = 0.0) -> float:
     """
     finite = np.sort(log_weights[np.isfinite(log_weights)])
     n = len(finite)
-    tail = int(min(0.2 * n, 3 * np.sqrt(n)))
+    tail = tail_size(n)
     if tail < 5:
         return float("inf")
     if finite[-1] - finite[-tail - 1] <= rounding:
@@ -86,12 +87,4 @@ def pareto_shape(log_weights: np.ndarray, rounding: float = 0.0) -> float:
     excess = weights[1:] - weights[0]
     if excess[-1] <= 1e-12:
         return float("-inf")
-    excess = np.maximum(excess, 1e-300)
-    m = 30 + int(np.sqrt(tail))
-    grid = (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * excess[int(tail / 4 + 0.5) - 1]) + 1 / excess[-1]
-    shapes = np.log1p(-grid[:, None] * excess).mean(1)
-    profile = tail * (np.log(-grid / shapes) - shapes - 1)
-    posterior = np.exp(profile - np.logaddexp.reduce(profile))
-    b = float(np.sum(grid * posterior))
-    k = float(np.log1p(-b * excess).mean())
-    return (tail * k + 5.0) / (tail + 10)
+    return pareto_fit(np.maximum(excess, 1e-300))[0]
