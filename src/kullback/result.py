@@ -46,6 +46,8 @@ class Status(enum.Enum):
     EARLY_STOPPED = "stopped at the best held-out value; the parameters of that step are returned"
     STEP_LIMIT = "stopped at the step limit before converging: pass a larger steps=, or a larger tolerance="
     NOT_CONVERGED = "not converged: fresh draws expect a further decrease, of which the message says more"
+    BOUNDARY = "the best member lies at the boundary of the family, which no parameters attain: the message says which"
+    UNBOUNDED = "the likelihood has no maximum on these data: the message names what shrinks, and what would bound it"
     INTERRUPTED = "interrupted: the best fit so far is returned; the same checkpoint= continues it"
     DIVERGED = (
         "the objective became NaN or infinite: the best fit so far is returned; check the data's scale, "
@@ -54,7 +56,7 @@ class Status(enum.Enum):
 
     @property
     def ok(self) -> bool:
-        return self in (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED)
+        return self in (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.BOUNDARY)
 
 
 def _no_diagnostics() -> Mapping[str, Any]:
