@@ -91,7 +91,7 @@ def write(path: Path, made_from: str, note: Any, payload: bytes) -> None:
     with suppress(OSError, FileError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_ours(path.parent):
-            put(path, json.dumps(about).encode() + b"\n" + payload)
+            put(path, json.dumps(about).encode() + b"\n" + payload, 0o600)
             _bound(path.parent.parent)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 from kullback.errors import FileError, InputError
+from kullback.files import put, unwritable
 
 COUNTERS = ("epoch", "step")
 COLUMNS = (*COUNTERS, "train_nll", "heldout_nll", "rate")
@@ -65,7 +66,25 @@ class Sink(abc.ABC):
         return {**self.__dict__, "_file": None}
 
 
-class CSVLogger(Sink):
+class TextSink(Sink):
+    """Lines of text at `path`: a line is in the file whole, or `FileError` says why it is not."""
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = in_folder(path)
+
+    def _append(self, line: str) -> None:
+        content, before = line.encode(), os.fstat(self._file.fileno()).st_size
+        try:
+            # Without a buffer, which would keep what the disk did not take and try it again at the end.
+            written = self._file.write(content)
+            while written < len(content):
+                written += self._file.write(content[written:])
+        except OSError as error:
+            self._file.truncate(before)
+            raise unwritable(self.path, error) from error
+
+
+class CSVLogger(TextSink):
     """Rows as CSV at `path`, one line each, written at once; an existing file is continued.
 
     The columns are epoch, step, train_nll, heldout_nll and rate (step alone before those of an objective that no
@@ -74,30 +93,31 @@ class CSVLogger(Sink):
     empty in the rows before, and put in place whole. What a row lacks is left empty; NaN and infinities read `nan`,
     `inf` and `-inf`. A last line that a crash cut short is taken away before the next one is written.
 
-    Raises `FileError` where the folder does not exist, or a file is there that does not begin with a header.
+    Raises `FileError` where the folder does not exist, the disk is full, or a file is there that does not begin with a
+    header.
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = in_folder(path)
+        super().__init__(path)
         self._columns: list[str] = []
 
     def log(self, row: Mapping[str, float]) -> None:
         values = {name: _number(name, value) for name, value in row.items()}
         if self._file is None:
-            self._file = self._open(values)
+            self._open(values)
         if new := [name for name in values if name not in self._columns]:
             self._widen(new)
-        self._file.write(_line([values.get(name, "") for name in self._columns]))
+        self._append(_line([values.get(name, "") for name in self._columns]))
 
-    def _open(self, first: Mapping[str, float]) -> io.TextIOWrapper:
+    def _open(self, first: Mapping[str, float]) -> None:
         complete_lines(self.path)
         self._columns = self._header() if self.path.exists() else []
-        file = _appending(self.path)
+        self._file = _appending(self.path)
         if not self._columns:
             known = COUNTERS[1:] if "objective" in first else COLUMNS
-            self._columns = [*known, *(name for name in first if name not in known)]
-            file.write(_line(self._columns))
-        return file
+            columns = [*known, *(name for name in first if name not in known)]
+            self._append(_line(columns))
+            self._columns = columns
 
     def _header(self) -> list[str]:
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -110,31 +130,26 @@ class CSVLogger(Sink):
         self.close()
         with self.path.open(newline="", encoding="utf-8") as file:
             header, *rows = csv.reader(file)
-        self._columns = [*header, *new]
-        aside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
-        aside.write_text(
-            "".join(map(_line, [self._columns, *([*row, *[""] * len(new)] for row in rows)])), encoding="utf-8"
-        )
-        os.replace(aside, self.path)
+        columns = [*header, *new]
+        wider = "".join(map(_line, [columns, *([*row, *[""] * len(new)] for row in rows)]))
+        put(self.path, wider.encode())
+        self._columns = columns
         self._file = _appending(self.path)
 
 
-class JSONLLogger(Sink):
+class JSONLLogger(TextSink):
     """Rows as JSON lines at `path`, one object each, written at once; an existing file is continued.
 
     NaN and infinities are not JSON: they are the strings "NaN", "Infinity" and "-Infinity", as in the JSON of protocol
-    buffers, which `float` reads. Raises `FileError` where the folder does not exist.
+    buffers, which `float` reads. Raises `FileError` where the folder does not exist, or the disk is full.
     """
-
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self.path = in_folder(path)
 
     def log(self, row: Mapping[str, float]) -> None:
         values = {name: _in_json(_number(name, value)) for name, value in row.items()}
         if self._file is None:
             complete_lines(self.path)
             self._file = _appending(self.path)
-        self._file.write(json.dumps(values, allow_nan=False) + "\n")
+        self._append(json.dumps(values, allow_nan=False) + "\n")
 
 
 class TensorBoardLogger(Sink):
@@ -152,6 +167,12 @@ class TensorBoardLogger(Sink):
     def log(self, row: Mapping[str, float]) -> None:
         event_pb2, summary_pb2, events_writer = _tensorboardx()
         values = {name: _number(name, value) for name, value in row.items()}
+        try:
+            self._write(values, event_pb2, summary_pb2, events_writer)
+        except OSError as error:
+            raise unwritable(self.folder, error, "folder") from error
+
+    def _write(self, values: Mapping[str, float], event_pb2: Any, summary_pb2: Any, events_writer: Any) -> None:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             # A name holds whole seconds: the suffix keeps a second writer from overwriting the first one's file.
@@ -215,11 +236,11 @@ def complete_lines(path: Path) -> None:
             file.truncate(content.rfind(b"\n") + 1)
 
 
-def _appending(path: Path) -> io.TextIOWrapper:
+def _appending(path: Path) -> io.FileIO:
     try:
-        return path.open("a", buffering=1, newline="", encoding="utf-8")
+        return path.open("ab", buffering=0)
     except OSError as error:
-        raise FileError(f"path: {path} cannot be written ({error.strerror}); choose another file") from error
+        raise unwritable(path, error) from error
 
 
 def _line(cells: list[Any]) -> str:

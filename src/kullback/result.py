@@ -172,14 +172,15 @@ class Fit:
             )
         side, arrays = self.record
         o = self.objective
-        objective = {"value": o.value, "standard_error": o.standard_error, "guarantee": o.guarantee.value,
+        value, standard_error = np.asarray(o.value).tolist(), np.asarray(o.standard_error).tolist()
+        objective = {"value": value, "standard_error": standard_error, "guarantee": o.guarantee.value,
                      "quantity": o.quantity, "dropped": list(o.dropped), "reason": o.reason}  # fmt: skip
         numbers = {
             k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)
         }
         about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace],
                  "history": [dict(line) for line in self.history], "message": self.message}  # fmt: skip
-        write(path, {"format": "fit", "version": 1, **side, **about, "diagnostics": numbers}, arrays)
+        write(path, {"format": "fit", **side, **about, "diagnostics": numbers}, arrays)
 
 
 def _scalar_or_array(x: Any) -> Any:

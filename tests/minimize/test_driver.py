@@ -19,7 +19,7 @@ SCRIPT = """
 import os, signal, sys
 import numpy as np, numpyro.distributions as dist
 import kullback as kl
-from kullback.minimize import driver
+from kullback.minimize import driver, keeping
 
 rng = np.random.default_rng(0)
 x = rng.normal(size=(400, 3))
@@ -33,13 +33,13 @@ density = lambda z: -((z[1:] - z[:-1] ** 2) ** 2).sum() - 0.5 * (z**2).sum()
 problem, path, out, kill_after = *sys.argv[1:4], int(sys.argv[4])
 driver._SAVE_EVERY = 0.0
 if kill_after:
-    save, count = driver._save, [0]
+    save, count = keeping.save, [0]
     def killing(*arguments):
         save(*arguments)
         count[0] += 1
         if count[0] == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
-    driver._save = killing
+    keeping.save = killing
 fit = problems[problem]().minimize(checkpoint=path or None, rule=problem)
 fit.save(out)
 """

@@ -105,6 +105,9 @@ class ConditionalStructure(Structure):
             start = stop
         return parameters
 
+    def free_shapes(self) -> Params:
+        return self.network.free_shapes()
+
     def spec(self) -> dict[str, Any] | None:
         form = self.form.spec()
         if form is None:

@@ -63,6 +63,15 @@ class Dense(SizedNetwork):
             layers.append(layer)
         return layers
 
+    def free_shapes(self) -> Params:
+        layers = []
+        for i, (fan_in, fan_out) in enumerate(zip(self.widths[:-1], self.widths[1:], strict=True)):
+            inner = self.normalization is not None and i < len(self.widths) - 2
+            layer = {"weight": (fan_in, fan_out), "bias": (fan_out,)}
+            layer |= {"gain": (fan_out,), "shift": (fan_out,)} if inner else {}
+            layers.append({name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in layer.items()})
+        return layers
+
     def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
         hidden = jax.nn.one_hot(x, self.labels) if self.labels is not None else jnp.reshape(x, (x.shape[0], -1))
         for i, layer in enumerate(params[:-1]):
@@ -105,6 +114,9 @@ class Rows(SizedNetwork):
     def init(self, rng: np.random.Generator, start: int = 0) -> Params:
         assert self.labels is not None
         return np.zeros((self.labels, self.outputs))
+
+    def free_shapes(self) -> Params:
+        return jax.ShapeDtypeStruct((self.labels or 0, self.outputs), np.float32)
 
     def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
         return jnp.asarray(params)[x]

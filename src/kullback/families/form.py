@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -95,6 +96,9 @@ class Form(Structure):
         constrained = self.transform(name)(value)
         return jnp.minimum(constrained, MOST_DEGREES) if name == "df" else constrained
 
+    def free_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return {name: jax.ShapeDtypeStruct(self.free_shape(name), np.float32) for name in self.names}
+
     def zeros(self) -> dict[str, np.ndarray]:
         return {name: np.zeros(self.free_shape(name)) for name in self.names}
 
@@ -133,7 +137,7 @@ def nested(end: Any) -> Any:
 def _class_named(name: str) -> type | None:
     """A class of NumPyro's or of ours by its name."""
     cls = getattr(dist, name, None) or getattr(laws, name, None)
-    return cls if isinstance(cls, type) else None
+    return cls if isinstance(cls, type) and issubclass(cls, dist.Distribution) else None
 
 
 def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:

@@ -29,6 +29,10 @@ class Structure(abc.ABC):
     def spec(self) -> dict[str, Any] | None:
         """The structure in JSON, from which it is rebuilt; None where a file cannot say it."""
 
+    def free_shapes(self) -> Params:
+        """The free parameters as shapes, of a structure that has a specification."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class Learnable:

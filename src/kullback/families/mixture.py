@@ -63,6 +63,11 @@ class MixtureStructure(Structure):
         mixing = dist.CategoricalLogits(free["logits"], validate_args=False)
         return dist.MixtureSameFamily(mixing, components, validate_args=False)
 
+    def free_shapes(self) -> Params:
+        of_one = self.form.free_shapes()
+        each = {name: jax.ShapeDtypeStruct((self.components, *one.shape), one.dtype) for name, one in of_one.items()}
+        return {"logits": jax.ShapeDtypeStruct((self.components,), np.float32), "components": each}
+
     def spec(self) -> dict[str, Any] | None:
         form = self.form.spec()
         return None if form is None else {"kind": "mixture", "form": form, "components": self.components}

@@ -36,6 +36,9 @@ class Module(SizedNetwork):
         """The module's own parameters first; after it its weights in another order, which keeps their scale."""
         return self.initial if start == 0 else jax.tree.map(lambda leaf: _shuffled(leaf, rng), self.initial)
 
+    def free_shapes(self) -> Params:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self.initial)
+
     def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
         module = eqx.combine(params, jax.tree.unflatten(self.treedef, self.static))
         if self.labels is not None:

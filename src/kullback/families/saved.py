@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -26,24 +27,48 @@ def load(path: str | PathLike[str], network: Any = None) -> Fit:
 
     network  the Equinox module, where the fit's network was one of the user's
 
-    Raises `FileError` for a file that is missing, damaged or of another kind.
+    Raises `FileError` for a file that is missing, damaged, of another kind or not as `save` writes it, and `InputError`
+    where `network` is missing or of other sizes.
     """
     spec, arrays = read(path)
     if spec.get("format") != "fit":
         raise FileError(f"path: {path} holds a {spec.get('format', 'thing')}, not a saved fit; pass what save() wrote")
-    structure = _structure(spec["structure"], network)
-    fixed = unpack(spec["fixed"], "fixed", arrays)
-    free = unpack(spec["free"], "free", arrays) if spec["free"] is not None else _as_module(structure, arrays)
-    if isinstance(structure, ConditionalStructure):
-        q: Any = FittedConditional(structure, fixed, spec["name"], free, spec.get("members", 1))
-    else:
-        q = fitted_distribution(structure, fixed, free)
-    stated = spec["objective"]
-    objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
-    record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
-    trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
-    told = {"history": tuple(spec.get("history", ())), "message": spec.get("message", "")}
-    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record, **told)
+    try:
+        _check_fields(spec)
+        structure = _structure(spec["structure"], network)
+        return _fit(spec, structure, *_parameters(spec, structure, arrays), arrays)
+    except Exception as error:  # whatever it is that a strange description leads to
+        if isinstance(error, InputError) and f"{error}".startswith("network"):
+            raise
+        said = f"{error}".partition("\n")[0] or type(error).__name__
+        raise FileError(
+            f"path: {path} does not describe a fit as save() does ({said:.200}); save the fit again"
+        ) from error
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "structure": dict,
+    "name": str,
+    "objective": dict,
+    "status": str,
+    "trace": list,
+    "diagnostics": dict,
+}
+_LATER = {"history": list, "message": str, "members": int}  # that early files lack
+
+
+def _check_fields(spec: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for a field that is missing or of another kind."""
+    if missing := [name for name in (*_FIELDS, "free", "fixed") if name not in spec]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    for name, kind in {**_FIELDS, **_LATER}.items():
+        if name in spec and not isinstance(spec[name], kind):
+            raise ValueError(f"its {name} is {spec[name]!r:.40}")
+    numbers = [*spec["trace"], *spec["diagnostics"].values()]
+    if not all(isinstance(x, int | float) for x in numbers):
+        raise ValueError("its trace or its diagnostics hold something else than numbers")
+    if not all(isinstance(line, dict) for line in spec.get("history", ())):
+        raise ValueError("its history holds something else than lines of numbers")
 
 
 def _structure(spec: Mapping[str, Any], network: Any) -> Structure:
@@ -54,13 +79,52 @@ def _structure(spec: Mapping[str, Any], network: Any) -> Structure:
             return MixtureStructure.from_spec(spec)
         case "conditional":
             return ConditionalStructure.from_spec(spec, network)
-    raise FileError(f"path: the file holds a side of the unknown kind {spec['kind']!r}; a newer version may read it")
+    raise ValueError(f"it holds a side of the unknown kind {spec['kind']!r}, which a newer version may read")
 
 
-def _as_module(structure: Structure, arrays: Mapping[str, np.ndarray]) -> Params:
-    assert isinstance(structure, ConditionalStructure)
-    leaves, treedef = jax.tree.flatten(structure.network.init(np.random.default_rng(0)))
-    return jax.tree.unflatten(treedef, [arrays[f"free.{i}"] for i in range(len(leaves))])
+def _parameters(spec: Mapping[str, Any], structure: Structure, arrays: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+    """Free and fixed parameters, looked at before anything is built from what the file says of their sizes."""
+    if any(np.isnan(array).any() for array in arrays.values() if array.dtype.kind == "f"):
+        raise ValueError("its parameters hold NaN")
+    if (members := spec.get("members", 1)) < 1:
+        raise ValueError(f"its members are {members}")
+    want = structure.free_shapes()
+    if members > 1:
+        want = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype), want)
+    if spec["free"] is None:
+        leaves, treedef = jax.tree.flatten(want)
+        free = jax.tree.unflatten(treedef, [arrays[f"free.{i}"] for i in range(len(leaves))])
+    else:
+        free = unpack(spec["free"], "free", arrays)
+    got = jax.tree.map(np.shape, free)
+    if jax.tree.structure(free) != jax.tree.structure(want) or got != jax.tree.map(lambda leaf: leaf.shape, want):
+        raise ValueError("its arrays have other sizes than its description")
+    return free, unpack(spec["fixed"], "fixed", arrays)
+
+
+def _fit(
+    spec: Mapping[str, Any], structure: Structure, free: Params, fixed: Params, arrays: Mapping[str, np.ndarray]
+) -> Fit:
+    if isinstance(structure, ConditionalStructure):
+        q: Any = FittedConditional(structure, fixed, spec["name"], free, spec.get("members", 1))
+        jax.eval_shape(partial(structure.predictive, members=q.members), free, fixed, _one_row(structure, fixed))
+    else:
+        jax.eval_shape(structure.distribution, free, fixed)
+        q = fitted_distribution(structure, fixed, free)
+    stated = spec["objective"]
+    objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
+    numbers = [np.asarray(number) for number in (objective.value, objective.standard_error)]
+    if not all(number.size and number.dtype.kind in "fiu" for number in numbers):
+        raise ValueError("its objective is not a number")
+    record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
+    trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
+    told = {"history": tuple(spec.get("history", ())), "message": spec.get("message", "")}
+    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record, **told)
+
+
+def _one_row(structure: ConditionalStructure, fixed: Params) -> jax.ShapeDtypeStruct:
+    shape = np.shape(fixed["x_mean"]) if structure.network.labels is None else ()
+    return jax.ShapeDtypeStruct((1, *shape), np.float32 if structure.network.labels is None else np.int32)
 
 
 class learnable:

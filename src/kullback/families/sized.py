@@ -34,6 +34,10 @@ class SizedNetwork(abc.ABC):
         """Parameters of the start-th start, on the host, drawn so that the outputs start near 0."""
 
     @abc.abstractmethod
+    def free_shapes(self) -> Params:
+        """The parameters as shapes."""
+
+    @abc.abstractmethod
     def apply(self, params: Params, x: Any, key: jax.Array | None = None) -> jax.Array:
         """Inputs [n, ...] to outputs [n, width]; a key means training, where parts may be dropped at random."""
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from kullback.errors import FileError, FitError, KullbackError
-from kullback.files import read, write
+from kullback.errors import FitError, KullbackError
+from kullback.minimize.keeping import Idle, Keeper, locked
 from kullback.result import Status
 from kullback.rule import Request
 
@@ -86,11 +85,15 @@ class Outcome:
 
 def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
     """Run an algorithm to its end, to `max_steps`, or to an interrupt (which returns the best state so far)."""
-    state, trace, history = algorithm.init(), [], []
-    if request.checkpoint is not None and Path(request.checkpoint).exists():
-        state, trace, history = _resume(request.checkpoint, algorithm, state)
+    if algorithm.shared and jax.process_index() > 0:
+        return _driven(algorithm, request, max_steps, Idle(request, algorithm.fingerprint))
+    with locked(request.checkpoint):
+        return _driven(algorithm, request, max_steps, Keeper(request, algorithm.fingerprint))
+
+
+def _driven(algorithm: Iterative, request: Request, max_steps: int, keeper: Keeper) -> Outcome:
+    state, trace, history = keeper.resume(algorithm.init())
     limit = request.steps or max_steps
-    logged = len(history)
     saved = time.monotonic()
     progress = algorithm.progress(state)
     status = progress.status
@@ -110,60 +113,23 @@ def drive(algorithm: Iterative, request: Request, max_steps: int) -> Outcome:
                 status = progress.status
                 show(progress)
                 if request.checkpoint is None or time.monotonic() - saved >= _SAVE_EVERY:
-                    logged = _settle(request, algorithm, state, trace, history, logged)
+                    keeper.keep(state, trace, history)
                     saved = time.monotonic()
     except KeyboardInterrupt:
         status = Status.INTERRUPTED
     except KullbackError:
         # What was learned before the fault is kept: the same checkpoint goes on from there.
-        _settle(request, algorithm, state, trace, history, logged)
+        keeper.keep(state, trace, history, last=True)
         raise
-    _settle(request, algorithm, state, trace, history, logged)
-    if request.logger is not None:
-        request.logger.close()
+    keeper.keep(state, trace, history, last=True)
+    keeper.close()
     message = progress.message if status is progress.status else ""
     return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace), message, tuple(history))
-
-
-def _settle(
-    request: Request, algorithm: Iterative, state: Any, trace: list[float], history: list[Any], logged: int
-) -> int:
-    """Save, and only then log: what a resumed run does again was not logged before. Returns the lines logged."""
-    if algorithm.shared and jax.process_index() > 0:
-        return len(history)
-    if request.checkpoint is not None:
-        _save(request.checkpoint, algorithm, state, trace, history)
-    if request.logger is not None:
-        for line in history[logged:]:
-            request.logger.log(line)
-    return len(history)
 
 
 def _monitored(line: Mapping[str, float]) -> float:
     """The value of a line that decides: the held-out one where there is one."""
     return next(line[name] for name in ("heldout_nll", "train_nll", "objective") if name in line)
-
-
-def _save(path: Any, algorithm: Iterative, state: Any, trace: list[float], history: list[Any]) -> None:
-    arrays = {f"state.{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    spec = {"format": "checkpoint", "version": 1, "problem": algorithm.fingerprint(), "history": history}
-    write(path, spec, {**arrays, "trace": np.asarray(trace, np.float64)})
-
-
-def _resume(path: Any, algorithm: Iterative, template: Any) -> tuple[Any, list[float], list[Any]]:
-    spec, arrays = read(path)
-    if spec.get("format") != "checkpoint":
-        raise FileError(
-            f"checkpoint: {path} holds a {spec.get('format', 'thing')}, not a checkpoint; choose another name"
-        )
-    if spec["problem"] != algorithm.fingerprint():
-        raise FileError(
-            f"checkpoint: {path} belongs to another problem (other data, sides, rule, seed or tolerance); "
-            "choose another name, or remove the file"
-        )
-    leaves, treedef = jax.tree.flatten(template)
-    state = jax.tree.unflatten(treedef, [arrays[f"state.{i}"] for i in range(len(leaves))])
-    return state, list(arrays["trace"]), list(spec.get("history", []))
 
 
 def fingerprint(*parts: Any) -> str:
