@@ -61,10 +61,13 @@ def unwritable(target: Path, error: OSError, argument: str = "path") -> FileErro
     """What to say of a file that could not be written."""
     said = error.strerror or error
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return FileError(f"{argument}: {target} cannot be written, the disk or the quota is full ({said}); make room, or "
-                         "choose another folder")  # fmt: skip
-    return FileError(f"{argument}: {target} cannot be written ({said}); choose a folder that exists and can be written "
-                     "to")  # fmt: skip
+        return FileError(
+            f"{argument}: {target} cannot be written, the disk or the quota is full ({said}); make room, or choose "
+            "another folder"
+        )
+    return FileError(
+        f"{argument}: {target} cannot be written ({said}); choose a folder that exists and can be written to"
+    )
 
 
 def check_writable(path: str | PathLike[str], argument: str) -> None:

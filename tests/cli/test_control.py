@@ -249,3 +249,46 @@ def test_a_checkpoint_is_told_by_its_header(tmp_path):
 )
 def test_numbers_have_as_many_digits_as_they_are_worth(x, shown):
     assert figures(x) == shown
+
+
+def strange(path):
+    """Files of a user's own, under the names that a training writes."""
+    path.mkdir(exist_ok=True)
+    mine = {"metrics.csv": "mine", "metrics.jsonl": "mine", "policy.safetensors": "mine", "strip.txt": "mine"}
+    for name, content in mine.items():
+        (path / name).write_text(content)
+    return mine
+
+
+def test_files_that_no_training_wrote_are_never_replaced(capsys, here):
+    for holds in ({}, {"run.json": "{}"}, {"run.json": '{"files": ["metrics.csv"]}'}, {"run.json": "not JSON"}):
+        mine = {**strange(here / "own"), **holds}
+        for name, content in holds.items():
+            (here / "own" / name).write_text(content)
+        assert main(["control", TABLE, "--out", "own"]) == 1
+        assert "pass another --out" in one_line(capsys)
+        assert {file.name: file.read_text() for file in (here / "own").iterdir()} == mine
+
+
+def test_a_folder_lists_what_was_written_and_replaces_no_more(capsys, here):
+    run(capsys, TABLE, "--film", "--out", "run")
+    assert json.loads((here / "run/run.json").read_text())["kullback"] == {"files": ["policy.safetensors"]}
+    run(capsys, TABLE, "--film", "--out", "run")
+    (here / "run/metrics.csv").write_text("mine")
+    assert main(["control", TABLE, "--film", "--out", "run"]) == 1
+    assert "out: run holds metrics.csv, which no training of this command wrote there" in one_line(capsys)
+    assert (here / "run/metrics.csv").read_text() == "mine"
+
+
+def test_a_folder_of_an_earlier_version_is_gone_on_with(capsys, copy):
+    told = json.loads((copy / "run.json").read_text())
+    del told["kullback"]
+    (copy / "run.json").write_text(json.dumps(told))
+    assert "Resumes at step" in run(capsys, *PLAYED, "--out", copy, "--steps", "3000")
+
+
+def test_a_film_that_cannot_be_written_is_refused_before_the_training(capsys, here):
+    assert main(["control", "CartPole-v1", "--film", "nowhere/film.gif"]) == 1
+    assert "film: " in (said := one_line(capsys))
+    assert "lies in a folder that does not exist" in said
+    assert list(here.iterdir()) == []

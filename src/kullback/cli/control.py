@@ -21,6 +21,7 @@ from kullback.control.environment import has_table, make
 from kullback.control.film import check_film, film
 from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.errors import InputError
+from kullback.files import check_writable
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Fit, Status
 from kullback.rule import Request
@@ -48,7 +49,8 @@ def _train(options: Control) -> int:
     rule = _until(plan.rule, options.until, optimal)
     films, why_none = _films(options)
     folder = Folder(options.out or Path(name_for(options.env)), options.tensorboard)
-    done = folder.open(_settings(options, optimal))
+    settings, inside = _settings(options, optimal), list(filter(_is_inside, films))
+    done = folder.open(settings, inside)
     console.print(Text(str(plan)), soft_wrap=True)
     _say(console, f"Resumes at step {done:,} of {folder.checkpoint}." if done else "")
     began = time.monotonic()
@@ -61,6 +63,7 @@ def _train(options: Control) -> int:
     console.print()
     console.print(score_table(fit.diagnostics, fit.objective, optimal.discount))
     made = _film(films, folder.path, options, fit)
+    folder.close(settings, inside)
     _say(console, _at_end(fit, done, seconds, optimal))
     _say(console, f"In {folder.path}: {', '.join([*folder.files(), *made])}.")
     _say(console, why_none)
@@ -201,6 +204,8 @@ def _films(options: Control) -> tuple[tuple[str, ...], str]:
     if options.film != STRIP:
         for path in options.film:
             check_film(path, options.env)
+            if not _is_inside(path):
+                check_writable(path, "film")
         return options.film, ""
     try:
         check_film(STRIP[0], options.env)
@@ -227,7 +232,11 @@ def _film(films: tuple[str, ...], folder: Path, options: Control, fit: Fit) -> l
 
 def _place(path: str, folder: Path) -> Path:
     """A bare name lies in the folder of the training."""
-    return folder / path if Path(path).name == path else Path(path)
+    return folder / path if _is_inside(path) else Path(path)
+
+
+def _is_inside(path: str) -> bool:
+    return Path(path).name == path
 
 
 def _is_of(settings: dict[str, Any], options: Control) -> bool:

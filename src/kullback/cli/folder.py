@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kullback.errors import FileError, InputError
-from kullback.files import read_spec
+from kullback.files import put, read_spec
 from kullback.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
 
 SETTINGS = "run.json"
+_OURS = "kullback"  # in it: what trainings wrote to the folder, by name
+_EARLY = {"env", "temperature", "discount", "horizon", "seed"}  # by which those are told that were written without it
 
 
 def name_for(env: str) -> str:
@@ -52,16 +53,21 @@ class Folder:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
-    def open(self, settings: Mapping[str, Any]) -> int:
+    def open(self, settings: Mapping[str, Any], films: Iterable[str] = ()) -> int:
         """Make the folder, or go on with what it holds; returns the steps of the checkpoint, 0 without one.
 
-        Metrics without a checkpoint are of a training that cannot go on, and are removed. Raises `InputError` where the
-        checkpoint is of other settings, which it names, and `FileError` where the folder cannot be written.
+        films  names of what else will be written to it
+
+        Only files that an earlier training says it wrote there are replaced. Metrics without a checkpoint are of a
+        training that cannot go on, and are removed. Raises `InputError` where the checkpoint is of other settings,
+        which it names, and `FileError` where the folder cannot be written or holds files of something else.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"out: {self.path} cannot be made ({error.strerror}); pass another --out") from error
+        usual = [path.name for path in (self.policy, self.checkpoint, *self.metrics, self.tensorboard)]
+        before = self._before([*usual, *films])
         done = 0
         if self.checkpoint.exists():
             self._same(settings)
@@ -69,8 +75,26 @@ class Folder:
         else:
             for file in (*self.metrics, *self.tensorboard.glob("*tfevents*")):
                 file.unlink(missing_ok=True)
-        self._write(settings)
+        self._write(settings, {*usual, *films, *before})
         return done
+
+    def close(self, settings: Mapping[str, Any], films: Iterable[str] = ()) -> None:
+        """Note which files there are of those that a training wrote."""
+        written = {*_written(settings_of(self.path)), *films}
+        self._write(settings, {name for name in written if (self.path / name).exists()})
+
+    def _before(self, names: Iterable[str]) -> set[str]:
+        """The files of an earlier training; raises `FileError` where one of these names is something else's."""
+        place, found = self.path / SETTINGS, settings_of(self.path)
+        if place.exists() and not (_OURS in found or found.keys() >= _EARLY):
+            raise FileError(f"out: {place} is not of a training of this command; pass another --out")
+        listed = set(_written(found) if _OURS in found or not found else names)
+        if others := [name for name in names if name not in listed and (self.path / name).exists()]:
+            raise FileError(
+                f"out: {self.path} holds {', '.join(others)}, which no training of this command wrote there; pass "
+                "another --out, or move what is there"
+            )
+        return {name for name in listed if (self.path / name).exists()}
 
     def logger(self) -> Several:
         """Loggers of CSV and JSON lines, and of TensorBoard's events."""
@@ -89,13 +113,12 @@ class Folder:
                 raise InputError(f"out: {self.path} holds a training with {_option(name, before)} and not "
                                  f"{_option(name, settings[name])}; pass another --out, or remove it")  # fmt: skip
 
-    def _write(self, settings: Mapping[str, Any]) -> None:
-        aside = self.path / f"{SETTINGS}.{os.getpid()}.part"
+    def _write(self, settings: Mapping[str, Any], files: Iterable[str]) -> None:
         try:
-            aside.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            os.replace(aside, self.path / SETTINGS)
-        except OSError as error:
-            raise FileError(f"out: {self.path} cannot be written ({error.strerror}); pass another --out") from error
+            text = json.dumps({**settings, _OURS: {"files": sorted(files)}}, indent=2) + "\n"
+            put(self.path / SETTINGS, text.encode())
+        except FileError as error:
+            raise FileError(f"{error}".replace("path:", "out:", 1)) from error
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -105,6 +128,13 @@ def settings_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _written(settings: Mapping[str, Any]) -> list[str]:
+    """The names of files that it says a training wrote."""
+    about = settings.get(_OURS)
+    names = about.get("files", ()) if isinstance(about, dict) else ()
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def steps_of(checkpoint: Path) -> int:

@@ -19,6 +19,7 @@ import numpy as np
 from kullback.control.agent import Agent
 from kullback.control.environment import make, name_of
 from kullback.errors import FileError, InputError
+from kullback.files import put
 
 STEPS = 1000
 SHOTS = 64  # at least half as many are kept of an episode of unknown length, evenly spaced
@@ -64,7 +65,7 @@ def film(
     target, kind = Path(path), _kind(path)
     with _rendering(env, kind.mode) as rendered:
         content = kind.write(rendered, _episode(rendered, agent, steps, seed, greedy))
-    _put(target, content)
+    put(target, content)
     return target
 
 
@@ -210,16 +211,6 @@ def _ffmpeg() -> str | None:
         return get_ffmpeg_exe()
     except (ImportError, RuntimeError):
         return shutil.which("ffmpeg")
-
-
-def _put(target: Path, content: bytes) -> None:
-    aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, target)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise FileError(f"path: {target} cannot be written ({error.strerror}); choose a folder that exists") from error
 
 
 _KINDS = {
