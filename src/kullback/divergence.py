@@ -17,6 +17,7 @@ from kullback.known.samples import refuse_probabilities
 from kullback.loggers import Logger
 from kullback.plan import Plan, make_plan
 from kullback.plan.words import explain_in_words
+from kullback.programs import check_process
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Request, Rule
 
@@ -39,12 +40,14 @@ class KL:
     """
 
     def __init__(self, p: Any, q: Any, rules: Sequence[Rule] = DEFAULT_RULES) -> None:
+        check_process()
         refuse_probabilities(p, q)
         self._p, self._q = _matched(describe(p, "p"), describe(q, "q"))
         self._rules = tuple(rules)
 
     def plan(self, rule: str | Rule | None = None) -> Plan:
         """Which rule would be taken and why, without computing anything. Raises `PlanError` where none applies."""
+        check_process()
         return make_plan(self._p, self._q, self._rules, rule)
 
     def explain(self, rule: str | Rule | None = None) -> str:

@@ -16,6 +16,7 @@ import enum
 import hashlib
 import importlib
 import itertools
+import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ import numpy as np
 from jax.core import Tracer
 
 from kullback import kept
+from kullback.errors import KullbackError
 from kullback.spelling import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
 _APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
@@ -84,6 +86,7 @@ class Program:
         update_wrapper(self, function)
 
     def __call__(self, *args: Any) -> Any:
+        check_process()
         leaves, tree = jax.tree.flatten(self._traced(args))
         if _is_apart() or not all(map(_is_plain, leaves)):
             return self._jitted(*args)
@@ -161,6 +164,20 @@ class _Flat:
         found, self.tree = jax.tree.flatten(self._function(*args))
         self.example = jax.tree.unflatten(self.tree, [0] * len(found))
         return found
+
+
+_used_by: list[int] = []  # the processes that programs ran in: this one, and those that it was forked from
+
+
+def check_process() -> None:
+    """Raise where this process was forked after a program ran: without JAX's threads, it would wait for ever."""
+    if not _used_by:
+        _used_by.append(os.getpid())
+    elif _used_by[0] != os.getpid():
+        raise KullbackError(
+            "process: it was forked after JAX had computed, and has none of JAX's threads; start it by "
+            "multiprocessing.get_context('spawn'), or compute nothing before the fork"
+        )
 
 
 def forget() -> None:

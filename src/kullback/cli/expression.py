@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 import kullback as kl
 from kullback.errors import InputError
 
+_DEEPEST = 40  # levels of calls, lists and signs
 LEARNABLE = {name: getattr(kl, name) for name in ("Conditional", "Family", "Linear", "MLP", "Mixture", "Table")}
 
 
@@ -28,11 +29,23 @@ def side(text: str, argument: str) -> Any:
         return kl.Samples(read_table(Path(text)))
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        raise InputError(f'{argument}: {text!r} cannot be read; write a call such as "Normal(0, 1)"') from None
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise InputError(f'{argument}: {text!r:.60} cannot be read; write a call such as "Normal(0, 1)"') from None
+    if _is_deep(tree):
+        raise InputError(f"{argument}: {text!r:.60} is nested more than {_DEEPEST} deep; write it with fewer brackets")
     if not isinstance(tree, ast.Call):
         raise InputError(f'{argument}: {text!r} is not a call; write "Normal(0, 1)", "Family(Normal)" or a .csv file')
     return _read(tree, argument)
+
+
+def _is_deep(tree: ast.AST) -> bool:
+    """Whether its nodes are nested too deep to be read by calls within calls."""
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
 
 
 def _read(node: ast.expr, argument: str) -> Any:
@@ -56,7 +69,8 @@ def _call(name: str, node: ast.Call, argument: str) -> Any:
     if name in LEARNABLE:
         return _made(LEARNABLE[name], positional, named, name, argument)
     family = _distribution(name, argument)
-    positional, named = [_array(x) for x in positional], {key: _array(x) for key, x in named.items()}
+    positional = [_array(x, name, argument) for x in positional]
+    named = {key: _array(x, name, argument) for key, x in named.items()}
     if "validate_args" not in named:
         _made(family, positional, {**named, "validate_args": True}, name, argument)
     return _made(family, positional, named, name, argument)
@@ -67,16 +81,26 @@ def _made(function: Callable[..., Any], positional: list[Any], named: dict[str, 
         return function(*positional, **named)
     except InputError:
         raise
-    except (TypeError, ValueError, AssertionError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AssertionError, AttributeError, IndexError, OverflowError) as error:
         raise InputError(
             f"{argument}: {name} cannot be made so: {error or 'its arguments do not fit together'}"
         ) from None
 
 
-def _array(x: Any) -> Any:
+def _array(x: Any, name: str, argument: str) -> Any:
+    """Numbers in lists as an array. Raises `InputError` for what no distribution has as a parameter."""
+    if x is None or isinstance(x, bool | float | dist.Distribution):
+        return x
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise InputError(f"{argument}: {name} is given {x!r:.60}, lists of several lengths; make them equal") from None
+    if array.dtype == object and isinstance(x, list) and any(isinstance(part, dist.Distribution) for part in x):
+        return x
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{argument}: {name} is given {x!r:.60}, which is neither a number nor a list of numbers")
     if not isinstance(x, list):
         return x
-    array = np.asarray(x)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from kullback.errors import InputError, NotExactError
 from kullback.exact.kinds import Form
 from kullback.exact.table import cross_entropy_form, entropy_form, kl_form
+from kullback.programs import check_process
 
 
 def kl_divergence(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:
@@ -63,6 +64,7 @@ def _check(p: Any, q: Any) -> None:
 
 
 def _check_distribution(d: Any, argument: str) -> None:
+    check_process()
     if not isinstance(d, dist.Distribution):
         raise InputError(
             f"{argument}: a {type(d).__name__} is not a NumPyro distribution; kl.KL(p, q).estimate() takes other sides"
