@@ -248,7 +248,7 @@ def test_a_folder_that_cannot_be_written_costs_time_and_no_answers(root):
 
 
 def test_a_full_disk_costs_time_and_no_answers(root, monkeypatch):
-    def full(path: Any, content: bytes) -> None:
+    def full(path: Any, content: bytes, mode: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(kept, "put", full)

@@ -43,7 +43,7 @@ class KL:
         check_process()
         refuse_probabilities(p, q)
         self._p, self._q = _matched(describe(p, "p"), describe(q, "q"))
-        self._rules = tuple(rules)
+        self._rules = _as_rules(rules)
 
     def plan(self, rule: str | Rule | None = None) -> Plan:
         """Which rule would be taken and why, without computing anything. Raises `PlanError` where none applies."""
@@ -111,6 +111,13 @@ class KL:
             return str(self.plan())
         except PlanError as error:
             return f"KL(P ‖ Q) without a plan: {error}"
+
+
+def _as_rules(rules: Any) -> tuple[Rule, ...]:
+    found = tuple(rules) if isinstance(rules, list | tuple) else ()
+    if not found or not all(isinstance(rule, Rule) for rule in found):
+        raise InputError(f"rules: {rules!r:.60} is no sequence of rules; kl.DEFAULT_RULES + (mine,) is one")
+    return found
 
 
 def _possible(answer: Estimate) -> Estimate:

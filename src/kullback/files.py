@@ -18,6 +18,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from kullback.arguments import path as as_path
 from kullback.errors import FileError
 
 _KEY, _DIGEST = "kullback", "sha256"
@@ -39,7 +40,7 @@ def put(path: str | PathLike[str], content: bytes, mode: int = 0o666) -> None:
 
     mode  of a new file, less the umask. Raises `FileError` where the folder or the disk does not take it.
     """
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path("path", path)))
     aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         try:
@@ -72,7 +73,7 @@ def unwritable(target: Path, error: OSError, argument: str = "path") -> FileErro
 
 def check_writable(path: str | PathLike[str], argument: str) -> None:
     """Raise `FileError` where no file can be written at `path`: a computation should not end by finding that out."""
-    target = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(as_path(argument, path)))
     if target.is_dir():
         raise FileError(f"{argument}: {target} is a folder; pass the name of a file")
     if not target.parent.is_dir():
@@ -89,7 +90,7 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarra
     Raises `FileError` for a file that is missing, cut short, of another kind, changed since it was written, or of a
     version that is not known here.
     """
-    target = Path(path)
+    target = as_path("path", path)
     metadata, arrays = _read(target, True)
     spec = _spec(target, metadata)
     if spec.pop(_DIGEST, None) != _digest(spec, arrays) and spec["version"] > 1:
@@ -99,7 +100,7 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarra
 
 def read_spec(path: str | PathLike[str]) -> dict[str, Any]:
     """The JSON alone of what `write` wrote, however large the arrays are. Raises `FileError` as `read` does."""
-    target = Path(path)
+    target = as_path("path", path)
     return _spec(target, _read(target, False)[0])
 
 

@@ -14,6 +14,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
+from kullback.arguments import path as as_path
+from kullback.arguments import row as as_row
 from kullback.errors import FileError, InputError
 from kullback.files import put, unwritable
 
@@ -102,7 +104,7 @@ class CSVLogger(TextSink):
         self._columns: list[str] = []
 
     def log(self, row: Mapping[str, float]) -> None:
-        values = {name: _number(name, value) for name, value in row.items()}
+        values = {name: _number(name, value) for name, value in as_row("row", row).items()}
         if self._file is None:
             self._open(values)
         if new := [name for name in values if name not in self._columns]:
@@ -145,7 +147,7 @@ class JSONLLogger(TextSink):
     """
 
     def log(self, row: Mapping[str, float]) -> None:
-        values = {name: _in_json(_number(name, value)) for name, value in row.items()}
+        values = {name: _in_json(_number(name, value)) for name, value in as_row("row", row).items()}
         if self._file is None:
             complete_lines(self.path)
             self._file = _appending(self.path)
@@ -162,11 +164,11 @@ class TensorBoardLogger(Sink):
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         _tensorboardx()
-        self.folder = Path(folder)
+        self.folder = as_path("folder", folder)
 
     def log(self, row: Mapping[str, float]) -> None:
         event_pb2, summary_pb2, events_writer = _tensorboardx()
-        values = {name: _number(name, value) for name, value in row.items()}
+        values = {name: _number(name, value) for name, value in as_row("row", row).items()}
         try:
             self._write(values, event_pb2, summary_pb2, events_writer)
         except OSError as error:
@@ -219,7 +221,7 @@ def _tensorboardx() -> tuple[Any, Any, Any]:
 
 def in_folder(path: str | PathLike[str]) -> Path:
     """The path, where its folder exists: a training should not find out at its first row."""
-    target = Path(path)
+    target = as_path("path", path)
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
         raise FileError(f"path: {target} {what}; pass a file in one that does")

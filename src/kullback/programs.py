@@ -114,8 +114,8 @@ class Program:
             result = _tree_of(content[0]["result"], flat, leaves)
             if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
                 return found
-        # With all arguments, used or not: the text would not say which of them it is of.
-        lowered = jax.jit(flat, keep_unused=True).lower(*leaves)
+        # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.logs.LogDensity`.
+        lowered = jax.jit(flat).lower(*leaves)
         if about is not None:
             call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)
             return _Found(flat.tree, call)
@@ -133,10 +133,11 @@ class Program:
     def _found_by_text(self, lowered: Any, leaves: list[Any]) -> _Found:
         """What the same text was compiled to, here or in a file, or is compiled to now."""
         text = lowered.as_text()
+        used = _used(lowered)
         # The text lacks what calls back to Python, and under that setting the constants.
-        if _calls(text) is None or jax.config.values.get("jax_use_simplified_jaxpr_constants"):
+        if used is None or _calls(text) is None or jax.config.values.get("jax_use_simplified_jaxpr_constants"):
             return _Found(lowered.out_tree, _compile(lowered, self._effort))
-        about = "\n".join([text, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
+        about = "\n".join([text, used, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
         key, name = hashlib.sha256(about.encode()).hexdigest(), self._function.__name__
         if (found := _recalled(key)) is not None:
             return found
@@ -249,6 +250,13 @@ def _compile(lowered: Any, effort: Effort | None) -> Any:
             raise
         _unknown.update(missing)
         return _compile(lowered, effort)
+
+
+def _used(lowered: Any) -> str | None:
+    """Which of its arguments a lowered program is of, which its text does not say; None where JAX does not tell."""
+    about = getattr(getattr(lowered, "_lowering", None), "compile_args", None)
+    kept = about.get("kept_var_idx") if isinstance(about, dict) else None
+    return None if kept is None else f"{sorted(kept)}"
 
 
 def _calls(text: str) -> set[str] | None:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from kullback.errors import FileError, InputError
+from kullback.arguments import inside
+from kullback.errors import FileError
 from kullback.files import write
 
 
@@ -101,8 +102,7 @@ class Estimate:
 
         A lower bound's has no upper end, and an upper bound's no lower end. Raises `InputError` unless 0 < level < 1.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level: {level} is not between 0 and 1; 0.95 is usual")
+        level = inside("level", level, 0.95)
         half = float(ndtri(0.5 + level / 2.0)) * self.standard_error + self.numerical_error
         if np.ndim(self.value) == 0 and math.isinf(self.value):
             return self.value, self.value

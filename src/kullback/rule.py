@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from numbers import Real
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kullback.arguments import checked_fields, flag, path, positive, whole
 from kullback.errors import InputError
 from kullback.known import Known
 from kullback.loggers import Logger
@@ -63,19 +63,15 @@ class Request:
     logger: Logger | None = None
 
     def __post_init__(self) -> None:
-        if self.tolerance is not None and not (_is_number(self.tolerance) and 0 < self.tolerance < np.inf):
-            raise InputError(f"tolerance: {self.tolerance!r} is not a positive number of nats")
+        if self.tolerance is not None:
+            object.__setattr__(self, "tolerance", positive("tolerance", self.tolerance))
         if self.steps is not None:
-            # 1e6 is a number of steps, and 9.375 is none.
-            if not (_is_number(self.steps) and 1 <= self.steps < np.inf and int(self.steps) == self.steps):
-                raise InputError(f"steps: {self.steps!r} is not a positive whole number of steps")
-            object.__setattr__(self, "steps", int(self.steps))
+            object.__setattr__(self, "steps", whole("steps", self.steps))
         if not _is_seed(self.seed):
             raise InputError(f"seed: {self.seed!r} is neither a non-negative integer nor a JAX key")
-        if self.checkpoint is not None and not isinstance(self.checkpoint, str | PathLike):
-            raise InputError(f"checkpoint: {self.checkpoint!r} is not the name of a file")
-        if not isinstance(self.quiet, bool | np.bool_):
-            raise InputError(f"quiet: {self.quiet!r} is neither True nor False")
+        if self.checkpoint is not None:
+            path("checkpoint", self.checkpoint)
+        flag("quiet", self.quiet)
         if self.logger is not None and (isinstance(self.logger, type) or not isinstance(self.logger, Logger)):
             raise InputError(
                 f"logger: {self.logger!r} has no methods log(row) and close(); kl.loggers.CSVLogger(path) has"
@@ -90,10 +86,6 @@ class Request:
         """A NumPy generator for work on the host, one for each `stream`."""
         words = [int(self.seed)] if isinstance(self.seed, int | np.integer) else _key_words(self.seed)
         return np.random.default_rng([*words, *stream])
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool | np.bool_)
 
 
 def _is_seed(x: Any) -> bool:
@@ -129,6 +121,10 @@ class Rule(abc.ABC):
     guarantee: ClassVar[Guarantee]
     cost: ClassVar[float]
     source: ClassVar[str]
+    signed: ClassVar[frozenset[str]] = frozenset()  # settings that may be below 0
+
+    def __post_init__(self) -> None:
+        checked_fields(self, self.signed)
 
     @abc.abstractmethod
     def check(self, p: Known, q: Known) -> Applies | Missing:

@@ -56,9 +56,9 @@ def test_a_logger_on_a_full_disk_costs_lines_and_no_fit(problem, tmp_path, sink)
         fit = problem.minimize(steps=60, logger=sink(tmp_path / "log"))
     assert np.isfinite(fit.objective.value)
     assert (tmp_path / "log").read_bytes().endswith(b"\n")  # whole lines only
+    rows = [{"step": step, "another": 0.1234567890123456} for step in range(20)]
     with no_file_larger_than(150), pytest.raises(FileError, match=r"^path: .*cannot be written"):
-        for step in range(20):
-            sink(tmp_path / "log").log({"step": step, "another": 0.1234567890123456})
+        list(map(sink(tmp_path / "log").log, rows))
     assert (tmp_path / "log").read_bytes().endswith(b"\n")
 
 

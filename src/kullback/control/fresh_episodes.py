@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from kullback.arguments import whole
 from kullback.control.learning.checks import task_of, why_no_actor
 from kullback.control.learning.episodes import EPISODES, assess
-from kullback.errors import InputError
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -32,8 +32,8 @@ class FreshEpisodes(Rule):
     source: ClassVar[str] = "Levine (2018), arXiv:1805.00909, section 2"
 
     def __post_init__(self) -> None:
-        if isinstance(self.episodes, bool) or self.episodes != int(self.episodes) or self.episodes < 2:
-            raise InputError(f"episodes: {self.episodes} is no whole number of at least 2; 100 is usual")
+        super().__post_init__()
+        whole("episodes", self.episodes, least=2)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         task = task_of(q)

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from numpyro.distributions import constraints
 
+from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
 from kullback.control.environment import has_table, make, read_table, step_limit
 from kullback.control.learning.temperature import as_temperature
@@ -65,7 +66,8 @@ class Optimal:
         patience: float | None = PATIENCE,
     ) -> None:
         self.temperature = as_temperature(temperature)
-        self.prior, self.compiled = prior, compiled
+        self.prior, self.compiled = prior, flag("compiled", compiled)
+        patience = None if patience is None else positive("patience", patience)
         self.env = make(env) if isinstance(env, str) else env
         self.model: Model | None = _model(self.env)
         self.source = None if self.model is not None else source_of(self.env, compiled, patience)
@@ -136,16 +138,16 @@ class Optimal:
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:
             return None
-        if horizon == "limit":
+        if isinstance(horizon, str) and horizon == "limit":
             if isinstance(self.env, FiniteMDP):
                 raise InputError('horizon: a FiniteMDP has no step limit, so "limit" means nothing; pass a number')
             limit = self.source.facts.limit if self.source is not None else step_limit(self.env)
             if limit is None:
                 raise InputError(f"horizon: {self.name} states no step limit; pass a number of steps, or None")
             return limit
-        if isinstance(horizon, str | bool) or int(horizon) != horizon or horizon < 1:
+        if isinstance(horizon, str):
             raise InputError(f'horizon: {horizon!r} is none of a positive number of steps, "limit" and None')
-        return int(horizon)
+        return whole("horizon", horizon)
 
     def _discount(self, discount: float | None) -> float:
         if discount is None:

@@ -48,6 +48,7 @@ class CrossEntropy(Rule):
     source = "Cover and Thomas (2006), Elements of Information Theory, section 5.4"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tolerance > 0 or self.pilot < 1 or self.draws < 1:
             raise InputError("CrossEntropy: tolerance, pilot and draws must be positive")
 

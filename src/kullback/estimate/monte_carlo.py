@@ -70,6 +70,7 @@ class MonteCarlo(Rule):
     source = "Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tolerance > 0 or self.pilot < 1 or self.draws < 1:
             raise InputError("MonteCarlo: tolerance, pilot and draws must be positive")
 

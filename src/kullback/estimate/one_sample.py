@@ -61,6 +61,7 @@ class OneSample(Rule):
     source = "Kozachenko and Leonenko (1987), Problems of Information Transmission 23(2)"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.neighbours < 1 or self.repeats < 2:
             raise InputError("OneSample: neighbours must be at least 1 and repeats at least 2")
 

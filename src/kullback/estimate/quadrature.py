@@ -74,6 +74,7 @@ class Quadrature(Rule):
     source = "Piessens et al. (1983), QUADPACK, section 2.2"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not min(self.tolerance, self.plane_tolerance, self.worst, self.panels, self.boxes) > 0:
             raise InputError("Quadrature: the tolerances, panels, boxes and worst must be positive")
 

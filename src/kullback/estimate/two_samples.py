@@ -52,6 +52,7 @@ class TwoSamples(Rule):
     source = "Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.neighbours < 1 or self.repeats < 2:
             raise InputError("TwoSamples: neighbours must be at least 1 and repeats at least 2")
 

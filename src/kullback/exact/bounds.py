@@ -66,6 +66,7 @@ class VariationalUpperBound(Rule):
     tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tolerance > 0 or self.steps < 1:
             raise InputError("VariationalUpperBound: steps and tolerance must be positive")
 

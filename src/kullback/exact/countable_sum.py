@@ -69,6 +69,7 @@ class CountableSum(Rule):
     max_terms: int = 2**20
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.tolerance > 0 or self.max_terms < 64:
             raise InputError("CountableSum: tolerance must be positive, and max_terms at least 64")
 

@@ -10,10 +10,11 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
+from kullback.arguments import positive, whole
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure, width_of
 from kullback.families.evaluation import rows_like
-from kullback.families.family import as_parameter, ends_from, sizes_of, support_of_all
+from kullback.families.family import ends_from, parameters, sizes_of, support_of_all
 from kullback.families.fitted import At, FittedConditional
 from kullback.families.form import Form, class_of, form_for
 from kullback.families.hints import hints_from
@@ -54,7 +55,7 @@ class Conditional:
             self.cls, self.fixed, self._shown = family.cls, family.fixed, distribution.name
         else:
             self.cls, self._shown = class_of(distribution), distribution.__name__
-            self.fixed = {name: as_parameter(name, value) for name, value in fixed.items()}
+            self.fixed = parameters(self.cls, fixed)
             self._shown += "".join(f", {name}={np.asarray(value)}" for name, value in self.fixed.items())
         self.prior_scale, self.ensemble = _prior_scale(prior_scale), _ensemble(ensemble)
 
@@ -132,15 +133,11 @@ def _initial(network: SizedNetwork, rng: np.random.Generator, start: int) -> Par
 def _prior_scale(scale: Any) -> float | None:
     if scale is None:
         return None
-    if isinstance(scale, bool) or np.ndim(scale) or not np.isreal(scale) or not 0 < scale < np.inf:
-        raise InputError(f"prior_scale: {scale!r} is not a positive number; 1 is usual, and None is no prior")
-    return float(scale)
+    return positive("prior_scale", scale)
 
 
 def _ensemble(members: Any) -> int:
-    if isinstance(members, bool) or not isinstance(members, int | np.integer) or members < 1:
-        raise InputError(f"ensemble: {members!r} is not a positive whole number of members; 5 is usual")
-    return int(members)
+    return whole("ensemble", members, most=10**6)
 
 
 def _require_mixable(form: Form, fixed: Params, components: int) -> None:

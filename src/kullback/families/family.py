@@ -8,7 +8,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpyro.distributions import constraints
 
+from kullback.arguments import numeric
 from kullback.errors import InputError
 from kullback.families.form import Form, Sizes, class_of, form_for, nested
 from kullback.families.guess import Hints, hints_from, initial_parameters
@@ -31,7 +33,7 @@ class Family:
 
     def __init__(self, distribution: Any, **fixed: Any) -> None:
         self.cls, self._shown = class_of(distribution), distribution.__name__
-        self.fixed = {name: as_parameter(name, value) for name, value in fixed.items()}
+        self.fixed = parameters(self.cls, fixed)
 
     def known(self) -> Known:
         return Known(name=self.name, matched=self._matched)
@@ -144,10 +146,24 @@ def _categories(other: Known) -> int | None:
     return None
 
 
+def parameters(cls: type, given: Params) -> dict[str, np.ndarray]:
+    """Parameters that are held fixed. Raises `InputError` for a number that no member of the class could have."""
+    fixed = {name: as_parameter(name, value) for name, value in given.items()}
+    for name, value in fixed.items():
+        constraint = getattr(cls, "arg_constraints", {}).get(name)
+        # What speaks of vectors and matrices, or depends on other parameters, is left to the fit.
+        if constraint is None or getattr(constraint, "event_dim", 1):
+            continue
+        if not isinstance(constraint, type(constraints.dependent)) and not np.all(constraint(value)):
+            within = f"{constraint}".strip("<>").lower().replace("_", " ")
+            raise InputError(f"{name}: {_short(value)} is not a {name} of {cls.__name__}, which is {within}")
+    return fixed
+
+
 def as_parameter(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value)
+    array = np.asarray(numeric(name, value))
     if array.dtype.kind not in "iubf" or not np.isfinite(array).all():
-        raise InputError(f"{name}: {value!r} is not a finite number or array; a fixed parameter needs a value")
+        raise InputError(f"{name}: {value!r:.60} is not a finite number or array; a fixed parameter needs a value")
     return array
 
 

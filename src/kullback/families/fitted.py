@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from kullback.arguments import positive
 from kullback.errors import InputError
 from kullback.families import evaluation
 from kullback.families.conditional_structure import ConditionalStructure
@@ -66,8 +67,7 @@ class FittedConditional:
         cls = self.structure.form.cls
         if cls not in (dist.CategoricalLogits, dist.BernoulliLogits):
             raise InputError(f"q: {cls.__name__} has no logits to temper; a temperature is for classifiers")
-        if not (np.ndim(temperature) == 0 and np.isfinite(temperature) and temperature > 0):
-            raise InputError(f"temperature: {temperature!r} is not a positive number; 1 changes nothing")
+        temperature = positive("temperature", temperature)
         return self.holding(temperature=np.asarray(temperature, np.float64) * self.fixed.get("temperature", 1.0))
 
     def holding(self, **fixed: Any) -> FittedConditional:

@@ -161,10 +161,10 @@ def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:
 
 def class_of(distribution: Any) -> type:
     """The NumPyro class behind a class or a chooser such as `dist.Categorical`."""
-    cls = CLASSES.get(distribution, distribution)
+    cls = CLASSES.get(distribution, distribution) if callable(distribution) else distribution
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
         raise InputError(
-            f"distribution: {distribution!r} is not a NumPyro distribution class; pass one such as dist.Normal, "
+            f"distribution: {distribution!r:.60} is not a NumPyro distribution class; pass one such as dist.Normal, "
             "not an instance"
         )
     return cls

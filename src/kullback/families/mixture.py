@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from kullback.arguments import whole
 from kullback.errors import InputError
 from kullback.families.family import Family, matched_side, sizes_of
 from kullback.families.form import Form
@@ -28,9 +29,7 @@ class Mixture:
     def __init__(self, family: Family, components: int) -> None:
         if not isinstance(family, Family):
             raise InputError(f"family: {family!r} is not a kl.Family; write kl.Mixture(kl.Family(dist.Normal), 3)")
-        if isinstance(components, bool) or int(components) != components or components < 1:
-            raise InputError(f"components: {components!r} is not a positive whole number")
-        self.family, self.components = family, int(components)
+        self.family, self.components = family, whole("components", components, most=10**6)
 
     def known(self) -> Known:
         return Known(name=self.name, matched=self._matched)

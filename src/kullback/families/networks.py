@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from kullback.arguments import flag, share, whole
 from kullback.errors import InputError
 from kullback.families.dense import ACTIVATIONS, NORMALIZATIONS, Dense, Rows
 from kullback.families.module import Module, module_network, one_input
@@ -40,14 +41,13 @@ class MLP:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", _widths(self.hidden))
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise InputError(f"activation: {self.activation!r} is not one of {', '.join(ACTIVATIONS)}")
-        if not isinstance(self.residual, bool | np.bool_):
-            raise InputError(f"residual: {self.residual!r} is neither True nor False")
-        if self.normalization is not None and self.normalization not in NORMALIZATIONS:
-            raise InputError(f'normalization: {self.normalization!r} is neither None nor "layer"')
-        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise InputError(f"dropout: {self.dropout!r} is not a share from 0 to below 1; 0.1 is usual")
+        flag("residual", self.residual)
+        normalization = self.normalization
+        if normalization is not None and not (isinstance(normalization, str) and normalization in NORMALIZATIONS):
+            raise InputError(f'normalization: {normalization!r:.60} is neither None nor "layer"')
+        share("dropout", self.dropout)
 
     def sized(self, inputs: InputSizes, outputs: int) -> SizedNetwork:
         widths = (inputs.width, *self.hidden, outputs)
@@ -119,14 +119,6 @@ def network_from_spec(spec: Mapping[str, Any], network: Any) -> SizedNetwork:
 
 
 def _widths(hidden: Any) -> tuple[int, ...]:
-    try:
-        widths = tuple(int(width) for width in hidden)
-    except (TypeError, ValueError):
-        widths = (0,)
-    if any(width < 1 for width in widths):
-        raise InputError(f"hidden: {hidden} has a width below 1; pass positive widths such as (64, 64)")
-    return widths
-
-
-def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float | np.number) and not isinstance(x, bool)
+    if not isinstance(hidden, list | tuple | np.ndarray):
+        raise InputError(f"hidden: {hidden!r:.60} is no sequence of widths; pass positive widths such as (64, 64)")
+    return tuple(whole("hidden", width) for width in hidden)

@@ -7,6 +7,7 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import numpyro.distributions as dist
@@ -30,6 +31,8 @@ def load(path: str | PathLike[str], network: Any = None) -> Fit:
     Raises `FileError` for a file that is missing, damaged, of another kind or not as `save` writes it, and `InputError`
     where `network` is missing or of other sizes.
     """
+    if network is not None and not isinstance(network, eqx.Module):
+        raise InputError(f"network: {network!r:.60} is no Equinox module; pass the one that was fitted")
     spec, arrays = read(path)
     if spec.get("format") != "fit":
         raise FileError(f"path: {path} holds a {spec.get('format', 'thing')}, not a saved fit; pass what save() wrote")

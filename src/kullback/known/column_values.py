@@ -119,6 +119,8 @@ def chosen(columns: Sequence[Column], said: Any, argument: str) -> set[str]:
         if len(names) > 1:
             raise InputError(f"{argument}: True speaks of one column, and there are {len(names)}; name those meant")
         return set(names)
+    if not isinstance(said, str | int | np.integer | list | tuple | set | frozenset | np.ndarray):
+        raise InputError(f"{argument}: {said!r:.60} names no column; pass True, a name, an index or a list of them")
     asked = [said] if isinstance(said, str | int | np.integer) else list(said)
     for name in map(str, asked):
         if name not in names:

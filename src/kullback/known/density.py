@@ -13,6 +13,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
+from kullback.arguments import flag, positive
 from kullback.errors import InputError
 from kullback.known.evaluated import evaluated
 from kullback.known.record import Known
@@ -46,7 +47,7 @@ class Density:
                 f"log_density: {type(log_density).__name__} is not a function; pass one from an outcome to log P"
             )
         self.log_density, self.event_shape = log_density, _shape(event_shape)
-        self.support, self.normalized = support, normalized
+        self.support, self.normalized = support, flag("normalized", normalized)
 
     def known(self) -> Known:
         log_density, traced = evaluated(self.log_density, self.event_shape, self.support, "log_density")
@@ -169,9 +170,7 @@ def _normalized_over(log_density: Callable[[Any], Array], atoms: Any, x: Any) ->
 
 
 def _positive(temperature: Any) -> float:
-    if not (isinstance(temperature, int | float | np.number) and np.isfinite(temperature) and temperature > 0):
-        raise InputError(f"temperature: {temperature} is not a positive number of reward units per nat")
-    return float(temperature)
+    return positive("temperature", temperature)
 
 
 def _shape(event_shape: Any) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def _read(x: Any, said: dict[str, Any]) -> tuple[np.ndarray | None, tuple[Column
     if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
         raise InputError("x: it has missing values (masked ones); drop those rows or fill them in")
     if not is_frame(x):
-        array = np.asarray(x)
+        array = rectangular(x, "x")
         if array.dtype.kind in "iufb" and not stated:
             values = as_sample_array(array, "x")
             return values, (), values.shape[1:]
@@ -257,9 +257,17 @@ def numeric_frame(frame: Any, argument: str) -> np.ndarray:
     return stacked
 
 
+def rectangular(x: Any, argument: str) -> np.ndarray:
+    """x as an array. Raises `InputError` for lists of several lengths."""
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise InputError(f"{argument}: its rows have several lengths; pass rows of one length") from error
+
+
 def as_sample_array(x: Any, argument: str) -> np.ndarray:
     """x as a numeric array [n, *event], checked."""
-    array = np.asarray(x)
+    array = rectangular(x, argument)
     if array.dtype.kind not in "iubf":
         array = _to_float(array, argument)
     if array.ndim == 0:

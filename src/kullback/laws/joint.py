@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import constraints
 
+from kullback.arguments import distribution
 from kullback.errors import InputError
 
 
@@ -47,6 +48,8 @@ class Product(dist.Distribution):
     def __init__(self, *parts: dist.Distribution, validate_args: bool | None = None) -> None:
         if not parts:
             raise InputError("Product: no parts; give one distribution or more")
+        for part in parts:
+            distribution("parts", part)
         self.parts: tuple[Any, ...] = parts
         batch = jnp.broadcast_shapes(*(part.batch_shape for part in parts))
         super().__init__(batch, (sum(map(_size, parts)),), validate_args=validate_args)
@@ -104,6 +107,8 @@ class Joint(dist.Distribution):
     pytree_data_fields = ("first", "then")
 
     def __init__(self, first: dist.Distribution, then: dist.Distribution, *, validate_args: bool | None = None) -> None:
+        distribution("first", first)
+        distribution("then", then)
         if first.event_shape or first.support is None or not first.support.is_discrete:
             raise InputError(f"first: a {type(first).__name__} is not over labels; a Categorical is")
         if not then.batch_shape:

@@ -12,6 +12,7 @@ from jax import Array
 from jaxtyping import Float
 from numpyro.distributions import constraints
 
+from kullback.arguments import numeric, whole
 from kullback.errors import InputError
 
 MAX_PATHS = 2**14
@@ -42,8 +43,10 @@ class MarkovChain(dist.Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        if length < 1:
-            raise InputError(f"length: {length} states; a chain has one at least")
+        initial, transition = numeric("initial", initial), numeric("transition", transition)
+        length = whole("length", length)
+        if not jnp.ndim(initial):
+            raise InputError(f"initial: {initial!r} is one number; give the probability of each state")
         states = jnp.shape(initial)[-1:]
         if jnp.shape(transition)[-2:] != 2 * states:
             raise InputError(

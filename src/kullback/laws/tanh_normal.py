@@ -14,12 +14,17 @@ from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
 
+from kullback.arguments import numeric
+
 LOG_2 = float(np.log(2.0))
 # Below this scale the curved part of the log-determinant is integrated along the normal, above it along the line.
 NARROW = 0.4
 _HERMITE = np.polynomial.hermite_e.hermegauss(24)
 _LEGENDRE = np.polynomial.legendre.leggauss(48)
 _FARTHEST = 9.0  # beyond it log(1 + exp(−2|u|)) is below single and double rounding of what it is added to
+
+
+_NAMES = "loc", "scale", "low", "high"
 
 
 class TanhNormal(dist.Distribution):
@@ -52,6 +57,9 @@ class TanhNormal(dist.Distribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
+        loc, scale, low, high = (
+            numeric(name, value) for name, value in zip(_NAMES, (loc, scale, low, high), strict=True)
+        )
         shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in (loc, scale, low, high)))
         same: Any = promote_shapes(loc, scale, shape=(1,) * len(shape))
         self.loc, self.scale = same

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
 from kullback.families.learnable import Learnable, Params
@@ -79,14 +80,12 @@ class Batches(Rule):
     floor: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.held_out < 1:
-            raise InputError(f"held_out: {self.held_out} is no share from 0 to below 1; 0.1 is usual")
-        if self.rate is not None and not 0 < self.rate < np.inf:
-            raise InputError(f"rate: {self.rate} is no positive step size; 0.003 is usual")
-        for name, least in (("batch", 1), ("patience", 1), ("memory", 0)):
-            value = getattr(self, name)
-            if value is not None and (value != int(value) or value < least):
-                raise InputError(f"{name}: {value} is no whole number of at least {least}")
+        super().__post_init__()
+        share("held_out", self.held_out)
+        if self.rate is not None:
+            positive("rate", self.rate)
+        if self.mesh is not None and not isinstance(self.mesh, jax.sharding.Mesh):
+            raise InputError(f"mesh: {self.mesh!r:.60} is no mesh of devices; jax.make_mesh makes one")
 
     def _held(self, rows: int) -> int:
         """How many of so many rows are held out."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 from dataclasses import replace
-from numbers import Real
 from os import PathLike
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_random_state
 
+from kullback.arguments import flag, positive, whole
 from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families import Conditional, Linear, learnable
@@ -57,12 +57,13 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
         return self._side(y)
 
     def _check_settings(self) -> None:
-        scale = self.prior_scale
-        if scale is not None and not (isinstance(scale, Real) and np.isfinite(float(scale)) and float(scale) > 0):
-            raise InputError(f"prior_scale: {scale!r} is not a positive number; pass None for no prior")
-        _require_count("ensemble", self.ensemble)
+        for name in ("prior_scale", "tolerance"):
+            if (value := getattr(self, name)) is not None:
+                positive(name, value)
+        whole("ensemble", self.ensemble, most=10**6)
         if self.steps is not None:
-            _require_count("steps", self.steps)
+            whole("steps", self.steps)
+        flag("quiet", self.quiet)
 
     def _settings(self) -> dict[str, Any]:
         """What the conditional is built with beside its distribution; the defaults of the core are left out."""
@@ -85,7 +86,7 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
             rule=rule,
             steps=steps,
             checkpoint=self.checkpoint,
-            quiet=bool(self.quiet),
+            quiet=self.quiet,
             **extra,
         )
         self.q_ = self.fit_.q
@@ -122,7 +123,7 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
 
     def _draws(self, X: Any, n_samples: int, random_state: Any) -> np.ndarray:
         """Outcomes of q(y∣x) [n_samples, n, *event]."""
-        _require_count("n_samples", n_samples)
+        n_samples = whole("n_samples", n_samples)
         q = self.predict_dist(X)
         return np.asarray(q.sample(Request(seed=seed_from(random_state)).key, (int(n_samples),)))
 
@@ -159,11 +160,6 @@ def is_deep(side: Any) -> bool:
     if isinstance(side, Conditional):
         return not isinstance(side.network, Linear)
     return not side.structure.network.linear
-
-
-def _require_count(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name}: {value!r} is not a positive whole number")
 
 
 def _steps_of(fit: Fit) -> int:

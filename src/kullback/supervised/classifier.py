@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
+from kullback.arguments import flag, share
 from kullback.errors import InputError
 from kullback.families import Conditional
 from kullback.known import Pairs
@@ -83,7 +84,7 @@ class KLClassifier(LinearMap, ClassifierMixin, Learner):
         Raises `InputError` before any training for missing, textual, infinite or sparse inputs, a single class, and
         weights or settings out of range.
         """
-        earlier = self.classes_ if self.warm_start and hasattr(self, "q_") else None
+        earlier = self.classes_ if flag("warm_start", self.warm_start) and hasattr(self, "q_") else None
         x, y, w = self._checked(X, y, sample_weight, reset=earlier is None)
         self._multilabel, self._label_dtype = y.ndim == 2, y.dtype
         self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
@@ -148,8 +149,7 @@ class KLClassifier(LinearMap, ClassifierMixin, Learner):
         return (x, y, None) if w is None else (x[w > 0], y[w > 0], w[w > 0])
 
     def _check_labels(self, y: np.ndarray) -> None:
-        if not 0.0 <= float(self.label_smoothing) < 1.0:
-            raise InputError(f"label_smoothing: {self.label_smoothing!r} is not at least 0 and below 1")
+        share("label_smoothing", self.label_smoothing)
         if y.ndim == 2 and self.class_weight is not None:
             raise InputError("class_weight: with several labels a row there is no class of a row; use sample_weight")
 

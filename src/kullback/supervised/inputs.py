@@ -30,8 +30,8 @@ def checked_inputs(estimator: Any, X: Any, *, reset: bool, rows: int = 1) -> np.
     settings: Any = {"dtype": [np.float64, np.float32], "ensure_all_finite": False, "ensure_min_samples": rows}
     try:
         array = np.asarray(validate_data(estimator, X, reset=reset, **settings))
-    except ValueError as error:
-        text = str(error)
+    except (TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
         raise InputError(text if text.startswith("X has") else f"X: {text}") from error
     _require_finite(array, names)
     return array

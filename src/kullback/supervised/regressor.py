@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from sklearn.base import MultiOutputMixin, RegressorMixin
 
+from kullback.arguments import flag, inside, numeric
 from kullback.errors import InputError
 from kullback.families import Conditional, Family, Mixture
 from kullback.families.form import class_of
@@ -91,7 +92,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         Raises `InputError` before any training for missing, textual, infinite or sparse data, targets outside the
         support, fewer than two rows, and weights or settings out of range.
         """
-        warm = self.warm_start and hasattr(self, "q_")
+        warm = flag("warm_start", self.warm_start) and hasattr(self, "q_")
         x, y, w = self._checked(X, y, sample_weight, reset=not warm)
         side = self._start(y, warm=warm and self._outputs == y.shape[1:])
         self._learn(Pairs(x, y, w), side, rule=self.rule, steps=self.steps)
@@ -124,7 +125,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         Returns [n] for one probability and [n, m] for several, with [..., k] outputs before the last axis where there
         are several. Raises `InputError` for another q, and for a distribution that has no quantiles.
         """
-        levels = np.asarray(q, np.float64)
+        levels = np.asarray(numeric("q", q), np.float64)
         if levels.ndim > 1 or levels.size == 0 or not ((levels >= 0) & (levels <= 1)).all():
             raise InputError(f"q: {q!r} is neither a probability from 0 to 1 nor a list of them")
         values = quantile(self.predict_dist(X), levels)
@@ -137,8 +138,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
 
         Raises `InputError` unless 0 < level < 1.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level: {level!r} is not between 0 and 1; 0.9 is usual")
+        level = inside("level", level, 0.9)
         values = quantile(self.predict_dist(X), [0.5 - level / 2, 0.5 + level / 2])
         return self._framed(values, ("lower", "upper"), X) if values.ndim == 2 else values
 

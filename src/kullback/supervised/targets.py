@@ -40,7 +40,7 @@ def labels(y: Any, size: int) -> np.ndarray:
         check_classification_targets(array)
         kind = type_of_target(array, input_name="y")
     except ValueError as error:
-        raise InputError(f"y: {error}") from error
+        raise InputError(f"y: {' '.join(str(error).split())}") from error
     if kind == "multiclass-multioutput":
         raise InputError(
             "y: several columns of classes; a 0/1 indicator means several labels a row, and for the rest use "
@@ -66,7 +66,7 @@ def _dense(y: Any) -> np.ndarray:
     try:
         return np.asarray(check_array(y, **settings, ensure_min_samples=0, ensure_min_features=0))
     except ValueError as error:
-        raise InputError(f"y: {error}") from error
+        raise InputError(f"y: {' '.join(str(error).split())}") from error
 
 
 def _shaped(array: np.ndarray, size: int) -> np.ndarray:

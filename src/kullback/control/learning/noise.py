@@ -61,9 +61,9 @@ def noise_of(setting: str | float) -> Noise:
 
     Raises `InputError` for anything else.
     """  # fmt: skip
-    if setting == "pink":
+    if isinstance(setting, str) and setting == "pink":
         return PINK
-    if setting == "white":
+    if isinstance(setting, str) and setting == "white":
         return WHITE
     if isinstance(setting, int | float) and not isinstance(setting, bool) and 1 <= setting < np.inf:
         return Noise((1.0 - 1.0 / float(setting),))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kullback.arguments import positive
 from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
 from kullback.control.learning.fits import fit_of
@@ -88,21 +89,17 @@ class OffPolicyRule(Rule):
     until: float | None = None
     steps: int | None = None
 
+    signed = frozenset({"until"})
+
     def __post_init__(self) -> None:
-        for name in ("lanes", "block", "batch", "warmup", "capacity", "steps"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-                raise InputError(f"{name}: {value!r} is no whole number of at least 1")
+        super().__post_init__()
         for name in ("updates", "rate"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not 0 < value < np.inf):
-                raise InputError(f"{name}: {value!r} is no positive number")
+            if (value := getattr(self, name)) is not None:
+                positive(name, value)
         if self.tau is not None and not 0 < self.tau <= 1:
             raise InputError(f"tau: {self.tau!r} is not in (0, 1]; 0.02 is usual")
         if self.wandering is not None and not 0 <= self.wandering < 1:
             raise InputError(f"wandering: {self.wandering!r} is no share of at least 0 and below 1")
-        if self.until is not None and not np.isfinite(self.until):
-            raise InputError(f"until: {self.until!r} is no finite return")
         if self.noise is not None:
             noise_of(self.noise)
 

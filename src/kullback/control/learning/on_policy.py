@@ -8,6 +8,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from kullback.arguments import positive
 from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import state_critic
 from kullback.control.learning.fits import fit_of
@@ -98,19 +99,15 @@ class TrajectoryGradient(Rule):
         "Levine (2018), arXiv:1805.00909, section 4.1"
     )
 
+    signed = frozenset({"until"})
+
     def __post_init__(self) -> None:
-        for name in ("lanes", "block", "epochs", "minibatches", "steps"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 1 and value == int(value)):
-                raise InputError(f"{name}: {value!r} is no whole number of at least 1")
+        super().__post_init__()
         for name in ("rate", "clip", "value_weight", "trust"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value > 0):
-                raise InputError(f"{name}: {value!r} is no positive number")
-        if not (_is_number(self.lam) and 0 <= self.lam <= 1):
+            if (value := getattr(self, name)) is not None:
+                positive(name, value)
+        if self.lam > 1:
             raise InputError(f"lam: {self.lam!r} is not between 0 and 1; 0.95 is usual")
-        if self.until is not None and not (_is_number(self.until) and np.isfinite(self.until)):
-            raise InputError(f"until: {self.until!r} is no finite return")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         task = task_of(q)
@@ -179,10 +176,6 @@ class TrajectoryGradient(Rule):
         start = Layout.flat(both).astype(dtype)
         goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
         return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
-
-
-def _is_number(x: object) -> bool:
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
 def _divisor(rows: int, parts: int) -> int:

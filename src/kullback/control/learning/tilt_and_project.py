@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from kullback.arguments import positive, whole
 from kullback.control.learning.acting import NEVER, Choosing, Fixed, InBox
 from kullback.control.learning.off_policy_rule import OffPolicyRule
 from kullback.control.learning.off_policy_update import Improvement, Learner, Problem
@@ -153,13 +154,9 @@ class TiltAndProject(OffPolicyRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.epsilon, bool) or not 0 < self.epsilon < np.inf:
-            raise InputError(f"epsilon: {self.epsilon!r} is not a positive number of nats; 0.1 is usual")
-        if isinstance(self.draws, bool) or self.draws != int(self.draws) or self.draws < 2:
-            raise InputError(f"draws: {self.draws!r} is no whole number of at least 2")
-        if isinstance(self.anchor, bool) or not 0 <= self.anchor < np.inf:
-            raise InputError(f"anchor: {self.anchor!r} is not a number of at least 0")
-        if isinstance(self.follow, bool) or not 0 < self.follow <= 1:
+        positive("epsilon", self.epsilon)
+        whole("draws", self.draws, least=2)
+        if not 0 < self.follow <= 1:
             raise InputError(f"follow: {self.follow!r} is not in (0, 1]; 0.05 is usual")
 
     @property

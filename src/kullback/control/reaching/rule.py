@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
+from kullback.arguments import positive, share, whole
 from kullback.control.learning.fits import message_of
 from kullback.control.reaching.episodes import Reached
 from kullback.control.reaching.learning import EPISODES, FRESH, RelabelledLearning, State
@@ -68,14 +69,11 @@ class RelabelledImitation(Rule):
     source: ClassVar[str] = "Ghosh, Gupta, Reddy, Fu, Devin, Eysenbach and Levine (2021), arXiv:1912.06088, algorithm 1"
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "updates", "batch", "memory", "steps"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or value != int(value) or value < 1):
-                raise InputError(f"{name}: {value} is no whole number of at least 1")
-        if self.rate is not None and not 0 < self.rate < np.inf:
-            raise InputError(f"rate: {self.rate} is no positive step size; 0.003 is usual")
-        if not 0 <= self.explore < 1:
-            raise InputError(f"explore: {self.explore} is no share from 0 to below 1; 0.1 is usual")
+        super().__post_init__()
+        whole("memory", self.memory)
+        if self.rate is not None:
+            positive("rate", self.rate)
+        share("explore", self.explore)
         if self.until is not None and not 0 < self.until <= 1:
             raise InputError(f"until: {self.until} is no share of goals above 0 and up to 1")
 
