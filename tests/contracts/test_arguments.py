@@ -169,7 +169,7 @@ CALLS = {
             "steps": (5, NOTHING | COUNT),
             "tolerance": (None, NOTHING | POSITIVE),
             "warm_start": (False, FLAG),
-            "checkpoint": (None, NOTHING),
+            "checkpoint": (None, NOTHING | {"text"}),
             "logger": (None, NOTHING),
             "quiet": (False, FLAG),
         },

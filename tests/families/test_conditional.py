@@ -201,7 +201,7 @@ def test_files_and_warm_starts_keep_everything(make, x, rng, tmp_path):
         (lambda: kl.Conditional(kl.Linear(), dist.Normal, prior_scale=np.ones(2)), "prior_scale"),
         (lambda: kl.Conditional(kl.Linear(), dist.Normal, prior_scale="1"), "prior_scale"),
         (lambda: kl.Conditional(kl.Linear(), dist.Normal, ensemble=0), "ensemble"),
-        (lambda: kl.Conditional(kl.Linear(), dist.Normal, ensemble=2.0), "ensemble"),
+        (lambda: kl.Conditional(kl.Linear(), dist.Normal, ensemble=2.5), "ensemble"),
         (lambda: kl.Conditional(kl.Linear(), kl.Mixture(kl.Family(dist.Normal), 2), scale=1.0), "kl.Family"),
     ],
 )

@@ -201,7 +201,7 @@ def test_settings_of_a_regressor(settings, message, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not at least 0 and below 1"),
+        ({"label_smoothing": 1.0}, "label_smoothing: 1.0 is not a share from 0 to below 1"),
         ({"label_smoothing": -0.1}, "label_smoothing: -0.1 is not"),
         ({"class_weight": "heavy"}, "class_weight: "),
         ({"class_weight": {"up": -1.0}}, "class_weight: "),
