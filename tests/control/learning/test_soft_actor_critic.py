@@ -96,7 +96,7 @@ def test_a_divergence_that_is_asked_for_is_met():
     assert np.mean(last) == pytest.approx(0.3, rel=0.05)
     temperatures = [line["temperature"] for line in fit.history[-100:]]
     exact = solved(kl.Optimal(random_mdp(1), temperature=float(np.median(temperatures))))
-    assert exact["prior_kl"] / exact["steps"] == pytest.approx(0.3, rel=0.1)
+    assert exact["prior_kl"] / exact["trajectory_steps"] == pytest.approx(0.3, rel=0.1)
 
 
 def test_units_of_actions_change_nothing():

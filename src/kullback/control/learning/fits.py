@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from kullback.control.learning.episodes import assess
+from kullback.control.learning.assessment import assess
+from kullback.control.learning.telling import telling
 from kullback.control.task import Task
 from kullback.errors import FitError
 from kullback.families.conditional_structure import ConditionalStructure
@@ -34,8 +35,9 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     if lost or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(fixed)):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a smaller rate=")
     learnable = replace(p.learnable, fixed=fixed)
-    report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
-                    request.host_rng(ASSESSMENT))  # fmt: skip
+    with telling(request.quiet) as tell:
+        report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
+                        request.host_rng(ASSESSMENT), tell)  # fmt: skip
     q = FittedConditional(p.learnable.structure, fixed, p.name, free)
     exact = task.truth(q, temperature) if task.truth is not None else {}
     return Fit(
