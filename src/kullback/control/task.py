@@ -35,8 +35,11 @@ class Fresh:
     def __post_init__(self) -> None:
         for name, least in (("episodes", 2), ("budget", 4)):
             value = getattr(self, name)
-            if value is not None and not (_is_whole(value) and value >= least):
+            if value is None:
+                continue
+            if not (_is_number(value) and least <= value < np.inf and value == int(value)):
                 raise InputError(f"{name}: {value!r} is no whole number of at least {least}")
+            object.__setattr__(self, name, int(value))
 
     def settled(self, is_stepped: bool) -> tuple[int, int | None]:
         """The episodes of either kind, and the budget of both together."""
@@ -44,8 +47,8 @@ class Fresh:
         return self.episodes or EPISODES, self.budget or usual
 
 
-def _is_whole(x: object) -> bool:
-    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool) and x == int(x)
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float | np.integer | np.floating) and not isinstance(x, bool)
 
 
 @dataclass(frozen=True, eq=False)
