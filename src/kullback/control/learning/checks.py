@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
+from kullback.control.learning.acting import NEVER
+from kullback.control.simulators.spaces import Actions
 from kullback.control.task import Task
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.known import Known
@@ -46,6 +49,16 @@ def why_no_actor(structure: Any, members: int, task: Task) -> str:
     if task.prior is None and cls is not TanhNormal:
         return f"{cls.__name__} has mass outside the box of actions, where the uniform prior has none"
     return ""
+
+
+def within_choices(side: Known, actions: Actions) -> Known:
+    """The learnable side without mass on choices that are not there, where places have different numbers of them."""
+    learnable = side.learnable
+    assert learnable is not None
+    if not actions.is_discrete or actions.exists.all():
+        return side
+    offset = np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)
+    return replace(side, learnable=replace(learnable, fixed={**learnable.fixed, "offset": offset}))
 
 
 def fills_the_box(fixed: Any, task: Task) -> bool:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
+from kullback.control.learning.checks import within_choices
 from kullback.control.learning.fits import message_of
 from kullback.control.reaching.episodes import Reached
 from kullback.control.reaching.learning import EPISODES, FRESH, RelabelledLearning, State
@@ -89,7 +90,8 @@ class RelabelledImitation(Rule):
         return Applies(dropped=("H(P)",), note="P moves with Q; the share of goals reached is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task, learnable = p.facts, q.learnable
+        task, q = p.facts, within_choices(q, p.facts.facts.actions)
+        learnable = q.learnable
         assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)
         stepper = task.stepper(self.episodes)
         try:

@@ -76,15 +76,18 @@ class Actions:
 
     @property
     def support(self) -> Any:
-        """Where actions lie, as a NumPyro constraint."""
+        """Where a policy may lie, as a NumPyro constraint.
+
+        One distribution chooses in all places, so it has everywhere as many choices as the widest of them; those that
+        are not there (`exists`) nobody takes.
+        """
         if self.kind == "switches":
             return constraints.independent(constraints.boolean, len(self.shape))
         if self.kind == "box":
             low, high = self.bounds
             base = constraints.interval(low, high) if self.is_bounded else constraints.real
             return constraints.independent(base, len(self.shape)) if self.shape else base
-        top = self.categories - 1 if self.kind == "choice" else np.array(self.sizes).reshape(self.shape) - 1
-        base = constraints.integer_interval(0, top)
+        base = constraints.integer_interval(0, self.categories - 1)
         return constraints.independent(base, len(self.shape)) if self.shape else base
 
     @property
