@@ -17,8 +17,8 @@ SUPPORTED = (
     "and kl.control.FiniteMDP of arrays"
 )
 ELSEWHERE = (
-    'an id that a package registers needs that package imported first, or written before it: "module:id"; '
-    "gymnasium.pprint_registry() lists those known now"
+    'import the package that registers it, or write "module:id"; '
+    "gymnasium.pprint_registry() lists the ids that are known"
 )
 # These watch the environment without changing what it does; any other wrapper may make the table wrong.
 HARMLESS = frozenset(

@@ -12,11 +12,12 @@ from numpyro.distributions import constraints
 
 from kullback.control.catalogue import RULES
 from kullback.control.environment import make, step_limit, table_of, time_limit
+from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.mdp import FiniteMDP, Model
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import Problem
-from kullback.control.rules import exact_numbers
+from kullback.control.rules import POLICY, exact_numbers
 from kullback.control.simulators.as_table import AsTable
 from kullback.control.simulators.sources import Source, source_of, stepped
 from kullback.control.simulators.table import table_simulator
@@ -114,8 +115,10 @@ class Optimal:
         if self.prior is not None and not isinstance(self.prior, FittedConditional):
             raise InputError(f"prior: {type(self.prior).__name__} is not a fitted conditional; pass the q of a fit")
         if self.prior is None and source.facts.actions.kind == "box" and not source.facts.actions.is_bounded:
-            raise InputError(f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; "
-                             "pass a fitted conditional, or gymnasium.wrappers.RescaleAction")  # fmt: skip
+            raise InputError(
+                f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; bound them by "
+                f"{bounded(source.facts.actions)}; or pass a prior=, as {PRIOR}"
+            )
         return Task(source.facts, self.temperature, self.discount, source.stepper, source.compiled,
                     self.horizon is not None, self.prior, source.remark, fresh=self.fresh)  # fmt: skip
 
@@ -130,6 +133,7 @@ class Optimal:
                 atoms=np.arange(self.model.actions),
                 rules=RULES,
                 facts=self.problem,
+                takes=POLICY,
             )
         facts = self.task.facts
         return Known(
@@ -140,6 +144,7 @@ class Optimal:
             atoms=np.arange(facts.actions.categories) if facts.actions.kind == "choice" else None,
             rules=RULES,
             facts=self.task,
+            takes=policy_for(facts.actions),
         )
 
     @property

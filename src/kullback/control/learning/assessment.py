@@ -87,8 +87,8 @@ class _Worth:
 
     def _mean(self, x: Float[np.ndarray, " n"], quantity: str, unit: str, reason: str) -> Estimate:
         """A mean and its standard error s: ±1.96 s is Student's interval, which is wide for few episodes."""
-        n = len(x)
-        error = float(x.std(ddof=1) / np.sqrt(n) * stdtrit(n - 1, LEVEL) / ndtri(LEVEL))
+        n, spread = len(x), x.std(ddof=1) if np.ptp(x) else 0.0
+        error = float(spread / np.sqrt(n) * stdtrit(n - 1, LEVEL) / ndtri(LEVEL))
         return Estimate(float(x.mean()), error, self.guarantee, quantity, reason=reason, unit=unit)
 
 

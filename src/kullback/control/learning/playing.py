@@ -122,7 +122,7 @@ class Playing(Iterative):
             return Progress(line["objective"], steps, Status.DIVERGED, message, words)
         if float(state.greedy) >= until:
             episodes, _ = self.goal.task.fresh.settled(self.goal.task.compiled is None)
-            message = f"the greedy policy returned {float(state.greedy):,.1f} on average over {episodes} fresh episodes"
+            message = f"the greedy policy returned {float(state.greedy):,.4g} on average over {episodes} fresh episodes"
             return Progress(line["objective"], steps, Status.CONVERGED, message, words)
         return Progress(line["objective"], steps, words=words)
 

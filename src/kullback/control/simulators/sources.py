@@ -36,8 +36,8 @@ class Source:
             return replace(self, facts=facts, compiled=Cut(self.compiled, horizon))
         if horizon != self.facts.limit:
             raise InputError(
-                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; wrap it in "
-                f"gymnasium.wrappers.TimeLimit(env, {horizon}) and pass the environment"
+                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; pass the "
+                f'environment gymnasium.make("{self.facts.name}", max_episode_steps={horizon})'
             )
         return self
 
