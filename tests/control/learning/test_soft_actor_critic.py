@@ -27,7 +27,7 @@ from tests.control.learning.setups import sides, task_of
 import kullback as kl
 from kullback.control.learning import replay
 from kullback.control.learning.acting import Choosing, InBox
-from kullback.control.learning.episodes import Report
+from kullback.control.learning.assessment import Report
 from kullback.control.learning.off_policy_update import Moments, counted, nothing_seen, soft_value, units_of
 from kullback.control.learning.playing import Playing
 from kullback.control.learning.soft_actor_critic import SoftActorCritic

@@ -93,15 +93,15 @@ class Playing(Iterative):
         steps, until = int(state.steps), float(self.goal.numbers.until)
         is_stepped = self.goal.task.compiled is None
         episodes, budget = self.goal.task.fresh.settled(is_stepped)
-        played = self._greedy(state, min(episodes, self.screened) if is_stepped else episodes, budget, 0)
+        played = self._greedy(state, min(episodes, self.screened) if is_stepped else episodes, 0, budget)
         if np.mean(played.returns) >= until:
             # The best of many looks is luck in part: what counts are episodes that did not choose it.
-            played = self._greedy(state, episodes, budget, 1)
+            played = self._greedy(state, episodes, 1, budget)
         mean, wait = float(np.mean(played.returns)), _WAIT * steps + float(np.sum(played.length)) / self.cheap
         return state._replace(greedy=np.asarray(mean, jnp.result_type(float)), look=np.zeros((), bool),
                               check=np.asarray(min(steps + wait, 2**31 - 1), np.int32))  # fmt: skip
 
-    def _greedy(self, state: Any, episodes: int, budget: int | None, stream: int) -> Any:
+    def _greedy(self, state: Any, episodes: int, stream: int, budget: int | None = None) -> Any:
         rng = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
         return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes, budget).episodes
 
