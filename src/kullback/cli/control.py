@@ -62,7 +62,7 @@ def _train(options: Control) -> int:
     fit.save(folder.policy)
     console.print()
     numbers = dict(fit.diagnostics)
-    if optimal.model is not None and not options.compiled:
+    if optimal.model is not None and not options.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
         numbers |= _in_person(fit, options)
     console.print(score_table(numbers, fit.objective, optimal.discount))
     made = _film(films, folder.path, options, fit)
