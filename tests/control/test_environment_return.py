@@ -140,7 +140,7 @@ def test_training_on_a_table_is_cut_off_as_its_environment_is():
 
 @pytest.mark.parametrize("states", [3, 700])
 def test_a_long_limit_by_squaring_and_stepwise(states, rng):
-    """Up to 600 states by squaring; truth by the sum of a geometric series, (1 − xⁿ) / (1 − x)."""
+    """With few states by squaring; truth by the sum of a geometric series, (1 − xⁿ) / (1 − x)."""
     stay, limit = 0.999, 5000
     transition = np.zeros((states, 1, states))
     transition[:, 0, -1] = 1.0

@@ -15,7 +15,8 @@ from kullback.control.linear import SingularChain, solve_chain
 from kullback.control.problem import Problem, kl_rows
 from kullback.errors import FitError
 
-SQUARED_FROM, SQUARED_UP_TO = 2_000, 600  # steps, states: where squaring a dense matrix is cheaper than going stepwise
+STEP = 1e5  # multiplications of a dense product that take as long as one sparse step
+LARGEST = 2_000  # states of a matrix that is written out
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ def episode(problem: Problem, found: Evaluation) -> Episode:
 def _summed(chain: Sparse, gain: Float[np.ndarray, "states k"], steps: int) -> Float[np.ndarray, "states k"]:
     """Σ_{t < steps} chainᵗ gain."""
     states, columns = gain.shape
-    if steps > SQUARED_FROM and states <= SQUARED_UP_TO:
+    if states <= LARGEST and states**3 * np.log2(steps) < STEP * steps:
         # The same sum is a block of ((chain, gain), (0, 1)) to the power of steps, by squaring.
         block = np.eye(states + columns)
         block[:states, :states], block[:states, states:] = chain.toarray(), gain
