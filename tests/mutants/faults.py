@@ -418,7 +418,7 @@ fault(
 )
 fault(
     "control: the standard error of few episodes is that of many",
-    "control/learning/assessment.py",
+    "control/learning/means.py",
     "stdtrit(n - 1, LEVEL) / ndtri(LEVEL)",
     "1.0",
     "control/learning/test_assessment.py::test_the_interval_of_few_episodes_covers",

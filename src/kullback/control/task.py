@@ -24,7 +24,8 @@ class Fresh:
 
     episodes  as many played greedily, and as many as the policy draws; None for 100
     budget    the most environment steps of all of them, which fewer episodes then keep to; None for 200,000 where the
-              environment is stepped on the host and `episodes` is None as well, and else for no bound
+              environment is stepped on the host and `episodes` is None as well (more if two whole ones of either kind
+              take more), and else for no bound
 
     Raises `InputError` for fewer than 2 episodes, and for a budget that is no positive number.
     """

@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 import kullback as kl
-from kullback.control import FreshEpisodes, Optimal
+from kullback.control import FiniteMDP, FreshEpisodes, Optimal, Reaching, RelabelledImitation
 from kullback.control.learning import episodes as playing
+from kullback.control.learning.means import mean_of
 from kullback.control.learning.telling import telling
 from kullback.errors import InputError
 from kullback.result import Guarantee, Status
@@ -106,6 +107,43 @@ def test_the_default_budget_of_an_environment_without_end(q):
     assert found.diagnostics["soft_value"].value + found.diagnostics["prior_kl"].value == pytest.approx(10.0, rel=1e-6)
 
 
+def test_a_budget_that_nobody_asked_for_cuts_nothing_that_ends(q, monkeypatch):
+    monkeypatch.setattr("kullback.control.task.BUDGET", 100)
+    found, steps = played(q, stop=0.0)
+    assert found.diagnostics["episodes"] == 2
+    assert found.diagnostics["steps"].value == 50
+    assert "were cut" not in found.diagnostics["steps"].reason
+    assert steps == 200
+
+
+def test_what_is_cut_says_of_how_many_steps_it_is(q):
+    found, _ = played(q, env="kullback-test/EndlessCoin-v0", stop=0.0, budget=400)
+    assert found.diagnostics["sampled_return"].quantity == "E[R], sampled of at most 100 steps"
+    assert found.diagnostics["sampled_return"].value == 100.0
+
+
+def test_arrays_count_as_their_problem_does():
+    """A state that pays 1 for ever: discounted by 0.9 it is worth 10, in 10 expected steps."""
+    stay = FiniteMDP(np.eye(1)[None], [1.0], start=0)
+    target = Optimal(stay, discount=0.9, episodes=3)
+    fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), target).minimize()
+    found = kl.KL(fit.q, target).estimate(rule="fresh episodes").diagnostics
+    for name in ("greedy_return", "sampled_return", "steps"):
+        assert fit.diagnostics[name] == pytest.approx(10.0, rel=1e-5)
+        assert found[name].value == pytest.approx(10.0, rel=1e-5)
+
+
+def test_goals_are_tried_as_often_as_asked_for():
+    rule = RelabelledImitation(episodes=4, updates=2, batch=8, steps=64, fresh=6)
+    lake = Reaching(gym.make("FrozenLake-v1", max_episode_steps=8), labels=True)
+    fit = kl.KL(lake, kl.Conditional(kl.Table(), dist.Categorical)).minimize(rule=rule)
+    assert fit.diagnostics["episodes"] == 6
+    share = fit.diagnostics["sampled_reached"]
+    assert share.value * 6 == pytest.approx(round(share.value * 6))
+    with pytest.raises(InputError, match="fresh: 1 is no whole number of at least 2"):
+        RelabelledImitation(fresh=1)
+
+
 def test_a_compiled_environment_keeps_to_it_as_well():
     target = Optimal("FrozenLake-v1", 0.01, budget=100_000)
     fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), target).minimize()
@@ -126,20 +164,13 @@ def test_the_interval_of_few_episodes_covers(episodes):
     """
     rng = np.random.default_rng(episodes)
     x = rng.normal(3.0, 2.0, (4000, episodes))
-    worth = assessment_of(episodes)
     covered = 0
     for row in x:
-        low, high = worth.of_counted(row, "E[R]", "reward").interval(0.95)
+        low, high = mean_of(row, "E[R]", "reward").interval(0.95)
         covered += low <= 3.0 <= high
     assert abs(covered - 0.95 * 4000) < 4.5 * np.sqrt(4000 * 0.95 * 0.05)
     truth = stats.t.interval(0.95, episodes - 1, x[0].mean(), x[0].std(ddof=1) / np.sqrt(episodes))
-    assert worth.of_counted(x[0], "E[R]", "reward").interval(0.95) == pytest.approx(truth, rel=1e-10)
-
-
-def assessment_of(episodes):
-    from kullback.control.learning.assessment import _Worth
-
-    return _Worth(Guarantee.UNBIASED, True, np.zeros(episodes), "", "")
+    assert mean_of(x[0], "E[R]", "reward").interval(0.95) == pytest.approx(truth, rel=1e-10)
 
 
 def test_episodes_that_are_all_the_same_do_not_say_that_all_are(q):

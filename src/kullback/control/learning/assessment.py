@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import ndtri, stdtrit
 
 from kullback.control.learning.acting import Acting, Fixed
 from kullback.control.learning.episodes import Episodes, Played, Tell, play, silent
+from kullback.control.learning.means import if_all_alike, mean_of
 from kullback.control.simulators.table import TableSimulator
-from kullback.control.task import EPISODES, Task
+from kullback.control.task import Task
 from kullback.result import Estimate, Guarantee
-
-LEVEL = 0.975  # standard errors are those of Student's interval at 95 %
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: flo
         "sampled_return": drawn.of_counted(drawn.returns, "E[R], sampled", "reward"),
         "soft_value": drawn.of_whole(soft, "soft value", "reward"),
         "prior_kl": drawn.of_whole(sums.kl, "KL(π‖π₀) of an episode"),
-        "steps": drawn.of_counted(sums.length, "steps of an episode", "steps"),
+        "steps": drawn.of_counted(drawn.steps, "steps of an episode", "steps"),
         "temperature": temperature,
         "episodes": len(soft),
     }
@@ -65,7 +63,8 @@ def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: flo
 class _Worth:
     """What means over episodes are worth.
 
-    returns  what the environment counts [n]
+    returns, steps  what the environment counts [n]
+    at_most  how long episodes may be, where some were cut
     counted, whole  remarks on means of what it counts, and on means over whole trajectories
     is_complete     whether every trajectory was seen to its end
     """
@@ -73,42 +72,40 @@ class _Worth:
     guarantee: Guarantee
     is_complete: bool
     returns: Float[np.ndarray, " n"]
+    steps: Float[np.ndarray, " n"]
+    at_most: str
     counted: str
     whole: str
 
     def of_counted(self, x: Float[np.ndarray, " n"], quantity: str, unit: str) -> Estimate:
-        n, same = len(x), ""
-        if n < EPISODES and np.ptp(x) == 0.0:
-            same = f"all {n} episodes gave the same: at 95 %, at most {1 - 0.05 ** (1 / n):.2g} of all do otherwise"
-        return self._mean(x, quantity, unit, "; ".join(filter(None, (self.counted, same))))
+        remark = "; ".join(filter(None, (self.counted, if_all_alike(x))))
+        return mean_of(x, quantity + self.at_most, unit, self.guarantee, remark)
 
     def of_whole(self, x: Float[np.ndarray, " n"], quantity: str, unit: str = "nats") -> Estimate:
-        return self._mean(x, quantity, unit, self.whole)
-
-    def _mean(self, x: Float[np.ndarray, " n"], quantity: str, unit: str, reason: str) -> Estimate:
-        """A mean and its standard error s: ±1.96 s is Student's interval, which is wide for few episodes."""
-        n, spread = len(x), x.std(ddof=1) if np.ptp(x) else 0.0
-        error = float(spread / np.sqrt(n) * stdtrit(n - 1, LEVEL) / ndtri(LEVEL))
-        return Estimate(float(x.mean()), error, self.guarantee, quantity, reason=reason, unit=unit)
+        return mean_of(x, quantity, unit, self.guarantee, self.whole)
 
 
 def _worth_of(task: Task, played: Played) -> _Worth:
     """What episodes are worth. Of arrays the return is the discounted one, as there is no environment beside them."""
-    of = played.episodes
-    n, over, length = len(of.returns), np.asarray(of.finished), np.asarray(of.length)
+    of, discount = played.episodes, task.discount
+    n, over, steps = len(of.returns), np.asarray(of.finished), np.asarray(of.length, np.float64)
     arrays = isinstance(task.compiled, TableSimulator) and task.compiled.is_arrays
-    is_rest_0 = task.discount**played.longest < np.finfo(np.float64).eps
+    is_rest_0 = discount**played.longest < np.finfo(np.float64).eps
     fewer = f"only {n} of {played.wanted} episodes were sure to fit into the budget" if n < played.wanted else ""
     truncated = int(np.sum(of.truncated)) if not (task.cut_ends or is_rest_0) else 0
     beyond = f"{truncated} of {n} episodes were cut off by the time limit, beyond which nothing is counted"
     trajectories = _cut(over | is_rest_0, played.longest)
-    episodes = trajectories if arrays else _cut(over | (length >= played.counted), played.longest)
+    episodes = trajectories if arrays else _cut(over | (steps >= played.counted), played.longest)
+    if arrays and discount < 1.0:
+        steps = (1.0 - discount**steps) / (1.0 - discount)
     return _Worth(
-        Guarantee.UNBIASED if played.settled else Guarantee.CONSISTENT,
-        not (trajectories or truncated),
-        np.asarray(of.discounted if arrays else of.returns, np.float64),
-        "; ".join(filter(None, (fewer, episodes))),
-        "; ".join(filter(None, (fewer, trajectories, beyond if truncated else ""))),
+        guarantee=Guarantee.UNBIASED if played.settled else Guarantee.CONSISTENT,
+        is_complete=not (trajectories or truncated),
+        returns=np.asarray(of.discounted if arrays else of.returns, np.float64),
+        steps=steps,
+        at_most=f" of at most {played.longest:,} steps" if episodes else "",
+        counted="; ".join(filter(None, (fewer, episodes))),
+        whole="; ".join(filter(None, (fewer, trajectories, beyond if truncated else ""))),
     )
 
 

@@ -84,7 +84,9 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     Raises `EnvironmentFault` as the environment does.
     """
     longest, counted = _lengths(task, greedy)
-    if budget is not None:
+    # A budget that nobody asked for cuts no episode that a time limit ends.
+    is_strict = budget is not None and (task.fresh.budget is not None or task.facts.limit is None)
+    if budget is not None and is_strict:
         longest = max(1, min(longest, budget // FEWEST))
     how = "played greedily" if greedy else "as the policy draws"
 
@@ -99,7 +101,7 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     sure = wanted if budget is None else min(wanted, budget // longest)
     # Half of the lanes that surely fit leave room for another round where episodes turn out short.
     stepper = task.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
-    if budget is not None:  # of a vector environment there are as many lanes as it has
+    if budget is not None and is_strict:  # of a vector environment there are as many lanes as it has
         longest = max(1, min(longest, budget // max(stepper.lanes, FEWEST)))
     try:
         step = partial(_stepped, stepper, acting, free, fixed, greedy, task.discount, longest)
@@ -127,7 +129,9 @@ def _in_rounds(
     done, used = 0, 0
     while done < wanted:
         each = -(-(wanted - done) // lanes)
-        each = each if budget is None else min(each, (budget - used) // (lanes * longest))
+        if budget is not None:
+            fits, least = (budget - used) // (lanes * longest), 0 if rounds else -(-FEWEST // lanes)
+            each = min(each, max(fits, least))
         if each < 1:
             break
         said(done, used)
