@@ -118,7 +118,7 @@ def test_a_budget_that_nobody_asked_for_cuts_nothing_that_ends(q, monkeypatch):
 
 def test_what_is_cut_says_of_how_many_steps_it_is(q):
     found, _ = played(q, env="kullback-test/EndlessCoin-v0", stop=0.0, budget=400)
-    assert found.diagnostics["sampled_return"].quantity == "E[R], sampled of at most 100 steps"
+    assert found.diagnostics["sampled_return"].quantity == "E[R], sampled, of at most 100 steps"
     assert found.diagnostics["sampled_return"].value == 100.0
 
 

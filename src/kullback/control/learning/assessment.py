@@ -103,7 +103,7 @@ def _worth_of(task: Task, played: Played) -> _Worth:
         is_complete=not (trajectories or truncated),
         returns=np.asarray(of.discounted if arrays else of.returns, np.float64),
         steps=steps,
-        at_most=f" of at most {played.longest:,} steps" if episodes else "",
+        at_most=f", of at most {played.longest:,} steps" if episodes else "",
         counted="; ".join(filter(None, (fewer, episodes))),
         whole="; ".join(filter(None, (fewer, trajectories, beyond if truncated else ""))),
     )
