@@ -99,7 +99,8 @@ def test_actions_bounded_on_one_side():
     half = Anything(actions=S.Box(np.array([0.0, -np.inf], np.float32), np.array([np.inf, 1.0], np.float32)))
     message = said(learn, half)
     env, box = half, S.Box(np.array([0.0, -3.0], np.float32), np.array([4.0, 1.0], np.float32))
-    assert learn(eval(code_in(message, "gymnasium.wrappers.TransformAction"))).q is not None
+    wrapped = eval(code_in(message, "gymnasium.wrappers.TransformAction"))
+    assert Optimal(wrapped).task.facts.actions.high == (4.0, 1.0)
     assert env.action_space != box
 
 
