@@ -85,6 +85,7 @@ def test_solved_is_what_the_environment_returns(capsys):
     assert abs(float(re.search(r"greedy return ([\d.]+)", printed)[1]) - 0.197) < 0.18
     assert re.search(r"greedy return [\d.]+ 0\.0\d+ reward", printed)  # with a standard error
     assert "which is not reached" in printed
+    assert "are of 100 fresh episodes of the environment itself" in printed
 
 
 def test_fresh_episodes_are_as_many_as_asked_for(capsys):

@@ -65,6 +65,8 @@ def _train(options: Control) -> int:
     if optimal.model is not None and not options.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
         numbers |= _in_person(fit, options)
     console.print(score_table(numbers, fit.objective, optimal.discount))
+    if "episodes" in numbers and "episodes" not in fit.diagnostics:
+        _say(console, f"Returns and length are of {numbers['episodes']} fresh episodes of the environment itself.")
     made = _film(films, folder.path, options, fit)
     folder.close(settings, inside)
     _say(console, _at_end(fit, done, seconds, numbers, optimal))
@@ -128,7 +130,7 @@ def _in_person(fit: Fit, options: Control) -> dict[str, Any]:
     """What a policy that was solved for returns in the environment itself."""
     settled = dataclasses.replace(options, temperature=f"{float(fit.diagnostics['temperature'])!r}")
     played = kl.KL(fit.q, _optimal(settled)).estimate(seed=options.seed, rule="fresh episodes")
-    return {name: played.diagnostics[name] for name in ("greedy_return", "sampled_return", "steps")}
+    return {name: played.diagnostics[name] for name in ("greedy_return", "sampled_return", "steps", "episodes")}
 
 
 def _settings(options: Control, optimal: kl.Optimal) -> dict[str, Any]:
