@@ -129,6 +129,17 @@ def test_the_environment_itself_is_stepped_where_no_compiled_one_may_be():
     assert Optimal(FiniteMDP(np.eye(2)[[[0, 1], [0, 0]]], [1.0, 0.0], [1], 0), compiled=False).problem.task.compiled
 
 
+def test_an_environment_without_its_limit_has_none():
+    bare = gym.make("FrozenLake-v1").unwrapped
+    target = Optimal(bare, 0.01, compiled=False, episodes=40)
+    assert target.problem.limit is None
+    stepper = target.problem.task.stepper(3)  # others, made from its spec
+    stepper.reset(0)
+    assert not any(stepper.step(np.zeros(3, int)).truncated.any() for _ in range(150))  # to the left, along the edge
+    d = kl.KL(policy(), target).minimize().diagnostics
+    assert d["greedy_return"] == d["greedy_value"]
+
+
 def test_training_on_a_table_is_cut_off_as_its_environment_is():
     lake = gym.make("FrozenLake-v1", max_episode_steps=5)
     rule = kl.control.TrajectoryGradient(lanes=16, block=16, steps=2000)
