@@ -146,9 +146,9 @@ def _possible(answer: Estimate) -> Estimate:
 def _matched(p: Known, q: Known) -> tuple[Known, Known]:
     """Both sides with sizes settled: a learnable side takes its sizes from the other."""
     if p.matched is not None and not q.is_learnable:
-        p = p.matched(q)
+        p = _sized(p, q)
     elif q.matched is not None and not p.is_learnable:
-        q = q.matched(p)
+        q = _sized(q, p)
     p, q = _evaluated(p, q), _evaluated(q, p)
     columns = p.sample is not None and q.sample is not None and {p.event_shape, q.event_shape} == {(), (1,)}
     if p.event_shape is not None and q.event_shape is not None and p.event_shape != q.event_shape and not columns:
@@ -156,6 +156,17 @@ def _matched(p: Known, q: Known) -> tuple[Known, Known]:
             f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both must describe the same outcome"
         )
     return p, q
+
+
+def _sized(side: Known, other: Known) -> Known:
+    """A learnable side with its sizes taken from the other."""
+    assert side.matched is not None
+    try:
+        return side.matched(other)
+    except InputError as error:
+        if not other.takes:
+            raise
+        raise InputError(f"p and q: {other.name} takes {other.takes}, and not {side.name} ({error})") from error
 
 
 def _evaluated(side: Known, other: Known) -> Known:

@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import re
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from tests.cli.printed import one_line
@@ -59,13 +61,51 @@ def test_a_table_is_solved_and_shown(capsys, here):
 def test_a_saved_policy_is_evaluated_as_it_was_trained(capsys):
     run(capsys, TABLE, "--film", "--temperature", "0.02", "--discount", "0.9")
     printed = run(capsys, TABLE, "--evaluate", "frozenlake-v1/policy.safetensors")
-    for words in ("temperature 0.02", "discount 0.9", "100 fresh episodes played greedily", "nats, exact"):
+    for words in ("temperature 0.02", "discount 0.9", "100 fresh episodes as it draws", "nats, exact"):
         assert words in printed
     assert "temperature 0.5" in run(
         capsys, TABLE, "--evaluate", "frozenlake-v1/policy.safetensors", "--temperature", "0.5"
     )
     assert main(["control", "Taxi-v4", "--evaluate", "frozenlake-v1/policy.safetensors"]) == 1
     assert "integers below 16" in one_line(capsys)
+
+
+SHORT = "kullback-test/ShortLake-v0"
+gym.register(SHORT, "gymnasium.envs.toy_text.frozen_lake:FrozenLakeEnv", max_episode_steps=20, reward_threshold=0.7)
+
+
+def test_solved_is_what_the_environment_returns(capsys):
+    """Without its limit of 20 steps the policy returns 0.78 and with it 0.20, in the environment itself as well."""
+    printed = run(capsys, SHORT, "--film", "--out", "short")
+    assert "greedy return 0.197" in printed
+    assert "counts as solved at 0.7, which is not reached." in printed
+    assert "0.780488" not in printed
+    printed = run(capsys, SHORT, "--film", "--out", "itself", "--no-compiled", "--seed", "2")
+    # 100 episodes: within 4.5 standard errors of 0.04, false alarms 7 in a million.
+    assert abs(float(re.search(r"greedy return ([\d.]+)", printed)[1]) - 0.197) < 0.18
+    assert re.search(r"greedy return [\d.]+ 0\.0\d+ reward", printed)  # with a standard error
+    assert "which is not reached" in printed
+    assert "are of 100 fresh episodes of the environment itself" in printed
+
+
+def test_fresh_episodes_are_as_many_as_asked_for(capsys):
+    run(capsys, SHORT, "--film", "--out", "short")
+    policy = "short/policy.safetensors"
+    assert "7 fresh episodes as it draws" in run(capsys, SHORT, "--evaluate", policy, "--episodes", "7")
+    itself = run(capsys, SHORT, "--evaluate", policy, "--no-compiled", "--budget", "80")
+    assert int(re.search(r"(\d+) fresh episodes", itself)[1]) in (2, 3, 4)
+    played = run(capsys, *PLAYED, "--steps", "600", "--episodes", "3", "--budget", "5000")
+    assert "length" in played
+
+
+def test_a_verdict_within_the_error_says_so():
+    lake = kl.Optimal(TABLE)
+    assert command._verdict(Estimate(0.72, 0.05), lake) == (
+        "It counts as solved at 0.7, which is reached, within two standard errors."
+    )
+    assert command._verdict(Estimate(0.9, 0.05), lake).endswith("which is reached.")
+    assert command._verdict(0.5, lake).endswith("which is not reached.")
+    assert command._verdict(None, lake) == ""
 
 
 def test_a_policy_that_depends_on_time_is_evaluated_and_filmed(capsys, here):
@@ -192,6 +232,8 @@ def test_what_cannot_be_filmed_is_left_out_and_said(capsys, monkeypatch):
         (["CartPole-v1", "--until", "often"], 1, 'neither a return nor "solved"'),
         (["Pendulum-v1", "--until", "solved"], 1, "state no return"),
         ([TABLE, "--steps", "many"], 2, "--steps"),
+        ([TABLE, "--episodes", "1"], 1, "episodes: 1 is no whole number of at least 2"),
+        ([TABLE, "--budget", "0"], 1, "budget: 0 is no whole number of at least 4"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(capsys, here, args, status, words):

@@ -57,7 +57,7 @@ def test_rollouts_agree_with_the_exact_values():
     q = kl.Conditional(kl.Table(), dist.Categorical)
     fit = kl.KL(q, Optimal("FrozenLake-v1", 0.005)).minimize()
     untimed = gym.make("FrozenLake-v1", max_episode_steps=10_000)
-    for is_greedy, name in ((True, "greedy_return"), (False, "sampled_return")):
+    for is_greedy, name in ((True, "greedy_value"), (False, "sampled_value")):
         returns = rollout(untimed, fit.q, episodes=300, seed=1, greedy=is_greedy).returns
         exact = fit.diagnostics[name]
         assert abs(returns.mean() - exact) < 4 * np.sqrt(exact * (1 - exact) / len(returns))

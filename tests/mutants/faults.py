@@ -403,6 +403,34 @@ fault(
     "control/test_trajectories.py::test_infinite_horizon_is_the_limit_of_finite_ones",
 )
 fault(
+    "control: a table's return goes on beyond the time limit",
+    "control/evaluate.py",
+    "_summed(_chain(undiscounted, policy), gain, limit)",
+    "_summed(_chain(undiscounted, policy), gain, 10 * limit)",
+    "control/test_environment_return.py::test_the_return_of_a_table_ends_with_the_time_limit",
+)
+fault(
+    "control: rewards beyond the time limit are counted in what is played",
+    "control/learning/episodes.py",
+    "sums.returns + counts * reward,",
+    "sums.returns + reward,",
+    "control/test_environment_return.py::test_what_is_played_returns_the_same",
+)
+fault(
+    "control: the standard error of few episodes is that of many",
+    "control/learning/means.py",
+    "stdtrit(n - 1, LEVEL) / ndtri(LEVEL)",
+    "1.0",
+    "control/learning/test_assessment.py::test_the_interval_of_few_episodes_covers",
+)
+fault(
+    "control: a policy may take choices that are not there",
+    "control/learning/checks.py",
+    'np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)',
+    'learnable.fixed["offset"]',
+    "control/learning/test_choices.py::test_every_place_has_its_own_number_of_choices",
+)
+fault(
     "control data: returns to go without their discount",
     "control/data.py",
     "running[e] = r + discount * running[e]",

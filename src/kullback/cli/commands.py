@@ -107,7 +107,7 @@ class Control:
     """A rule by its name, instead of the planner's choice."""
 
     until: Annotated[str | None, arg(metavar="R|solved", help_behavior_hint="(default: at the last step)")] = None
-    """Stop at this mean return of 100 fresh greedy episodes; "solved" for what the environment's authors state."""
+    """Stop at this mean return of fresh greedy episodes; "solved" for what the environment's authors state."""
 
     hidden: Annotated[
         tuple[int, ...], arg(metavar="N...", help_behavior_hint="(default: 64 64; none with a table)")
@@ -126,10 +126,16 @@ class Control:
     """Show a greedy episode: .gif, .mp4, .png (a strip of frames) or .txt; a bare name lies in the folder."""
 
     compiled: bool = True
-    """Play the compiled twin of an environment that has one, or the environment itself."""
+    """Play the compiled twin or the table of an environment that has one, or else the environment itself."""
+
+    episodes: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 100, within the budget)")] = None
+    """Fresh episodes at the end that say what the policy returns: N played greedily, and N as it draws."""
+
+    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 200,000 where it is stepped)")] = None
+    """The most environment steps of these episodes, of which there are then fewer."""
 
     evaluate: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: train)")] = None
-    """Train nothing, and play a policy that was saved in 100 fresh episodes, greedily and as it draws."""
+    """Train nothing, and play a policy that was saved in fresh episodes, greedily and as it draws."""
 
     def run(self) -> int:
         from kullback.cli.cache import keep_compilations

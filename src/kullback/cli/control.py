@@ -17,13 +17,13 @@ from kullback.cli.folder import Folder, name_for, settings_of
 from kullback.cli.scores import score_table
 from kullback.control.agent import Agent
 from kullback.control.catalogue import RULES
-from kullback.control.environment import has_table, make
+from kullback.control.environment import make, table_of
 from kullback.control.film import check_film, film
 from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.errors import InputError
 from kullback.files import check_writable
 from kullback.report.terminal import make_console, wrapped
-from kullback.result import Fit, Status
+from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
 
 if TYPE_CHECKING:
@@ -61,10 +61,15 @@ def _train(options: Control) -> int:
     seconds = time.monotonic() - began
     fit.save(folder.policy)
     console.print()
-    console.print(score_table(fit.diagnostics, fit.objective, optimal.discount))
+    numbers = dict(fit.diagnostics)
+    if optimal.model is not None and not options.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
+        numbers |= _in_person(fit, options)
+    console.print(score_table(numbers, fit.objective, optimal.discount))
+    if "episodes" in numbers and "episodes" not in fit.diagnostics:
+        _say(console, f"Returns and length are of {numbers['episodes']} fresh episodes of the environment itself.")
     made = _film(films, folder.path, options, fit)
     folder.close(settings, inside)
-    _say(console, _at_end(fit, done, seconds, optimal))
+    _say(console, _at_end(fit, done, seconds, numbers, optimal))
     _say(console, f"In {folder.path}: {', '.join([*folder.files(), *made])}.")
     _say(console, why_none)
     if fit.status is Status.INTERRUPTED:
@@ -89,16 +94,17 @@ def _evaluate(options: Control) -> int:
     problem = kl.KL(fit.q, optimal)
     found = problem.estimate(seed=options.seed, rule="fresh episodes")
     how = optimal.known().facts
-    about = f"{options.evaluate} in {optimal.name}: {how}; 100 fresh episodes played greedily, 100 as drawn."
-    console.print(Text(wrapped(about)), soft_wrap=True)
     numbers = dict(found.diagnostics)
+    count = numbers["episodes"]
+    about = f"{options.evaluate} in {optimal.name}: {how}; {count} fresh episodes as it draws, and others greedily."
+    console.print(Text(wrapped(about)), soft_wrap=True)
     if optimal.model is not None:
         exact = problem.estimate(rule="policy evaluation")
         numbers |= {name: exact.diagnostics[name] for name in ("kl", "kl_excess")}
     console.print()
     console.print(score_table(numbers, found, optimal.discount))
     made = [str(film(_place(path, options.evaluate.parent), options.env, agent, seed=options.seed)) for path in films]
-    _say(console, _verdict(numbers["greedy_return"], optimal))
+    _say(console, _verdict(numbers.get("greedy_return"), optimal))
     _say(console, f"Written: {', '.join(made)}." if made else "")
     return 0
 
@@ -111,11 +117,20 @@ def _optimal(options: Control) -> kl.Optimal:
         discount=options.discount,
         horizon=_horizon(options.horizon),
         compiled=options.compiled,
+        episodes=options.episodes,
+        budget=options.budget,
     )
 
 
 def _usual(env: Any) -> str:
-    return OF_TABLE if has_table(env) else TEMPERATURE
+    return TEMPERATURE if table_of(env)[0] is None else OF_TABLE
+
+
+def _in_person(fit: Fit, options: Control) -> dict[str, Any]:
+    """What a policy that was solved for returns in the environment itself."""
+    settled = dataclasses.replace(options, temperature=f"{float(fit.diagnostics['temperature'])!r}")
+    played = kl.KL(fit.q, _optimal(settled)).estimate(seed=options.seed, rule="fresh episodes")
+    return {name: played.diagnostics[name] for name in ("greedy_return", "sampled_return", "steps", "episodes")}
 
 
 def _settings(options: Control, optimal: kl.Optimal) -> dict[str, Any]:
@@ -243,7 +258,7 @@ def _is_of(settings: dict[str, Any], options: Control) -> bool:
     return settings.get("env") == options.env
 
 
-def _at_end(fit: Fit, done: int, seconds: float, optimal: kl.Optimal) -> str:
+def _at_end(fit: Fit, done: int, seconds: float, numbers: dict[str, Any], optimal: kl.Optimal) -> str:
     """How it ended, how fast it was, and whether that counts as solved."""
     steps = int(fit.history[-1].get("step", 0)) - done if fit.history else 0
     if fit.status is Status.INTERRUPTED:
@@ -256,7 +271,7 @@ def _at_end(fit: Fit, done: int, seconds: float, optimal: kl.Optimal) -> str:
         words.append("None were left to make, so the policy was played again.")
     else:
         words.append(f"It took {seconds:.1f} s.")
-    words.append(_verdict(fit.diagnostics.get("greedy_return"), optimal))
+    words.append(_verdict(numbers.get("greedy_return"), optimal))
     return " ".join(filter(None, words))
 
 
@@ -264,9 +279,10 @@ def _verdict(greedy: Any, optimal: kl.Optimal) -> str:
     threshold = _threshold(optimal)
     if threshold is None or greedy is None:
         return ""
-    return (
-        f"It counts as solved at {threshold:g}, which is {'reached' if float(greedy) >= threshold else 'not reached'}."
-    )
+    reached = "reached" if float(greedy) >= threshold else "not reached"
+    error = greedy.standard_error if isinstance(greedy, Estimate) else 0.0
+    is_close = abs(float(greedy) - threshold) < 2.0 * error
+    return f"It counts as solved at {threshold:g}, which is {reached}{', within two standard errors' * is_close}."
 
 
 def _sentence(text: str) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
+from jaxtyping import Float
 
 from kullback.control.chains import Sparse, never_left, reached
 from kullback.control.linear import SingularChain, solve_chain
 from kullback.control.problem import Problem, kl_rows
 from kullback.errors import FitError
+
+STEP = 1e5  # multiplications of a dense product that take as long as one sparse step
+LARGEST = 2_000  # states of a matrix that is written out
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,59 @@ def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
         total += _for_ever(chain, payment, label == class_)
     occupancy[trapped] = np.inf
     return Evaluation(total, float(occupancy.sum()), occupancy, log_policy)
+
+
+class Episode(NamedTuple):
+    """What the environment counts: the expected undiscounted return of an episode, and its expected steps."""
+
+    expected_return: float
+    steps: float
+
+
+def episode(problem: Problem, found: Evaluation) -> Episode:
+    """The return of a policy as the environment counts it: undiscounted, and cut off at its time limit.
+
+    Backward induction over the steps of one episode, V_n = r_π + P_π V_{n−1}: a time limit ends what the environment
+    counts, but not what the stationary policy was solved for. Without a limit it is the sum to the end. A `FiniteMDP`
+    has no return but the problem's own. NaN where there is none, as of rewards that alternate for ever.
+    Source: Puterman (1994), chapter 4.
+    """
+    limit, horizon = problem.limit, problem.horizon
+    if problem.is_arrays or (limit is None and problem.discount == 1.0):
+        return Episode(found.expected_return, found.steps)
+    undiscounted = replace(problem, discount=1.0)
+    if horizon is not None:
+        counted = min(horizon, limit or horizon)
+        shorter = replace(undiscounted, horizon=counted, log_prior=problem.prior_by_time[:counted])
+        whole = _forward(shorter, counted, found.log_policy[:counted])
+        return Episode(whole.expected_return, whole.steps)
+    if limit is None:
+        try:
+            whole = evaluate(undiscounted, found.log_policy)
+        except FitError:
+            return Episode(np.nan, np.nan)
+        return Episode(whole.expected_return, whole.steps)
+    model, policy = problem.model, np.exp(found.log_policy)
+    gain = np.stack([(policy * model.expected_reward.reshape(policy.shape)).sum(1), np.ones(model.states)], 1)
+    gain[~model.acting] = 0.0
+    total, steps = model.start @ _summed(_chain(undiscounted, policy), gain, limit)
+    return Episode(float(total), float(steps))
+
+
+def _summed(chain: Sparse, gain: Float[np.ndarray, "states k"], steps: int) -> Float[np.ndarray, "states k"]:
+    """Σ_{t < steps} chainᵗ gain."""
+    states, columns = gain.shape
+    if states <= LARGEST and states**3 * np.log2(steps) < STEP * steps:
+        # The same sum is a block of ((chain, gain), (0, 1)) to the power of steps, by squaring.
+        block = np.eye(states + columns)
+        block[:states, :states], block[:states, states:] = chain.toarray(), gain
+        return np.linalg.matrix_power(block, steps)[:states, states:]
+    value = np.zeros_like(gain)
+    for _ in range(steps):
+        before, value = value, gain + chain @ value
+        if (value == before).all():
+            break
+    return value
 
 
 def _chain(problem: Problem, policy: np.ndarray) -> Sparse:

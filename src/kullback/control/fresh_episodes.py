@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kullback.arguments import whole
+from kullback.control.learning.assessment import assess
 from kullback.control.learning.checks import task_of, why_no_actor
-from kullback.control.learning.episodes import EPISODES, assess
+from kullback.control.learning.telling import telling
+from kullback.control.task import Fresh, Task
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -18,9 +19,13 @@ class FreshEpisodes(Rule):
     """KL(Q‖P_opt) up to log Z of a policy that is given, from episodes that it plays.
 
     episodes  how many are played greedily, and how many as the policy draws; at least 2
+    budget    the most environment steps of all of them
+
+    What is None is as `kl.Optimal` says.
     """
 
-    episodes: int = EPISODES
+    episodes: int | None = None
+    budget: int | None = None
 
     name: ClassVar[str] = "fresh episodes"
     question: ClassVar[Question] = "estimate"
@@ -33,10 +38,17 @@ class FreshEpisodes(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("episodes", self.episodes, least=2)
+        Fresh(self.episodes, self.budget)
+
+    def _task(self, q: Known) -> Task | None:
+        """The environment, to be played as this rule says."""
+        task = task_of(q)
+        if task is None or (self.episodes is None and self.budget is None):
+            return task
+        return replace(task, fresh=Fresh(self.episodes, self.budget))
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        task = task_of(q)
+        task = self._task(q)
         if task is None:
             return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
         if p.origin is None:
@@ -44,12 +56,19 @@ class FreshEpisodes(Rule):
         if task.temperature.is_adapted:
             return Missing("the temperature is to be found, and a given policy is judged at one", "a number for it")
         reason = why_no_actor(p.origin.structure, p.origin.members, task)
-        return Missing(reason) if reason else Applies(dropped=("log Z",), note=f"{self.episodes} episodes")
+        return Missing(reason) if reason else Applies(dropped=("log Z",), note=_note(task))
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        task = task_of(q)
+        task = self._task(q)
         assert task is not None
         acting = task.acting(p.origin.structure)
         alpha, rng = task.temperature.last, request.host_rng()
-        report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, rng, self.episodes)
+        with telling(request.quiet) as tell:
+            report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, rng, tell)
         return replace(report.objective, diagnostics=report.numbers)
+
+
+def _note(task: Task) -> str:
+    episodes, budget = task.fresh.settled(task.compiled is None)
+    within = "" if budget is None else f", or as many as fit into {budget:,} steps"
+    return f"{episodes} episodes{within}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,16 +12,18 @@ from numpyro.distributions import constraints
 
 from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
-from kullback.control.environment import has_table, make, read_table, step_limit
+from kullback.control.environment import make, step_limit, table_of, time_limit
+from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.mdp import FiniteMDP, Model
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import Problem
-from kullback.control.rules import exact_numbers
-from kullback.control.simulators.sources import source_of
+from kullback.control.rules import POLICY, exact_numbers
+from kullback.control.simulators.as_table import AsTable
+from kullback.control.simulators.sources import Source, source_of, stepped
 from kullback.control.simulators.table import table_simulator
 from kullback.control.simulators.watchdog import PATIENCE
-from kullback.control.task import Task
+from kullback.control.task import Fresh, Task
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
 from kullback.known import Known
@@ -37,7 +40,8 @@ class Optimal:
     environment's on both sides, so that KL(Q‖P_opt) = log Z − E_Q[R]/α + KL(Q‖prior), in nats.
 
     env          a Gymnasium id or environment (single, vector or functional), a gymnax environment, or a `FiniteMDP` of
-                 arrays; one that publishes `env.unwrapped.P` is solved from that table
+                 arrays; one that publishes `env.unwrapped.P` is solved from that table, and its time limit counts in
+                 what is called its return
     temperature  α: reward per nat, positive; the lower, the greedier. A number, `kl.control.Annealed(first, last)`, or
                  `kl.control.TargetKL(nats)`, which finds it
     prior        π₀(a∣s): None for the uniform policy (on a box of actions uniform on the box), a fitted conditional,
@@ -48,8 +52,12 @@ class Optimal:
     horizon      None for no end but the environment's own; a number of steps; or "limit" for the environment's
                  step limit, which then ends episodes and does not merely truncate them. Of a table it makes the policy
                  depend on time: its inputs are the integers t · S + s
-    compiled     whether a compiled twin of the environment may be played in its place
+    compiled     whether a compiled twin of the environment, or its table, may be played in its place
     patience     seconds after which a step that has not returned is a fault; None waits for ever
+    episodes     fresh episodes that say what a fit is worth, as many played greedily and as many as the policy draws;
+                 None is 100, or as many as fit into the budget
+    budget       the most environment steps of these episodes; None is 200,000 for an environment that is stepped,
+                 unless `episodes` is given, and else no bound
 
     Raises `InputError` for unknown ids (naming the nearest), tables that are not probabilities and values out of
     range. Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
@@ -64,13 +72,14 @@ class Optimal:
         horizon: int | str | None = None,
         compiled: bool = True,
         patience: float | None = PATIENCE,
+        episodes: int | None = None,
+        budget: int | None = None,
     ) -> None:
-        self.temperature = as_temperature(temperature)
+        self.temperature, self.fresh = as_temperature(temperature), Fresh(episodes, budget)
         self.prior, self.compiled = prior, flag("compiled", compiled)
-        patience = None if patience is None else positive("patience", patience)
+        self.patience = None if patience is None else positive("patience", patience)
         self.env = make(env) if isinstance(env, str) else env
-        self.model: Model | None = _model(self.env)
-        self.source = None if self.model is not None else source_of(self.env, compiled, patience)
+        self.model, self.source = self._model(self.patience)
         self.horizon = self._steps(horizon)
         self.discount = self._discount(discount)
 
@@ -78,17 +87,25 @@ class Optimal:
     def problem(self) -> Problem:
         """A table as numbers, for the rules that solve it."""
         assert self.model is not None
-        asked, log_prior = self.temperature, self._log_prior(self.model)
-        return Problem(self.model, asked.last, self.discount, self.horizon, log_prior, asked, self._playing)
+        is_arrays = isinstance(self.env, FiniteMDP)
+        return Problem(
+            model=self.model, temperature=self.temperature.last, discount=self.discount, horizon=self.horizon,
+            log_prior=self._log_prior(self.model), asked=self.temperature, playing=self._playing,
+            limit=None if is_arrays else time_limit(self.env), is_arrays=is_arrays,
+        )  # fmt: skip
 
     def _playing(self) -> Task:
-        """The table as an environment to play."""
+        """The table as an environment to play; or the environment itself, where no compiled one may take its place."""
         problem, model = self.problem, self.problem.model
-        table = table_simulator(model, self.horizon)
         prior = None if self.prior is None else np.broadcast_to(
             problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(-1, model.actions)  # fmt: skip
-        return Task(table.facts, self.temperature, self.discount, compiled=table, prior=prior,
-                    truth=partial(exact_numbers, problem))  # fmt: skip
+        table = table_simulator(model, self.horizon, problem.limit, is_arrays=problem.is_arrays)
+        task = Task(table.facts, self.temperature, self.discount, compiled=table, prior=prior,
+                    truth=partial(exact_numbers, problem), fresh=self.fresh)  # fmt: skip
+        if self.compiled or isinstance(self.env, FiniteMDP):
+            return task
+        source = stepped(AsTable(self.env, self.horizon), self.patience)
+        return replace(task, facts=source.facts, compiled=None, stepper=source.stepper)
 
     @cached_property
     def task(self) -> Task:
@@ -100,10 +117,12 @@ class Optimal:
         if self.prior is not None and not isinstance(self.prior, FittedConditional):
             raise InputError(f"prior: {type(self.prior).__name__} is not a fitted conditional; pass the q of a fit")
         if self.prior is None and source.facts.actions.kind == "box" and not source.facts.actions.is_bounded:
-            raise InputError(f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; "
-                             "pass a fitted conditional, or gymnasium.wrappers.RescaleAction")  # fmt: skip
+            raise InputError(
+                f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; bound them by "
+                f"{bounded(source.facts.actions)}; or pass a prior=, as {PRIOR}"
+            )
         return Task(source.facts, self.temperature, self.discount, source.stepper, source.compiled,
-                    self.horizon is not None, self.prior, source.remark)  # fmt: skip
+                    self.horizon is not None, self.prior, source.remark, fresh=self.fresh)  # fmt: skip
 
     def known(self) -> Known:
         """What is known of it: a table or an environment to play, and the rules for either."""
@@ -116,6 +135,7 @@ class Optimal:
                 atoms=np.arange(self.model.actions),
                 rules=RULES,
                 facts=self.problem,
+                takes=POLICY,
             )
         facts = self.task.facts
         return Known(
@@ -126,6 +146,7 @@ class Optimal:
             atoms=np.arange(facts.actions.categories) if facts.actions.kind == "choice" else None,
             rules=RULES,
             facts=self.task,
+            takes=policy_for(facts.actions),
         )
 
     @property
@@ -134,6 +155,16 @@ class Optimal:
             return self.model.name
         assert self.source is not None
         return self.source.facts.name
+
+    def _model(self, patience: float | None) -> tuple[Model | None, Source | None]:
+        """The transition table of an environment that states one, or else how to play it."""
+        if isinstance(self.env, FiniteMDP):
+            return self.env.model(), None
+        model, reason = table_of(self.env) if isinstance(self.env, gym.Env) else (None, "")
+        if model is not None:
+            return model, None
+        source = source_of(self.env, self.compiled, patience)
+        return None, replace(source, remark=f"stepped, as {reason}") if reason else source
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:
@@ -175,10 +206,3 @@ class Optimal:
 
     def __repr__(self) -> str:
         return f"Optimal({self.name})"
-
-
-def _model(env: Any) -> Model | None:
-    """The transition table of an environment that states one."""
-    if isinstance(env, FiniteMDP):
-        return env.model()
-    return read_table(env) if isinstance(env, gym.Env) and has_table(env) else None

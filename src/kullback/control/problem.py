@@ -25,6 +25,9 @@ class Problem:
     log_prior    log π₀(a∣s), [S, A]; or log π₀(a∣t, s), [horizon, S, A]
     asked        the temperature as it was asked for, where it is to be found
     playing      () -> the same as an environment to play, for the rules that learn from episodes
+    limit        steps after which the environment truncates an episode, or None: what it counts as the return, whereas
+                 the trajectories of P_opt go on
+    is_arrays    whether it was given as arrays, so that there is no environment to count in another way
     """
 
     model: Model
@@ -34,6 +37,8 @@ class Problem:
     log_prior: np.ndarray
     asked: Temperature | None = None
     playing: Callable[[], Task] | None = None
+    limit: int | None = None
+    is_arrays: bool = False
 
     @cached_property
     def task(self) -> Task | None:

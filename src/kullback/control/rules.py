@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kullback.control.dual import settled
-from kullback.control.evaluate import evaluate
+from kullback.control.evaluate import episode, evaluate
 from kullback.control.policy import into_table, log_rows, why_no_policy
 from kullback.control.problem import Problem, greedy
 from kullback.control.solve import Solution, solve
@@ -135,10 +135,19 @@ def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[st
     shape = solution.log_policy.shape
     log_policy = log_rows(distribution, shape[-1]).reshape(shape)
     sampled, best = evaluate(problem, log_policy), evaluate(problem, greedy(log_policy))
+    drawn, played = episode(problem, sampled), episode(problem, best)
     excess = sampled.trajectory_kl(solution.log_policy)
+    worth = {
+        # as the environment counts it, and as the problem does
+        "sampled_return": drawn.expected_return,
+        "greedy_return": played.expected_return,
+        "steps": drawn.steps,
+        "sampled_value": sampled.expected_return,
+        "greedy_value": best.expected_return,
+    }
     return {
-        "sampled_return": sampled.expected_return,
-        "greedy_return": best.expected_return,
+        # A sum of rewards that alternate for ever has no value.
+        **{name: number for name, number in worth.items() if not np.isnan(number)},
         "soft_value": problem.temperature * solution.soft_value,
         "temperature": problem.temperature,
         "kl": solution.least_kl + excess,
@@ -146,7 +155,7 @@ def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[st
         "least_kl": solution.least_kl,
         "log_z": solution.log_partition,
         "prior_kl": sampled.trajectory_kl(problem.prior_by_time.reshape(shape)),
-        "steps": sampled.steps,
+        "trajectory_steps": sampled.steps,
         "numerical_error": solution.error,
         "occupancy": sampled.occupancy,
     }

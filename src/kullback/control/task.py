@@ -8,10 +8,42 @@ from typing import Any
 
 import numpy as np
 
+from kullback.arguments import whole
 from kullback.control.learning.acting import Acting, Fixed
 from kullback.control.learning.temperature import Temperature
 from kullback.control.simulators.simulator import Compiled, Facts, Stepper
 from kullback.families.fitted import FittedConditional
+
+EPISODES = 100
+BUDGET = 200_000  # steps of 200 episodes of 1,000
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """How many fresh episodes say what a policy is worth.
+
+    episodes  as many played greedily, and as many as the policy draws; None for 100
+    budget    the most environment steps of all of them, which fewer episodes then keep to; None for 200,000 where the
+              environment is stepped on the host and `episodes` is None as well (more if two whole ones of either kind
+              take more), and else for no bound
+
+    Raises `InputError` for fewer than 2 episodes, and for a budget that is no positive number.
+    """
+
+    episodes: int | None = None
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("episodes", 2), ("budget", 4)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            object.__setattr__(self, name, whole(name, value, least))
+
+    def settled(self, is_stepped: bool) -> tuple[int, int | None]:
+        """The episodes of either kind, and the budget of both together."""
+        usual = BUDGET if is_stepped and self.episodes is None else None
+        return self.episodes or EPISODES, self.budget or usual
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +58,7 @@ class Task:
     prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
     remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
     truth        (a fitted policy, temperature) -> numbers that are known exactly of it, where a table is known
+    fresh        how many fresh episodes say what a policy is worth
     """
 
     facts: Facts
@@ -37,6 +70,7 @@ class Task:
     prior: Any = None
     remark: str = ""
     truth: Callable[[FittedConditional, float], Mapping[str, Any]] | None = None
+    fresh: Fresh = Fresh()
 
     def acting(self, structure: Any) -> Acting:
         """How a policy of this structure acts beside the prior."""

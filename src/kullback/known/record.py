@@ -94,6 +94,7 @@ class Known:
     matched        other side -> this side with its sizes settled (learnable sides only)
     rules          rules that the side brings of its own
     facts          anything else that those rules need
+    takes          a learnable side that suits this one, as code, where few do
     reparametrized whether draws are differentiable functions of the parameters
     differentiable whether log_density can be differentiated by JAX
 
@@ -121,6 +122,7 @@ class Known:
     matched: Callable[[Known], Known] | None = None
     rules: tuple[Rule, ...] = ()
     facts: Any = None
+    takes: str = ""
     reparametrized: bool = False
     differentiable: bool = True
 

@@ -107,9 +107,11 @@ def _require_finite(p: Known, q: Known) -> None:
         return
     out = escape(p.support, q.support, len(p.event_shape or ()))
     if out is not None and out.where.all():
+        other = q if p.is_learnable else p
+        suits = f"; {other.name} takes {other.takes}" if other.takes else ""
         raise PlanError(
             f"KL(P‖Q): it is infinite for every member of the learnable family, since {out.reason}; choose a family "
-            f"whose support {'lies inside' if p.is_learnable else 'contains'} the other side's"
+            f"whose support {'lies inside' if p.is_learnable else 'contains'} the other side's{suits}"
         )
 
 

@@ -9,11 +9,11 @@ import pytest
 import kullback as kl
 from kullback.control.evaluate import evaluate
 from kullback.control.fresh_episodes import FreshEpisodes
-from kullback.control.learning.episodes import assess
+from kullback.control.learning.assessment import assess
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import greedy
 from kullback.control.simulators.stepping import stepper_for
-from kullback.control.task import Task
+from kullback.control.task import Fresh, Task
 from kullback.errors import PlanError
 
 # Each comparison is within 4.5 standard errors: false alarms 7 in a million.
@@ -38,6 +38,7 @@ def test_a_table_is_played_as_it_is(discount):
     if discount == 1.0:
         for name in ("sampled_return", "greedy_return", "steps"):
             assert abs(found[name].value - exact[name]) < WIDE * found[name].standard_error
+        assert exact["sampled_value"] > exact["sampled_return"]
         assert found["kl_lower_bound"] < exact["kl"]
 
 
@@ -46,9 +47,12 @@ def test_an_environment_that_steps_says_the_same():
     target = kl.Optimal("FrozenLake-v1", temperature=0.005)
     fit = kl.KL(policy(), target).minimize()
     problem = target.problem
-    stepped = Task(problem.task.facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes))
+    stepped = Task(
+        problem.task.facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes),
+        fresh=Fresh(1000),
+    )  # fmt: skip
     report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.005,
-                    np.random.default_rng(3), 1000)  # fmt: skip
+                    np.random.default_rng(3))  # fmt: skip
     limited = replace(problem, horizon=100)
     log_policy = log_policy_of(fit.q, 16, 4)
     for name, played in (("sampled_return", log_policy), ("greedy_return", greedy(log_policy))):

@@ -27,7 +27,7 @@ from tests.control.learning.setups import sides, task_of
 import kullback as kl
 from kullback.control.learning import replay
 from kullback.control.learning.acting import Choosing, InBox
-from kullback.control.learning.episodes import Report
+from kullback.control.learning.assessment import Report
 from kullback.control.learning.off_policy_update import Moments, counted, nothing_seen, soft_value, units_of
 from kullback.control.learning.playing import Playing
 from kullback.control.learning.soft_actor_critic import SoftActorCritic
@@ -96,7 +96,7 @@ def test_a_divergence_that_is_asked_for_is_met():
     assert np.mean(last) == pytest.approx(0.3, rel=0.05)
     temperatures = [line["temperature"] for line in fit.history[-100:]]
     exact = solved(kl.Optimal(random_mdp(1), temperature=float(np.median(temperatures))))
-    assert exact["prior_kl"] / exact["steps"] == pytest.approx(0.3, rel=0.1)
+    assert exact["prior_kl"] / exact["trajectory_steps"] == pytest.approx(0.3, rel=0.1)
 
 
 def test_units_of_actions_change_nothing():

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 import scipy.stats
 
-from kullback.control.environment import read_table
+from kullback.control.environment import table_of
 from kullback.control.evaluate import evaluate
 from kullback.control.mdp import FiniteMDP, model_from_outcomes
 from kullback.control.problem import Problem, greedy
@@ -20,7 +20,7 @@ from kullback.errors import InputError
 
 
 def frozen_lake():
-    return read_table(gym.make("FrozenLake-v1"))
+    return table_of(gym.make("FrozenLake-v1"))[0]
 
 
 def garnet(rng, states=7, actions=3):
@@ -103,7 +103,7 @@ def one_way():
 
 def test_starts(rng):
     """False alarm: under 1 in 1,000 for each of the three."""
-    for model in (garnet(rng), read_table(gym.make("Taxi-v4")), one_way()):
+    for model in (garnet(rng), table_of(gym.make("Taxi-v4"))[0], one_way()):
         simulator = table_simulator(model)
         states = jax.vmap(simulator.reset, (None, 0))(simulator.parameters, jax.random.split(jax.random.key(5), 40_000))
         assert_frequencies(np.bincount(states, minlength=model.states), model.start, 1e-3)
@@ -137,7 +137,7 @@ def test_thresholds_are_the_law_to_32_bits(rng):
 @pytest.mark.parametrize("which", ["FrozenLake-v1", "Taxi-v4", "CliffWalking-v1"])
 def test_returns_of_the_exact_policy(which, precision):
     """False alarm: under 1 in 10,000 for each of the two means, by the normal bound at 4 standard errors."""
-    model = read_table(gym.make(which))
+    model = table_of(gym.make(which))[0]
     problem = Problem(model, 0.05, 1.0, None, np.full((model.states, model.actions), -np.log(model.actions)))
     policy = greedy(solve(problem).log_policy)
     exact, simulator = evaluate(problem, policy), table_simulator(model)

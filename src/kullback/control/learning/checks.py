@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
+from kullback.control.learning.acting import NEVER
+from kullback.control.simulators.spaces import Actions
 from kullback.control.task import Task
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.known import Known
@@ -19,6 +22,9 @@ WANTED = {
     "box": "kl.Conditional(kl.MLP(), kl.TanhNormal)",
 }
 
+ON_ALL_NUMBERS = "kl.Conditional(kl.MLP(), dist.Normal)"
+PRIOR = "kl.KL(kl.Pairs(observations, actions), kl.Conditional(kl.MLP(), dist.Normal)).minimize().q"
+
 CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
 
 
@@ -27,9 +33,21 @@ def task_of(q: Known) -> Task | None:
     return q.facts if isinstance(q.facts, Task) else getattr(q.facts, "task", None)
 
 
+def policy_for(actions: Actions) -> str:
+    """A policy that would do, as code."""
+    return WANTED[actions.kind] if actions.is_discrete or actions.is_bounded else ON_ALL_NUMBERS
+
+
+def bounded(actions: Actions) -> str:
+    """A wrapper that bounds a box of actions, as code."""
+    is_open = not np.isfinite([*actions.low, *actions.high]).any()
+    box = f"gymnasium.spaces.Box(-1.0, 1.0, {actions.shape})" if is_open else "box"
+    return f"gymnasium.wrappers.TransformAction(env, lambda a: a, {box}), with a box as wide as good actions are"
+
+
 def wanted(task: Task) -> str:
-    """A policy that would do."""
-    return WANTED[task.facts.actions.kind]
+    """A policy that would do, as code."""
+    return policy_for(task.facts.actions)
 
 
 def why_no_actor(structure: Any, members: int, task: Task) -> str:
@@ -46,6 +64,16 @@ def why_no_actor(structure: Any, members: int, task: Task) -> str:
     if task.prior is None and cls is not TanhNormal:
         return f"{cls.__name__} has mass outside the box of actions, where the uniform prior has none"
     return ""
+
+
+def within_choices(side: Known, actions: Actions) -> Known:
+    """The learnable side without mass on choices that are not there, where places have different numbers of them."""
+    learnable = side.learnable
+    assert learnable is not None
+    if not actions.is_discrete or actions.exists.all():
+        return side
+    offset = np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)
+    return replace(side, learnable=replace(learnable, fixed={**learnable.fixed, "offset": offset}))
 
 
 def fills_the_box(fixed: Any, task: Task) -> bool:

@@ -1,39 +1,49 @@
-"""Fresh episodes of a policy: what it returns, what it costs in nats, and with what standard error."""
+"""Fresh episodes of a policy: what it returns, and what it costs in nats."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from kullback.control.learning.acting import Acting, Fixed
 from kullback.control.simulators import lanes as lanes_of
 from kullback.control.simulators.simulator import Compiled, Stepper
+from kullback.control.simulators.table import TableSimulator
 from kullback.control.task import Task
 from kullback.keys import key_of, words_from
 from kullback.programs import program
-from kullback.result import Estimate, Guarantee
 
-EPISODES = 100
 LANES = 20  # environments that only step, side by side
+FEWEST = 2  # episodes, however small the budget: one has no standard error
 LONGEST = 20_000  # steps of an episode that no limit ends; it is cut there, and the report says so
+ANY = 2**31 - 1  # steps: no limit
+TOLD = 0.2  # seconds between two lines of progress
+
+Tell = Callable[[str], None]
+
+
+def silent(text: str) -> None:
+    """What tells nobody."""
 
 
 class Episodes(NamedTuple):
-    """Sums over n episodes, [n] each.
+    """Sums over n episodes, [n] each. Where the trajectories of P_opt go on beyond the environment's time limit, the
+    discounted sums and log_ratio go on as well.
 
-    returns     Σ r
+    returns     Σ r, up to the environment's time limit
     discounted  Σ γᵗ r
     kl          Σ γᵗ KL(π(·∣s)‖π₀(·∣s)), nats
     log_ratio   Σ log π(a∣s) − log π₀(a∣s), nats
-    length      steps
-    finished    whether the episode came to an end of its own or to its time limit
+    length      steps, up to the environment's time limit
+    finished    whether the episode came to an end of its own or was truncated by its time limit
+    truncated   whether it was truncated
     """
 
     returns: Any
@@ -42,55 +52,145 @@ class Episodes(NamedTuple):
     log_ratio: Any
     length: Any
     finished: Any
+    truncated: Any
+
+
+class Played(NamedTuple):
+    """Episodes, and how they came about.
+
+    wanted   how many were asked for
+    longest  steps after which one was cut
+    counted  steps whose rewards are the return: up to the environment's time limit, or however many there are
+    settled  whether nothing that happened in them decided how many there are
+    """
+
+    episodes: Episodes
+    wanted: int
+    longest: int
+    counted: int
+    settled: bool
 
 
 def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng: np.random.Generator,
-         episodes: int = EPISODES) -> Episodes:  # fmt: skip
-    """Play `episodes` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
+         wanted: int, budget: int | None = None, tell: Tell = silent) -> Played:  # fmt: skip
+    """Play `wanted` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
 
     Where the environment is compiled they run side by side; else each of a few lanes plays as many as the others, so
-    that short episodes do not count more. Raises `EnvironmentFault` as the environment does.
+    that short episodes do not count more.
+
+    budget  the most environment steps. Episodes are played in rounds, each of as many as are sure to fit into what is
+            left of it, so that all are whole; there are at least two, which are cut if they must be
+
+    Raises `EnvironmentFault` as the environment does.
     """
-    longest = task.facts.limit or LONGEST
-    words = words_from(rng)
+    longest, counted = _lengths(task, greedy)
+    # A budget that nobody asked for cuts no episode that a time limit ends.
+    is_strict = budget is not None and (task.fresh.budget is not None or task.facts.limit is None)
+    if budget is not None and is_strict:
+        longest = max(1, min(longest, budget // FEWEST))
+    how = "played greedily" if greedy else "as the policy draws"
+
+    def said(done: int, steps: int) -> None:
+        tell(f"{done:,} of {wanted:,} fresh episodes {how} · {steps:,} steps")
+
     if task.compiled is not None:
-        played = _compiled(task.compiled, acting, episodes, np.bool_(greedy), free, fixed, task.compiled.parameters,
-                           np.asarray(task.discount), np.int32(longest), words)  # fmt: skip
-        return jax.tree.map(np.asarray, played)
+        played = _on_device(task, acting, free, fixed, greedy, longest, counted, wanted)
+        episodes, settled = _in_rounds(lambda n, words, _: played(n, words), wanted, budget, longest, 1, rng, said)
+        return Played(episodes, wanted, longest, counted, settled)
     assert task.stepper is not None
-    stepper = task.stepper(min(LANES, episodes))
+    sure = wanted if budget is None else min(wanted, budget // longest)
+    # Half of the lanes that surely fit leave room for another round where episodes turn out short.
+    stepper = task.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
+    if budget is not None and is_strict:  # of a vector environment there are as many lanes as it has
+        longest = max(1, min(longest, budget // max(stepper.lanes, FEWEST)))
     try:
-        return _stepped(stepper, acting, free, fixed, greedy, words, task.discount, longest, episodes)
+        step = partial(_stepped, stepper, acting, free, fixed, greedy, task.discount, longest)
+        episodes, settled = _in_rounds(step, wanted, budget, longest, stepper.lanes, rng, said)
     finally:
         stepper.close()
+    return Played(episodes, wanted, longest, counted, settled)
+
+
+def _lengths(task: Task, greedy: bool) -> tuple[int, int]:
+    """The most steps of an episode, and how many of them the environment counts."""
+    if not isinstance(task.compiled, TableSimulator):
+        return task.facts.limit or LONGEST, task.facts.limit or ANY
+    # The trajectories of P_opt go on beyond the time limit of a table's environment; a greedy policy has only a return.
+    limit, whole = task.compiled.limit, task.compiled.horizon or LONGEST
+    return min(whole, limit or whole) if greedy else whole, limit or ANY
+
+
+def _in_rounds(
+    play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]], wanted: int,
+    budget: int | None, longest: int, lanes: int, rng: np.random.Generator, said: Callable[[int, int], None],
+) -> tuple[Episodes, bool]:  # fmt: skip
+    """Rounds of (each, words, said) -> `each` episodes of every lane and their steps; and whether one round was all."""
+    rounds: list[Episodes] = []
+    done, used = 0, 0
+    while done < wanted:
+        each = -(-(wanted - done) // lanes)
+        if budget is not None:
+            fits, least = (budget - used) // (lanes * longest), 0 if rounds else -(-FEWEST // lanes)
+            each = min(each, max(fits, least))
+        if each < 1:
+            break
+        said(done, used)
+        before = done, used
+        episodes, steps = play_round(
+            each, words_from(rng), lambda more, steps, at=before: said(at[0] + more, at[1] + steps)
+        )
+        rounds.append(episodes)
+        done, used = done + lanes * each, used + steps
+    whole = Episodes(*(np.concatenate(column) for column in zip(*rounds, strict=True)))
+    return whole, len(rounds) == 1 and done >= wanted
+
+
+def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int,
+               lanes: int) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:  # fmt: skip
+    """(n, words) -> n episodes, at most as many as there are lanes, and their steps."""
+    simulator = task.compiled
+    assert simulator is not None
+    if isinstance(simulator, TableSimulator):
+        simulator = replace(simulator, limit=None)
+
+    def played(n: int, words: np.ndarray) -> tuple[Episodes, int]:
+        sums, steps = _compiled(
+            simulator, acting, lanes, np.bool_(greedy), free, fixed, simulator.parameters, np.asarray(task.discount),
+            np.int32(longest), np.int32(counted), np.int32(n), words,
+        )  # fmt: skip
+        return Episodes(*(np.asarray(column)[:n] for column in sums)), int(steps) * n
+
+    return played
 
 
 @program(static=(0, 1, 2))
 def _compiled(
-    simulator: Compiled, acting: Acting, episodes: int, greedy: Any,
-    free: Any, fixed: Fixed, parameters: Any, discount: Any, longest: Any, words: Any,
-) -> Episodes:  # fmt: skip
+    simulator: Compiled, acting: Acting, lanes: int, greedy: Any, free: Any, fixed: Fixed, parameters: Any,
+    discount: Any, longest: Any, counted: Any, wanted: Any, words: Any,
+) -> tuple[Episodes, Any]:  # fmt: skip
+    """Sums over an episode of each of the first `wanted` lanes, and the steps of the longest."""
     dtype = jnp.result_type(float)
-    zeros = jnp.zeros(episodes, dtype)
+    zeros, no = jnp.zeros(lanes, dtype), jnp.zeros(lanes, bool)
     start_key, key = jax.random.split(key_of(words))
-    first = lanes_of.start(simulator, parameters, start_key, episodes)
-    sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.zeros(episodes, bool))
+    first = lanes_of.start(simulator, parameters, start_key, lanes)
+    sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.arange(lanes) >= wanted, no)
 
     def going(carry: Any) -> Any:
         _, sums, steps, _ = carry
         return (steps < longest) & ~sums.finished.all()
 
     def step(carry: Any) -> Any:
-        lanes, sums, steps, key = carry
-        keys = jax.random.split(key, 3 + episodes)
-        here = acting.at(free, fixed, lanes.observation, lanes.mask)
+        now, sums, steps, key = carry
+        keys = jax.random.split(key, 3 + lanes)
+        here = acting.at(free, fixed, now.observation, now.mask)
         drawn, kl, ratio = _acted(here, greedy, keys[1], keys[2])
         # Each lane plays one episode that counts: what one plays afterwards may be anything.
-        lanes, seen = lanes_of.moved(simulator, parameters, lanes, drawn, keys[3:], first)
-        weight = discount**steps
-        return lanes, _added(sums, seen.reward, weight, kl, ratio, seen.terminated | seen.truncated), steps + 1, keys[0]
+        now, seen = lanes_of.moved(simulator, parameters, now, drawn, keys[3:], first)
+        sums = _added(sums, seen, discount**steps, kl, ratio, steps < counted)
+        return now, sums, steps + 1, keys[0]
 
-    return jax.lax.while_loop(going, step, (first, sums, jnp.int32(0), key))[1]
+    _, sums, steps, _ = jax.lax.while_loop(going, step, (first, sums, jnp.int32(0), key))
+    return sums, steps
 
 
 def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tuple[Any, Any, Any]:
@@ -100,16 +200,18 @@ def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tup
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
 
-def _added(sums: Episodes, reward: Any, weight: Any, kl: Any, ratio: Any, over: Any) -> Episodes:
+def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: Any) -> Episodes:
     """The sums after a step; those of finished episodes stay."""
     on = jnp.where(sums.finished, 0.0, 1.0).astype(sums.returns.dtype)
+    reward = jnp.where(sums.finished, 0.0, seen.reward)
     return Episodes(
-        sums.returns + on * jnp.where(sums.finished, 0.0, reward),
-        sums.discounted + on * weight * reward,
+        sums.returns + counts * reward,
+        sums.discounted + weight * reward,
         sums.kl + on * weight * kl,
         sums.log_ratio + on * ratio,
-        sums.length + on,
-        sums.finished | over,
+        sums.length + counts * on,
+        sums.finished | seen.terminated | seen.truncated,
+        sums.truncated | (seen.truncated & ~sums.finished),
     )
 
 
@@ -122,15 +224,16 @@ def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, 
 
 
 def _stepped(
-    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, words: np.ndarray, discount: float,
-    longest: int, episodes: int,
-) -> Episodes:  # fmt: skip
+    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, discount: float, longest: int, each: int,
+    words: np.ndarray, said: Callable[[int, int], None],
+) -> tuple[Episodes, int]:  # fmt: skip
+    """Sums over `each` episodes of every lane, and the steps that they took together."""
     stepper.reset(int(words[0] >> 1))
-    n, each = stepper.lanes, -(-episodes // stepper.lanes)
+    n = stepper.lanes
     running = np.zeros((5, n))
     done: list[np.ndarray] = []
     count = np.zeros(n, int)
-    step = 0
+    step, told = 0, time.monotonic()
     while (count < each).any():
         action, kl, ratio = (np.asarray(x) for x in act(
             acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step)))  # fmt: skip
@@ -141,54 +244,13 @@ def _stepped(
         over = seen.valid & (seen.terminated | seen.truncated | (running[4] >= longest))
         for lane in np.flatnonzero(over):
             if count[lane] < each:
-                done.append(np.append(running[:, lane], seen.terminated[lane] or seen.truncated[lane]))
+                ends = seen.terminated[lane] or seen.truncated[lane], seen.truncated[lane]
+                done.append(np.append(running[:, lane], ends))
             count[lane] += 1
             running[:, lane] = 0.0
         step += 1
-    returns, discounted, kl_sum, ratio_sum, length, finished = np.array(done).T
-    return Episodes(returns, discounted, kl_sum, ratio_sum, length, finished > 0)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is known of a policy from fresh episodes; the objective of its fit, and numbers for its diagnostics."""
-
-    objective: Estimate
-    numbers: Mapping[str, Any]
-
-
-def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: float,
-           rng: np.random.Generator, episodes: int = EPISODES) -> Report:  # fmt: skip
-    """Greedy, sampled and soft values with standard errors, from two times `episodes` fresh episodes.
-
-    The objective is KL(π‖P_opt) − log Z = −J/α with J = E[Σ γᵗ (r − α KL(π(·∣s)‖π₀(·∣s)))]: unbiased, as the episodes
-    took no part in the training. With w = R/α − log π(τ)/π₀(τ), log Z ≥ E[w] and log Z ≈ log mean exp w by
-    importance sampling, whose expectation is below log Z: their difference bounds KL(π‖P_opt) from below on average.
-    """
-    greedy = play(task, acting, free, fixed, True, rng, episodes)
-    sampled = play(task, acting, free, fixed, False, rng, episodes)
-    soft = np.asarray(sampled.discounted, np.float64) - temperature * np.asarray(sampled.kl, np.float64)
-    value = _mean(soft / temperature, "−E[R]/α + KL(π‖π₀)")
-    cut = int((~np.asarray(sampled.finished, bool)).sum())
-    reason = f"{cut} of {len(soft)} episodes had not ended after {LONGEST:,} steps and were cut" if cut else ""
-    objective = Estimate(-value.value, value.standard_error, Guarantee.UNBIASED, "KL(π‖P_opt) − log Z",
-                         ("log Z",), reason)  # fmt: skip
-    weights = np.asarray(sampled.returns, np.float64) / temperature - np.asarray(sampled.log_ratio, np.float64)
-    numbers = {
-        "greedy_return": _mean(greedy.returns, "E[R], greedy", "reward"),
-        "sampled_return": _mean(sampled.returns, "E[R], sampled", "reward"),
-        "soft_value": _mean(soft, "soft value", "reward"),
-        "prior_kl": _mean(sampled.kl, "KL(π‖π₀) of an episode"),
-        "steps": _mean(sampled.length, "steps of an episode", "steps"),
-        "temperature": temperature,
-        "episodes": len(soft),
-    }
-    if task.discount == 1.0 and not cut:
-        numbers["kl_lower_bound"] = float(np.logaddexp.reduce(weights) - np.log(len(weights)) - weights.mean())
-    return Report(objective, numbers)
-
-
-def _mean(x: Float[np.ndarray, " n"], quantity: str, unit: str = "nats") -> Estimate:
-    values = np.asarray(x, np.float64)
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    return Estimate(float(values.mean()), error, Guarantee.UNBIASED, quantity, unit=unit)
+        if time.monotonic() - told > TOLD:
+            said(len(done), step * n)
+            told = time.monotonic()
+    columns = np.array(done).T
+    return Episodes(*columns[:5], *(columns[5:] > 0)), step * n

@@ -9,17 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from kullback.control.learning.episodes import assess
+from kullback.control.learning.assessment import Report, assess
+from kullback.control.learning.telling import telling
 from kullback.control.task import Task
 from kullback.errors import FitError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
 from kullback.known import Known
 from kullback.minimize.driver import Outcome
-from kullback.result import Fit, Status
+from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Request
 
 ASSESSMENT = 7_001  # the stream of random numbers of fresh episodes
+UNPLAYED = "its fresh episodes were interrupted; kl.KL(fit.q, optimal).estimate() plays them"
 
 
 def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temperature: float, request: Request,
@@ -34,8 +36,15 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     if lost or any(np.isnan(leaf).any() for leaf in jax.tree.leaves(fixed)):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a smaller rate=")
     learnable = replace(p.learnable, fixed=fixed)
-    report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
-                    request.host_rng(ASSESSMENT))  # fmt: skip
+    try:
+        with telling(request.quiet) as tell:
+            report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
+                            request.host_rng(ASSESSMENT), tell)  # fmt: skip
+    except KeyboardInterrupt:
+        if not len(outcome.trace):
+            raise
+        report = _of_training(float(outcome.trace[-1]), temperature)
+        outcome = replace(outcome, status=Status.INTERRUPTED, message=UNPLAYED)
     q = FittedConditional(p.learnable.structure, fixed, p.name, free)
     exact = task.truth(q, temperature) if task.truth is not None else {}
     return Fit(
@@ -48,6 +57,13 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
         message=message_of(outcome),
         record=learnable.record(p.name, free),
     )
+
+
+def _of_training(objective: float, temperature: float) -> Report:
+    """All that is known of a policy of which no fresh episodes were played."""
+    last = Estimate(objective, np.inf, Guarantee.CONSISTENT, "KL(π‖P_opt) − log Z", ("log Z",),
+                    "of recent episodes in training, in which the policy changed")  # fmt: skip
+    return Report(last, {"temperature": temperature, "episodes": 0})
 
 
 def message_of(outcome: Outcome) -> str:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.arguments import positive
-from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
+from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
 from kullback.control.learning.fits import fit_of
 from kullback.control.learning.noise import noise_of
@@ -125,7 +125,7 @@ class OffPolicyRule(Rule):
             return Missing(reason, 'rule="trajectory gradient"')
         if actions.kind == "box" and not actions.is_bounded:
             reason = "the actions have no bounds, by which critics could scale them"
-            return Missing(reason, "gymnasium.wrappers.ClipAction or RescaleAction")
+            return Missing(reason, bounded(actions))
         if actions.kind == "box" and task.prior is None and not fills_the_box(p.learnable.fixed, task):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
         if labels is not None and labels > MOST_LABELS:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.arguments import positive
-from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor
+from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
 from kullback.control.learning.critics import state_critic
 from kullback.control.learning.fits import fit_of
 from kullback.control.learning.on_policy_playing import CompiledPlaying, OnPolicy, SteppedPlaying
@@ -126,8 +126,10 @@ class TrajectoryGradient(Rule):
         return Applies(cost=cost, dropped=("log Z",), note=note)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task, learnable = task_of(q), p.learnable
+        task = task_of(q)
         assert task is not None
+        p = within_choices(p, task.facts.actions)
+        learnable = p.learnable
         assert learnable is not None
         algorithm = self.algorithm(task, learnable, request)
         try:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.control.learning.acting import Fixed
-from kullback.control.learning.episodes import EPISODES, play
+from kullback.control.learning.episodes import play
 from kullback.control.learning.running import Running, scale_of
 from kullback.control.learning.totals import COLUMNS
 from kullback.control.task import Task
@@ -91,17 +91,19 @@ class Playing(Iterative):
     def _looked(self, state: Any) -> Any:
         """The state with what greedy episodes returned, and when to play some again."""
         steps, until = int(state.steps), float(self.goal.numbers.until)
-        played = self._greedy(state, EPISODES if self.goal.task.compiled is not None else self.screened, 0)
+        is_stepped = self.goal.task.compiled is None
+        episodes, budget = self.goal.task.fresh.settled(is_stepped)
+        played = self._greedy(state, min(episodes, self.screened) if is_stepped else episodes, 0, budget)
         if np.mean(played.returns) >= until:
             # The best of many looks is luck in part: what counts are episodes that did not choose it.
-            played = self._greedy(state, EPISODES, 1)
+            played = self._greedy(state, episodes, 1, budget)
         mean, wait = float(np.mean(played.returns)), _WAIT * steps + float(np.sum(played.length)) / self.cheap
         return state._replace(greedy=np.asarray(mean, jnp.result_type(float)), look=np.zeros((), bool),
                               check=np.asarray(min(steps + wait, 2**31 - 1), np.int32))  # fmt: skip
 
-    def _greedy(self, state: Any, episodes: int, stream: int) -> Any:
+    def _greedy(self, state: Any, episodes: int, stream: int, budget: int | None = None) -> Any:
         rng = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
-        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes)
+        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes, budget).episodes
 
     def policy(self, state: Any) -> tuple[Any, Fixed]:
         """The policy's parameters, and its arrays with the scales of its inputs, on the host."""
@@ -119,7 +121,8 @@ class Playing(Iterative):
                        "check the rewards, or pass a rule with a smaller rate=")  # fmt: skip
             return Progress(line["objective"], steps, Status.DIVERGED, message, words)
         if float(state.greedy) >= until:
-            message = f"the greedy policy returned {float(state.greedy):,.1f} on average over {EPISODES} fresh episodes"
+            episodes, _ = self.goal.task.fresh.settled(self.goal.task.compiled is None)
+            message = f"the greedy policy returned {float(state.greedy):,.4g} on average over {episodes} fresh episodes"
             return Progress(line["objective"], steps, Status.CONVERGED, message, words)
         return Progress(line["objective"], steps, words=words)
 

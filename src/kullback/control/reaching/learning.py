@@ -20,7 +20,6 @@ from kullback.families.learnable import Learnable
 from kullback.minimize.driver import Iterative, Progress, fingerprint
 from kullback.result import Status
 
-EPISODES = 100  # fresh ones that show what was learned
 NEAR = 0.25  # how far below `until` the share reached in practice may be when the greedy policy is looked at
 LOOKS = 4  # rounds from one look to the next
 PRACTICE, LEARN, LOOK, FRESH = range(4)  # streams of random numbers
@@ -47,11 +46,11 @@ class RelabelledLearning(Iterative):
 
     def __init__(
         self, title: str, task: GoalTask, stepper: Stepper, learnable: Learnable, program: Program, rate: float,
-        blocks: int, explore: float, until: float | None, seed: int, start: Any,
+        blocks: int, explore: float, until: float | None, seed: int, start: Any, fresh: int,
     ) -> None:  # fmt: skip
         self.title, self.task, self.stepper, self.learnable = title, task, stepper, learnable
         self.program, self.rate, self.blocks, self.until = program, rate, blocks, until
-        self.explore, self.seed, self.start = explore, seed, start
+        self.explore, self.seed, self.start, self.fresh = explore, seed, start, fresh
 
     def init(self) -> State:
         facts, goals = self.task.facts, self.task.goals
@@ -95,7 +94,7 @@ class RelabelledLearning(Iterative):
         if not np.isfinite(loss) and state.rounds > 0:
             return Progress(heldout, int(steps), Status.DIVERGED, words=words)
         if state.solved:
-            message = f"the greedy policy reached at least {self.until:.0%} of {EPISODES} commanded goals"
+            message = f"the greedy policy reached at least {self.until:.0%} of {self.fresh} commanded goals"
             return Progress(heldout, int(steps), Status.CONVERGED, message, words)
         return Progress(heldout, int(steps), words=words)
 
@@ -130,7 +129,7 @@ class RelabelledLearning(Iterative):
         """Fresh episodes of the policy as it stands."""
         seed = (self.seed, int(state.rounds), stream, int(greedy))
         return attempts(self.task, self.program.structure, state.learner.average, self.fixed(state), greedy, seed,
-                        EPISODES, pool=self.pool(state))  # fmt: skip
+                        self.fresh, pool=self.pool(state))  # fmt: skip
 
     def fresh_losses(self, state: State, episodes: int) -> tuple[np.ndarray, np.ndarray]:
         """Of lanes of fresh practice, at least so many: the sums of weighted losses at the policy, and of weights."""

@@ -10,11 +10,16 @@ import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
 from kullback.arguments import positive, share, whole
+from kullback.control.learning.checks import within_choices
+from kullback.control.learning.episodes import Tell
 from kullback.control.learning.fits import message_of
+from kullback.control.learning.means import if_all_alike, mean_of
+from kullback.control.learning.telling import telling
 from kullback.control.reaching.episodes import Reached
-from kullback.control.reaching.learning import EPISODES, FRESH, RelabelledLearning, State
+from kullback.control.reaching.learning import FRESH, RelabelledLearning, State
 from kullback.control.reaching.program import Program
 from kullback.control.reaching.task import GoalTask
+from kullback.control.task import EPISODES
 from kullback.errors import FitError, InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
@@ -46,7 +51,8 @@ class RelabelledImitation(Rule):
     rate      step size; None takes 0.003, and 0.03 for a Table
     explore   share of actions drawn uniformly while learning (not from a box without bounds), so that each is tried
     memory    steps played that are kept to learn from, the oldest forgotten first
-    until     stop as soon as the greedy policy reaches this share of 100 commanded goals; None goes on to `steps`
+    until     stop as soon as the greedy policy reaches this share of commanded goals; None goes on to `steps`
+    fresh     episodes that show at the end what was learned: so many greedy ones, as drawn, and of practice
     steps     of the environment, where `minimize` is not told otherwise
     """
 
@@ -57,6 +63,7 @@ class RelabelledImitation(Rule):
     explore: float = 0.1
     memory: int = 200_000
     until: float | None = None
+    fresh: int = EPISODES
     steps: int = 100_000
 
     name: ClassVar[str] = "relabelled imitation"
@@ -71,6 +78,7 @@ class RelabelledImitation(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("memory", self.memory)
+        whole("fresh", self.fresh, least=2)
         if self.rate is not None:
             positive("rate", self.rate)
         share("explore", self.explore)
@@ -87,7 +95,8 @@ class RelabelledImitation(Rule):
         return Applies(dropped=("H(P)",), note="P moves with Q; the share of goals reached is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task, learnable = p.facts, q.learnable
+        task, q = p.facts, within_choices(q, p.facts.facts.actions)
+        learnable = q.learnable
         assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)
         stepper = task.stepper(self.episodes)
         try:
@@ -102,26 +111,28 @@ class RelabelledImitation(Rule):
             start = learnable.initial(request.host_rng(1), 0)
             blocks = max(1, self.memory // played)
             algorithm = RelabelledLearning(self.name, task, stepper, learnable, program, rate, blocks, self.explore,
-                                           self.until, seed, start)  # fmt: skip
+                                           self.until, seed, start, self.fresh)  # fmt: skip
             outcome = drive(algorithm, request, self.steps)
-            return _fit(q, algorithm, outcome)
+            with telling(request.quiet) as tell:
+                return _fit(q, algorithm, outcome, tell)
         finally:
             stepper.close()
 
 
-def _fit(q: Known, algorithm: RelabelledLearning, outcome: Outcome) -> Fit:
+def _fit(q: Known, algorithm: RelabelledLearning, outcome: Outcome, tell: Tell) -> Fit:
     state: State = jax.tree.map(np.asarray, outcome.state)
     free, fixed = state.learner.average, algorithm.fixed(state)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((free, fixed["x_mean"], fixed["x_scale"]))):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a rule with a smaller rate=")
     assert q.learnable is not None and isinstance(q.learnable.structure, ConditionalStructure)
     learnable = replace(q.learnable, fixed=fixed)
-    numbers: dict[str, Any] = {"episodes": EPISODES, "train_nll": float(state.line[1])}
+    numbers: dict[str, Any] = {"episodes": algorithm.fresh, "train_nll": float(state.line[1])}
     for is_greedy, name in ((True, "greedy"), (False, "sampled")):
+        tell(f"{algorithm.fresh:,} fresh episodes, {name}")
         numbers |= _shares(algorithm.attempts(state, is_greedy, FRESH), name)
     return Fit(
         FittedConditional(q.learnable.structure, fixed, q.name, free),
-        _objective(*algorithm.fresh_losses(state, EPISODES)),
+        _objective(*algorithm.fresh_losses(state, algorithm.fresh)),
         outcome.status,
         trace=outcome.trace,
         diagnostics=numbers,
@@ -141,14 +152,11 @@ def _objective(losses: np.ndarray, weights: np.ndarray) -> Estimate:
 
 def _shares(shown: Reached, name: str) -> dict[str, Estimate]:
     """The share of commanded goals that were reached, and the mean steps to those."""
-    n, reached = len(shown.reached), shown.reached.astype(float)
-    share = Estimate(reached.mean(), reached.std(ddof=1) / np.sqrt(n), Guarantee.UNBIASED,
-                     f"share of goals reached, {name}", unit="of 1")  # fmt: skip
+    reached, taken = shown.reached.astype(float), shown.steps[shown.reached].astype(float)
+    share = mean_of(reached, f"share of goals reached, {name}", "of 1", remark=if_all_alike(reached))
     numbers = {f"{name}_reached": share}
-    taken = shown.steps[shown.reached].astype(float)
     if len(taken) > 1:
-        numbers[f"{name}_steps"] = Estimate(taken.mean(), taken.std(ddof=1) / np.sqrt(len(taken)), Guarantee.UNBIASED,
-                                            f"steps to goals reached, {name}", unit="steps")  # fmt: skip
+        numbers[f"{name}_steps"] = mean_of(taken, f"steps to goals reached, {name}", "steps")
     return numbers
 
 

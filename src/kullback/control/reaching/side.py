@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from kullback.control.environment import make
+from kullback.control.learning.checks import policy_for
 from kullback.control.reaching.episodes import Reached, attempts
 from kullback.control.reaching.goals import GoalInputs, goals_of
 from kullback.control.reaching.law import Law, law_of
@@ -105,6 +106,7 @@ class Reaching:
             atoms=np.arange(actions.categories) if actions.kind == "choice" else None,
             rules=(RelabelledImitation(),),
             facts=self.task,
+            takes=policy_for(actions),
         )
 
     def inputs(

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from kullback.control.environment import name_of
+from kullback.control.environment import name_of, stated_limit
 from kullback.control.simulators.copies import copies
 from kullback.control.simulators.layers import time_limit
 from kullback.control.simulators.reading import Mismatch
@@ -34,7 +34,7 @@ def facts_of(env: Any) -> Facts:
         name = spec.id if spec is not None else name_of(env)
         observation_space, action_space = env.single_observation_space, env.single_action_space
     else:
-        spec, limit = env.spec, time_limit(env) or _stated(env.spec)
+        spec, limit = env.spec, time_limit(env) or stated_limit(env.spec)
         name, observation_space, action_space = name_of(env), env.observation_space, env.action_space
     threshold = None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
     return Facts(name, observations_of(observation_space, name), actions_of(action_space, name), limit, threshold)
@@ -60,15 +60,9 @@ def hung(name: str, call: str, patience: float | None, where: str) -> Environmen
 def _vector_spec(env: Any) -> tuple[Any, int | None]:
     """The spec of a vector environment or else of its first part, and its time limit."""
     if env.spec is not None:
-        return env.spec, _stated(env.spec)
+        return env.spec, stated_limit(env.spec)
     try:
         spec = env.unwrapped.get_attr("spec")[0]
     except (AttributeError, NotImplementedError):
         return None, None
-    return spec, _stated(spec)
-
-
-def _stated(spec: Any) -> int | None:
-    """The time limit of a spec; `make_vec` keeps one that was passed to it among the keyword arguments."""
-    limit = None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
-    return None if limit is None or limit < 0 else int(limit)
+    return spec, stated_limit(spec)

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
+from kullback.control.environment import is_harmless, layers, time_limit
 
-from kullback.control.environment import HARMLESS
+__all__ = ["is_bare", "threshold_of", "time_limit"]
 
 
 def is_bare(env: Any) -> bool:
     """Whether every wrapper around it is one of Gymnasium's own that only watches or limits time."""
-    layer = env
-    while isinstance(layer, gym.Wrapper):
-        if type(layer).__name__ not in HARMLESS or not type(layer).__module__.startswith("gymnasium."):
-            return False
-        layer = layer.env
-    return True
-
-
-def time_limit(env: Any) -> int | None:
-    """The steps after which one of its wrappers truncates an episode, or None."""
-    limits, layer = [], env
-    while isinstance(layer, gym.Wrapper):
-        if isinstance(layer, gym.wrappers.TimeLimit):
-            limits.append(int(layer._max_episode_steps))
-        layer = layer.env
-    return min(limits, default=None)
+    return all(map(is_harmless, layers(env)))
 
 
 def threshold_of(env: Any) -> float | None:

@@ -36,8 +36,8 @@ class Source:
             return replace(self, facts=facts, compiled=Cut(self.compiled, horizon))
         if horizon != self.facts.limit:
             raise InputError(
-                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; wrap it in "
-                f"gymnasium.wrappers.TimeLimit(env, {horizon}) and pass the environment"
+                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; pass the "
+                f'environment gymnasium.make("{self.facts.name}", max_episode_steps={horizon})'
             )
         return self
 
@@ -87,10 +87,13 @@ def source_of(env: Any, compiled: bool = True, patience: float | None = PATIENCE
         return Source(facts_of(env), stepper=stepper)
     if not isinstance(env, gym.Env):
         raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
-    facts, twin = facts_of(env), twin_of(env) if compiled else None
-    if twin is not None:
-        return Source(facts, twin, stepper, "a compiled twin")
-    return Source(facts, stepper=stepper)
+    twin = twin_of(env) if compiled else None
+    return stepped(env, patience) if twin is None else Source(facts_of(env), twin, stepper, "a compiled twin")
+
+
+def stepped(env: gym.Env[Any, Any], patience: float | None = PATIENCE) -> Source:
+    """How to play a Gymnasium environment by nothing but its own steps."""
+    return Source(facts_of(env), stepper=partial(_stepped, env, patience))
 
 
 def _stepped(env: Any, patience: float | None, lanes: int) -> Stepper:

@@ -76,15 +76,18 @@ class Actions:
 
     @property
     def support(self) -> Any:
-        """Where actions lie, as a NumPyro constraint."""
+        """Where a policy may lie, as a NumPyro constraint.
+
+        One distribution chooses in all places, so it has everywhere as many choices as the widest of them; those that
+        are not there (`exists`) nobody takes.
+        """
         if self.kind == "switches":
             return constraints.independent(constraints.boolean, len(self.shape))
         if self.kind == "box":
             low, high = self.bounds
             base = constraints.interval(low, high) if self.is_bounded else constraints.real
             return constraints.independent(base, len(self.shape)) if self.shape else base
-        top = self.categories - 1 if self.kind == "choice" else np.array(self.sizes).reshape(self.shape) - 1
-        base = constraints.integer_interval(0, top)
+        base = constraints.integer_interval(0, self.categories - 1)
         return constraints.independent(base, len(self.shape)) if self.shape else base
 
     @property
@@ -112,7 +115,7 @@ def observations_of(space: Any, name: str = "env") -> Observations:
     flat = None if _holds_text(space) else _flattened(space)
     if flat is None:
         raise InputError(f"env: the observation space {space} of {name} is no array of a fixed size, which a network "
-                         "needs; wrap the environment so that it returns one")  # fmt: skip
+                         f"needs; {_remedy(space)}")  # fmt: skip
     return Observations(flat.shape, None, _numbers(flat.low), _numbers(flat.high))
 
 
@@ -149,10 +152,13 @@ def actions_of(space: Any, name: str = "env") -> Actions:
             low, high = (tuple(x for part in parts for x in getattr(part, end)) for end in ("low", "high"))
             return Actions("box", (len(low),), (), low, high)
         raise InputError(f"env: the action space {space} of {name} mixes choices and real numbers; "
-                         "wrap the environment so that its actions are all of one kind")  # fmt: skip
+                         "gymnasium.wrappers.TransformAction(env, f, space) makes it one, by a function f from a "
+                         "space of one kind")  # fmt: skip
     if isinstance(space, spaces.Box):
         raise InputError(f"env: the action space {space} of {name} is a Box of whole numbers; "
-                         "wrap the environment so that its action space is a MultiDiscrete")  # fmt: skip
+                         "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.MultiDiscrete("
+                         "env.action_space.high - env.action_space.low + 1, start=env.action_space.low)) makes it "
+                         "one of choices")  # fmt: skip
     raise InputError(f"env: the action space {space} of {name} is none of Box, Discrete, MultiDiscrete, MultiBinary, "
                      "and Dict or Tuple of these")  # fmt: skip
 
@@ -182,6 +188,16 @@ def _flattened(space: Any) -> Any:
     except (NotImplementedError, ValueError):
         return None
     return flat if isinstance(flat, spaces.Box) else None
+
+
+def _remedy(space: Any) -> str:
+    """The wrapper that makes a space one that a network reads."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
+        kept = [key for key, part in parts if not _holds_text(part) and _flattened(part) is not None]
+        if kept:
+            return f"gymnasium.wrappers.FilterObservation(env, {kept}) leaves out the parts that are none"
+    return "gymnasium.wrappers.TransformObservation(env, f, box) makes it one, by a function f into that box"
 
 
 def _holds_text(space: Any) -> bool:

@@ -39,8 +39,9 @@ class Outcomes(NamedTuple):
 class TableSimulator(Compiled):
     """A `Model` as a compiled environment: its state is one integer, t · S + s with a horizon and s without.
 
-    The observation is that label. With a horizon of H steps there are H · S labels, and step H terminates. A state in
-    which nothing follows pays 0 and terminates, whatever is done there. Outcomes are drawn by one random word of 32
+    The observation is that label. With a horizon of H steps there are H · S labels, and step H terminates; only without
+    one does the time limit truncate, as labels for later times are to be learned as well. A state in which nothing
+    follows pays 0 and terminates, whatever is done there. Outcomes are drawn by one random word of 32
     bits against the cumulative probabilities, in both precisions, so that a probability is off by at most 2⁻³².
     """
 
@@ -50,13 +51,14 @@ class TableSimulator(Compiled):
     horizon: int | None = None
     limit: int | None = None
     threshold: float | None = None
+    is_arrays: bool = False
     outcomes: Outcomes = field(compare=False, repr=False, kw_only=True)
 
     @property
     def facts(self) -> Facts:
         labels = self.states * (self.horizon or 1)
         seen, done = Observations((), labels), Actions("choice", (), (self.actions,))
-        return Facts(self.name, seen, done, self.limit, self.threshold)
+        return Facts(self.name, seen, done, self.limit if self.horizon is None else None, self.threshold)
 
     @property
     def parameters(self) -> Outcomes:
@@ -90,13 +92,18 @@ class TableSimulator(Compiled):
 
 
 def table_simulator(
-    model: Model, horizon: int | None = None, limit: int | None = None, threshold: float | None = None
+    model: Model,
+    horizon: int | None = None,
+    limit: int | None = None,
+    threshold: float | None = None,
+    is_arrays: bool = False,
 ) -> TableSimulator:
     """A model as an environment that is played.
 
     horizon  steps after which it terminates, the observation then being t · S + s; None for no end but the model's
-    limit    steps after which it truncates, the observation being s; None for no limit
+    limit    steps after which the environment truncates; None for no limit
     threshold  the return at which its authors call it solved
+    is_arrays  whether it was given as arrays, so that no environment counts its return in another way
 
     Raises `InputError` for a horizon with more labels than an int32 can tell apart.
     """
@@ -104,7 +111,9 @@ def table_simulator(
         raise InputError(
             f"horizon: {horizon:,} steps × {model.states:,} states are too many to sample; pass a shorter one"
         )
-    return TableSimulator(model.name, model.states, model.actions, horizon, limit, threshold, outcomes=_outcomes(model))
+    return TableSimulator(
+        model.name, model.states, model.actions, horizon, limit, threshold, is_arrays, outcomes=_outcomes(model)
+    )
 
 
 def _outcomes(model: Model) -> Outcomes:

@@ -34,9 +34,9 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 2
         if not asked:
             asked = [("A table", f"{exact}"), ("A network", f"{network}")]
         found = (
-            table.diagnostics["greedy_return"],
-            table.diagnostics["sampled_return"],
-            projected.diagnostics["sampled_return"],
+            table.diagnostics["greedy_value"],
+            table.diagnostics["sampled_value"],
+            projected.diagnostics["sampled_value"],
         )
         rows.append((name, f"{COLDEST[name]:g}", *(_number(x) for x in (best, *found)), _excess(projected)))
         numbers |= {f"{name}_gap": found[0] - best, f"{name}_network_excess": projected.diagnostics["kl_excess"]}
@@ -56,7 +56,7 @@ def policy(environments: tuple[str, ...] = tuple(COLDEST), temperatures: int = 2
                 tuple(rows),
                 "Expected returns: the optimum of ordinary value iteration, the soft-optimal policy made greedy, the "
                 "same as it is, and a network onto which it was projected, with the KL that the projection left, in "
-                "nats a trajectory. All are computed from the transition tables, without sampling.",
+                "nats a trajectory. All are computed from the transition tables, without sampling or time limits.",
             ),
         ),
         numbers=numbers,
@@ -85,7 +85,7 @@ def _picture(count: int) -> Picture:
     lakes = tuple(_lake(f"Temperature {temperature:g}", temperature, letters) for temperature in (WARM, COLD))
     temperature = np.geomspace(0.3, 3e-4, count)
     fits = [_table(t) for t in temperature]
-    sampled, greedy = (np.array([fit.diagnostics[f"{how}_return"] for fit in fits]) for how in ("sampled", "greedy"))
+    sampled, greedy = (np.array([fit.diagnostics[f"{how}_value"] for fit in fits]) for how in ("sampled", "greedy"))
     return lake_policies((lakes[0], lakes[1]), Returns(temperature, sampled, greedy, ordinary_optimum(LAKE)))
 
 
