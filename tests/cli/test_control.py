@@ -222,9 +222,9 @@ def test_what_cannot_be_filmed_is_left_out_and_said(capsys, monkeypatch):
         ([TABLE, "--temperature", "target:-1"], 1, "of 'target:-1', nats"),
         ([TABLE, "--discount", "2"], 1, "not in (0, 1]"),
         ([TABLE, "--horizon", "soon"], 1, "neither a number of steps"),
-        ([TABLE, "--steps", "0"], 1, "not a positive whole number of steps"),
+        ([TABLE, "--steps", "0"], 1, "not a positive whole number"),
         ([TABLE, "--seed", "-1"], 1, "non-negative"),
-        ([TABLE, "--hidden", "0"], 1, "width below 1"),
+        ([TABLE, "--hidden", "0"], 1, "hidden: 0 is not a positive whole number"),
         ([TABLE, "--rule", "guessing"], 1, "there are soft value iteration, "),
         ([TABLE, "--until", "solved"], 1, "leave --until out"),
         ([TABLE, "--film", "a.avi"], 1, "ends in none of .gif"),
@@ -232,8 +232,8 @@ def test_what_cannot_be_filmed_is_left_out_and_said(capsys, monkeypatch):
         (["CartPole-v1", "--until", "often"], 1, 'neither a return nor "solved"'),
         (["Pendulum-v1", "--until", "solved"], 1, "state no return"),
         ([TABLE, "--steps", "many"], 2, "--steps"),
-        ([TABLE, "--episodes", "1"], 1, "episodes: 1 is no whole number of at least 2"),
-        ([TABLE, "--budget", "0"], 1, "budget: 0 is no whole number of at least 4"),
+        ([TABLE, "--episodes", "1"], 1, "episodes: 1 is not a whole number of at least 2"),
+        ([TABLE, "--budget", "0"], 1, "budget: 0 is not a whole number of at least 4"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(capsys, here, args, status, words):

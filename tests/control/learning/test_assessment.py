@@ -140,7 +140,7 @@ def test_goals_are_tried_as_often_as_asked_for():
     assert fit.diagnostics["episodes"] == 6
     share = fit.diagnostics["sampled_reached"]
     assert share.value * 6 == pytest.approx(round(share.value * 6))
-    with pytest.raises(InputError, match="fresh: 1 is no whole number of at least 2"):
+    with pytest.raises(InputError, match="fresh: 1 is not a whole number of at least 2"):
         RelabelledImitation(fresh=1)
 
 
