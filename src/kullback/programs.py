@@ -33,7 +33,7 @@ from kullback.errors import KullbackError
 from kullback.spelling import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
 _APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
-_IN_MEMORY = 512  # programs, of which those not used for longest go first
+_IN_MEMORY = 128  # programs of some 5 MB each, of which those not used for longest go first
 _LAPACK = "lapack_"
 _ANYWHERE = (_LAPACK, "mhlo.", "chlo.", "Sharding")  # custom calls that any process can make
 _RESULTS = ("kullback", "optax")  # packages whose named tuples a kept program may return
