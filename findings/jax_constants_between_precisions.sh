@@ -3,6 +3,8 @@
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 cat > "$folder/constants.py" <<'PYTHON'
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,20 @@ try:
 except Exception as error:
     print("after:", type(error).__name__, str(error).splitlines()[0])
 print("a copy:", jnp.asarray(array.copy()).dtype, jnp.sum(array.copy(), axis=-1))
+
+
+def lasting(keep_unused):
+    """The type of an array after a function that closed over it was lowered in double, and is gone."""
+    held = np.array([0.5, 3.0, 20.0])
+    closing = lambda x: x + jnp.sum(held, axis=-1)
+    with jax.enable_x64(True):
+        jax.jit(closing, keep_unused=keep_unused).lower(jax.ShapeDtypeStruct((), np.float64))
+    del closing
+    gc.collect()
+    return jnp.asarray(held).dtype
+
+
+print("lowered and gone:", lasting(False), "with keep_unused:", lasting(True))
 PYTHON
 for version in 0.10.2 0.12.0; do
   "${PYTHON:-python3.12}" -m venv "$folder/$version"
@@ -32,4 +48,6 @@ for version in 0.10.2 0.12.0; do
   grep -q "^before: float32" "$folder/seen" && grep -q "^after: float64" "$folder/seen" \
     && grep -q "RuntimeProgramInputMismatch" "$folder/seen" && grep -q "^a copy: float32 23.5" "$folder/seen" \
     || { echo "CHANGED: the two precisions no longer share the constant"; exit 1; }
+  kept=float32; [ "$version" = 0.10.2 ] || kept=float64
+  grep -q "^lowered and gone: float32 with keep_unused: $kept" "$folder/seen" || { echo "CHANGED: keep_unused"; exit 1; }
 done
