@@ -84,8 +84,17 @@ def _initial(form: Form, hints: Hints, fixed: Params, rng: np.random.Generator, 
 
 
 def fitted_distribution(structure: Structure, fixed: Params, free: Params) -> Any:
-    """The NumPyro distribution at fitted parameters, built in one compiled program."""
-    return _build(structure, free, fixed)
+    """The NumPyro distribution at fitted parameters, built in one compiled program.
+
+    Its parameters are arrays of NumPy in double precision: those of data far from 0 would be rounded away in single.
+    """
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, _build(structure, *jax.tree.map(_double, (free, fixed))))
+
+
+def _double(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 @program

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
@@ -38,6 +39,8 @@ LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), 
               ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low")}  # fmt: skip
 UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high")}
 
+_EDGE = 1e-12  # how near to the ends of an interval a parameter may be, as a share of it
+
 # Student's t with more degrees of freedom is normal to 1e-6 nats, and single precision cannot evaluate its constant.
 MOST_DEGREES = 1e3
 
@@ -68,9 +71,10 @@ class Form(Structure):
 
     def transform(self, name: str) -> Any:
         """The bijection from the real numbers to the parameter's constraint."""
-        return biject_to(self._constraint(name))
+        return biject_to(self.constraint(name))
 
-    def _constraint(self, name: str) -> Any:
+    def constraint(self, name: str) -> Any:
+        """What a parameter satisfies, as a constraint of NumPyro's."""
         own = _static(self.cls.arg_constraints[name])
         if self.within is None or (self.cls.__name__, name) not in LOWER_ENDS | UPPER_ENDS:
             return own
@@ -93,7 +97,11 @@ class Form(Structure):
 
     def _constrained(self, name: str, value: Any) -> Any:
         constrained = self.transform(name)(value)
-        return jnp.minimum(constrained, MOST_DEGREES) if name == "df" else constrained
+        return jnp.minimum(constrained, MOST_DEGREES) if self.is_capped(name) else constrained
+
+    def is_capped(self, name: str) -> bool:
+        """Whether a parameter stops at `MOST_DEGREES`: beyond it the law is its limit."""
+        return name == "df" and "loc" in self.cls.arg_constraints
 
     def zeros(self) -> dict[str, np.ndarray]:
         return {name: np.zeros(self.free_shape(name)) for name in self.names}
@@ -101,8 +109,15 @@ class Form(Structure):
     def unconstrain(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained values to free parameters, on the host where the inverse is elementary."""
         return {
-            name: np.asarray(_inverse(self._constraint(name), np.asarray(value), self.transform(name)))
+            name: np.asarray(_inverse(self.constraint(name), np.asarray(value), self.transform(name)))
             for name, value in values.items()
+        }
+
+    def constrain(self, free: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Free parameters to constrained values, in double on the host where the bijection is elementary."""
+        return {
+            name: _forward(self.constraint(name), np.asarray(value, np.float64), self.transform(name))
+            for name, value in free.items()
         }
 
     def spec(self) -> dict[str, Any] | None:
@@ -234,8 +249,28 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
         return np.concatenate([value[..., rows, columns], np.log(diagonal)], -1)
     if isinstance(base, constraints.interval):
         lower, width = base.lower_bound, base.upper_bound - base.lower_bound
-        share = np.clip((value - lower) / width, 1e-3, 1 - 1e-3)
+        share = np.clip((value - lower) / width, _EDGE, 1 - _EDGE)
         return np.log(share) - np.log1p(-share)
     if isinstance(base, constraints.greater_than):
         return np.log(np.maximum(value - base.lower_bound, 1e-3))
-    return np.asarray(transform.inv(value))
+    if isinstance(base, constraints.less_than):
+        return np.log(np.maximum(base.upper_bound - value, _EDGE))
+    with jax.enable_x64(True):
+        return np.asarray(transform.inv(value))
+
+
+def _forward(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
+    """What `_inverse` inverts."""
+    base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
+    if base in (constraints.real, constraints.real_vector):
+        return value
+    if base in (constraints.positive, constraints.nonnegative):
+        return np.exp(value)
+    if base is constraints.lower_cholesky:
+        d = transform.forward_shape(value.shape)[-1]
+        matrix = np.zeros((*value.shape[:-1], d, d))
+        matrix[..., *np.tril_indices(d, -1)] = value[..., :-d]
+        matrix[..., np.arange(d), np.arange(d)] = np.exp(value[..., -d:])
+        return matrix
+    with jax.enable_x64(True):
+        return np.asarray(transform(value))

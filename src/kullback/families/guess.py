@@ -19,6 +19,7 @@ SCALES = ("scale",)
 # A unit of a network's output multiplies a dispersion by exp of this: how sure to be varies less over the inputs than
 # what to expect, and where rows are few nothing but the prior says so.
 DISPERSION = 0.2
+_INSIDE = 6.9  # the logit of a share of 0.999, of an interval that a parameter lies in
 
 
 def initial_parameters(
@@ -34,6 +35,9 @@ def initial_parameters(
         if guess is None:
             continue
         values.update(form.unconstrain({name: guess}))
+        if isinstance(form.constraint(name), constraints.interval):
+            # Nearer to an end the gradient vanishes.
+            values[name] = np.clip(values[name], -_INSIDE, _INSIDE)
     if start > 0:
         values = {name: _spread(form, name, value, hints, rng) for name, value in values.items()}
     return {name: np.asarray(value, np.float64) for name, value in values.items()}

@@ -20,7 +20,7 @@ from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.driver import Iterative, Progress, drive, fingerprint
 from kullback.minimize.fitting import fit_from
-from kullback.minimize.maximum_likelihood import forward_report
+from kullback.minimize.forward import forward_report
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.minimize.weighted_mle import closed_form

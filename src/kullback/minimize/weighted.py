@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.known import Known
+from kullback.known import Known, Sample
 from kullback.minimize.nodes import count_nodes, line_nodes
 from kullback.rule import Missing
 
@@ -36,6 +36,14 @@ class Weighted:
     @property
     def size(self) -> int:
         return len(self.y)
+
+    def counted(self) -> Weighted:
+        """The outcomes that count: without those of weight 0, which may lie outside every support."""
+        keep = self.weights > 0
+        if keep.all():
+            return self
+        x = None if self.x is None else self.x[keep]
+        return replace(self, y=self.y[keep], weights=self.weights[keep], x=x)
 
 
 def can_be_weighted(p: Known) -> str | Missing:
@@ -78,7 +86,7 @@ def weighted(p: Known) -> Weighted:
         values = p.sample.values
         assert values is not None
         total = float(p.sample.size if p.sample.weights is None else p.sample.weights.sum())
-        return Weighted(values, p.sample.normalized_weights(), p.sample.inputs, "the sample", total=total)
+        return Weighted(values, _normalized(p.sample), p.sample.inputs, "the sample", total=total)
     if p.atoms is not None:
         assert p.log_prob is not None
         log_p = np.asarray(p.log_prob(p.atoms), np.float64)
@@ -88,6 +96,14 @@ def weighted(p: Known) -> Weighted:
         return Weighted(p.atoms, weights / weights.sum(), None, "the atoms", negentropy)
     nodes, source = (count_nodes(p), COUNTS) if is_countable(p) else (line_nodes(p), NODES)
     return Weighted(nodes.x, nodes.weights, None, source, nodes.negentropy, nodes.numerical_error)
+
+
+def _normalized(sample: Sample) -> np.ndarray:
+    """Weights that sum to 1, also where their sum would overflow."""
+    if sample.weights is None:
+        return sample.normalized_weights()
+    relative = sample.weights / sample.weights.max()
+    return relative / relative.sum()
 
 
 def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:
