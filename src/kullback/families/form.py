@@ -204,6 +204,8 @@ def _free_names(cls: type, fixed: Mapping[str, Any]) -> list[str]:
 
 
 def _event_ndim(cls: type) -> int:
+    if cls is dist.Levy:
+        return 0  # NumPyro does not say it
     try:
         return int(cls.support.event_dim)
     except (AttributeError, NotImplementedError) as error:

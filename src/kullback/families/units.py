@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from kullback.families.form import Form
 from kullback.families.mixture import MixtureStructure
+from kullback.families.scaling import middle_and_spread, quantiles
 
 Values = Mapping[str, Any]
 
@@ -138,48 +139,19 @@ def units_for(structure: Any, rows: np.ndarray, weights: np.ndarray) -> Units | 
     return Units(np.zeros(scale.shape), scale)
 
 
-# The interquartile range of a normal law, and the ranges that stand in for it where most outcomes are equal.
-_RANGES = ((0.25, 0.75), (0.1, 0.9), (0.01, 0.99), (0.0, 1.0))
-_QUARTILES = 1.3489795003921634
+def free_into(structure: Any, within: Any, units: Units, free: Any) -> Any:
+    """Free parameters of the law of z, in the structure `within`, from those of the law of y in `structure`."""
+    return _moved(structure, within, units.into, free)
 
 
-def middle_and_spread(rows: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weighted median and interquartile range over 1.349 of rows [m, *event]: neither minds a few outliers.
-
-    The spread of a column of equal numbers is their size, or 1 where they are 0.
-    """
-    levels = sorted({0.5, *(level for ends in _RANGES for level in ends)})
-    found = dict(zip(levels, quantiles(rows, weights, levels), strict=True))
-    middle = found[0.5]
-    spread = np.zeros(middle.shape)
-    for low, high in _RANGES:
-        spread = np.where(spread > 0, spread, (found[high] - found[low]) / _QUARTILES)
-    return middle, np.where(spread > 0, spread, np.where(middle != 0, np.abs(middle), 1.0))
+def free_back(within: Any, structure: Any, units: Units, free: Any) -> Any:
+    """Free parameters of the law of y in `structure`, from those of the law of z in the structure `within`."""
+    return _moved(within, structure, units.back, free)
 
 
-def quantiles(rows: np.ndarray, weights: np.ndarray, levels: Any) -> np.ndarray:
-    """Weighted quantiles [levels, *event] of rows [m, *event]: outcomes themselves, never a number between two."""
-    flat = rows.reshape(len(rows), -1)
-    order = np.argsort(flat, axis=0, kind="stable")
-    mass = np.cumsum(weights[order], axis=0)
-    at = [(mass < level * mass[-1] * (1 - 1e-12)).sum(0).clip(max=len(rows) - 1) for level in levels]
-    columns = np.arange(flat.shape[1])
-    return np.stack([flat[order[i, columns], columns].reshape(rows.shape[1:]) for i in at])
-
-
-def free_into(structure: Any, units: Units, free: Any) -> Any:
-    """Free parameters of the law of z, from those of the law of y."""
-    return _moved(structure, units.into, free)
-
-
-def free_back(structure: Any, units: Units, free: Any) -> Any:
-    """Free parameters of the law of y, from those of the law of z."""
-    return _moved(structure, units.back, free)
-
-
-def _moved(structure: Any, way: Any, free: Any) -> Any:
-    if isinstance(structure, MixtureStructure):
-        return {**free, "components": _moved(structure.form, way, free["components"])}
-    kinds = kinds_of(structure.cls) or {}
-    moved = way(structure.cls, structure.constrain({name: free[name] for name in structure.names if name in kinds}))
-    return {**free, **structure.unconstrain(moved)}
+def _moved(source: Any, target: Any, way: Any, free: Any) -> Any:
+    if isinstance(source, MixtureStructure):
+        return {**free, "components": _moved(source.form, target.form, way, free["components"])}
+    kinds = kinds_of(source.cls) or {}
+    moved = way(source.cls, source.constrain({name: free[name] for name in source.names if name in kinds}))
+    return {**free, **target.unconstrain(moved)}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from kullback.families.hints import FEW
-from kullback.families.scaling import blocks_of
-from kullback.families.units import Units, quantiles
+from kullback.families.scaling import blocks_of, quantiles
+from kullback.families.units import Units
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,32 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
 from kullback.errors import FitError
 from kullback.estimate.quadrature import Quadrature
 from kullback.exact.countable_sum import CountableSum
-from kullback.families.form import Form
-from kullback.families.units import Units, form_of, units_for
+from kullback.families.form import LOWER_ENDS, UPPER_ENDS, Form
+from kullback.families.units import MOVED, Units, form_of, units_for
 from kullback.known import Known, describe
 from kullback.minimize.expectation import Expectation, some_rows
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.matched_forms import closed_form
-from kullback.minimize.solution import Fixed
-from kullback.minimize.weighted import COUNTS, NODES, Weighted, require_support, weighted
+from kullback.minimize.solution import POINT, Fixed, no_maximum
+from kullback.minimize.weighted import (
+    COUNTS,
+    NODES,
+    Weighted,
+    require_interior,
+    require_support,
+    require_within,
+    weighted,
+)
 from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
+
+_ROUNDING = 5e-16
 
 
 @dataclass(frozen=True)
@@ -42,11 +54,18 @@ def outcomes_of(p: Known, q: Known) -> Outcomes:
     data = weighted(p).counted()
     require_support(data, q.support, q.name, len(q.event_shape))
     structure, fixed = q.learnable.structure, q.learnable.fixed
-    units = units_for(structure, *some_rows(data.y, data.weights))
     form = form_of(structure)
-    if units is not None and form is not None:
-        fixed = units.into(form.cls, fixed)
-    return Outcomes(data, units, fixed)
+    if form is None:
+        return Outcomes(data, None, fixed)
+    require_interior(data, form.cls, q.name)
+    require_within(data, form.cls, fixed, q.name)
+    units = units_for(structure, *some_rows(data.y, data.weights))
+    if units is None:
+        return Outcomes(data, None, fixed)
+    if form.cls is dist.Levy:
+        # Its support begins at loc, which stays below 0.
+        units = replace(units, shift=Expectation(data.y, data.weights).ends()[0])
+    return Outcomes(data, units, units.into(form.cls, fixed))
 
 
 def solved(p: Known, q: Known) -> Fit:
@@ -58,13 +77,40 @@ def solved(p: Known, q: Known) -> Fit:
     assert solve is not None
     optimum = solve(Expectation(found.data.y, found.data.weights, found.units), fixed)
     values = {name: np.broadcast_to(optimum.values[name], shape) for name, shape in form.shapes}
-    free = form.unconstrain(values if found.units is None else found.units.back(form.cls, values))
+    free = _outside(form, form.unconstrain(values if found.units is None else found.units.back(form.cls, values)))
     report = forward_report(found.data, p, learnable.wrap(free), optimum.cross_entropy + found.log_jacobian)
     if optimum.unbounded:
         return fit_from(q, free, Status.UNBOUNDED, replace(report, message=optimum.unbounded))
     if optimum.boundary:
         return fit_from(q, free, Status.BOUNDARY, replace(report, message=optimum.boundary))
     return fit_from(q, free, Status.CLOSED_FORM, report)
+
+
+def standing_apart(z: np.ndarray, weights: np.ndarray, structure: Any) -> tuple[np.ndarray, str]:
+    """Outcomes in units of their own whose equal coordinates are spread over `POINT`, and why if there are such.
+
+    A law with a location and a scale collapses on coordinates that are all one number. Rows move to and fro, so that
+    what is fitted stands for the point.
+    """
+    form = form_of(structure)
+    names = set() if form is None else set(form.names)
+    if form is None or form.cls not in MOVED or not names >= {"loc"} or not names & {"scale", "scale_tril"}:
+        return z, ""
+    counted = z[weights > 0]
+    flat = counted.max(0) == counted.min(0)
+    if not flat.any():
+        return z, ""
+    side = np.where(np.arange(len(z)) % 2, POINT, -POINT).reshape(-1, *(1,) * flat.ndim)
+    return np.where(flat, z + side, z), no_maximum(flat, "scale", "0")
+
+
+def _outside(form: Form, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Logarithms of ends that are at an outcome, moved outward by the rounding of the logarithm and the exponential."""
+    for ends, way in ((LOWER_ENDS, -1.0), (UPPER_ENDS, 1.0)):
+        for name in form.names:
+            if (form.cls.__name__, name) in ends and isinstance(form.constraint(name), constraints.greater_than):
+                free[name] = free[name] + way * _ROUNDING * np.maximum(1.0, np.abs(free[name]))
+    return free
 
 
 def _double(fixed: Fixed) -> dict[str, Any]:

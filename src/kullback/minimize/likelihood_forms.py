@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import root_scalar
 
+from kullback.families.scaling import quantiles
 from kullback.minimize.expectation import Expectation
 from kullback.minimize.solution import POINT, ROUNDING, Fixed, Solution, at_least, at_most, no_maximum, solution
 
@@ -110,6 +111,65 @@ def laplace(E: Expectation, fixed: Fixed) -> Solution:
     held = "all at the location that is held fixed" if "loc" in fixed else "all one number"
     scale, unbounded = (fixed["scale"], "") if "scale" in fixed else at_least(distance, "scale", what=held)
     return solution({"loc": loc, "scale": scale}, np.log(2.0 * np.asarray(scale)) + distance / scale, unbounded)
+
+
+def asymmetric_laplace(E: Expectation, fixed: Fixed) -> Solution:
+    """Exponential laws to the right and to the left of the location (Kotz, Kozubowski and Podgórski 2001, 3.5)."""
+    if "asymmetry" in fixed:
+        square = np.square(np.asarray(fixed["asymmetry"]))
+        loc, left, right, cross, unbounded = _check_loss(E, square / (1.0 + square))
+        return solution({"loc": loc, "scale": np.sqrt(left * right)}, cross, unbounded)
+    loc, left, right, cross, unbounded, boundary = _two_sided(E, "asymmetry")
+    values = {"loc": loc, "scale": np.sqrt(left * right), "asymmetry": np.sqrt(left / right)}
+    return solution(values, cross, unbounded, boundary)
+
+
+def asymmetric_laplace_quantile(E: Expectation, fixed: Fixed) -> Solution:
+    """The same law with 1/(1 − quantile) and 1/quantile times the scale to the left and to the right."""
+    if "quantile" in fixed:
+        quantile = np.asarray(fixed["quantile"])
+        loc, _, right, cross, unbounded = _check_loss(E, quantile)
+        return solution({"loc": loc, "scale": quantile * right}, cross, unbounded)
+    loc, left, right, cross, unbounded, boundary = _two_sided(E, "quantile")
+    quantile = left / (left + right)
+    return solution({"loc": loc, "scale": quantile * right, "quantile": quantile}, cross, unbounded, boundary)
+
+
+def _check_loss(E: Expectation, level: Any) -> tuple[Any, ...]:
+    """The quantile of that level, and scales in the ratio of the level whose reciprocals weigh the distances to it."""
+    rows = E.rows()
+    loc = _each(lambda x, u: float(quantiles(x, E.weights, (u,))[0]), np.moveaxis(rows, 0, -1), level + 0.0 * rows[0])
+    loss = E(lambda x: np.where(x > loc, level, level - 1.0) * (x - loc))
+    scale, unbounded = at_least(loss, "scale")
+    left, right = scale / (1.0 - level), scale / level
+    return loc, left, right, np.log(left + right) + 1.0, unbounded
+
+
+def _two_sided(E: Expectation, parameter: str) -> tuple[Any, ...]:
+    """Both scales and the location at which √E[(x − loc)₊] + √E[(loc − x)₊] is least, which is an outcome."""
+    rows = E.rows()
+    loc = _each(lambda x, _: _least_kink(x, E.weights), np.moveaxis(rows, 0, -1), 0.0 * rows[0])
+    above, below = E(lambda x: np.maximum(x - loc, 0.0)), E(lambda x: np.maximum(loc - x, 0.0))
+    both = np.sqrt(above) + np.sqrt(below)
+    size, unbounded = at_least(np.square(both), "scale")
+    right, left = np.sqrt(above) * np.sqrt(size), np.sqrt(below) * np.sqrt(size)
+    ended = (np.minimum(left, right) <= POINT * size) & ~(np.square(both) <= ROUNDING)
+    boundary = ""
+    if ended.any():
+        way = "0" if (left < right)[ended].any() else "1 or ∞"
+        boundary = f"the best member is an exponential law to one side of loc, as {parameter} goes to {way}"
+    left, right = np.maximum(left, POINT * size), np.maximum(right, POINT * size)
+    cross = np.log(left + right) + above / right + below / left
+    return loc, left, right, cross, unbounded, boundary
+
+
+def _least_kink(x: np.ndarray, w: np.ndarray) -> float:
+    order = np.argsort(x, kind="stable")
+    x, w = x[order], w[order]
+    mass, moment = np.cumsum(w), np.cumsum(w * x)
+    below = np.maximum(mass * x - moment, 0.0)
+    above = np.maximum((moment[-1] - moment) - (mass[-1] - mass) * x, 0.0)
+    return float(x[np.argmin(np.sqrt(above) + np.sqrt(below))])
 
 
 def weibull(E: Expectation, fixed: Fixed) -> Solution:

@@ -56,6 +56,12 @@ CLOSED_FORMS: dict[type, Kind] = {
         moments=False,
     ),
     dist.Laplace: Kind(likelihood_forms.laplace, _sets("loc scale", "scale", "loc"), moments=False),
+    dist.AsymmetricLaplace: Kind(
+        likelihood_forms.asymmetric_laplace, _sets("loc scale asymmetry", "loc scale"), moments=False
+    ),
+    dist.AsymmetricLaplaceQuantile: Kind(
+        likelihood_forms.asymmetric_laplace_quantile, _sets("loc scale quantile", "loc scale"), moments=False
+    ),
     dist.Weibull: Kind(likelihood_forms.weibull, _sets("concentration scale", "scale"), moments=False),
 }
 

@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 from jax.tree_util import Partial
 
+from kullback.families.form import Form
 from kullback.families.units import free_back, free_into
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
-from kullback.minimize.forward import forward_report, outcomes_of, solved
+from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
 from kullback.minimize.layout import Layout
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior
@@ -80,20 +82,25 @@ class MaximumLikelihood(Rule):
         """In units of the outcomes' own and in double, where a stopping rule in nats means the same on any data."""
         learnable, found = q.learnable, outcomes_of(p, q)
         assert learnable is not None
-        structure, units = learnable.structure, found.units
+        structure, units = _below_outcomes(learnable.structure), found.units
         layout, starts = starts_of(learnable, request, self.starts or 4)
         if units is not None:
-            starts = np.stack([layout.flat(free_into(structure, units, layout.tree(start))) for start in starts])
+            plain, starts = learnable.structure, [layout.tree(start) for start in starts]
+            starts = np.stack([layout.flat(free_into(plain, structure, units, start)) for start in starts])
         with jax.enable_x64(True):
             full = padded(found.data)
-            y = full.y if units is None else units.standardized(full.y)
+            y, repeated = full.y, ""
+            if units is not None:
+                y, repeated = standing_apart(units.standardized(full.y), full.weights, structure)
             static = Static((structure, layout))
             objective = Partial(negative_log_likelihood, static, found.fixed, as_device(y), full.weights, full.x)
             request = replace(request, tolerance=request.tolerance or _CLOSE)
             descent = descend(self.name, objective, starts, request)
             verdict, value = _best(structure, layout, descent, value_of(objective))
         free = layout.tree(verdict.vector)
-        free = free if units is None else free_back(structure, units, free)
+        free = free if units is None else free_back(structure, learnable.structure, units, free)
+        if repeated:
+            verdict, value = replace(verdict, status=Status.UNBOUNDED, message=repeated), -np.inf
         report = forward_report(found.data, p, learnable.wrap(free), value + found.log_jacobian)
         return fit_from(q, free, verdict.status, replace(report, message=verdict.message), descent.outcome)
 
@@ -127,14 +134,26 @@ class MaximumLikelihood(Rule):
 _likelihood = program(negative_log_likelihood, static=())
 
 
+def _below_outcomes(structure: Any) -> Any:
+    """A family whose support begins at its location, with that kept below the least outcome, which is at 0."""
+    if isinstance(structure, Form) and structure.cls is dist.Levy and "loc" in structure.names:
+        return replace(structure, within=(-np.inf, 0.0))
+    return structure
+
+
 def _best(structure: Any, layout: Layout, descent: Found, value: Any) -> tuple[Verdict, float]:
     """The best end point that is an optimum or a limit; where there is none, the likelihood has no maximum."""
-    if descent.outcome.status not in (Status.CONVERGED, Status.DIVERGED):
-        return Verdict(descent.outcome.status, "", descent.vectors[0]), float(descent.values[0])
+    if descent.outcome.status is Status.INTERRUPTED:
+        return Verdict(Status.INTERRUPTED, "", descent.vectors[0]), float(descent.values[0])
     ends = [
         (judged(structure, layout, vector, value), float(end))
         for vector, end in zip(descent.vectors, descent.values, strict=True)
         if np.isfinite(end)
     ]
     settled = [pair for pair in ends if pair[0].status is not Status.UNBOUNDED]
-    return settled[0] if settled else (ends[0][0], -np.inf)
+    if not settled:
+        return ends[0][0], -np.inf
+    verdict, value = settled[0]
+    if verdict.status is Status.CONVERGED:
+        verdict = replace(verdict, status=descent.outcome.status)
+    return verdict, value
