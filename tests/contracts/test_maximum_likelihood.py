@@ -61,6 +61,10 @@ def dagum(concentration, sharpness, scale):
     return st.burr(sharpness, concentration, scale=scale)
 
 
+def proportion(mean, concentration):
+    return st.beta(mean * concentration, (1 - mean) * concentration)
+
+
 class Kumaraswamy:
     """x^a has the law of 1 − u^(1/b)."""
 
@@ -151,7 +155,7 @@ FAMILIES = [
         positive("concentration1", "concentration0"), (0.7, 1.0), "none"),
     Row(dist.Beta, r().beta(0.1, 1.0, N), lambda concentration1, concentration0: st.beta(
         concentration1, concentration0), positive("concentration1", "concentration0"), (-2.3, 0.0), "none"),
-    Row(dist.BetaProportion, UNIT, lambda mean, concentration: st.beta(mean * concentration, (1 - mean) * concentration),
+    Row(dist.BetaProportion, UNIT, proportion,
         lambda t: {"mean": 1 / (1 + np.exp(-t[0])), "concentration": np.exp(t[1])}, (-0.5, 1.5), "none"),
     Row(dist.Kumaraswamy, UNIT, Kumaraswamy, positive("concentration1", "concentration0"), (0.5, 1.0), "none"),
     Row(dist.VonMises, r().vonmises(3.0, 2.0, N), lambda loc, concentration: st.vonmises(concentration, loc),
