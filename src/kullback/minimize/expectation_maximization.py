@@ -18,9 +18,9 @@ from kullback.minimize.fitting import fit_from
 from kullback.minimize.form_components import FormComponents
 from kullback.minimize.forward import forward_report
 from kullback.minimize.k_means import k_means
+from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.normal_components import NormalComponents, is_normal
 from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
-from kullback.minimize.weighted_mle import closed_form
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -79,7 +79,8 @@ class ExpectationMaximization(Rule):
         structure = q.learnable.structure
         if not isinstance(structure, MixtureStructure):
             return Missing("Q is no mixture")
-        if closed_form(structure.form, q.learnable.fixed) is None or structure.form.cls is dist.Uniform:
+        form = structure.form
+        if closed_form(form, q.learnable.fixed) is None or not matches_moments(form) or form.cls is dist.Uniform:
             return Missing(f"components of {structure.form.cls.__name__} have no smooth closed form in the moments")
         source = can_be_weighted(p)
         if isinstance(source, Missing):

@@ -5,24 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jaxtyping import Float, Int
 
 from kullback.families.form import Form
 from kullback.families.scaling import mean_and_scale
 from kullback.known.static import Static
+from kullback.minimize.expectation import Expectation
+from kullback.minimize.matched_forms import closed_form
 from kullback.minimize.table import as_device
 from kullback.minimize.weighted import bucket
-from kullback.minimize.weighted_mle import closed_form
 from kullback.programs import program
 
 
 class FormComponents:
-    """Components of any form with a closed form in the moments, compiled in double precision."""
+    """Components of one form: their log-probabilities compiled in double precision, their moments on the host."""
 
     def __init__(self, form: Form, fixed: Any, y: np.ndarray, w: np.ndarray, floor: float, k: int) -> None:
-        self.form, self.fixed, self.y, self.w, self.floor = form, fixed, y, w, floor
+        self.form, self.y, self.w = form, y, w
+        self.fixed = {name: np.asarray(value, np.float64) for name, value in fixed.items()}
         flat = np.asarray(y, np.float64).reshape(len(y), -1)
         mean, scale = mean_and_scale(flat, w)
         self.rows = (flat - mean) / scale  # for k-means alone
@@ -31,62 +32,66 @@ class FormComponents:
     def _pad(self) -> None:
         extra = bucket(len(self.w)) - len(self.w)
         with jax.enable_x64(True):
-            self.full_y = as_device(np.concatenate([self.y, np.repeat(self.y[:1], extra, 0)]))
-        self.full_w = np.concatenate([self.w, np.zeros(extra)])
+            self.padded = as_device(np.concatenate([self.y, np.repeat(self.y[:1], extra, 0)]))
 
-    def part(self, numbers: np.ndarray, w: np.ndarray) -> FormComponents:
+    def part(self, numbers: Int[np.ndarray, " m"], w: np.ndarray) -> FormComponents:
+        """The same over some of the rows, with weights of their own."""
         some = object.__new__(FormComponents)
         some.__dict__.update(self.__dict__)
         some.y, some.w, some.rows = self.y[numbers], w, self.rows[numbers]
         some._pad()
         return some
 
-    def from_shares(self, shares: np.ndarray) -> tuple[Any, Any]:
-        # A component without rows of its own has a little of all.
-        shares = 0.99 * shares + 0.01 / shares.shape[1]
-        full = np.concatenate([shares, np.zeros((len(self.full_w) - len(shares), shares.shape[1]))])
-        return self._host(_first, full)
+    def from_shares(self, shares: Float[np.ndarray, "n K"]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Mixing logits and parameters from the share of each row that each component has."""
+        # A component without rows of its own, or with equal ones alone, has a little of all.
+        return self._maximized(0.99 * shares + 0.01 / shares.shape[1])[:2]
 
-    def step(self, logits: Any, parameters: Any) -> tuple[Any, Any, Any]:
+    def step(self, logits: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
         """log q(y) [n] at the parameters, and the logits and parameters that maximise its bound there."""
-        log_q, *new = self._host(_advance, logits, parameters)
-        return log_q[: len(self.w)], *new
+        joint = logits + self._log_probs(parameters)
+        most = joint.max(1, keepdims=True)
+        log_q = most[:, 0] + np.log(np.exp(joint - most).sum(1))
+        return log_q, *self._maximized(np.exp(joint - log_q[:, None]))[:2]
 
-    def constrained(self, parameters: Any) -> dict[str, np.ndarray]:
+    def constrained(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The parameters of the form, in the units of the data."""
         return parameters
 
-    def narrowest(self, parameters: Any) -> np.ndarray:
-        """Which components [K] are as narrow as the floor lets them be: no form here has one."""
-        return np.zeros(len(jax.tree.leaves(parameters)[0]), bool)
+    def narrowest(self, parameters: dict[str, np.ndarray]) -> np.ndarray:
+        """Which components [K] have collapsed on outcomes that are all one number."""
+        k = len(next(iter(parameters.values())))
+        joint = self._log_probs(parameters)
+        shares = np.exp(joint - joint.max(1, keepdims=True))
+        return np.array(self._maximized(shares)[2]) if k else np.zeros(0, bool)
 
-    def _host(self, function: Any, *arguments: Any) -> Any:
+    def _log_probs(self, parameters: dict[str, np.ndarray]) -> np.ndarray:
         with jax.enable_x64(True):
-            found = function(Static(self.form), self.fixed, self.full_y, self.full_w, *arguments)
-        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), found)
+            found = _log_probs(Static(self.form), self.fixed, self.padded, parameters)
+        return np.asarray(found, np.float64)[: len(self.w)]
+
+    def _maximized(self, shares: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], list[bool]]:
+        """Mixing logits, parameters, and which components have no maximum."""
+        solve = closed_form(self.form, self.fixed)
+        assert solve is not None
+        shares = shares * self.w[:, None]
+        mass = np.maximum(shares.sum(0), np.finfo(float).tiny)
+        found = []
+        for share, total in zip(shares.T, mass, strict=True):
+            keep = share > 0 if total > np.finfo(float).tiny else np.ones(len(share), bool)
+            weights = share[keep] / total if total > np.finfo(float).tiny else self.w
+            found.append(solve(Expectation(self.y[keep], weights), self.fixed))
+        values = {
+            name: np.stack([np.broadcast_to(np.asarray(each.values[name], np.float64), shape) for each in found])
+            for name, shape in self.form.shapes
+        }
+        return np.log(mass / mass.sum()), values, [bool(each.unbounded) for each in found]
 
 
 @program(static=())
-def _first(static: Static, fixed: Any, y: Any, w: Any, shares: Any) -> tuple[Any, Any]:
-    return _maximize(static.value, fixed, y, w[:, None] * shares)
-
-
-@program(static=())
-def _advance(static: Static, fixed: Any, y: Any, w: Any, logits: Any, parameters: Any) -> tuple[Any, Any, Any]:
+def _log_probs(static: Static, fixed: Any, y: Any, parameters: Any) -> Any:
+    """log q_k(y_i) [n, K]."""
     form = static.value
     components = form.cls(**parameters, **fixed, validate_args=False)
     components = components.to_event(form.independent) if form.independent else components
-    joint = logits + components.log_prob(y[:, None])
-    log_q = jax.nn.logsumexp(joint, -1)
-    return log_q, *_maximize(form, fixed, y, w[:, None] * jnp.exp(joint - log_q[:, None]))
-
-
-def _maximize(form: Form, fixed: Any, y: Any, shares: Any) -> tuple[Any, Any]:
-    """Mixing logits and parameters from shares w_i r_ik [n, K]."""
-    solve = closed_form(form, fixed)
-    assert solve is not None
-    mass = jnp.maximum(shares.sum(0), jnp.finfo(shares.dtype).tiny * 1e3)
-
-    def component(share: Any) -> Any:
-        return {name: value for name, value in solve(y, share, fixed).items() if name in form.names}
-
-    return jnp.log(mass) - jnp.log(mass.sum()), lax.map(component, (shares / mass).T)
+    return components.log_prob(y[:, None])
