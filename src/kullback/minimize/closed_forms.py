@@ -88,8 +88,10 @@ def exponential(E: Expectation, fixed: Fixed) -> Solution:
 def poisson(E: Expectation, fixed: Fixed) -> Solution:
     """T = x: the rate is the mean."""
     mean = E()
-    rate, boundary = _inside(mean, np.exp(-_FARTHEST), np.inf, "rate")
-    return solution({"rate": rate}, rate - mean * np.log(rate) + E(lambda x: gammaln(x + 1.0)), boundary=boundary)
+    none = mean <= 0.0
+    rate = np.where(none, np.exp(-_FARTHEST), mean)
+    cross = rate - mean * np.log(rate) + E(lambda x: gammaln(x + 1.0))
+    return solution({"rate": rate}, cross, boundary="the mean is 0, which rate approaches" if none.any() else "")
 
 
 def bernoulli_logits(E: Expectation, fixed: Fixed) -> Solution:
@@ -97,7 +99,7 @@ def bernoulli_logits(E: Expectation, fixed: Fixed) -> Solution:
 
 
 def bernoulli_probs(E: Expectation, fixed: Fixed) -> Solution:
-    return _trials(E, 1.0, "probs", _logit(1e-7))
+    return _trials(E, 1.0, "probs", _logit(1.0 - 1e-7))
 
 
 def binomial_logits(E: Expectation, fixed: Fixed) -> Solution:
@@ -107,7 +109,14 @@ def binomial_logits(E: Expectation, fixed: Fixed) -> Solution:
 def _trials(E: Expectation, count: Any, parameter: str, farthest: float) -> Solution:
     """T = x: the share of successes."""
     share = E() / count
-    logit, boundary = _inside(_logit(share), -farthest, farthest, parameter)
+    none, every = share <= 0.0, share >= 1.0 - ROUNDING
+    logit = np.where(none, -farthest, np.where(every, farthest, _logit(np.where(none | every, 0.5, share))))
+    share = np.where(every, 1.0, share)
+    boundary = (
+        f"a share of successes is {'0' if none.any() else '1'}, which {parameter} approaches"
+        if (none.any() or every.any())
+        else ""
+    )
     ways = E(lambda x: gammaln(count + 1.0) - gammaln(x + 1.0) - gammaln(count - x + 1.0)) if np.any(count > 1) else 0.0
     cross = count * (share * np.logaddexp(0.0, -logit) + (1.0 - share) * np.logaddexp(0.0, logit)) - ways
     value = logit if parameter == "logits" else 1.0 / (1.0 + np.exp(-logit))
@@ -117,9 +126,12 @@ def _trials(E: Expectation, count: Any, parameter: str, farthest: float) -> Solu
 def geometric_logits(E: Expectation, fixed: Fixed) -> Solution:
     """T = x: a success follows 1/probs − 1 failures on average."""
     mean = E()
-    logit, boundary = _inside(-_log(mean), -_FARTHEST, _FARTHEST, "logits")
+    none = mean <= 0.0
+    logit = np.where(none, _FARTHEST, -_log(np.where(none, 1.0, mean)))
     cross = np.logaddexp(0.0, -logit) + mean * np.logaddexp(0.0, logit)
-    return solution({"logits": logit}, cross, boundary=boundary)
+    return solution(
+        {"logits": logit}, cross, boundary="the mean is 0, which logits approach at ∞" if none.any() else ""
+    )
 
 
 def categorical(E: Expectation, categories: int) -> Solution:
@@ -138,14 +150,3 @@ def _log(x: Any) -> np.ndarray:
 def _logit(p: Any) -> Any:
     with np.errstate(divide="ignore"):
         return np.log(p) - np.log1p(-np.asarray(p))
-
-
-def _inside(value: Any, low: float, high: float, parameter: str) -> tuple[Any, str]:
-    """A parameter that is a number, and which end of its range it stands for where it lies at one."""
-    kept = np.clip(value, low, high)
-    ended = kept != value
-    if not ended.any():
-        return value, ""
-    worst = float(np.asarray(value)[ended].ravel()[0]) if np.ndim(value) else float(value)
-    stands = float(np.asarray(kept)[ended].ravel()[0]) if np.ndim(kept) else float(kept)
-    return kept, f"{parameter} lies at {worst:g}, the end of its range, for which {stands:.3g} stands"

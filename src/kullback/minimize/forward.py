@@ -15,6 +15,7 @@ from kullback.exact.countable_sum import CountableSum
 from kullback.families.form import LOWER_ENDS, UPPER_ENDS, Form
 from kullback.families.units import MOVED, Units, form_of, units_for
 from kullback.known import Known, describe
+from kullback.minimize.closed_forms import multivariate_normal
 from kullback.minimize.expectation import Expectation, some_rows
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.matched_forms import closed_form
@@ -86,22 +87,33 @@ def solved(p: Known, q: Known) -> Fit:
     return fit_from(q, free, Status.CLOSED_FORM, report)
 
 
-def standing_apart(z: np.ndarray, weights: np.ndarray, structure: Any) -> tuple[np.ndarray, str]:
-    """Outcomes in units of their own whose equal coordinates are spread over `POINT`, and why if there are such.
+def standing_apart(found: Outcomes, structure: Any) -> tuple[Weighted, str]:
+    """Outcomes in units of their own, spread over `POINT` where they span too little, and why if they do.
 
-    A law with a location and a scale collapses on coordinates that are all one number. Rows move to and fro, so that
-    what is fitted stands for the point.
+    A law with a location and a scale collapses on a coordinate that is one number, and one of vectors on vectors in a
+    plane. What is fitted to the spread outcomes stands for the point, or the plane.
     """
-    form = form_of(structure)
-    names = set() if form is None else set(form.names)
-    if form is None or form.cls not in MOVED or not names >= {"loc"} or not names & {"scale", "scale_tril"}:
-        return z, ""
-    counted = z[weights > 0]
-    flat = counted.max(0) == counted.min(0)
-    if not flat.any():
-        return z, ""
-    side = np.where(np.arange(len(z)) % 2, POINT, -POINT).reshape(-1, *(1,) * flat.ndim)
-    return np.where(flat, z + side, z), no_maximum(flat, "scale", "0")
+    data, form = found.data, form_of(structure)
+    if found.units is None or form is None:
+        return data, ""
+    data = replace(data, y=found.units.standardized(data.y))
+    names = set(form.names)
+    if form.cls not in MOVED or "loc" not in names or not names & {"scale", "scale_tril"}:
+        return data, ""
+    if form.cls is dist.MultivariateStudentT and not form.independent:
+        why = multivariate_normal(Expectation(data.y, data.weights), {}).unbounded
+        along = np.ones(data.y.shape[1:])
+    else:
+        flat = data.y.max(0) == data.y.min(0)
+        why, along = no_maximum(flat, "scale", "0") if flat.any() else "", flat * 1.0
+    return (_spread(data, along), why) if why else (data, "")
+
+
+def _spread(data: Weighted, along: np.ndarray) -> Weighted:
+    """Every outcome as several about it, `POINT` apart along some coordinates, and no fewer than fill the space."""
+    times = -(-(12 + 4 * along.size) // data.size)
+    y, weights = np.concatenate([data.y] * times), np.concatenate([data.weights] * times) / times
+    return replace(data, y=y + POINT * along * np.random.default_rng(0).standard_normal(y.shape), weights=weights)
 
 
 def _outside(form: Form, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -48,24 +48,24 @@ def log_uniform(E: Expectation, fixed: Fixed) -> Solution:
 
 def pareto(E: Expectation, fixed: Fixed) -> Solution:
     """The scale is the least outcome; 1/α is the mean of log(x/scale)."""
-    scale, alpha, cross, unbounded = _power_tail(E, fixed.get("scale"), fixed.get("alpha"), "alpha")
+    scale, alpha, cross, unbounded = _power_tail(E, fixed.get("scale"), fixed.get("alpha"), "∞")
     return solution({"scale": scale, "alpha": alpha}, cross, unbounded)
 
 
 def lower_truncated_power_law(E: Expectation, fixed: Fixed) -> Solution:
     """Pareto's law with the exponent −1 − α in its density."""
     tail = None if "alpha" not in fixed else -1.0 - np.asarray(fixed["alpha"], np.float64)
-    low, tail, cross, unbounded = _power_tail(E, fixed.get("low"), tail, "−alpha")
+    low, tail, cross, unbounded = _power_tail(E, fixed.get("low"), tail, "−∞")
     return solution({"low": low, "alpha": -1.0 - tail}, cross, unbounded)
 
 
-def _power_tail(E: Expectation, low: Any, tail: Any, parameter: str) -> tuple[Any, Any, Any, str]:
+def _power_tail(E: Expectation, low: Any, tail: Any, end: str) -> tuple[Any, Any, Any, str]:
     low = E.ends()[0] if low is None else np.asarray(low, np.float64)
     log_excess = E(lambda x: np.log(x / low))
     unbounded = ""
     if tail is None:
         flat = log_excess <= ROUNDING
-        tail, unbounded = at_most(1.0 / np.where(flat, 1.0, log_excess), flat, parameter, 1.0 / POINT)
+        tail, unbounded = at_most(1.0 / np.where(flat, 1.0, log_excess), flat, "alpha", 1.0 / POINT, end)
     # log q(x) = log α − log low − (1 + α) log(x/low)
     return low, tail, np.log(low) - np.log(tail) + (1.0 + tail) * log_excess, unbounded
 

@@ -18,10 +18,10 @@ from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_o
 from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
 from kullback.minimize.layout import Layout
 from kullback.minimize.matched_forms import closed_form, matches_moments
-from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior
+from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
 from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.table import as_device
-from kullback.minimize.verdict import Verdict, judged, value_of
+from kullback.minimize.verdict import Verdict, box_of, judged, value_of
 from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
 from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
@@ -82,25 +82,22 @@ class MaximumLikelihood(Rule):
         """In units of the outcomes' own and in double, where a stopping rule in nats means the same on any data."""
         learnable, found = q.learnable, outcomes_of(p, q)
         assert learnable is not None
-        structure, units = _below_outcomes(learnable.structure), found.units
+        source, structure, units = learnable.structure, _below_outcomes(learnable.structure), found.units
         layout, starts = starts_of(learnable, request, self.starts or 4)
         if units is not None:
-            plain, starts = learnable.structure, [layout.tree(start) for start in starts]
-            starts = np.stack([layout.flat(free_into(plain, structure, units, start)) for start in starts])
+            moved = [free_into(source, structure, units, layout.tree(start)) for start in starts]
+            starts = np.stack([layout.flat(free) for free in moved])
+        data, repeated = standing_apart(found, structure)
         with jax.enable_x64(True):
-            full = padded(found.data)
-            y, repeated = full.y, ""
-            if units is not None:
-                y, repeated = standing_apart(units.standardized(full.y), full.weights, structure)
-            static = Static((structure, layout))
-            objective = Partial(negative_log_likelihood, static, found.fixed, as_device(y), full.weights, full.x)
-            request = replace(request, tolerance=request.tolerance or _CLOSE)
-            descent = descend(self.name, objective, starts, request)
-            verdict, value = _best(structure, layout, descent, value_of(objective))
-        free = layout.tree(verdict.vector)
-        free = free if units is None else free_back(structure, learnable.structure, units, free)
+            full, static = padded(data), Static((structure, layout))
+            box = box_of(structure, layout, starts)
+            objective = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *box)
+            descent = descend(self.name, objective, starts, replace(request, tolerance=request.tolerance or _CLOSE))
+            verdict, value = _best(structure, layout, descent, box, value_of(objective))
         if repeated:
             verdict, value = replace(verdict, status=Status.UNBOUNDED, message=repeated), -np.inf
+        free = layout.tree(verdict.vector)
+        free = free if units is None else free_back(structure, source, units, free)
         report = forward_report(found.data, p, learnable.wrap(free), value + found.log_jacobian)
         return fit_from(q, free, verdict.status, replace(report, message=verdict.message), descent.outcome)
 
@@ -141,12 +138,12 @@ def _below_outcomes(structure: Any) -> Any:
     return structure
 
 
-def _best(structure: Any, layout: Layout, descent: Found, value: Any) -> tuple[Verdict, float]:
+def _best(structure: Any, layout: Layout, descent: Found, box: Any, value: Any) -> tuple[Verdict, float]:
     """The best end point that is an optimum or a limit; where there is none, the likelihood has no maximum."""
     if descent.outcome.status is Status.INTERRUPTED:
         return Verdict(Status.INTERRUPTED, "", descent.vectors[0]), float(descent.values[0])
     ends = [
-        (judged(structure, layout, vector, value), float(end))
+        (judged(structure, layout, vector, box, value), float(end))
         for vector, end in zip(descent.vectors, descent.values, strict=True)
         if np.isfinite(end)
     ]

@@ -22,6 +22,14 @@ def negative_log_likelihood(static: Static, fixed: Any, y: Any, w: Any, x: Any, 
     return -jnp.vdot(w, model(static, fixed, vector, x).log_prob(y))
 
 
+def within_reach(static: Static, fixed: Any, y: Any, w: Any, low: Any, high: Any, vector: Any) -> jax.Array:
+    """The cross entropy at the point of a box [low, high] that is nearest to a vector: constant beyond it.
+
+    At a limit law a parameter runs on for ever, until log q is a difference of numbers so large that nothing is left.
+    """
+    return negative_log_likelihood(static, fixed, y, w, None, jnp.clip(vector, low, high))
+
+
 def negative_log_posterior(static: Static, fixed: Any, y: Any, w: Any, x: Any, total: Any, vector: Any) -> jax.Array:
     """H(P, Q) − log π(θ)/W for outcomes of total weight W: the posterior of θ, up to sign, scale and a constant."""
     structure, layout = static.value

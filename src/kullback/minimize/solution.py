@@ -41,12 +41,14 @@ def at_least(width: Any, parameter: str, end: str = "0", what: str = "all one nu
     return (np.where(flat, POINT, width), no_maximum(flat, parameter, end, what)) if flat.any() else (width, "")
 
 
-def at_most(concentration: Any, flat: Any, parameter: str, largest: float = POINT**-2) -> tuple[Any, str]:
+def at_most(
+    concentration: Any, flat: Any, parameter: str, largest: float = POINT**-2, end: str = "∞"
+) -> tuple[Any, str]:
     """Concentrations of which none is infinite, and why there is no maximum where the outcomes are one number."""
     flat = np.asarray(flat)
     if not flat.any():
         return concentration, ""
-    return np.where(flat, largest, concentration), no_maximum(flat, parameter, "∞")
+    return np.where(flat, largest, concentration), no_maximum(flat, parameter, end)
 
 
 def no_maximum(flat: Any, parameter: str, end: str, what: str = "all one number") -> str:

@@ -24,7 +24,9 @@ from kullback.programs import program
 from kullback.result import Status
 
 FAR = 8.0  # of a logarithm or a logit, in units in which parameters are about 1
+REACH = float(-np.log(POINT))
 _STEP = 3.0
+_ROOM = 0.5  # of a step: with less before the end of the box nothing is to be seen outward
 _MOST = 8  # coordinates that are tried one by one
 _FLAT = 1e-9  # nats, of a limit law; of a likelihood without maximum a step takes at least:
 _FALLING = 1e-2
@@ -41,6 +43,9 @@ LIMITS: dict[tuple[type, str, int], str] = {
 }
 
 
+Value = Callable[[np.ndarray], float]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """How a descent ended, what to say of it, and the flat parameters to return."""
@@ -50,32 +55,52 @@ class Verdict:
     vector: np.ndarray
 
 
-def judged(structure: Any, layout: Layout, vector: np.ndarray, value: Callable[[np.ndarray], float]) -> Verdict:
+def box_of(structure: Any, layout: Layout, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far from starts [k, n] a descent looks, [n] each: logarithms and logits go `REACH` beyond all of them."""
+    names, _ = _coordinates(structure, layout)
+    low = np.where(names >= 0, starts.min(0) - REACH, -np.inf)
+    return low, np.where(names >= 0, starts.max(0) + REACH, np.inf)
+
+
+def judged(
+    structure: Any, layout: Layout, vector: np.ndarray, box: tuple[np.ndarray, np.ndarray], value: Value
+) -> Verdict:
     """The verdict on an end point [n] of a descent, whose objective elsewhere is `value`."""
     names, most = _coordinates(structure, layout)
-    far = (np.abs(vector) > FAR) & (names >= 0)
+    vector, at_end = np.clip(vector, *box), (vector <= box[0]) | (vector >= box[1])
     capped = np.isfinite(most) & (vector >= most)
     if capped.any():
         # Beyond the most degrees nothing changes, by definition.
-        return Verdict(Status.BOUNDARY, _limit(structure, names, vector, capped), vector)
+        return Verdict(Status.BOUNDARY, _limit(structure, names, capped * 1.0), vector)
+    far = ((np.abs(vector) > FAR) | at_end) & (names >= 0)
     if not far.any():
         return Verdict(Status.CONVERGED, "", vector)
     here = value(vector)
-    outward = _STEP * np.sign(vector) * far
+    outward = _STEP * np.where(vector > (box[0] + box[1]) / 2, 1.0, -1.0) * far
     for direction in [outward, *(outward * (np.arange(len(vector)) == i) for i in np.flatnonzero(far)[:_MOST])]:
-        fall = here - value(vector + direction)
-        if np.isnan(fall):
-            fall = 10.0 * (here - value(vector + 0.1 * direction))
-        along = direction != 0
-        if fall >= _FALLING:
-            kept = np.where(along, np.clip(vector, np.log(POINT), -np.log(POINT)), vector)
-            return Verdict(Status.UNBOUNDED, _runs_away(structure, names, vector, along), kept)
-        if fall >= -_FLAT * max(1.0, abs(here)):
-            return Verdict(Status.BOUNDARY, _limit(structure, names, vector, along), vector)
+        # A step of all of them that ends where the first of them does.
+        room = np.where(direction > 0, box[1] - vector, vector - box[0])[direction != 0].min() / _STEP
+        fall, rise = here - value(vector + min(1.0, room) * direction), value(vector - direction) - here
+        stuck = np.isnan(fall) or room < _ROOM
+        if fall >= _FALLING or (stuck and not rise < _FALLING):
+            words = _runs_away(structure, names, direction)
+            return Verdict(Status.UNBOUNDED, words, _usable(vector, direction / _STEP, value))
+        if fall >= -_FLAT * max(1.0, abs(here)) or stuck:
+            return Verdict(Status.BOUNDARY, _limit(structure, names, direction), vector)
     return Verdict(Status.CONVERGED, "", vector)
 
 
-def value_of(objective: Any) -> Callable[[np.ndarray], float]:
+def _usable(vector: np.ndarray, outward: np.ndarray, value: Value) -> np.ndarray:
+    """A point of a way along which the likelihood grows without bound, at which single precision gives a number."""
+    for _ in range(int(REACH)):
+        with jax.enable_x64(False):
+            if np.isfinite(value(vector.astype(np.float32))):
+                return vector
+        vector = vector - outward
+    return vector
+
+
+def value_of(objective: Any) -> Value:
     """The objective as a function of a flat vector on the host."""
     return lambda vector: float(_value(objective, vector))
 
@@ -107,29 +132,28 @@ def _coordinates(structure: Any, layout: Layout) -> tuple[np.ndarray, np.ndarray
     return Layout.flat(names), Layout.flat(most)
 
 
-def _moves(structure: Any, names: np.ndarray, vector: np.ndarray, along: np.ndarray) -> list[tuple[str, int]]:
+def _moves(form: Form, names: np.ndarray, direction: np.ndarray) -> list[tuple[str, int]]:
     """Which parameters run where: each name with 1 for up and -1 for down."""
+    return sorted({(form.names[int(names[i])], int(np.sign(direction[i]))) for i in np.flatnonzero(direction)})
+
+
+def _limit(structure: Any, names: np.ndarray, direction: np.ndarray) -> str:
     form = form_of(structure)
     assert form is not None
-    found = {(form.names[int(names[i])], int(np.sign(vector[i]))) for i in np.flatnonzero(along)}
-    return sorted(found)
-
-
-def _limit(structure: Any, names: np.ndarray, vector: np.ndarray, along: np.ndarray) -> str:
-    form, moves = form_of(structure), _moves(structure, names, vector, along)
-    assert form is not None
+    moves = _moves(form, names, direction)
     words = " and ".join(f"{name} goes to {_end(form, name, way)}" for name, way in moves)
     limit = next((LIMITS[form.cls, *move] for move in moves if (form.cls, *move) in LIMITS), None)
     what = f", kl.Family({limit})," if limit else ""
     return f"the best member is the limit law{what} as {words}, which no parameters attain; those returned stand for it"
 
 
-def _runs_away(structure: Any, names: np.ndarray, vector: np.ndarray, along: np.ndarray) -> str:
-    form, moves = form_of(structure), _moves(structure, names, vector, along)
+def _runs_away(structure: Any, names: np.ndarray, direction: np.ndarray) -> str:
+    form = form_of(structure)
     assert form is not None
+    moves = _moves(form, names, direction)
     words = " and ".join(f"{name} goes to {_end(form, name, way)}" for name, way in moves)
-    held = ", ".join(f"{name}=" for name, _ in moves)
-    return f"the likelihood grows without bound as {words}; fix {held}, or leave out what repeats"
+    held = " and ".join(name for name, _ in moves)
+    return f"the likelihood grows without bound as {words}; hold {held} fixed, or leave out repeated outcomes"
 
 
 def _end(form: Form, name: str, way: int) -> str:
