@@ -48,15 +48,19 @@ class Family:
     def _matched(self, other: Known) -> Known:
         form = self.form(other)
         hints = hints_from(other, sizes_of(other).categories)
-        return matched_side(self.name, form, self.fixed, other, partial(_initial, form, hints, self.fixed))
+        initial = partial(_initial, form, hints, self.fixed)
+        return matched_side(self.name, form, self.fixed, other, initial, _remarks(form, hints))
 
     def __repr__(self) -> str:
         return self.name
 
 
-def matched_side(name: str, structure: Structure, fixed: Params, other: Known, initial: Any) -> Known:
+def matched_side(
+    name: str, structure: Structure, fixed: Params, other: Known, initial: Any, remarks: tuple[str, ...] = ()
+) -> Known:
     """The record of a learnable side whose sizes are settled."""
-    learnable = Learnable(structure, fixed, initial, partial(fitted_distribution, structure, fixed))
+    wrap = partial(fitted_distribution, structure, fixed)
+    learnable = Learnable(structure, fixed, initial, wrap, remarks=remarks)
     example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed)
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(
@@ -69,6 +73,14 @@ def matched_side(name: str, structure: Structure, fixed: Params, other: Known, i
         support=support_of_all(example),
         reparametrized=bool(example.has_rsample),
     )
+
+
+def _remarks(form: Form, hints: Hints) -> tuple[str, ...]:
+    """What a plan says of categories of which most do not occur: the largest label tells how many there are."""
+    if not any(shape == (hints.categories,) for _, shape in form.shapes) or hints.counts is None:
+        return ()
+    occur, categories = np.count_nonzero(hints.counts), len(hints.counts)
+    return (f"{categories:,} categories, of which {occur:,} occur",) if 2 * occur < categories else ()
 
 
 def support_of_all(example: Any) -> Support | None:

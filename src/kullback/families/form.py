@@ -41,6 +41,8 @@ UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"
 
 _EDGE = 1e-12  # how near to the ends of an interval a parameter may be, as a share of it
 
+MOST_CATEGORIES = 10_000_000
+
 # Student's t with more degrees of freedom is normal to 1e-6 nats, and single precision cannot evaluate its constant.
 MOST_DEGREES = 1e3
 
@@ -225,6 +227,11 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
     if ndim == 2 and len(core) == 1 and not isinstance(constraint, constraints.independent):
         return core * 2
     if ndim == 1 and not core and categories is not None:
+        if categories > MOST_CATEGORIES:
+            raise InputError(
+                f"{name}: labels up to {categories - 1} would make {categories:,} categories of {cls.__name__}; number "
+                "those that occur from 0, for example by numpy.unique(x, return_inverse=True)"
+            )
         return (categories,)
     if ndim == 1 and len(core) == 2:
         return core if constraint is constraints.real_vector else core[:1]

@@ -60,7 +60,7 @@ def _guess(form: Form, name: str, shape: tuple[int, ...], hints: Hints) -> np.nd
         return hints.scale
     if name == "scale_tril" and shape[-1] == hints.scale.size:
         return np.diag(hints.scale.reshape(-1))
-    if name == "logits" and hints.shares is not None and hints.shares.shape == shape:
+    if name == "logits" and shape == (hints.categories,) and hints.shares is not None:
         return np.log(hints.shares)
     if name == "rate" and hints.mean.shape == shape:
         return 1.0 / positive
