@@ -19,7 +19,7 @@ Start = Callable[[Hints, Mapping[str, Any]], Values]
 
 EULER = 0.5772156649015329
 DEGREES = 5.0  # Student's t: heavier tails than the normal, with a variance
-UNDERDISPERSED = 100.0  # concentration of a negative binomial that is nearly Poisson
+UNDERDISPERSED = 100.0  # concentration over mean of a negative binomial that is nearly Poisson
 LEAST_SHARE = 0.02
 NEAREST_UNIFORM = 0.87  # the scale at which tanh of a normal is nearest to uniform, in KL
 
@@ -125,7 +125,9 @@ def _half_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 def _concentration(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Of a negative binomial: variance = mean + mean²/concentration."""
     excess = np.maximum(variance - mean, 1e-30)
-    return np.where(variance > mean, np.clip(np.square(mean) / excess, 1e-2, 1e4), UNDERDISPERSED)
+    return np.where(
+        variance > mean, np.clip(np.square(mean) / excess, 1e-2, 1e4), UNDERDISPERSED * np.maximum(mean, 1.0)
+    )
 
 
 def _negative_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from kullback.exact import kl_divergence
 from kullback.known.static import Static
+from kullback.minimize.count_masses import log_prob
 
 
 def model(static: Static, fixed: Any, vector: Any, inputs: Any = None) -> Any:
@@ -19,7 +20,7 @@ def model(static: Static, fixed: Any, vector: Any, inputs: Any = None) -> Any:
 
 def negative_log_likelihood(static: Static, fixed: Any, y: Any, w: Any, x: Any, vector: Any) -> jax.Array:
     """−Σ_i w_i log q(y_i∣x_i): the cross entropy H(P, Q) for weighted outcomes."""
-    return -jnp.vdot(w, model(static, fixed, vector, x).log_prob(y))
+    return -jnp.vdot(w, log_prob(model(static, fixed, vector, x), y))
 
 
 def within_reach(static: Static, fixed: Any, y: Any, w: Any, low: Any, high: Any, vector: Any) -> jax.Array:

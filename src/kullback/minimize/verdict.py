@@ -18,6 +18,7 @@ from numpyro.distributions import constraints
 
 from kullback.families.form import MOST_DEGREES, Form
 from kullback.families.units import form_of
+from kullback.laws import ZeroInflatedNegativeBinomial
 from kullback.minimize.layout import Layout
 from kullback.minimize.solution import POINT
 from kullback.programs import program
@@ -33,13 +34,23 @@ _FALLING = 1e-2
 
 _BOUNDED = constraints.greater_than | constraints.greater_than_eq | constraints.less_than | constraints.interval
 
+# Logits that run away with another parameter.
+_LOGITS = {(dist.NegativeBinomialLogits, "logits")}
+
 # The laws that are met at the ends of some parameters.
 LIMITS: dict[tuple[type, str, int], str] = {
     (dist.StudentT, "df", 1): "dist.Normal",
     (dist.MultivariateStudentT, "df", 1): "dist.MultivariateNormal",
     (dist.Gompertz, "rate", -1): "dist.Exponential",
     (dist.NegativeBinomial2, "concentration", 1): "dist.Poisson",
+    (dist.NegativeBinomialProbs, "total_count", 1): "dist.Poisson",
+    (dist.NegativeBinomialLogits, "total_count", 1): "dist.Poisson",
     (dist.GammaPoisson, "concentration", 1): "dist.Poisson",
+    (dist.BetaBinomial, "concentration0", 1): "dist.Binomial",
+    (dist.BetaBinomial, "concentration1", 1): "dist.Binomial",
+    (dist.ZeroInflatedPoisson, "gate", -1): "dist.Poisson",
+    (ZeroInflatedNegativeBinomial, "concentration", 1): "dist.ZeroInflatedPoisson",
+    (ZeroInflatedNegativeBinomial, "gate", -1): "dist.NegativeBinomial2",
 }
 
 
@@ -125,7 +136,7 @@ def _coordinates(structure: Any, layout: Layout) -> tuple[np.ndarray, np.ndarray
         base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
         if base is constraints.lower_cholesky:
             parts[0][name][..., -dict(form.shapes)[name][-1] :] = number
-        elif isinstance(base, _BOUNDED) and base is not constraints.circular:
+        elif (isinstance(base, _BOUNDED) and base is not constraints.circular) or (form.cls, name) in _LOGITS:
             parts[0][name][...] = number
         if form.is_capped(name):
             parts[1][name][...] = np.log(MOST_DEGREES)
@@ -161,4 +172,4 @@ def _end(form: Form, name: str, way: int) -> str:
     base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
     if way > 0:
         return f"{base.upper_bound:g}" if isinstance(base, constraints.interval) else "∞"
-    return f"{float(getattr(base, 'lower_bound', 0.0)):g}"
+    return "−∞" if base is constraints.real else f"{float(getattr(base, 'lower_bound', 0.0)):g}"
