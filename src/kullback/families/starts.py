@@ -153,6 +153,17 @@ def _binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"probs": share, "logits": np.log(share) - np.log1p(-share)}
 
 
+def _beta_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    # The variance is that of the binomial law times (total + n)/(total + 1).
+    n = np.maximum(np.asarray(fixed["total_count"], np.float64), 1.0)
+    share = np.clip(hints.mean / n, 1e-4, 1.0 - 1e-4)
+    ratio = np.square(hints.scale) / (n * share * (1.0 - share))
+    over = ratio > 1.0
+    total = np.where(over, (n - ratio) / np.where(over, ratio - 1.0, 1.0), UNDERDISPERSED * n)
+    total = np.clip(total, 0.1, UNDERDISPERSED * n)
+    return {"concentration1": share * total, "concentration0": (1.0 - share) * total}
+
+
 def _bernoulli(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return _binomial(hints, {"total_count": 1})
 
@@ -252,6 +263,7 @@ STARTS: dict[str, Start] = {
     "GammaPoisson": _gamma_poisson,
     "BinomialLogits": _binomial,
     "BinomialProbs": _binomial,
+    "BetaBinomial": _beta_binomial,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,

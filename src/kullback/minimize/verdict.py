@@ -37,6 +37,9 @@ _BOUNDED = constraints.greater_than | constraints.greater_than_eq | constraints.
 # Logits that run away with another parameter.
 _LOGITS = {(dist.NegativeBinomialLogits, "logits")}
 
+# Means of counts, which are as large as the counts are.
+_MEANS = {(dist.NegativeBinomial2, "mean"), (dist.ZeroInflatedPoisson, "rate"), (ZeroInflatedNegativeBinomial, "rate")}
+
 # The laws that are met at the ends of some parameters.
 LIMITS: dict[tuple[type, str, int], str] = {
     (dist.StudentT, "df", 1): "dist.Normal",
@@ -83,7 +86,7 @@ def judged(
     if capped.any():
         # Beyond the most degrees nothing changes, by definition.
         return Verdict(Status.BOUNDARY, _limit(structure, names, capped * 1.0), vector)
-    far = ((np.abs(vector) > FAR) | at_end) & (names >= 0)
+    far = ((np.abs(vector) > FAR) | at_end) & (names >= 0) & ~((vector > 0) & _is_mean(structure, names))
     if not far.any():
         return Verdict(Status.CONVERGED, "", vector)
     here = value(vector)
@@ -99,6 +102,12 @@ def judged(
         if fall >= -_FLAT * max(1.0, abs(here)) or stuck:
             return Verdict(Status.BOUNDARY, _limit(structure, names, direction), vector)
     return Verdict(Status.CONVERGED, "", vector)
+
+
+def _is_mean(structure: Any, names: np.ndarray) -> np.ndarray:
+    form = form_of(structure)
+    means = [] if form is None else [i for i, name in enumerate(form.names) if (form.cls, name) in _MEANS]
+    return np.isin(names, means)
 
 
 def _usable(vector: np.ndarray, outward: np.ndarray, value: Value) -> np.ndarray:
