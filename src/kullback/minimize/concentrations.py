@@ -94,7 +94,8 @@ def _dirichlet(E: Expectation, shares: Callable[[Any], Any], parameter: str) -> 
     near, unbounded = at_most(near, flat, parameter)
     # So concentrated a law is normal, and its Newton step is lost in the rounding of ψ.
     large = (near > _EXACT)[..., None]
-    a = np.where(large, near[..., None] * mean, _newton(mean, mean_log, np.where(near > _EXACT, 1.0, near)))
+    others = np.where(large, digamma(mean) - digamma(1.0), mean_log)
+    a = np.where(large, near[..., None] * mean, _newton(mean, others, np.where(near > _EXACT, 1.0, near)))
     total = a.sum(-1)
     share = a / total[..., None]
     bregman = E(lambda x: _divergence(share, shares(x)))

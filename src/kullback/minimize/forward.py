@@ -87,33 +87,35 @@ def solved(p: Known, q: Known) -> Fit:
     return fit_from(q, free, Status.CLOSED_FORM, report)
 
 
-def standing_apart(found: Outcomes, structure: Any) -> tuple[Weighted, str]:
+def standing_apart(found: Outcomes, structure: Any) -> tuple[Outcomes, str]:
     """Outcomes in units of their own, spread over `POINT` where they span too little, and why if they do.
 
     A law with a location and a scale collapses on a coordinate that is one number, and one of vectors on vectors in a
     plane. What is fitted to the spread outcomes stands for the point, or the plane.
     """
-    data, form = found.data, form_of(structure)
-    if found.units is None or form is None:
-        return data, ""
-    data = replace(data, y=found.units.standardized(data.y))
-    names = set(form.names)
+    data, units, form = found.data, found.units, form_of(structure)
+    if units is None or form is None:
+        return found, ""
+    y, names = units.standardized(data.y), set(form.names)
+    apart = replace(found, data=replace(data, y=y))
     if form.cls not in MOVED or "loc" not in names or not names & {"scale", "scale_tril"}:
-        return data, ""
+        return apart, ""
     if form.cls is dist.MultivariateStudentT and not form.independent:
-        why = multivariate_normal(Expectation(data.y, data.weights), {}).unbounded
-        along = np.ones(data.y.shape[1:])
-    else:
-        flat = data.y.max(0) == data.y.min(0)
-        why, along = no_maximum(flat, "scale", "0") if flat.any() else "", flat * 1.0
-    return (_spread(data, along), why) if why else (data, "")
+        why = multivariate_normal(Expectation(y, data.weights), {}).unbounded
+        return (replace(apart, data=_spread(apart.data, np.full(y.shape[1:], POINT))), why) if why else (apart, "")
+    flat = y.max(0) == y.min(0)
+    if not flat.any():
+        return apart, ""
+    # That coordinate gets its units from the spread.
+    narrow = replace(units, scale=np.where(flat, POINT * units.scale, units.scale))
+    return replace(apart, data=_spread(apart.data, flat * 1.0), units=narrow), no_maximum(flat, "scale", "0")
 
 
-def _spread(data: Weighted, along: np.ndarray) -> Weighted:
-    """Every outcome as several about it, `POINT` apart along some coordinates, and no fewer than fill the space."""
-    times = -(-(12 + 4 * along.size) // data.size)
+def _spread(data: Weighted, width: np.ndarray) -> Weighted:
+    """Every outcome as several about it, so far apart along each coordinate, and no fewer than fill the space."""
+    times = -(-(12 + 4 * width.size) // data.size)
     y, weights = np.concatenate([data.y] * times), np.concatenate([data.weights] * times) / times
-    return replace(data, y=y + POINT * along * np.random.default_rng(0).standard_normal(y.shape), weights=weights)
+    return replace(data, y=y + width * np.random.default_rng(0).standard_normal(y.shape), weights=weights)
 
 
 def _outside(form: Form, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -82,14 +82,15 @@ class MaximumLikelihood(Rule):
         """In units of the outcomes' own and in double, where a stopping rule in nats means the same on any data."""
         learnable, found = q.learnable, outcomes_of(p, q)
         assert learnable is not None
-        source, structure, units = learnable.structure, _below_outcomes(learnable.structure), found.units
+        source, structure = learnable.structure, _below_outcomes(learnable.structure)
+        found, repeated = standing_apart(found, structure)
+        units = found.units
         layout, starts = starts_of(learnable, request, self.starts or 4)
         if units is not None:
             moved = [free_into(source, structure, units, layout.tree(start)) for start in starts]
             starts = np.stack([layout.flat(free) for free in moved])
-        data, repeated = standing_apart(found, structure)
         with jax.enable_x64(True):
-            full, static = padded(data), Static((structure, layout))
+            full, static = padded(found.data), Static((structure, layout))
             box = box_of(structure, layout, starts)
             objective = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *box)
             descent = descend(self.name, objective, starts, replace(request, tolerance=request.tolerance or _CLOSE))

@@ -90,7 +90,7 @@ def judged(
     if not far.any():
         return Verdict(Status.CONVERGED, "", vector)
     here = value(vector)
-    outward = _STEP * np.where(vector > (box[0] + box[1]) / 2, 1.0, -1.0) * far
+    outward = _STEP * np.where(box[1] - vector < vector - box[0], 1.0, -1.0) * far
     for direction in [outward, *(outward * (np.arange(len(vector)) == i) for i in np.flatnonzero(far)[:_MOST])]:
         # A step of all of them that ends where the first of them does.
         room = np.where(direction > 0, box[1] - vector, vector - box[0])[direction != 0].min() / _STEP
