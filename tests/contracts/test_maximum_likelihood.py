@@ -15,6 +15,8 @@ import scipy.optimize
 import scipy.stats as st
 
 import kullback as kl
+from kullback.families.form import Sizes, form_for
+from kullback.minimize.matched_forms import closed_form
 
 N = 60
 
@@ -228,3 +230,44 @@ def test_weights_count_and_rows_without_weight_do_not(row, how):
     with_rows_left_out = fitted(row, row.draws[::2])
     assert fit.objective.value == pytest.approx(with_rows_left_out.objective.value, abs=1e-6)
     assert fit.objective.value == pytest.approx(value(row, parameters(row, fit.q), x[w > 0], w[w > 0]), abs=1e-6)
+
+
+SIDE_BY_SIDE = [row for row in FAMILIES if closed_form(form_for(row.family, row.fixed, Sizes(())), row.fixed)]
+
+
+@pytest.mark.parametrize("row", SIDE_BY_SIDE, ids=[f"{i}-{row.name}" for i, row in enumerate(SIDE_BY_SIDE)])
+def test_columns_side_by_side_are_fitted_each_by_itself(row):
+    other = row.draws if row.kind == "none" else 1e4 * row.draws
+    apart = fitted(row, row.draws).objective.value + fitted(row, other).objective.value
+    columns = np.stack([row.draws, other, other, row.draws], 1)
+    assert fitted(row, columns[:, :2]).objective.value == pytest.approx(apart, abs=1e-9)
+    assert fitted(row, columns.reshape(-1, 2, 2)).objective.value == pytest.approx(2 * apart, abs=1e-9)
+
+
+def test_a_mixture_by_descent_is_the_same_in_any_units(rng):
+    x = np.r_[rng.standard_t(4, 60) - 6, rng.standard_t(4, 60) + 6]
+    values, places = [], []
+    for scale, offset in ((1.0, 0.0), (1e-6, 0.0), (1e6, 0.0), (1.0, 1e6)):
+        fit = kl.KL(offset + scale * x, kl.Mixture(kl.Family(dist.StudentT), 2)).minimize(quiet=True)
+        values.append(fit.objective.value - np.log(scale))
+        places.append(np.sort((fit.q.component_distribution.loc - offset) / scale))
+    np.testing.assert_allclose(values, values[0], atol=1e-6)
+    np.testing.assert_allclose(places, [places[0]] * 4, atol=1e-3)
+
+
+def test_what_is_stated_survives_a_file(tmp_path):
+    for x in (np.full(9, 3.0), 1.7e9 + np.arange(9)):
+        fit = kl.KL(x, kl.Family(dist.Normal)).minimize(quiet=True)
+        fit.save(tmp_path / "fit")
+        again = kl.load(tmp_path / "fit")
+        assert (again.objective.value, again.status, again.message) == (fit.objective.value, fit.status, fit.message)
+        assert again.q.loc == fit.q.loc
+        assert again.q.scale == fit.q.scale
+
+
+def test_rules_agree_where_both_apply(rng):
+    """Moment matching and descent on the same likelihood, in double and in any units."""
+    for family, x in ((dist.Normal, 1e6 + 1e-2 * rng.normal(size=N)), (dist.Gamma, 1e-6 * rng.gamma(2.0, size=N))):
+        closed = kl.KL(x, kl.Family(family)).minimize(quiet=True)
+        descended = kl.KL(x, kl.Family(family)).minimize(rule="maximum likelihood", quiet=True)
+        assert descended.objective.value == pytest.approx(closed.objective.value, abs=1e-9)
