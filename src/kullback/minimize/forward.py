@@ -33,6 +33,7 @@ from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
 
 _ROUNDING = 5e-16
+_NOTHING = 1e-300  # the weight of a row that tells where a support ends
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Outcomes:
 def outcomes_of(p: Known, q: Known) -> Outcomes:
     """P as weighted outcomes for a family or a mixture Q. Raises `InputError` where one lies outside Q's support."""
     assert q.learnable is not None and q.event_shape is not None
-    data = weighted(p).counted()
+    data = _with_ends(weighted(p).counted(), p)
     require_support(data, q.support, q.name, len(q.event_shape))
     structure, fixed = q.learnable.structure, q.learnable.fixed
     form = form_of(structure)
@@ -69,6 +70,16 @@ def outcomes_of(p: Known, q: Known) -> Outcomes:
     return Outcomes(data, units, units.into(form.cls, fixed))
 
 
+def _with_ends(data: Weighted, p: Known) -> Weighted:
+    """Nodes of a density with the ends of its support, which no node reaches: where a family ends is at those of P."""
+    if data.source != NODES or p.support is None or not p.support.bounded:
+        return data
+    ends = np.array([float(np.asarray(end)) for end in (p.support.lower, p.support.upper)])
+    ends = ends[np.isfinite(ends)]
+    y, weights = np.concatenate([data.y, ends]), np.concatenate([data.weights, np.full(len(ends), _NOTHING)])
+    return replace(data, y=y, weights=weights)
+
+
 def solved(p: Known, q: Known) -> Fit:
     """The fit in closed form, by a family that has one."""
     learnable, found = q.learnable, outcomes_of(p, q)
@@ -78,7 +89,7 @@ def solved(p: Known, q: Known) -> Fit:
     assert solve is not None
     optimum = solve(Expectation(found.data.y, found.data.weights, found.units), fixed)
     values = {name: np.broadcast_to(optimum.values[name], shape) for name, shape in form.shapes}
-    free = _outside(form, form.unconstrain(values if found.units is None else found.units.back(form.cls, values)))
+    free = outside(form, form.unconstrain(values if found.units is None else found.units.back(form.cls, values)))
     report = forward_report(found.data, p, learnable.wrap(free), optimum.cross_entropy + found.log_jacobian)
     if optimum.unbounded:
         return fit_from(q, free, Status.UNBOUNDED, replace(report, message=optimum.unbounded))
@@ -118,7 +129,7 @@ def _spread(data: Weighted, width: np.ndarray) -> Weighted:
     return replace(data, y=y + width * np.random.default_rng(0).standard_normal(y.shape), weights=weights)
 
 
-def _outside(form: Form, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def outside(form: Form, free: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Logarithms of ends that are at an outcome, moved outward by the rounding of the logarithm and the exponential."""
     for ends, way in ((LOWER_ENDS, -1.0), (UPPER_ENDS, 1.0)):
         for name in form.names:

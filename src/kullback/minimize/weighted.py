@@ -143,8 +143,21 @@ def require_interior(data: Weighted, cls: type, q_name: str) -> None:
         )
 
 
+_OF_TRIALS = (dist.BinomialLogits, dist.BinomialProbs, dist.BetaBinomial)
+
+
 def require_within(data: Weighted, cls: type, fixed: Any, q_name: str) -> None:
     """Raise `InputError` where an outcome lies beyond an end of the support that is held fixed."""
+    if "total_count" in fixed and cls in _OF_TRIALS:
+        count = np.asarray(fixed["total_count"])
+        outside = ((data.y < 0) | (data.y > count) | (data.y != np.round(data.y))).reshape(len(data.y), -1).any(-1)
+        if outside.any():
+            row = int(np.argmax(outside))
+            raise InputError(
+                f"p: row {row} of {data.source}, {np.asarray(data.y[row])}, is no count from 0 to total_count={count}, "
+                f"where every member of {q_name} has its mass; drop such rows, or pass a total_count that is at "
+                "least the largest count"
+            )
     for ends, beyond in ((LOWER_ENDS, np.less), (UPPER_ENDS, np.greater)):
         for name, value in fixed.items():
             if (cls.__name__, name) not in ends:

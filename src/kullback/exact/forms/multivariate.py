@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -234,11 +233,12 @@ _KL, _ENTROPY = spread_form(multivariate_kl, 1), spread_form(multivariate_entrop
 
 
 def _kl(p: Any, q: Any) -> Callable[[], Array]:
-    return partial(_KL, *mean_and_spread(p), *mean_and_spread(q))
+    # Not before it is asked for: that there is a form is also asked of shapes alone.
+    return lambda: _KL(*mean_and_spread(p), *mean_and_spread(q))
 
 
 def _entropy(p: Any) -> Callable[[], Array]:
-    return partial(_ENTROPY, *mean_and_spread(p))
+    return lambda: _ENTROPY(*mean_and_spread(p))
 
 
 _KINDS = (
