@@ -13,6 +13,7 @@ from kullback.errors import InputError
 from kullback.families.form import Form, Sizes, class_of, form_for, nested
 from kullback.families.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
+from kullback.families.static_sizes import require_parameters, static_sizes
 from kullback.known import Known, Support
 from kullback.known.support import from_constraint
 from kullback.laws import TanhNormal
@@ -43,13 +44,19 @@ class Family:
 
     def form(self, other: Known) -> Form:
         """The form for the other side's outcomes."""
-        return replace(form_for(self.cls, self.fixed, sizes_of(other)), within=_within(other))
+        require_parameters(self.cls)
+        sizes = static_sizes(self.cls, self.fixed, other)
+        given = {**self.fixed, **sizes}
+        given = {name: value for name, value in given.items() if name not in sizes or name in self.cls.arg_constraints}
+        form = form_for(self.cls, given, sizes_of(other))
+        return replace(form, within=_within(other), sizes=tuple(sizes.items()))
 
     def _matched(self, other: Known) -> Known:
         form = self.form(other)
         hints = hints_from(other, sizes_of(other).categories)
-        initial = partial(_initial, form, hints, self.fixed)
-        return matched_side(self.name, form, self.fixed, other, initial, _remarks(form, hints))
+        fixed = {name: value for name, value in self.fixed.items() if name not in dict(form.sizes)}
+        initial = partial(_initial, form, hints, fixed)
+        return matched_side(self.name, form, fixed, other, initial, _remarks(form, hints))
 
     def __repr__(self) -> str:
         return self.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,13 +60,15 @@ class Sizes:
 class Form(Structure):
     """NumPyro's class `cls` with free parameters of given constrained shapes, over `independent` extra event axes.
 
-    `within` is an interval, or the two ends of a box as nested tuples, that the ends of the support stay inside.
+    `sizes` are whole numbers that the class is built with. `within` is an interval, or the two ends of a box as nested
+    tuples, that the ends of the support stay inside.
     """
 
     cls: type
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     independent: int = 0
     within: tuple[Any, Any] | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,7 +97,7 @@ class Form(Structure):
 
     def distribution(self, free: Any, fixed: Any, inputs: Any = None) -> Any:
         constrained = {name: self._constrained(name, free[name]) for name in self.names}
-        d = self.cls(**constrained, **fixed, validate_args=False)
+        d = self.cls(**constrained, **fixed, **dict(self.sizes), validate_args=False)
         return d.to_event(self.independent) if self.independent else d
 
     def _constrained(self, name: str, value: Any) -> Any:
@@ -127,6 +130,7 @@ class Form(Structure):
             return None
         shapes = {name: list(shape) for name, shape in self.shapes}
         spec = {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
+        spec |= {"sizes": dict(self.sizes)} if self.sizes else {}
         return spec if self.within is None else {**spec, "within": self.within}
 
     @staticmethod
@@ -138,7 +142,11 @@ class Form(Structure):
             raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
         within = spec.get("within")
         return Form(
-            cls, shapes, spec["independent"], None if within is None else (nested(within[0]), nested(within[1]))
+            cls,
+            shapes,
+            spec["independent"],
+            None if within is None else (nested(within[0]), nested(within[1])),
+            tuple(spec.get("sizes", {}).items()),
         )
 
 
@@ -175,6 +183,11 @@ def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:
 def class_of(distribution: Any) -> type:
     """The NumPyro class behind a class or a chooser such as `dist.Categorical`."""
     cls = CLASSES.get(distribution, distribution)
+    if inspect.isfunction(cls) and getattr(dist, cls.__name__, None) is cls:
+        raise InputError(
+            f"distribution: {cls.__name__} is a function of NumPyro's that composes laws, and not a class with "
+            "parameters to learn; use a class such as dist.Normal, or kl.Density for a law of your own"
+        )
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
         raise InputError(
             f"distribution: {distribution!r} is not a NumPyro distribution class; pass one such as dist.Normal, "

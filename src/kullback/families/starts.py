@@ -164,6 +164,12 @@ def _beta_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"concentration1": share * total, "concentration0": (1.0 - share) * total}
 
 
+def _dirichlet_multinomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    each = _beta_binomial(hints, {"total_count": hints.mean.sum(-1, keepdims=True)})
+    total = np.median(each["concentration1"] + each["concentration0"], -1, keepdims=True)
+    return {"concentration": total * each["concentration1"] / (each["concentration1"] + each["concentration0"])}
+
+
 def _bernoulli(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return _binomial(hints, {"total_count": 1})
 
@@ -264,6 +270,7 @@ STARTS: dict[str, Start] = {
     "BinomialLogits": _binomial,
     "BinomialProbs": _binomial,
     "BetaBinomial": _beta_binomial,
+    "DirichletMultinomial": _dirichlet_multinomial,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,

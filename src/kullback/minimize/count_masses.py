@@ -71,10 +71,20 @@ def _beta_binomial(d: Any, x: Any) -> Array:
     return binomial + rising(x, a) + rising(n - x, b) - rising(n, a + b)
 
 
+def _dirichlet_multinomial(d: Any, x: Any) -> Array:
+    """log n!/Π xᵢ! + Σ xᵢ log πᵢ + `rising` of each part less that of the whole."""
+    a = jnp.asarray(d.concentration)
+    x, total = jnp.asarray(x, a.dtype), a.sum(-1)
+    n = x.sum(-1)
+    multinomial = gammaln(n + 1.0) + (x * (jnp.log(a) - jnp.log(total)[..., None]) - gammaln(x + 1.0)).sum(-1)
+    return multinomial + rising(x, a).sum(-1) - rising(n, total)
+
+
 _MASSES = {
     **dict.fromkeys(
         (dist.GammaPoisson, dist.NegativeBinomial2, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits),
         _gamma_poisson,
     ),
     dist.BetaBinomial: _beta_binomial,
+    dist.DirichletMultinomial: _dirichlet_multinomial,
 }

@@ -92,6 +92,6 @@ class FormComponents:
 def _log_probs(static: Static, fixed: Any, y: Any, parameters: Any) -> Any:
     """log q_k(y_i) [n, K]."""
     form = static.value
-    components = form.cls(**parameters, **fixed, validate_args=False)
+    components = form.cls(**parameters, **fixed, **dict(form.sizes), validate_args=False)
     components = components.to_event(form.independent) if form.independent else components
     return components.log_prob(y[:, None])

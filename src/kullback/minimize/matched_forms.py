@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpyro.distributions as dist
 
 from kullback.families.form import Form
-from kullback.minimize import closed_forms, concentrations, likelihood_forms
+from kullback.minimize import closed_forms, concentrations, likelihood_forms, matrix_forms
 from kullback.minimize.expectation import Expectation
 from kullback.minimize.solution import Fixed, Solution
 
@@ -43,6 +43,10 @@ CLOSED_FORMS: dict[type, Kind] = {
     dist.Beta: Kind(concentrations.beta, _sets("concentration1 concentration0")),
     dist.BetaProportion: Kind(concentrations.beta_proportion, _sets("mean concentration")),
     dist.Dirichlet: Kind(concentrations.dirichlet, _sets("concentration")),
+    dist.MultinomialLogits: Kind(matrix_forms.multinomial_logits, _sets("logits")),
+    dist.MultinomialProbs: Kind(matrix_forms.multinomial_probs, _sets("probs")),
+    dist.Wishart: Kind(matrix_forms.wishart, _sets("concentration scale_tril", "scale_tril")),
+    dist.WishartCholesky: Kind(matrix_forms.wishart_cholesky, _sets("concentration scale_tril", "scale_tril")),
     dist.VonMises: Kind(concentrations.von_mises, _sets("loc concentration", "concentration")),
     dist.Uniform: Kind(likelihood_forms.uniform, _sets("low high", "low", "high")),
     dist.LogUniform: Kind(likelihood_forms.log_uniform, _sets("low high", "low", "high"), moments=False),
@@ -65,7 +69,12 @@ CLOSED_FORMS: dict[type, Kind] = {
     dist.Weibull: Kind(likelihood_forms.weibull, _sets("concentration scale", "scale"), moments=False),
 }
 
-_ONE_EVENT = (dist.MultivariateNormal, dist.CategoricalLogits)  # whose closed form is not of several side by side
+_ONE_EVENT = (
+    dist.MultivariateNormal,
+    dist.CategoricalLogits,
+    dist.Wishart,
+    dist.WishartCholesky,
+)  # whose closed form is not of several side by side
 
 
 def closed_form(structure: object, fixed: Mapping[str, object]) -> ClosedForm | None:

@@ -62,7 +62,8 @@ def _values(law: Any, learnable: Learnable) -> dict[str, np.ndarray] | None:
         return None
     try:
         values = {name: np.asarray(getattr(law, name), np.float64) for name in (*form.names, *learnable.fixed)}
-        held = all(np.array_equal(*np.broadcast_arrays(values[name], v)) for name, v in learnable.fixed.items())
+        sizes = all(np.all(np.asarray(getattr(law, name)) == size) for name, size in form.sizes)
+        held = sizes and all(bool(np.all(values[name] == v)) for name, v in learnable.fixed.items())
         free = {name: np.broadcast_to(values[name], shape) for name, shape in form.shapes}
     except (AttributeError, TypeError, ValueError):
         return None

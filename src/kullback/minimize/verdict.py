@@ -49,6 +49,7 @@ LIMITS: dict[tuple[type, str, int], str] = {
     (dist.NegativeBinomialProbs, "total_count", 1): "dist.Poisson",
     (dist.NegativeBinomialLogits, "total_count", 1): "dist.Poisson",
     (dist.GammaPoisson, "concentration", 1): "dist.Poisson",
+    (dist.DirichletMultinomial, "concentration", 1): "dist.Multinomial",
     (dist.BetaBinomial, "concentration0", 1): "dist.Binomial",
     (dist.BetaBinomial, "concentration1", 1): "dist.Binomial",
     (dist.ZeroInflatedPoisson, "gate", -1): "dist.Poisson",
