@@ -58,7 +58,7 @@ def require_parameters(cls: type) -> None:
         if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
     beyond = [name for name in needed if name not in known]
-    if beyond:
+    if beyond and cls.arg_constraints:
         raise InputError(
             f"distribution: {cls.__name__} is built of {', '.join(beyond)}, so it is not a family by itself; use a "
             "class whose parameters are numbers, or kl.Density for a law of your own"

@@ -20,7 +20,8 @@ from kullback.minimize.forward import forward_report
 from kullback.minimize.k_means import k_means
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.normal_components import NormalComponents, is_normal
-from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
+from kullback.minimize.required import require_support
+from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -93,7 +94,7 @@ class ExpectationMaximization(Rule):
         structure = learnable.structure
         assert isinstance(structure, MixtureStructure)
         data = weighted(p)
-        require_support(data, q.support, q.name, len(q.event_shape))
+        require_support(data, q)
         problem = _Problem(structure, learnable.fixed, data, self.starts, self.floor, request)
         outcome = drive(problem, request, 5_000)
         best = problem.best(outcome.state)
@@ -106,12 +107,20 @@ class ExpectationMaximization(Rule):
         report = replace(report, diagnostics={**report.diagnostics, "variance_floor": self.floor})
         narrow = np.flatnonzero(problem.whole.narrowest(best[1]) & (best[0] > np.log(1e-12)))
         if len(narrow) and outcome.status is Status.CONVERGED:
-            outcome = replace(outcome, status=Status.UNBOUNDED, message=_unbounded(narrow, self))
+            outcome = replace(
+                outcome, status=Status.UNBOUNDED, message=_unbounded(narrow, self, is_normal(structure.form))
+            )
         return fit_from(q, free, outcome.status, report, outcome)
 
 
-def _unbounded(narrow: np.ndarray, rule: ExpectationMaximization) -> str:
+def _unbounded(narrow: np.ndarray, rule: ExpectationMaximization, floored: bool) -> str:
     which = f"component {narrow[0]} shrinks" if len(narrow) == 1 else f"components {', '.join(map(str, narrow))} shrink"
+    if not floored:
+        verb = which.replace("shrinks", "collapses").replace("shrink", "collapse")
+        return (
+            f"the likelihood of this mixture has no maximum on these data: {verb} on outcomes that are all one number; "
+            "use fewer components, or leave out repeated outcomes"
+        )
     return (
         f"the likelihood of this mixture has no maximum on these data: {which} until the floor of "
         f"{rule.floor:g} of the variance within clusters holds; fewer components, or a larger "

@@ -19,14 +19,12 @@ from kullback.minimize.closed_forms import multivariate_normal
 from kullback.minimize.expectation import Expectation, some_rows
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.matched_forms import closed_form
+from kullback.minimize.required import require_support
 from kullback.minimize.solution import POINT, Fixed, no_maximum
 from kullback.minimize.weighted import (
     COUNTS,
     NODES,
     Weighted,
-    require_interior,
-    require_support,
-    require_within,
     weighted,
 )
 from kullback.result import Estimate, Fit, Status
@@ -54,13 +52,11 @@ def outcomes_of(p: Known, q: Known) -> Outcomes:
     """P as weighted outcomes for a family or a mixture Q. Raises `InputError` where one lies outside Q's support."""
     assert q.learnable is not None and q.event_shape is not None
     data = _with_ends(weighted(p).counted(), p)
-    require_support(data, q.support, q.name, len(q.event_shape))
+    require_support(data, q)
     structure, fixed = q.learnable.structure, q.learnable.fixed
     form = form_of(structure)
     if form is None:
         return Outcomes(data, None, fixed)
-    require_interior(data, form.cls, q.name)
-    require_within(data, form.cls, fixed, q.name)
     units = units_for(structure, *some_rows(data.y, data.weights))
     if units is None:
         return Outcomes(data, None, fixed)

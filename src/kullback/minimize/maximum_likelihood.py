@@ -19,10 +19,11 @@ from kullback.minimize.forward import forward_report, outcomes_of, solved, stand
 from kullback.minimize.layout import Layout
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
+from kullback.minimize.required import require_support
 from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.table import as_device
 from kullback.minimize.verdict import Verdict, box_of, judged, value_of
-from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
+from kullback.minimize.weighted import can_be_weighted, padded, weighted
 from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -106,7 +107,7 @@ class MaximumLikelihood(Rule):
         learnable = q.learnable
         assert learnable is not None and q.event_shape is not None
         data = weighted(p).counted()
-        require_support(data, q.support, q.name, len(q.event_shape))
+        require_support(data, q)
         layout, starts = starts_of(learnable, request, max(self.starts or 1, learnable.members))
         static, full = Static((learnable.structure, layout)), padded(data)
         small = len(full.weights) * starts.size <= _SMALL

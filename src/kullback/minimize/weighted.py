@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpyro.distributions as dist
 
-from kullback.errors import InputError
-from kullback.families.form import LOWER_ENDS, UPPER_ENDS
 from kullback.known import Known, Sample
 from kullback.minimize.nodes import count_nodes, line_nodes
 from kullback.rule import Missing
@@ -106,69 +102,6 @@ def _normalized(sample: Sample) -> np.ndarray:
         return sample.normalized_weights()
     relative = sample.weights / sample.weights.max()
     return relative / relative.sum()
-
-
-def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:
-    """Raise `InputError` where an outcome that counts lies outside the support of every member of Q."""
-    if support is None or support.constraint is None:
-        return
-    inside = np.asarray(support.constraint(data.y))
-    inside = inside.reshape(len(inside), -1).all(-1) | (data.weights == 0)
-    if not inside.all():
-        row = int(np.argmin(inside))
-        shown = np.array2string(np.asarray(data.y[row]), precision=4, threshold=6)
-        raise InputError(
-            f"p: row {row} of {data.source}, {shown}, lies outside the support {support.name} of {q_name}; "
-            "KL(P‖Q) would be infinite, so choose a family whose support contains the data"
-        )
-
-
-# Laws on a closed set whose density at its edge is 0 or ∞, unless a parameter has one value.
-_OPEN = (dist.Beta, dist.BetaProportion, dist.Kumaraswamy, dist.Dirichlet)
-
-
-def require_interior(data: Weighted, cls: type, q_name: str) -> None:
-    """Raise `InputError` where an outcome lies at an end at which the density of a family is 0 or ∞."""
-    if cls not in _OPEN or not isinstance(data.y, np.ndarray):
-        return
-    edge = (data.y <= 0.0) | ((data.y >= 1.0) & (cls is not dist.Dirichlet))
-    edge = edge.reshape(len(edge), -1).any(-1)
-    if edge.any():
-        row = int(np.argmax(edge))
-        shown = np.array2string(np.asarray(data.y[row]), precision=4, threshold=6)
-        raise InputError(
-            f"p: row {row} of {data.source}, {shown}, lies at an end of the support of {q_name}, where the density is "
-            "0 or ∞ and the likelihood has no maximum; move such rows inside, for example to (x (n − 1) + 1/2)/n of n "
-            "rows, or model the ends apart"
-        )
-
-
-_OF_TRIALS = (dist.BinomialLogits, dist.BinomialProbs, dist.BetaBinomial)
-
-
-def require_within(data: Weighted, cls: type, fixed: Any, q_name: str) -> None:
-    """Raise `InputError` where an outcome lies beyond an end of the support that is held fixed."""
-    if "total_count" in fixed and cls in _OF_TRIALS:
-        count = np.asarray(fixed["total_count"])
-        outside = ((data.y < 0) | (data.y > count) | (data.y != np.round(data.y))).reshape(len(data.y), -1).any(-1)
-        if outside.any():
-            row = int(np.argmax(outside))
-            raise InputError(
-                f"p: row {row} of {data.source}, {np.asarray(data.y[row])}, is no count from 0 to total_count={count}, "
-                f"where every member of {q_name} has its mass; drop such rows, or pass a total_count that is at "
-                "least the largest count"
-            )
-    for ends, beyond in ((LOWER_ENDS, np.less), (UPPER_ENDS, np.greater)):
-        for name, value in fixed.items():
-            if (cls.__name__, name) not in ends:
-                continue
-            outside = beyond(data.y, value).reshape(len(data.y), -1).any(-1)
-            if outside.any():
-                row = int(np.argmax(outside))
-                raise InputError(
-                    f"p: row {row} of {data.source}, {np.asarray(data.y[row])}, lies beyond the end {name}={value} of "
-                    f"{q_name}; KL(P‖Q) would be infinite, so leave {name} free or move it"
-                )
 
 
 def padded(data: Weighted) -> Weighted:
