@@ -2,7 +2,6 @@
 
 import re
 
-import jax
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
@@ -87,11 +86,10 @@ def test_compositions_in_any_precision_are_on_the_simplex(dtype, rng, validation
     assert float(fit.q.concentration.sum()) == pytest.approx(float(whole.q.concentration.sum()), rel=1e-2)
 
 
-def test_what_is_known_of_a_law_does_not_depend_on_validation():
-    laws = [dist.Exponential(1.0), dist.Gamma(2.0, 1.0), dist.Bernoulli(0.3), dist.Beta(2.0, 3.0)]
-    x = np.array([0.5, 1.0, 2.0], np.float32)
+def test_an_estimate_does_not_depend_on_validation():
     values = []
     for on in (False, True):
-        with numpyro.validation_enabled(on), jax.disable_jit(False):
-            values.append([float(kl.KL(kl.Samples(x / 3), law).estimate().value) for law in laws[:2]])
+        with numpyro.validation_enabled(on):
+            laws = dist.Exponential(1.0), dist.Gamma(2.0, 1.0), dist.Uniform(-1.0, 3.0)
+            values.append([kl.KL(kl.Samples(np.tile(X, 5)), law).estimate().value for law in laws])
     assert values[0] == values[1]
