@@ -53,6 +53,15 @@ def test_a_likelihood_without_maximum_is_said_and_leaves_a_law_to_use(family, x)
     assert not np.isnan(fit.q.sample(jax.random.key(0), (5,))).any()
 
 
+@pytest.mark.parametrize("family", [dist.Normal, dist.Laplace, dist.StudentT, dist.Gumbel])
+def test_all_outcomes_at_a_location_that_is_held_fixed(family):
+    """Elsewhere the scale is the distance; there it goes to 0."""
+    assert minimum(np.full(5, 2.0), family, loc=2.0).status is Status.UNBOUNDED
+    fit = minimum(np.full(5, 3.0), family, loc=2.0)
+    assert fit.status.ok
+    assert np.isfinite(fit.objective.value)
+
+
 def test_one_flat_column_among_others():
     x = np.random.default_rng(0).standard_t(5, size=(40, 3))
     x[:, 1] = 1e7

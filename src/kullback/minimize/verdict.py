@@ -84,12 +84,16 @@ def judged(
     names, most = _coordinates(structure, layout)
     vector, at_end = np.clip(vector, *box), (vector <= box[0]) | (vector >= box[1])
     capped = np.isfinite(most) & (vector >= most)
-    if capped.any():
+    far = ((np.abs(vector) > FAR) | at_end) & (names >= 0) & ~capped & ~((vector > 0) & _is_mean(structure, names))
+    found = _looked_at(structure, names, vector, box, far, value) if far.any() else None
+    if capped.any() and (found is None or found.status is not Status.UNBOUNDED):
         # Beyond the most degrees nothing changes, by definition.
         return Verdict(Status.BOUNDARY, _limit(structure, names, capped * 1.0), vector)
-    far = ((np.abs(vector) > FAR) | at_end) & (names >= 0) & ~((vector > 0) & _is_mean(structure, names))
-    if not far.any():
-        return Verdict(Status.CONVERGED, "", vector)
+    return found or Verdict(Status.CONVERGED, "", vector)
+
+
+def _looked_at(structure: Any, names: Any, vector: Any, box: Any, far: np.ndarray, value: Value) -> Verdict | None:
+    """The verdict that a step outward gives, of all the coordinates that are far out or of one; None for an optimum."""
     here = value(vector)
     outward = _STEP * np.where(box[1] - vector < vector - box[0], 1.0, -1.0) * far
     for direction in [outward, *(outward * (np.arange(len(vector)) == i) for i in np.flatnonzero(far)[:_MOST])]:
@@ -102,7 +106,7 @@ def judged(
             return Verdict(Status.UNBOUNDED, words, _usable(vector, direction / _STEP, value))
         if fall >= -_FLAT * max(1.0, abs(here)) or stuck:
             return Verdict(Status.BOUNDARY, _limit(structure, names, direction), vector)
-    return Verdict(Status.CONVERGED, "", vector)
+    return None
 
 
 def _is_mean(structure: Any, names: np.ndarray) -> np.ndarray:
