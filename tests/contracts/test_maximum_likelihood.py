@@ -144,6 +144,9 @@ FAMILIES = [
     Row(dist.Gompertz, r().weibull(2.0, N), lambda concentration, rate: st.gompertz(concentration, scale=1 / rate),
         positive("concentration", "rate"), (-1.0, 0.5), "scale"),
     Row(dist.Dagum, POSITIVE, dagum, positive("concentration", "sharpness", "scale"), (-0.5, 1.0, 0.5), "scale"),
+    # Tails whose moments say nothing: the mean is e³⁰ times the median.
+    Row(dist.Dagum, r().lognormal(0.0, 8.0, N), dagum, positive("concentration", "sharpness", "scale"),
+        (0.0, -1.5, 0.0), "scale"),
     Row(dist.Pareto, TAIL, lambda scale, alpha: st.pareto(alpha, scale=scale),
         lambda t: {"scale": TAIL.min() - np.exp(t[0]), "alpha": np.exp(t[1])}, (-20.0, 1.0), "scale"),
     Row(dist.LogUniform, TAIL, lambda low, high: st.loguniform(low, high),

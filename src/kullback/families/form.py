@@ -261,7 +261,7 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
     if base in (constraints.real, constraints.real_vector):
         return value
     if base in (constraints.positive, constraints.nonnegative):
-        return np.log(np.maximum(value, np.finfo(np.float32).tiny))
+        return np.log(np.where(value > 0, value, np.finfo(np.float32).tiny))
     if base is constraints.unit_interval:
         inside = np.clip(value, 1e-7, 1 - 1e-7)
         return np.log(inside) - np.log1p(-inside)

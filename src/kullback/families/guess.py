@@ -28,8 +28,8 @@ def initial_parameters(
     form: Form, hints: Hints, rng: np.random.Generator, start: int, fixed: Mapping[str, Any] | None = None
 ) -> dict[str, np.ndarray]:
     """Free parameters of the start-th start: the hints themselves for the first, then the median and the interquartile
-    range of outcomes with a location, and spread around the hints after that."""
-    if robust := start == 1 and hints.rows is not None and "loc" in form.cls.arg_constraints:
+    range of real outcomes, and spread around the hints after that."""
+    if robust := start == 1 and hints.rows is not None and _has_scale(form.cls):
         assert hints.rows is not None and hints.weights is not None
         middle, spread = middle_and_spread(hints.rows, hints.weights)
         hints = replace(hints, mean=middle, scale=spread)
@@ -48,6 +48,11 @@ def initial_parameters(
     if start > 0 and not robust:
         values = {name: _spread(form, name, value, hints, rng) for name, value in values.items()}
     return {name: np.asarray(value, np.float64) for name, value in values.items()}
+
+
+def _has_scale(cls: type) -> bool:
+    """Whether outcomes are real numbers whose location and spread the median and the quartiles say."""
+    return "loc" in cls.arg_constraints or getattr(cls, "support", None) is constraints.positive
 
 
 def _guess(form: Form, name: str, shape: tuple[int, ...], hints: Hints) -> np.ndarray | None:

@@ -71,10 +71,13 @@ class Verdict:
 
 
 def box_of(structure: Any, layout: Layout, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far from starts [k, n] a descent looks, [n] each: logarithms and logits go `REACH` beyond all of them."""
+    """How far from starts [k, n] a descent looks, [n] each: logarithms and logits go `REACH` beyond all and 0.
+
+    In units of the outcomes 0 is about right, where moments of heavy tails are far off.
+    """
     names, _ = _coordinates(structure, layout)
-    low = np.where(names >= 0, starts.min(0) - REACH, -np.inf)
-    return low, np.where(names >= 0, starts.max(0) + REACH, np.inf)
+    low = np.where(names >= 0, np.minimum(starts.min(0), 0.0) - REACH, -np.inf)
+    return low, np.where(names >= 0, np.maximum(starts.max(0), 0.0) + REACH, np.inf)
 
 
 def judged(
