@@ -86,8 +86,6 @@ def exponential_limit(x):
 LIMITS = [
     (dist.StudentT, np.random.default_rng(0).uniform(size=200), lambda x: 0.5 + np.log(x.std() * np.sqrt(2 * np.pi))),
     (dist.NegativeBinomial2, np.full(10, 4), poisson_limit),
-    (dist.NegativeBinomial2, np.random.default_rng(1).binomial(20, 0.8, 300), poisson_limit),
-    (dist.GammaPoisson, np.full(10, 4), poisson_limit),
     (dist.Gompertz, np.random.default_rng(1).pareto(1.0, 300), exponential_limit),
     (dist.AsymmetricLaplace, np.random.default_rng(1).exponential(size=300), lambda x: exponential_limit(x - x.min())),
     (dist.Bernoulli, np.ones(9, int), lambda x: 0.0),
