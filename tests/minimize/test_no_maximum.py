@@ -62,6 +62,13 @@ def test_all_outcomes_at_a_location_that_is_held_fixed(family):
     assert np.isfinite(fit.objective.value)
 
 
+def test_a_descent_that_is_cut_short_claims_nothing(rng):
+    x = np.r_[np.zeros(80), rng.normal(size=20)]
+    fit = kl.KL(x, kl.Family(dist.StudentT)).minimize(steps=1, quiet=True)
+    assert fit.status is Status.STEP_LIMIT
+    assert np.isfinite(fit.objective.value)
+
+
 def test_one_flat_column_among_others():
     x = np.random.default_rng(0).standard_t(5, size=(40, 3))
     x[:, 1] = 1e7

@@ -95,7 +95,7 @@ class MaximumLikelihood(Rule):
             box = box_of(structure, layout, starts)
             objective = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *box)
             descent = descend(self.name, objective, starts, replace(request, tolerance=request.tolerance or _CLOSE))
-            verdict, value = _best(structure, layout, descent, box, value_of(objective))
+            verdict, value = _best(structure, layout, descent, box, value_of(objective), request.steps is not None)
         if repeated:
             verdict, value = replace(verdict, status=Status.UNBOUNDED, message=repeated), -np.inf
         free = layout.tree(verdict.vector)
@@ -140,10 +140,13 @@ def _below_outcomes(structure: Any) -> Any:
     return structure
 
 
-def _best(structure: Any, layout: Layout, descent: Found, box: Any, value: Any) -> tuple[Verdict, float]:
+def _best(
+    structure: Any, layout: Layout, descent: Found, box: Any, value: Any, cut_short: bool
+) -> tuple[Verdict, float]:
     """The best end point that is an optimum or a limit; where there is none, the likelihood has no maximum."""
-    if descent.outcome.status is Status.INTERRUPTED:
-        return Verdict(Status.INTERRUPTED, "", descent.vectors[0]), float(descent.values[0])
+    if descent.outcome.status is Status.INTERRUPTED or (descent.outcome.status is Status.STEP_LIMIT and cut_short):
+        # Where it would have gone is not known.
+        return Verdict(descent.outcome.status, "", np.clip(descent.vectors[0], *box)), float(descent.values[0])
     ends = [
         (judged(structure, layout, vector, box, value), float(end))
         for vector, end in zip(descent.vectors, descent.values, strict=True)
