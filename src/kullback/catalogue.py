@@ -30,6 +30,7 @@ from kullback.minimize.maximum_likelihood import MaximumLikelihood as MaximumLik
 from kullback.minimize.minibatch import Minibatches as Minibatches
 from kullback.minimize.minibatch import ReverseMinibatches as ReverseMinibatches
 from kullback.minimize.moment_matching import MomentMatching as MomentMatching
+from kullback.minimize.own_family import OwnFamily as OwnFamily
 from kullback.rule import Applies as Applies
 from kullback.rule import Missing as Missing
 from kullback.rule import Question

@@ -1,5 +1,7 @@
 """A network that returns 0 gives about the outcomes' own law: moments against scipy and NumPy."""
 
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from scipy import special, stats
 
 import kullback as kl
+from kullback.errors import InputError
 from kullback.known import describe
 from kullback.laws import ZeroInflatedNegativeBinomial
 
@@ -183,3 +186,41 @@ def test_a_side_that_tells_no_moments_gives_a_start_inside_its_support(cls):
     d = side.structure.distribution(side.initial(np.random.default_rng(0), 0), side.fixed)
     assert 0.1 < float(d.mean) < 10.0
     assert 0.1 < float(d.variance) < 10.0
+
+
+@pytest.mark.parametrize(
+    ("family", "fixed"),
+    [
+        (dist.Poisson, {}),
+        (dist.NegativeBinomial2, {}),
+        (dist.GammaPoisson, {}),
+        (dist.Geometric, {}),
+        (dist.ZeroInflatedPoisson, {}),
+        (dist.Binomial, {"total_count": 2_100_000_000}),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_memory_does_not_grow_with_the_largest_count(family, fixed):
+    """Of counts in the thousand millions, one number for each that is possible would take 16 GB."""
+    x = np.array([10**9, 10**9 + 5, 2 * 10**9])
+    tracemalloc.start()
+    try:
+        fit = kl.KL(x, kl.Family(family, **fixed)).minimize()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 50e6
+    assert np.isfinite(fit.objective.value)
+    assert float(np.asarray(fit.q.mean)) == pytest.approx(x.mean(), rel=1e-3)
+
+
+def test_too_many_categories_are_named():
+    with pytest.raises(InputError, match="return_inverse"):
+        kl.KL(np.array([10**9, 10**9 + 5]), kl.Family(dist.Categorical)).minimize()
+
+
+def test_categories_that_do_not_occur_are_said():
+    side = kl.KL(np.array([1001, 1002, 1002]), kl.Family(dist.Categorical))
+    assert "1,003 categories, of which 2 occur" in " ".join(side.explain().split())
+    np.testing.assert_allclose(np.asarray(side.minimize().q.probs)[[0, 1001, 1002]], [0, 1 / 3, 2 / 3], atol=1e-6)
+    assert "occur" not in kl.KL(np.array([0, 1, 2, 2, 4]), kl.Family(dist.Categorical)).explain()

@@ -289,10 +289,10 @@ fault(
 )
 fault(
     "EM: the weights of the rows are forgotten in the second step",
-    "minimize/expectation_maximization.py",
-    "fixed, y, w[:, None] * jnp.exp(joint",
-    "fixed, y, jnp.mean(w) * jnp.exp(joint",
-    "minimize/test_forward.py::test_mixture_em_reaches_scikit_learns_likelihood",
+    "minimize/normal_components.py",
+    "joint * (self.w[part] / total)",
+    "joint / (len(self.w) * total)",
+    "minimize/test_mixtures.py::test_weights_count_rows[Normal]",
 )
 fault(
     "fixed draws: the components of a mixture count alike",

@@ -15,6 +15,7 @@ from kullback.errors import InputError
 from kullback.families.form import Form, Sizes, class_of, form_for, nested
 from kullback.families.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
+from kullback.families.static_sizes import require_parameters, static_sizes
 from kullback.known import Known, Support
 from kullback.known.support import from_constraint
 from kullback.laws import TanhNormal
@@ -45,20 +46,30 @@ class Family:
 
     def form(self, other: Known) -> Form:
         """The form for the other side's outcomes."""
-        return replace(form_for(self.cls, self.fixed, sizes_of(other)), within=_within(other))
+        require_parameters(self.cls)
+        sizes = static_sizes(self.cls, self.fixed, other)
+        given = {**self.fixed, **sizes}
+        given = {name: value for name, value in given.items() if name not in sizes or name in self.cls.arg_constraints}
+        form = form_for(self.cls, given, sizes_of(other))
+        return replace(form, within=_within(other), sizes=tuple(sizes.items()))
 
     def _matched(self, other: Known) -> Known:
         form = self.form(other)
         hints = hints_from(other, sizes_of(other).categories)
-        return matched_side(self.name, form, self.fixed, other, partial(_initial, form, hints, self.fixed))
+        fixed = {name: value for name, value in self.fixed.items() if name not in dict(form.sizes)}
+        initial = partial(_initial, form, hints, fixed)
+        return matched_side(self.name, form, fixed, other, initial, _remarks(form, hints))
 
     def __repr__(self) -> str:
         return self.name
 
 
-def matched_side(name: str, structure: Structure, fixed: Params, other: Known, initial: Any) -> Known:
+def matched_side(
+    name: str, structure: Structure, fixed: Params, other: Known, initial: Any, remarks: tuple[str, ...] = ()
+) -> Known:
     """The record of a learnable side whose sizes are settled."""
-    learnable = Learnable(structure, fixed, initial, partial(fitted_distribution, structure, fixed))
+    wrap = partial(fitted_distribution, structure, fixed)
+    learnable = Learnable(structure, fixed, initial, wrap, remarks=remarks)
     example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed)
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(
@@ -71,6 +82,14 @@ def matched_side(name: str, structure: Structure, fixed: Params, other: Known, i
         support=support_of_all(example),
         reparametrized=bool(example.has_rsample),
     )
+
+
+def _remarks(form: Form, hints: Hints) -> tuple[str, ...]:
+    """What a plan says of categories of which most do not occur: the largest label tells how many there are."""
+    if not any(shape == (hints.categories,) for _, shape in form.shapes) or hints.counts is None:
+        return ()
+    occur, categories = np.count_nonzero(hints.counts), len(hints.counts)
+    return (f"{categories:,} categories, of which {occur:,} occur",) if 2 * occur < categories else ()
 
 
 def support_of_all(example: Any) -> Support | None:
@@ -86,8 +105,17 @@ def _initial(form: Form, hints: Hints, fixed: Params, rng: np.random.Generator, 
 
 
 def fitted_distribution(structure: Structure, fixed: Params, free: Params) -> Any:
-    """The NumPyro distribution at fitted parameters, built in one compiled program."""
-    return _build(structure, free, fixed)
+    """The NumPyro distribution at fitted parameters, built in one compiled program.
+
+    Its parameters are arrays of NumPy in double precision: those of data far from 0 would be rounded away in single.
+    """
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, _build(structure, *jax.tree.map(_double, (free, fixed))))
+
+
+def _double(leaf: Any) -> np.ndarray:
+    array = np.asarray(leaf)
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 @program

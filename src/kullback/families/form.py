@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,10 @@ LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), 
               ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low")}  # fmt: skip
 UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high")}
 
+_EDGE = 1e-12  # how near to the ends of an interval a parameter may be, as a share of it
+
+MOST_CATEGORIES = 10_000_000
+
 # Student's t with more degrees of freedom is normal to 1e-6 nats, and single precision cannot evaluate its constant.
 MOST_DEGREES = 1e3
 
@@ -55,13 +60,15 @@ class Sizes:
 class Form(Structure):
     """NumPyro's class `cls` with free parameters of given constrained shapes, over `independent` extra event axes.
 
-    `within` is an interval, or the two ends of a box as nested tuples, that the ends of the support stay inside.
+    `sizes` are whole numbers that the class is built with. `within` is an interval, or the two ends of a box as nested
+    tuples, that the ends of the support stay inside.
     """
 
     cls: type
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
     independent: int = 0
     within: tuple[Any, Any] | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,9 +76,10 @@ class Form(Structure):
 
     def transform(self, name: str) -> Any:
         """The bijection from the real numbers to the parameter's constraint."""
-        return biject_to(self._constraint(name))
+        return biject_to(self.constraint(name))
 
-    def _constraint(self, name: str) -> Any:
+    def constraint(self, name: str) -> Any:
+        """What a parameter satisfies, as a constraint of NumPyro's."""
         own = _static(self.cls.arg_constraints[name])
         if self.within is None or (self.cls.__name__, name) not in LOWER_ENDS | UPPER_ENDS:
             return own
@@ -89,12 +97,16 @@ class Form(Structure):
 
     def distribution(self, free: Any, fixed: Any, inputs: Any = None) -> Any:
         constrained = {name: self._constrained(name, free[name]) for name in self.names}
-        d = self.cls(**constrained, **fixed, validate_args=False)
+        d = self.cls(**constrained, **fixed, **dict(self.sizes), validate_args=False)
         return d.to_event(self.independent) if self.independent else d
 
     def _constrained(self, name: str, value: Any) -> Any:
         constrained = self.transform(name)(value)
-        return jnp.minimum(constrained, MOST_DEGREES) if name == "df" else constrained
+        return jnp.minimum(constrained, MOST_DEGREES) if self.is_capped(name) else constrained
+
+    def is_capped(self, name: str) -> bool:
+        """Whether a parameter stops at `MOST_DEGREES`: beyond it the law is its limit."""
+        return name == "df" and "loc" in self.cls.arg_constraints
 
     def free_shapes(self) -> dict[str, jax.ShapeDtypeStruct]:
         return {name: jax.ShapeDtypeStruct(self.free_shape(name), np.float32) for name in self.names}
@@ -105,8 +117,15 @@ class Form(Structure):
     def unconstrain(self, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Constrained values to free parameters, on the host where the inverse is elementary."""
         return {
-            name: np.asarray(_inverse(self._constraint(name), np.asarray(value), self.transform(name)))
+            name: np.asarray(_inverse(self.constraint(name), np.asarray(value), self.transform(name)))
             for name, value in values.items()
+        }
+
+    def constrain(self, free: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Free parameters to constrained values, in double on the host where the bijection is elementary."""
+        return {
+            name: _forward(self.constraint(name), np.asarray(value, np.float64), self.transform(name))
+            for name, value in free.items()
         }
 
     def spec(self) -> dict[str, Any] | None:
@@ -114,6 +133,7 @@ class Form(Structure):
             return None
         shapes = {name: list(shape) for name, shape in self.shapes}
         spec = {"kind": "form", "distribution": self.cls.__name__, "shapes": shapes, "independent": self.independent}
+        spec |= {"sizes": dict(self.sizes)} if self.sizes else {}
         return spec if self.within is None else {**spec, "within": self.within}
 
     @staticmethod
@@ -125,7 +145,11 @@ class Form(Structure):
             raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
         within = spec.get("within")
         return Form(
-            cls, shapes, spec["independent"], None if within is None else (nested(within[0]), nested(within[1]))
+            cls,
+            shapes,
+            spec["independent"],
+            None if within is None else (nested(within[0]), nested(within[1])),
+            tuple(spec.get("sizes", {}).items()),
         )
 
 
@@ -162,6 +186,11 @@ def form_for(distribution: Any, fixed: Mapping[str, Any], sizes: Sizes) -> Form:
 def class_of(distribution: Any) -> type:
     """The NumPyro class behind a class or a chooser such as `dist.Categorical`."""
     cls = CLASSES.get(distribution, distribution) if callable(distribution) else distribution
+    if inspect.isfunction(cls) and getattr(dist, cls.__name__, None) is cls:
+        raise InputError(
+            f"distribution: {cls.__name__} is a function of NumPyro's that composes laws, and not a class with "
+            "parameters to learn; use a class such as dist.Normal, or kl.Density for a law of your own"
+        )
     if not (isinstance(cls, type) and issubclass(cls, dist.Distribution)):
         raise InputError(
             f"distribution: {distribution!r:.60} is not a NumPyro distribution class; pass one such as dist.Normal, "
@@ -193,6 +222,8 @@ def _free_names(cls: type, fixed: Mapping[str, Any]) -> list[str]:
 
 
 def _event_ndim(cls: type) -> int:
+    if cls is dist.Levy:
+        return 0  # NumPyro does not say it
     try:
         return int(cls.support.event_dim)
     except (AttributeError, NotImplementedError) as error:
@@ -212,6 +243,11 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
     if ndim == 2 and len(core) == 1 and not isinstance(constraint, constraints.independent):
         return core * 2
     if ndim == 1 and not core and categories is not None:
+        if categories > MOST_CATEGORIES:
+            raise InputError(
+                f"{name}: labels up to {categories - 1} would make {categories:,} categories of {cls.__name__}; number "
+                "those that occur from 0, for example by numpy.unique(x, return_inverse=True)"
+            )
         return (categories,)
     if ndim == 1 and len(core) == 2:
         return core if constraint is constraints.real_vector else core[:1]
@@ -228,7 +264,7 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
     if base in (constraints.real, constraints.real_vector):
         return value
     if base in (constraints.positive, constraints.nonnegative):
-        return np.log(np.maximum(value, np.finfo(np.float32).tiny))
+        return np.log(np.where(value > 0, value, np.finfo(np.float32).tiny))
     if base is constraints.unit_interval:
         inside = np.clip(value, 1e-7, 1 - 1e-7)
         return np.log(inside) - np.log1p(-inside)
@@ -238,8 +274,28 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
         return np.concatenate([value[..., rows, columns], np.log(diagonal)], -1)
     if isinstance(base, constraints.interval):
         lower, width = base.lower_bound, base.upper_bound - base.lower_bound
-        share = np.clip((value - lower) / width, 1e-3, 1 - 1e-3)
+        share = np.clip((value - lower) / width, _EDGE, 1 - _EDGE)
         return np.log(share) - np.log1p(-share)
     if isinstance(base, constraints.greater_than):
         return np.log(np.maximum(value - base.lower_bound, 1e-3))
-    return np.asarray(transform.inv(value))
+    if isinstance(base, constraints.less_than):
+        return np.log(np.maximum(base.upper_bound - value, _EDGE))
+    with jax.enable_x64(True):
+        return np.asarray(transform.inv(value))
+
+
+def _forward(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
+    """What `_inverse` inverts."""
+    base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
+    if base in (constraints.real, constraints.real_vector):
+        return value
+    if base in (constraints.positive, constraints.nonnegative):
+        return np.exp(value)
+    if base is constraints.lower_cholesky:
+        d = transform.forward_shape(value.shape)[-1]
+        matrix = np.zeros((*value.shape[:-1], d, d))
+        matrix[..., *np.tril_indices(d, -1)] = value[..., :-d]
+        matrix[..., np.arange(d), np.arange(d)] = np.exp(value[..., -d:])
+        return matrix
+    with jax.enable_x64(True):
+        return np.asarray(transform(value))

@@ -18,14 +18,34 @@ FEW = 20_000  # rows that are looked at for more than a mean and a scale
 class Hints:
     """A location and a scale of the outcomes, [*event], and the share of each category where they are finite.
 
+    sample         all the outcomes, where they are a sample of labels 0 … categories − 1
     rows, weights  up to `FEW` of the outcomes [m, *event] in float64 with weights that sum to 1; None if there are none
     """
 
     mean: np.ndarray
     scale: np.ndarray
-    shares: np.ndarray | None = None
+    sample: Sample | None = None
+    categories: int | None = None
     rows: np.ndarray | None = None
     weights: np.ndarray | None = None
+
+    @cached_property
+    def counts(self) -> np.ndarray | None:
+        """The weight of each category [categories]. It is made only for a family with a parameter for each: of counts
+        in the thousand millions, one number for each that is possible would fill the memory."""
+        if self.sample is None or self.categories is None or self.sample.values is None:
+            return None
+        counts = np.zeros(self.categories)
+        for block, w in blocks_of(self.sample.values, self.sample.weights):
+            counts += np.bincount(block.astype(int), w, minlength=self.categories)
+        return counts
+
+    @property
+    def shares(self) -> np.ndarray | None:
+        """The share of each category [categories], of which none is 0; None where there are no labels."""
+        if self.counts is None:
+            return None
+        return (self.counts / self.counts.sum() + 1e-3 / len(self.counts)) / (1 + 1e-3)
 
     @cached_property
     def logs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -112,17 +132,12 @@ def hints_from(other: Known, categories: int | None) -> Hints:
 def _of_sample(sample: Sample, categories: int | None) -> Hints:
     assert sample.values is not None
     mean, scale = mean_and_scale(sample.values, sample.weights)
-    shares = None
-    if categories is not None and sample.values.ndim == 1:
-        counts = np.zeros(categories)
-        for block, w in blocks_of(sample.values, sample.weights):
-            counts += np.bincount(block.astype(int), w, minlength=categories)
-        shares = (counts / counts.sum() + 1e-3 / categories) / (1 + 1e-3)
     weights = np.ones(len(sample.values)) if sample.weights is None else sample.weights
     counted = np.flatnonzero(weights)
     few = counted[:: -(-len(counted) // FEW)]
     rows = np.asarray(sample.values[few], np.float64)
-    return Hints(mean, scale, shares, rows, weights[few] / weights[few].sum())
+    labels = (sample, categories) if categories is not None and sample.values.ndim == 1 else (None, None)
+    return Hints(mean, scale, *labels, rows, weights[few] / weights[few].sum())
 
 
 def _along(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:

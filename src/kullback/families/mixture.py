@@ -43,7 +43,14 @@ class Mixture:
         structure = MixtureStructure(form, self.components)
         hints = hints_from(other, sizes_of(other).categories)
         initial = partial(_initial, structure, hints, self.family.fixed)
-        return matched_side(self.name, structure, self.family.fixed, other, initial)
+        try:
+            return matched_side(self.name, structure, self.family.fixed, other, initial)
+        except AssertionError as error:
+            # NumPyro asserts that the support of the components does not depend on their parameters.
+            raise InputError(
+                f"family: NumPyro has no mixture of {form.cls.__name__}, whose support depends on its parameters; use "
+                "components on a fixed support, such as dist.Poisson, dist.Beta or dist.Bernoulli"
+            ) from error
 
     def __repr__(self) -> str:
         return self.name

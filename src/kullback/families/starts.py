@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 
 from kullback.families.hints import Hints
-from kullback.families.scaling import mean_and_scale
+from kullback.families.scaling import mean_and_scale, middle_and_spread
 
 Values = dict[str, Any]
 Start = Callable[[Hints, Mapping[str, Any]], Values]
 
 EULER = 0.5772156649015329
 DEGREES = 5.0  # Student's t: heavier tails than the normal, with a variance
-UNDERDISPERSED = 100.0  # concentration of a negative binomial that is nearly Poisson
+UNDERDISPERSED = 100.0  # concentration over mean of a negative binomial that is nearly Poisson
 LEAST_SHARE = 0.02
 NEAREST_UNIFORM = 0.87  # the scale at which tanh of a normal is nearest to uniform, in KL
 
 
-def _positive(x: np.ndarray) -> np.ndarray:
-    return np.maximum(np.abs(x), 1e-6)
+def _positive(hints: Hints) -> np.ndarray:
+    return np.maximum(np.abs(hints.mean), 1e-6 * hints.scale)
 
 
 def _location_scale(factor: float, shift: float = 0.0) -> Start:
@@ -62,13 +62,13 @@ def _uniform(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 
 
 def _gamma(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    mean = _positive(hints.mean)
+    mean = _positive(hints)
     concentration = np.square(mean / hints.scale)
     return {"concentration": concentration, "rate": fixed.get("concentration", concentration) / mean}
 
 
 def _inverse_gamma(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    mean = _positive(hints.mean)
+    mean = _positive(hints)
     concentration = np.square(mean / hints.scale) + 2.0
     return {"concentration": concentration, "rate": mean * (concentration - 1.0)}
 
@@ -111,11 +111,11 @@ def _pareto(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 
 
 def _rate_of_mean(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    return {"rate": _positive(hints.mean)}
+    return {"rate": _positive(hints)}
 
 
 def _exponential(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    return {"rate": 1.0 / _positive(hints.mean)}
+    return {"rate": 1.0 / _positive(hints)}
 
 
 def _half_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
@@ -125,11 +125,13 @@ def _half_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 def _concentration(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Of a negative binomial: variance = mean + mean²/concentration."""
     excess = np.maximum(variance - mean, 1e-30)
-    return np.where(variance > mean, np.clip(np.square(mean) / excess, 1e-2, 1e4), UNDERDISPERSED)
+    return np.where(
+        variance > mean, np.clip(np.square(mean) / excess, 1e-2, 1e4), UNDERDISPERSED * np.maximum(mean, 1.0)
+    )
 
 
 def _negative_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    mean = _positive(hints.mean)
+    mean = _positive(hints)
     return {"mean": mean, "concentration": _concentration(mean, np.square(hints.scale))}
 
 
@@ -151,18 +153,35 @@ def _binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"probs": share, "logits": np.log(share) - np.log1p(-share)}
 
 
+def _beta_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    # The variance is that of the binomial law times (total + n)/(total + 1).
+    n = np.maximum(np.asarray(fixed["total_count"], np.float64), 1.0)
+    share = np.clip(hints.mean / n, 1e-4, 1.0 - 1e-4)
+    ratio = np.square(hints.scale) / (n * share * (1.0 - share))
+    over = ratio > 1.0
+    total = np.where(over, (n - ratio) / np.where(over, ratio - 1.0, 1.0), UNDERDISPERSED * n)
+    total = np.clip(total, 0.1, UNDERDISPERSED * n)
+    return {"concentration1": share * total, "concentration0": (1.0 - share) * total}
+
+
+def _dirichlet_multinomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    each = _beta_binomial(hints, {"total_count": hints.mean.sum(-1, keepdims=True)})
+    total = np.median(each["concentration1"] + each["concentration0"], -1, keepdims=True)
+    return {"concentration": total * each["concentration1"] / (each["concentration1"] + each["concentration0"])}
+
+
 def _bernoulli(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return _binomial(hints, {"total_count": 1})
 
 
 def _geometric(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    mean = _positive(hints.mean)
+    mean = _positive(hints)
     return {"logits": -np.log(mean), "probs": 1.0 / (1.0 + mean)}
 
 
 def _zero_inflated_poisson(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     # The variance over the mean is 1 + gate · rate, and the mean (1 − gate) rate.
-    mean = _positive(hints.mean)
+    mean = _positive(hints)
     rate = mean + np.maximum(np.square(hints.scale) / mean - 1.0, 0.0)
     most = np.maximum(hints.zeros, LEAST_SHARE)
     gate = np.clip(1.0 - mean / rate, LEAST_SHARE, np.minimum(most, 1.0 - LEAST_SHARE))
@@ -171,7 +190,7 @@ def _zero_inflated_poisson(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 
 
 def _zero_inflated_negative_binomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    mean, variance = _positive(hints.mean), np.square(hints.scale)
+    mean, variance = _positive(hints), np.square(hints.scale)
     plain = _concentration(mean, variance)
     expected = (plain / (plain + mean)) ** plain
     gate = np.clip((hints.zeros - expected) / np.maximum(1.0 - expected, 1e-6), LEAST_SHARE, 0.9)
@@ -208,7 +227,19 @@ def _tanh_normal(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"loc": mean, "scale": scale}
 
 
+def _levy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    """Of heavy tails the moments say nothing: 1/(x − loc) is the square of a normal law of precision `scale`."""
+    if hints.rows is None or hints.weights is None:
+        return {"loc": hints.mean - 2.0 * hints.scale, "scale": hints.scale}
+    least, most = hints.rows.min(0), hints.rows.max(0)
+    middle, _ = middle_and_spread(hints.rows, hints.weights)
+    width = np.where(middle > least, middle - least, np.where(most > least, most - least, 1.0))
+    loc = np.asarray(fixed.get("loc", least - 0.1 * width))
+    return {"loc": loc, "scale": 0.455 * (middle - loc)}
+
+
 STARTS: dict[str, Start] = {
+    "Levy": _levy,
     "Normal": _location_scale(1.0),
     "Uniform": _uniform,
     "Laplace": _location_scale(np.sqrt(0.5)),
@@ -238,6 +269,8 @@ STARTS: dict[str, Start] = {
     "GammaPoisson": _gamma_poisson,
     "BinomialLogits": _binomial,
     "BinomialProbs": _binomial,
+    "BetaBinomial": _beta_binomial,
+    "DirichletMultinomial": _dirichlet_multinomial,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,

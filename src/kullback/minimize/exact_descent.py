@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
@@ -66,7 +65,7 @@ def _run(learner: Known, fixed: Known, learnable_first: bool, title: str, reques
     else:
         objective = Partial(exact_divergence, *arguments)
     # As from a sample, single precision would leave a plateau about the optimum.
-    with jax.enable_x64(learnable.conditional or jnp.result_type(float) == np.float64):
+    with jax.enable_x64(True):
         found = descend(title, objective, starts, request)
         vectors, value = found.vectors[: learnable.members], float(found.values[0])
         if has_prior(learnable) or learnable.members > 1:

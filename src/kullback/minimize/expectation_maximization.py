@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jax import lax
-from jax.scipy.linalg import solve_triangular
 
 from kullback.errors import FitError
 from kullback.families.form import Form
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
-from kullback.known.static import Static
 from kullback.minimize.driver import Iterative, Progress, drive, fingerprint
 from kullback.minimize.fitting import fit_from
-from kullback.minimize.maximum_likelihood import forward_report
-from kullback.minimize.table import as_device
-from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
-from kullback.minimize.weighted_mle import closed_form
-from kullback.programs import program
+from kullback.minimize.form_components import FormComponents
+from kullback.minimize.forward import forward_report
+from kullback.minimize.k_means import k_means
+from kullback.minimize.matched_forms import closed_form, matches_moments
+from kullback.minimize.normal_components import NormalComponents, is_normal
+from kullback.minimize.required import require_support
+from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 TOLERANCE = 1e-5  # nats an example, of all the decrease that is still expected
-RUNNING, CONVERGED, SCREENED = 0, 1, 2
+# Starts are compared where no more than so many nats are still expected of each, and a start goes on while it is at
+# most `_MARGIN` times that worse than the best. At the last of them starts that reached one optimum are merged.
+_LEVELS, _MARGIN = (1e-2, 1e-3, 1e-4), 10.0
+_PART, _PART_A_PARAMETER = 5_000, 20  # rows on which starts are compared first
+RUNNING, CONVERGED, DROPPED = 0, 1, 2
 _CHUNK = 20
 
 
 class State(NamedTuple):
-    """One start: mixing logits [K], constrained parameters with a leading K, and H(P, Q) in nats."""
+    """Starts [S]: mixing logits [S, K], components with leading axes S and K, H(P, Q) in nats, and its last decrease.
+
+    The value is that of the parameters one step before: but for rounding never less than their own. The decrease is
+    NaN where the value is over other rows. `level` counts the comparisons of starts that were made.
+    """
 
     logits: Any
-    parameters: Any
+    components: Any
     value: Any
     decrease: Any
     steps: Any
     status: Any
+    level: Any
 
 
 @dataclass(frozen=True)
 class ExpectationMaximization(Rule):
-    """Fit a mixture by EM: responsibilities, then moment matching of each component under them.
+    """Fit a mixture by EM: responsibilities, then moment matching of each component under them, in double precision.
 
-    Each start comes from k-means++; after the first chunk of steps only the best goes on. It stops where Aitken's
-    extrapolation expects less than the tolerance of further decrease.
+    Each start assigns every row to its centre by k-means++ and Lloyd's steps. Large data are started on a part of the
+    rows. Starts that are clearly worse than the best are dropped as the others come near their optima. A start
+    stops where Aitken's extrapolation expects less than the tolerance of further decrease.
 
-    starts  how many k-means++ starts
-    floor   added to each component's variances, relative to the data's: without it the likelihood of a mixture is
-            unbounded (a component collapses on a point)
+    starts  how many k-means++ starts; the first few are the same whatever their number
+    floor   the least variance of a component in any direction, relative to the square of the column's spread within
+            clusters: without it the likelihood of a mixture is unbounded (a component collapses on a point)
     """
 
     name: ClassVar[str] = "expectation maximisation"
@@ -73,7 +80,8 @@ class ExpectationMaximization(Rule):
         structure = q.learnable.structure
         if not isinstance(structure, MixtureStructure):
             return Missing("Q is no mixture")
-        if closed_form(structure.form, q.learnable.fixed) is None or structure.form.cls is dist.Uniform:
+        form = structure.form
+        if closed_form(form, q.learnable.fixed) is None or not matches_moments(form) or form.cls is dist.Uniform:
             return Missing(f"components of {structure.form.cls.__name__} have no smooth closed form in the moments")
         source = can_be_weighted(p)
         if isinstance(source, Missing):
@@ -86,20 +94,38 @@ class ExpectationMaximization(Rule):
         structure = learnable.structure
         assert isinstance(structure, MixtureStructure)
         data = weighted(p)
-        require_support(data, q.support, q.name, len(q.event_shape))
+        require_support(data, q)
         problem = _Problem(structure, learnable.fixed, data, self.starts, self.floor, request)
         outcome = drive(problem, request, 5_000)
-        state = jax.tree.map(np.asarray, outcome.state)
-        values = state.value.astype(np.float64)
-        if not np.isfinite(values).any():
+        best = problem.best(outcome.state)
+        log_q, _, _ = problem.whole.step(*best)
+        value = -float(problem.whole.w @ log_q)
+        if not np.isfinite(value):
             raise FitError("expectation maximisation: no start has a finite likelihood; use fewer components")
-        best = int(np.nanargmin(np.where(np.isfinite(values), values, np.nan)))
-        chosen = jax.tree.map(lambda leaf: leaf[best].astype(np.float64), state)
-        free = {"logits": chosen.logits, "components": structure.form.unconstrain(chosen.parameters)}
-        # Until it stops, the value is that of the parameters one step before: never less than their own.
-        report = forward_report(data, p, learnable.wrap(free), float(values[best]))
-        diagnostics = {**report.diagnostics, "variance_floor": self.floor}
-        return fit_from(q, free, outcome.status, replace(report, diagnostics=diagnostics), outcome)
+        free = {"logits": best[0], "components": structure.form.unconstrain(problem.whole.constrained(best[1]))}
+        report = forward_report(data, p, learnable.wrap(free), value)
+        report = replace(report, diagnostics={**report.diagnostics, "variance_floor": self.floor})
+        narrow = np.flatnonzero(problem.whole.narrowest(best[1]) & (best[0] > np.log(1e-12)))
+        if len(narrow) and outcome.status is Status.CONVERGED:
+            outcome = replace(
+                outcome, status=Status.UNBOUNDED, message=_unbounded(narrow, self, is_normal(structure.form))
+            )
+        return fit_from(q, free, outcome.status, report, outcome)
+
+
+def _unbounded(narrow: np.ndarray, rule: ExpectationMaximization, floored: bool) -> str:
+    which = f"component {narrow[0]} shrinks" if len(narrow) == 1 else f"components {', '.join(map(str, narrow))} shrink"
+    if not floored:
+        verb = which.replace("shrinks", "collapses").replace("shrink", "collapse")
+        return (
+            f"the likelihood of this mixture has no maximum on these data: {verb} on outcomes that are all one number; "
+            "use fewer components, or leave out repeated outcomes"
+        )
+    return (
+        f"the likelihood of this mixture has no maximum on these data: {which} until the floor of "
+        f"{rule.floor:g} of the variance within clusters holds; fewer components, or a larger "
+        "rule=kl.rules.ExpectationMaximization(floor=...), would bound it"
+    )
 
 
 class _Problem(Iterative):
@@ -108,121 +134,126 @@ class _Problem(Iterative):
     def __init__(
         self, structure: MixtureStructure, fixed: Any, data: Weighted, starts: int, floor: float, request: Request
     ) -> None:
-        self.static, self.fixed = Static(structure), fixed
-        full = padded(data)
-        self.y, self.weights = as_device(full.y), full.weights
+        counted = np.flatnonzero(data.weights)
+        y, w = data.y[counted], data.weights[counted]
+        kind = NormalComponents if is_normal(structure.form) else FormComponents
+        self.whole = kind(structure.form, fixed, y, w, floor, structure.components)
+        few = max(_PART, _PART_A_PARAMETER * structure.components * sum(_sizes(structure.form)))
+        self.part = self.whole if len(y) <= 2 * few else self.whole.part(*_drawn(w, few, request.host_rng(1)))
+        self.components = structure.components
+        self.rngs = [request.host_rng(0, k) for k in range(starts)]
         self.tolerance = request.tolerance or TOLERANCE
-        self.starts = np.stack([_labels(structure, data, request.host_rng(0, k), len(full.y)) for k in range(starts)])
-        values = data.y.astype(np.float64).reshape(data.size, -1)
-        variance = data.weights @ (values - data.weights @ values) ** 2
-        self.floor = floor * variance.mean()
+        tolerances = [max(level, self.tolerance) for level in _LEVELS]
+        self.schedule = [(self.part, each) for each in tolerances]
+        if self.part is not self.whole:
+            self.schedule.append((self.whole, max(_LEVELS[1], self.tolerance)))
+        self.schedule.append((self.whole, self.tolerance))
+        self.about = (structure, fixed, y, w, floor, starts, self.tolerance, request.seed)
 
     def init(self) -> State:
-        return _first(self.static, self.fixed, self.y, self.weights, self.starts, self.floor)
-
-    def step(self, state: State) -> State:
-        state = _advance(self.static, self.fixed, self.y, self.weights, state, self.floor, self.tolerance)
-        if int(np.max(np.asarray(state.steps))) > _CHUNK:
-            return state
-        value = np.where(np.isfinite(np.asarray(state.value)), state.value, np.inf)
-        lost = np.arange(len(value)) != np.argmin(value)
-        return state._replace(status=np.where(lost, SCREENED, np.asarray(state.status)).astype(np.int32))
-
-    def progress(self, state: State) -> Progress:
-        status = np.asarray(state.status)
-        done = None if (status == RUNNING).any() else Status.CONVERGED
-        return Progress(float(np.nanmin(np.asarray(state.value))), int(np.max(np.asarray(state.steps))), done)
-
-    def fingerprint(self) -> str:
-        return fingerprint(self.title, repr(self.static), self.fixed, self.y, self.weights, self.starts, self.tolerance)
-
-
-def _labels(structure: MixtureStructure, data: Weighted, rng: np.random.Generator, size: int) -> np.ndarray:
-    """k-means labels [size] of the rows, with rows added for padding labelled 0."""
-    from scipy.cluster.vq import kmeans2, vq
-
-    values = data.y.astype(np.float64).reshape(data.size, -1)
-    spread = values.std(0)
-    values = (values - values.mean(0)) / np.where(spread > 0, spread, 1.0)
-    count = min(structure.components, len(np.unique(values, axis=0)))
-    equal = np.ptp(data.weights) == 0
-    # Unequal weights enter by drawing rows in proportion; k-means itself counts every row once.
-    part = rng.choice(data.size, min(data.size, 20_000), replace=not equal, p=None if equal else data.weights)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an empty cluster is an unused component, which EM fills
-        centres, _ = kmeans2(values[part], count, iter=20, minit="++", rng=rng)
-    return np.concatenate([vq(values, centres)[0], np.zeros(size - data.size)]).astype(np.int32)
-
-
-@program(static=())
-def _first(static: Static, fixed: Any, y: Any, w: Any, labels: Any, floor: Any) -> State:
-    structure = static.value
-
-    def one(label: Any) -> State:
-        share = jax.nn.one_hot(label, structure.components) * 0.9 + 0.1 / structure.components
-        logits, parameters = _maximize(structure.form, fixed, y, w[:, None] * share, floor)
-        inf = jnp.asarray(jnp.inf, logits.dtype)
-        return State(logits, parameters, inf, inf, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
-
-    return lax.map(one, labels)
-
-
-@program(static=())
-def _advance(static: Static, fixed: Any, y: Any, w: Any, states: State, floor: Any, tolerance: Any) -> State:
-    structure = static.value
-
-    def step(s: State) -> State:
-        joint = s.logits + _log_probs(structure.form, fixed, s.parameters, y)
-        log_q = jax.nn.logsumexp(joint, -1)
-        value = -jnp.vdot(w, log_q)
-        logits, parameters = _maximize(structure.form, fixed, y, w[:, None] * jnp.exp(joint - log_q[:, None]), floor)
-        decrease = s.value - value
-        ratio = jnp.clip(jnp.where(jnp.isfinite(s.decrease), decrease / s.decrease, 0.99), 0.0, 0.999)
-        noise = jnp.finfo(value.dtype).eps * jnp.maximum(1.0, jnp.abs(value))
-        expected = decrease / (1 - ratio)
-        done = (s.steps > 2) & ((expected < tolerance) | (decrease <= noise))
-        status = jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype)
-        # The value belongs to the parameters before this step, so those are the ones that stay at the end.
-        keep = lambda new, old: jnp.where(done, old, new)  # noqa: E731
+        firsts = [self.part.from_shares(np.eye(self.components)[self._clusters(rng)]) for rng in self.rngs]
+        logits, components = jax.tree.map(lambda *leaves: np.stack(leaves), *firsts)
+        size, zero = len(firsts), np.zeros(len(firsts), np.int32)
         return State(
-            keep(logits, s.logits), jax.tree.map(keep, parameters, s.parameters), value, decrease, s.steps + 1, status
+            logits, components, np.full(size, np.inf), np.full(size, np.nan), zero, zero, np.zeros((), np.int32)
         )
 
-    def one(state: State) -> State:
-        def body(carry: tuple[Any, State]) -> tuple[Any, State]:
-            return carry[0] + 1, step(carry[1])
+    def _clusters(self, rng: np.random.Generator) -> np.ndarray:
+        return k_means(self.part.rows, self.part.w, self.components, rng)
 
-        return lax.while_loop(lambda c: (c[0] < _CHUNK) & (c[1].status == RUNNING), body, (0, state))[1]
+    def step(self, state: State) -> State:
+        rows, tolerance = self.schedule[int(state.level)]
+        running = np.flatnonzero(state.status == RUNNING)
+        if not running.size:
+            return self._next_level(state)
+        state = jax.tree.map(np.copy, state)
+        for start in running:
+            self._advance(rows, tolerance, state, int(start))
+        return state
 
-    return lax.map(one, states)
+    def _advance(self, rows: Any, tolerance: float, state: State, start: int) -> None:
+        """At most `_CHUNK` steps of one start, written into `state`."""
+        at, value, decrease = _of(state, start), state.value[start], state.decrease[start]
+        for _ in range(_CHUNK):
+            log_q, *at = rows.step(*at)
+            before, value = value, -float(rows.w @ log_q)
+            previous, decrease = decrease, np.inf if np.isnan(decrease) else before - value
+            state.steps[start] += 1
+            if not np.isfinite(value) or _is_done(previous, decrease, tolerance, value):
+                state.status[start] = CONVERGED if np.isfinite(value) else DROPPED
+                break
+        state.value[start], state.decrease[start] = value, decrease
+        for leaf, new in zip(jax.tree.leaves(state[:2]), jax.tree.leaves(tuple(at)), strict=True):
+            leaf[start] = new
+
+    def _next_level(self, state: State) -> State:
+        """Starts compared: those that go on run to the next tolerance, from the parameters that they have."""
+        level = int(state.level)
+        rows, tolerance = self.schedule[level]
+        after, _ = self.schedule[level + 1]
+        alive = [int(i) for i in np.argsort(state.value, kind="stable") if state.status[i] == CONVERGED]
+        margin = _MARGIN * tolerance
+        if after is not rows:
+            # An optimum on m rows is off that of all by about p/2m nats, and two of them differently.
+            margin += 1.5 * np.sqrt(2.0 * sum(leaf[0].size for leaf in jax.tree.leaves(state[:2]))) / len(rows.w)
+        kept = self._distinct(state, alive, margin, tolerance) if len(alive) > 1 else alive
+        status = np.full(len(state.status), DROPPED, np.int32)
+        status[kept] = RUNNING
+        decrease = state.decrease if after is rows else np.full(len(status), np.nan)
+        return state._replace(status=status, level=np.asarray(level + 1, np.int32), decrease=decrease)
+
+    def _distinct(self, state: State, alive: list[int], margin: float, tolerance: float) -> list[int]:
+        """The starts that may yet be the best, one for each optimum; those without a collapsed component first."""
+        open_ended = {i: bool(self.whole.narrowest(_of(state, i)[1]).any()) for i in alive}
+        if not all(open_ended.values()):
+            alive = [i for i in alive if not open_ended[i]]
+        # The first start goes to its end, so that more starts are never worse than one.
+        alive = [i for i in alive if i == 0 or state.value[i] <= state.value[alive[0]] + margin]
+        if tolerance > _LEVELS[-1] or len(alive) == 1:
+            return alive
+        kept: list[tuple[int, np.ndarray]] = []
+        for i in alive:
+            log_q = self.part.step(*_of(state, i))[0]
+            # Half the mean square of log q − log q' is their divergence where it is small.
+            if i == 0 or all(self.part.w @ np.square(log_q - other) / 2 > tolerance / 10 for _, other in kept):
+                kept.append((i, log_q))
+        return [i for i, _ in kept]
+
+    def best(self, state: State) -> tuple[Any, Any]:
+        """Logits and components of the best start that was not dropped."""
+        kept = np.where((state.status != DROPPED) & ~np.isnan(state.value), state.value, np.inf)
+        return _of(state, int(np.argmin(kept)))
+
+    def progress(self, state: State) -> Progress:
+        last = int(state.level) == len(self.schedule) - 1
+        kept = state.status != DROPPED
+        ended = not kept.any() or (last and not (state.status == RUNNING).any())
+        value = float(np.min(state.value[kept])) if kept.any() else np.inf
+        return Progress(value, int(np.max(state.steps)), Status.CONVERGED if ended else None)
+
+    def fingerprint(self) -> str:
+        structure, *numbers = self.about
+        return fingerprint(self.title, repr(structure), *numbers)
 
 
-def _log_probs(form: Form, fixed: Any, parameters: Any, y: Any) -> Any:
-    """log q_k(y_i) [n, K]."""
-    if form.cls is dist.MultivariateNormal and not form.independent and not fixed:
-        return _normal_log_probs(parameters["loc"], parameters["scale_tril"], y)
-    components = form.cls(**parameters, **fixed, validate_args=False)
-    components = components.to_event(form.independent) if form.independent else components
-    return components.log_prob(y[:, None])
+def _is_done(previous: float, decrease: float, tolerance: float, value: float) -> bool:
+    """Whether Aitken's extrapolation of the last two decreases expects less than the tolerance of any more."""
+    if not np.isfinite(previous):
+        return False
+    ratio = np.clip(decrease / previous, 0.0, 0.999) if previous > 0 else 0.999
+    return bool(decrease / (1.0 - ratio) < tolerance or decrease <= np.finfo(float).eps * max(1.0, abs(value)))
 
 
-def _normal_log_probs(loc: Any, scale_tril: Any, y: Any) -> Any:
-    """Multivariate normals by one matrix product a component instead of a triangular solve a row."""
-    d = loc.shape[-1]
-    whiten = jax.vmap(lambda tril: solve_triangular(tril, jnp.eye(d), lower=True))(scale_tril)
-    log_det = jnp.log(jnp.diagonal(scale_tril, axis1=-2, axis2=-1)).sum(-1)
-    centre = loc.mean(0)
-    squares = lax.map(lambda k: jnp.square((y - centre) @ k[0].T - k[0] @ (k[1] - centre)).sum(-1), (whiten, loc))
-    return -0.5 * squares.T - log_det - 0.5 * d * np.log(2 * np.pi)
+def _of(state: State, start: int) -> tuple[Any, Any]:
+    return jax.tree.map(lambda leaf: leaf[start], (state.logits, state.components))
 
 
-def _maximize(form: Form, fixed: Any, y: Any, shares: Any, floor: Any) -> tuple[Any, Any]:
-    """Mixing logits and parameters from shares w_i r_ik [n, K]."""
-    solve = closed_form(form, fixed)
-    assert solve is not None
-    mass = jnp.maximum(shares.sum(0), jnp.finfo(shares.dtype).tiny * 1e3)
+def _sizes(form: Form) -> list[int]:
+    return [int(np.prod(form.free_shape(name))) for name in form.names]
 
-    def component(share: Any) -> Any:
-        return {name: value for name, value in solve(y, share, fixed, floor).items() if name in form.names}
 
-    return jnp.log(mass) - jnp.log(mass.sum()), lax.map(component, (shares / mass).T)
+def _drawn(w: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that stand for all: unequal weights enter by drawing rows in proportion, and these then count alike."""
+    equal = bool((w == w[0]).all())
+    numbers = rng.choice(len(w), size, replace=not equal, p=None if equal else w)
+    return np.sort(numbers), np.full(size, 1.0 / size)

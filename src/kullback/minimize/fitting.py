@@ -56,6 +56,12 @@ class Found:
     outcome: Outcome
     order: np.ndarray | None = None
 
+    @property
+    def ended(self) -> np.ndarray:
+        """How each ended, in their order: one of the states of `lbfgs`."""
+        ended = np.asarray(self.outcome.state.status)
+        return ended if self.order is None else ended[self.order]
+
 
 def starts_of(side: Learnable, request: Request, count: int) -> tuple[Layout, np.ndarray]:
     """The layout of the free parameters, and `count` starts [count, n] made on the host."""
@@ -80,11 +86,12 @@ def descend(
 
 @dataclass(frozen=True)
 class Report:
-    """What a rule says of its fit beyond the parameters."""
+    """What a rule says of its fit beyond the parameters; `message` in place of the driver's."""
 
     objective: Estimate
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     optima: tuple[tuple[float, Any], ...] = ()
+    message: str = ""
 
 
 def fit_from(side: Known, free: Any, status: Status, report: Report, outcome: Outcome | None = None) -> Fit:
@@ -98,7 +105,7 @@ def fit_from(side: Known, free: Any, status: Status, report: Report, outcome: Ou
         status=status,
         trace=np.zeros(0) if outcome is None else outcome.trace,
         history=() if outcome is None else outcome.history,
-        message="" if outcome is None else outcome.message,
+        message=report.message or ("" if outcome is None else outcome.message),
         diagnostics=report.diagnostics,
         optima=report.optima,
         record=learnable.record(side.name, host),

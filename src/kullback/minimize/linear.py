@@ -16,8 +16,9 @@ from kullback.families.dense import Dense
 from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.minimize.fitting import Report, fit_from
+from kullback.minimize.required import require_support
 from kullback.minimize.sides import prior_in_words
-from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
+from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -129,7 +130,7 @@ def _linear(p: Known, q: Known, cls: type) -> Missing | None:
 def _ready(p: Known, q: Known) -> tuple[Weighted, Learnable, np.ndarray]:
     assert q.learnable is not None and q.event_shape is not None
     data = weighted(p)
-    require_support(data, q.support, q.name, len(q.event_shape))
+    require_support(data, q)
     outputs = int(np.prod(q.event_shape))
     given = np.broadcast_to(np.asarray(q.learnable.fixed["given"]["scale"], np.float64), q.event_shape)
     return data, q.learnable, given.reshape(outputs)

@@ -7,24 +7,30 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 from jax.tree_util import Partial
 
-from kullback.errors import FitError
-from kullback.estimate.quadrature import Quadrature
-from kullback.exact.countable_sum import CountableSum
-from kullback.known import Known, describe
+from kullback.families.form import Form
+from kullback.families.units import free_back, free_into
+from kullback.known import Known
 from kullback.known.static import Static
-from kullback.minimize.fitting import Report, descend, fit_from, starts_of
-from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior
+from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
+from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
+from kullback.minimize.layout import Layout
+from kullback.minimize.matched_forms import closed_form, matches_moments
+from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
+from kullback.minimize.required import require_support
 from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.table import as_device
-from kullback.minimize.weighted import COUNTS, NODES, Weighted, can_be_weighted, padded, require_support, weighted
+from kullback.minimize.verdict import Verdict, box_of, judged, value_of
+from kullback.minimize.weighted import can_be_weighted, padded, weighted
 from kullback.programs import program
-from kullback.result import Estimate, Fit, Guarantee
+from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
 _SMALL = 2_000_000  # rows times parameters up to which the last digits cost nothing to speak of
 _TIGHT, _LOOSE = 1e-17, 1e-10  # nats: the parameters are then right to about the square root of it
+_CLOSE = 1e-12  # nats, of a family
 
 
 @dataclass(frozen=True)
@@ -67,21 +73,41 @@ class MaximumLikelihood(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         learnable = q.learnable
         assert learnable is not None and q.event_shape is not None
-        data = weighted(p)
-        require_support(data, q.support, q.name, len(q.event_shape))
         if learnable.conditional:
-            return self._conditional(data, q, request)
-        layout, starts = starts_of(learnable, request, self.starts or 4)
-        static, full = Static((learnable.structure, layout)), padded(data)
-        objective = Partial(negative_log_likelihood, static, learnable.fixed, as_device(full.y), full.weights, full.x)
-        found = descend(self.name, objective, starts, request)
-        free = layout.tree(found.vectors[0])
-        report = forward_report(data, p, learnable.wrap(free), float(found.values[0]))
-        return fit_from(q, free, found.outcome.status, report, found.outcome)
+            return self._conditional(p, q, request)
+        if closed_form(learnable.structure, learnable.fixed) and not matches_moments(learnable.structure):
+            return solved(p, q)
+        return self._family(p, q, request)
 
-    def _conditional(self, data: Weighted, q: Known, request: Request) -> Fit:
-        learnable = q.learnable
+    def _family(self, p: Known, q: Known, request: Request) -> Fit:
+        """In units of the outcomes' own and in double, where a stopping rule in nats means the same on any data."""
+        learnable, found = q.learnable, outcomes_of(p, q)
         assert learnable is not None
+        source, structure = learnable.structure, _below_outcomes(learnable.structure)
+        found, repeated = standing_apart(found, structure)
+        units = found.units
+        layout, starts = starts_of(learnable, request, self.starts or 4)
+        if units is not None:
+            moved = [free_into(source, structure, units, layout.tree(start)) for start in starts]
+            starts = np.stack([layout.flat(free) for free in moved])
+        with jax.enable_x64(True):
+            full, static = padded(found.data), Static((structure, layout))
+            box = box_of(structure, layout, starts)
+            objective = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *box)
+            descent = descend(self.name, objective, starts, replace(request, tolerance=request.tolerance or _CLOSE))
+            verdict, value = _best(structure, layout, descent, box, value_of(objective), request.steps is not None)
+        if repeated:
+            verdict, value = replace(verdict, status=Status.UNBOUNDED, message=repeated), -np.inf
+        free = layout.tree(verdict.vector)
+        free = free if units is None else free_back(structure, source, units, free)
+        report = forward_report(found.data, p, learnable.wrap(free), value + found.log_jacobian)
+        return fit_from(q, free, verdict.status, replace(report, message=verdict.message), descent.outcome)
+
+    def _conditional(self, p: Known, q: Known, request: Request) -> Fit:
+        learnable = q.learnable
+        assert learnable is not None and q.event_shape is not None
+        data = weighted(p).counted()
+        require_support(data, q)
         layout, starts = starts_of(learnable, request, max(self.starts or 1, learnable.members))
         static, full = Static((learnable.structure, layout)), padded(data)
         small = len(full.weights) * starts.size <= _SMALL
@@ -107,19 +133,29 @@ class MaximumLikelihood(Rule):
 _likelihood = program(negative_log_likelihood, static=())
 
 
-def forward_report(data: Weighted, p: Known, q: Any, cross_entropy: float) -> Report:
-    """H(P, Q) where P is a sample, and KL(P‖Q) itself where log P is known.
+def _below_outcomes(structure: Any) -> Any:
+    """A family whose support begins at its location, with that kept below the least outcome, which is at 0."""
+    if isinstance(structure, Form) and structure.cls is dist.Levy and "loc" in structure.names:
+        return replace(structure, within=(-np.inf, 0.0))
+    return structure
 
-    On nodes and counts the divergence is evaluated again at the fitted q, tails included: points alone cannot tell
-    that it is infinite. Raises `FitError` where it is.
-    """
-    if data.source in (NODES, COUNTS):
-        whole = Quadrature() if data.source == NODES else CountableSum()
-        objective = whole.run(p, describe(q), Request())
-        if np.isinf(objective.value):
-            raise FitError(f"p: KL(P‖Q) is infinite at every member of this family: {objective.reason}")
-        return Report(objective)
-    if data.negentropy is None:
-        objective = Estimate(cross_entropy, quantity="H(P, Q)", dropped=("H(P)",))
-        return Report(objective, {"train_nll": cross_entropy})
-    return Report(Estimate(data.negentropy + cross_entropy), {"cross_entropy": cross_entropy})
+
+def _best(
+    structure: Any, layout: Layout, descent: Found, box: Any, value: Any, cut_short: bool
+) -> tuple[Verdict, float]:
+    """The best end point that is an optimum or a limit; where there is none, the likelihood has no maximum."""
+    if descent.outcome.status is Status.INTERRUPTED or (descent.outcome.status is Status.STEP_LIMIT and cut_short):
+        # Where it would have gone is not known.
+        return Verdict(descent.outcome.status, "", np.clip(descent.vectors[0], *box)), float(descent.values[0])
+    ends = [
+        (judged(structure, layout, vector, box, value), float(end))
+        for vector, end in zip(descent.vectors, descent.values, strict=True)
+        if np.isfinite(end)
+    ]
+    settled = [pair for pair in ends if pair[0].status is not Status.UNBOUNDED]
+    if not settled:
+        return ends[0][0], -np.inf
+    verdict, value = settled[0]
+    if verdict.status is Status.CONVERGED:
+        verdict = replace(verdict, status=descent.outcome.status)
+    return verdict, value

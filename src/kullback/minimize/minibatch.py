@@ -21,9 +21,10 @@ from kullback.minimize.epoch_program import Problem, chosen, final_now
 from kullback.minimize.epochs import EpochDescent, Schedule
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.floor import floor_of, floored, least_now, with_floor
+from kullback.minimize.required import require_support
 from kullback.minimize.sides import prior_in_words
 from kullback.minimize.table import Rows, Table, automatic, memory_budget, padded_length, some_of
-from kullback.minimize.weighted import can_be_weighted, require_support, weighted
+from kullback.minimize.weighted import can_be_weighted, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -200,7 +201,7 @@ class Minibatches(Batches):
         if p.sample is None:
             return _taught(self, q, p, "forward", request)
         data = weighted(p)
-        require_support(data, q.support, q.name, len(q.event_shape))
+        require_support(data, q)
         weights = data.weights * data.total
         table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
         fitted = self._fit(q, table, "sample", request)

@@ -5,20 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import jax
 import numpy as np
 import numpyro.distributions as dist
 
 from kullback.families.form import Form
 from kullback.families.learnable import Learnable
 from kullback.known import Known, Moments
-from kullback.known.static import Static
 from kullback.minimize.fitting import Report, fit_from
-from kullback.minimize.maximum_likelihood import forward_report
-from kullback.minimize.table import as_device
-from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
-from kullback.minimize.weighted_mle import closed_form
-from kullback.programs import program
+from kullback.minimize.forward import solved
+from kullback.minimize.matched_forms import closed_form, matches_moments
+from kullback.minimize.weighted import can_be_weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -42,7 +38,7 @@ class MomentMatching(Rule):
         structure = learnable.structure
         if not isinstance(structure, Form):
             return Missing("Q is not one exponential family")
-        if closed_form(structure, learnable.fixed) is None:
+        if closed_form(structure, learnable.fixed) is None or not matches_moments(structure):
             held = f" with {', '.join(learnable.fixed)} fixed" if learnable.fixed else ""
             return Missing(f"{structure.cls.__name__}{held} has no closed form in the moments")
         if _by_moments(p, learnable):
@@ -60,27 +56,7 @@ class MomentMatching(Rule):
         assert learnable is not None and q.event_shape is not None
         if _by_moments(p, learnable) and (_entropy(p) is not None or isinstance(can_be_weighted(p), Missing)):
             return _from_moments(p, q, learnable)
-        data = weighted(p)
-        require_support(data, q.support, q.name, len(q.event_shape))
-        full = padded(data)
-        static = Static((learnable.structure, tuple(sorted(learnable.fixed))))
-        y = as_device(full.y)
-        parameters, cross_entropy = _solve(static, learnable.fixed, y, full.weights)
-        free = _unconstrained(learnable.structure, parameters)
-        report = forward_report(data, p, learnable.wrap(free), float(cross_entropy))
-        return fit_from(q, free, Status.CLOSED_FORM, report)
-
-
-@program(static=())
-def _solve(static: Static, fixed: Any, y: Any, w: Any) -> tuple[Any, Any]:
-    form, _ = static.value
-    solve = closed_form(form, fixed)
-    assert solve is not None
-    parameters = {name: value for name, value in solve(y, w, fixed).items() if name in form.names}
-    q = form.cls(**parameters, **fixed, validate_args=False)
-    q = q.to_event(form.independent) if form.independent else q
-    log_q = q.log_prob(y)
-    return parameters, -jax.numpy.sum(jax.numpy.where(w > 0, w * jax.numpy.where(w > 0, log_q, 0.0), 0.0))
+        return solved(p, q)
 
 
 def _unconstrained(form: Any, parameters: Any) -> Any:

@@ -9,6 +9,7 @@ from numpy.polynomial.legendre import leggauss
 
 from kullback.errors import FitError
 from kullback.estimate.hints import hints_of
+from kullback.estimate.lines import Line
 from kullback.estimate.logs import LogDensity, log_densities
 from kullback.estimate.modes import Mass, locate
 from kullback.estimate.quadrature import box_of
@@ -17,6 +18,7 @@ from kullback.known import Known
 from kullback.rule import Request
 
 ORDER = 20
+GRADE = 8.0
 NEGLIGIBLE = 1e-17
 MOST_COUNTS = 2**20
 
@@ -37,7 +39,7 @@ def line_nodes(p: Known) -> Nodes:
     lower, upper = (float(end[0]) for end in box_of(p, log_p))
     hints = hints_of(p, log_p, Request(), draw=p.sampler is not None)[:, 0]
     mass = locate("p", lambda x: log_p(x[:, None]), lower, upper, hints)
-    cuts = mass.line.cuts(mass.inside)
+    cuts = _graded(mass.line.cuts(mass.inside), mass.line)
     coarse = _on_panels(mass, log_p, _halved(cuts))
     fine = _on_panels(mass, log_p, _halved(_halved(cuts)))
     return Nodes(fine.x, fine.weights, fine.negentropy, abs(fine.negentropy - coarse.negentropy) + 1e-12)
@@ -60,6 +62,21 @@ def count_nodes(p: Known) -> Nodes:
     raise FitError(
         f"p: the tail of {p.name} is too heavy to be summed over {MOST_COUNTS:,} counts; use rule='streaming draws'"
     )
+
+
+def _graded(cuts: np.ndarray, line: Line) -> np.ndarray:
+    """More cuts towards a finite end, so that no panel spans more than `GRADE` in the distance from it: a density that
+    is singular there holds mass at every scale."""
+    more = [cuts]
+    for end in (line.lower, line.upper):
+        away = np.sort(np.abs(cuts[(cuts >= line.low) & (cuts <= line.high)] - end))
+        away = away[away > 0]
+        if not np.isfinite(end) or not len(away):
+            continue
+        count = int(np.ceil(np.log(away[-1] / away[0]) / np.log(GRADE))) + 1
+        between = end + (1.0 if end == line.lower else -1.0) * np.geomspace(away[0], away[-1], count)
+        more.append(between[(between > line.low) & (between < line.high)])
+    return np.unique(np.concatenate(more))
 
 
 def _halved(cuts: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from kullback.exact import kl_divergence
 from kullback.known.static import Static
+from kullback.minimize.count_masses import log_prob
 
 
 def model(static: Static, fixed: Any, vector: Any, inputs: Any = None) -> Any:
@@ -19,7 +20,15 @@ def model(static: Static, fixed: Any, vector: Any, inputs: Any = None) -> Any:
 
 def negative_log_likelihood(static: Static, fixed: Any, y: Any, w: Any, x: Any, vector: Any) -> jax.Array:
     """−Σ_i w_i log q(y_i∣x_i): the cross entropy H(P, Q) for weighted outcomes."""
-    return -jnp.vdot(w, model(static, fixed, vector, x).log_prob(y))
+    return -jnp.vdot(w, log_prob(model(static, fixed, vector, x), y))
+
+
+def within_reach(static: Static, fixed: Any, y: Any, w: Any, low: Any, high: Any, vector: Any) -> jax.Array:
+    """The cross entropy at the point of a box [low, high] that is nearest to a vector: constant beyond it.
+
+    At a limit law a parameter runs on for ever, until log q is a difference of numbers so large that nothing is left.
+    """
+    return negative_log_likelihood(static, fixed, y, w, None, jnp.clip(vector, low, high))
 
 
 def negative_log_posterior(static: Static, fixed: Any, y: Any, w: Any, x: Any, total: Any, vector: Any) -> jax.Array:

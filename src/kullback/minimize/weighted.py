@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from kullback.errors import InputError
-from kullback.known import Known
+from kullback.known import Known, Sample
 from kullback.minimize.nodes import count_nodes, line_nodes
 from kullback.rule import Missing
 
@@ -36,6 +34,14 @@ class Weighted:
     @property
     def size(self) -> int:
         return len(self.y)
+
+    def counted(self) -> Weighted:
+        """The outcomes that count: without those of weight 0, which may lie outside every support."""
+        keep = self.weights > 0
+        if keep.all():
+            return self
+        x = None if self.x is None else self.x[keep]
+        return replace(self, y=self.y[keep], weights=self.weights[keep], x=x)
 
 
 def can_be_weighted(p: Known) -> str | Missing:
@@ -78,7 +84,7 @@ def weighted(p: Known) -> Weighted:
         values = p.sample.values
         assert values is not None
         total = float(p.sample.size if p.sample.weights is None else p.sample.weights.sum())
-        return Weighted(values, p.sample.normalized_weights(), p.sample.inputs, "the sample", total=total)
+        return Weighted(values, _normalized(p.sample), p.sample.inputs, "the sample", total=total)
     if p.atoms is not None:
         assert p.log_prob is not None
         log_p = np.asarray(p.log_prob(p.atoms), np.float64)
@@ -90,19 +96,12 @@ def weighted(p: Known) -> Weighted:
     return Weighted(nodes.x, nodes.weights, None, source, nodes.negentropy, nodes.numerical_error)
 
 
-def require_support(data: Weighted, support: Any, q_name: str, event_ndim: int) -> None:
-    """Raise `InputError` where an outcome that counts lies outside the support of every member of Q."""
-    if support is None or support.constraint is None:
-        return
-    inside = np.asarray(support.constraint(data.y))
-    inside = inside.reshape(len(inside), -1).all(-1) | (data.weights == 0)
-    if not inside.all():
-        row = int(np.argmin(inside))
-        shown = np.array2string(np.asarray(data.y[row]), precision=4, threshold=6)
-        raise InputError(
-            f"p: row {row} of {data.source}, {shown}, lies outside the support {support.name} of {q_name}; "
-            "KL(P‖Q) would be infinite, so choose a family whose support contains the data"
-        )
+def _normalized(sample: Sample) -> np.ndarray:
+    """Weights that sum to 1, also where their sum would overflow."""
+    if sample.weights is None:
+        return sample.normalized_weights()
+    relative = sample.weights / sample.weights.max()
+    return relative / relative.sum()
 
 
 def padded(data: Weighted) -> Weighted:

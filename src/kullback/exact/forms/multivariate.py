@@ -234,11 +234,18 @@ _KL, _ENTROPY = spread_form(multivariate_kl, 1), spread_form(multivariate_entrop
 
 
 def _kl(p: Any, q: Any) -> Callable[[], Array]:
-    return partial(_KL, *mean_and_spread(p), *mean_and_spread(q))
+    return partial(_KL, *_spreads(p, q))
 
 
 def _entropy(p: Any) -> Callable[[], Array]:
-    return partial(_ENTROPY, *mean_and_spread(p))
+    return partial(_ENTROPY, *_spreads(p))
+
+
+def _spreads(*laws: Any) -> tuple[Any, ...]:
+    """What the forms take of each law; nothing of shapes alone, of which it is only asked whether there is a form."""
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(laws)):
+        return ()
+    return tuple(part for law in laws for part in mean_and_spread(law))
 
 
 _KINDS = (

@@ -1,0 +1,95 @@
+"""Which families have a closed form of maximum likelihood, with which parameters free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpyro.distributions as dist
+
+from kullback.families.form import Form
+from kullback.minimize import closed_forms, concentrations, likelihood_forms, matrix_forms
+from kullback.minimize.expectation import Expectation
+from kullback.minimize.solution import Fixed, Solution
+
+ClosedForm = Callable[[Expectation, Fixed], Solution]
+
+
+class Kind(NamedTuple):
+    """A closed form, the sets of parameters that it finds, and whether matched moments are what it finds them by."""
+
+    solve: ClosedForm
+    free: tuple[frozenset[str], ...]
+    moments: bool = True
+
+
+def _sets(*names: str) -> tuple[frozenset[str], ...]:
+    return tuple(frozenset(name.split()) for name in names)
+
+
+CLOSED_FORMS: dict[type, Kind] = {
+    dist.Normal: Kind(closed_forms.normal, _sets("loc scale", "scale", "loc")),
+    dist.LogNormal: Kind(closed_forms.log_normal, _sets("loc scale", "scale", "loc")),
+    dist.MultivariateNormal: Kind(closed_forms.multivariate_normal, _sets("loc scale_tril", "scale_tril")),
+    dist.HalfNormal: Kind(closed_forms.half_normal, _sets("scale")),
+    dist.Exponential: Kind(closed_forms.exponential, _sets("rate")),
+    dist.Poisson: Kind(closed_forms.poisson, _sets("rate")),
+    dist.BernoulliLogits: Kind(closed_forms.bernoulli_logits, _sets("logits")),
+    dist.BernoulliProbs: Kind(closed_forms.bernoulli_probs, _sets("probs")),
+    dist.BinomialLogits: Kind(closed_forms.binomial_logits, _sets("logits")),
+    dist.GeometricLogits: Kind(closed_forms.geometric_logits, _sets("logits")),
+    dist.Gamma: Kind(concentrations.gamma, _sets("concentration rate", "rate")),
+    dist.InverseGamma: Kind(concentrations.inverse_gamma, _sets("concentration rate", "rate")),
+    dist.Beta: Kind(concentrations.beta, _sets("concentration1 concentration0")),
+    dist.BetaProportion: Kind(concentrations.beta_proportion, _sets("mean concentration")),
+    dist.Dirichlet: Kind(concentrations.dirichlet, _sets("concentration")),
+    dist.MultinomialLogits: Kind(matrix_forms.multinomial_logits, _sets("logits")),
+    dist.MultinomialProbs: Kind(matrix_forms.multinomial_probs, _sets("probs")),
+    dist.Wishart: Kind(matrix_forms.wishart, _sets("concentration scale_tril", "scale_tril")),
+    dist.WishartCholesky: Kind(matrix_forms.wishart_cholesky, _sets("concentration scale_tril", "scale_tril")),
+    dist.VonMises: Kind(concentrations.von_mises, _sets("loc concentration", "concentration")),
+    dist.Uniform: Kind(likelihood_forms.uniform, _sets("low high", "low", "high")),
+    dist.LogUniform: Kind(likelihood_forms.log_uniform, _sets("low high", "low", "high"), moments=False),
+    dist.Pareto: Kind(likelihood_forms.pareto, _sets("scale alpha", "scale", "alpha"), moments=False),
+    dist.LowerTruncatedPowerLaw: Kind(
+        likelihood_forms.lower_truncated_power_law, _sets("low alpha", "low", "alpha"), moments=False
+    ),
+    dist.DoublyTruncatedPowerLaw: Kind(
+        likelihood_forms.doubly_truncated_power_law,
+        _sets("low high alpha", "alpha", "low high", "low alpha", "high alpha"),
+        moments=False,
+    ),
+    dist.Laplace: Kind(likelihood_forms.laplace, _sets("loc scale", "scale", "loc"), moments=False),
+    dist.AsymmetricLaplace: Kind(
+        likelihood_forms.asymmetric_laplace, _sets("loc scale asymmetry", "loc scale"), moments=False
+    ),
+    dist.AsymmetricLaplaceQuantile: Kind(
+        likelihood_forms.asymmetric_laplace_quantile, _sets("loc scale quantile", "loc scale"), moments=False
+    ),
+    dist.Weibull: Kind(likelihood_forms.weibull, _sets("concentration scale", "scale"), moments=False),
+}
+
+_ONE_EVENT = (
+    dist.MultivariateNormal,
+    dist.CategoricalLogits,
+    dist.Wishart,
+    dist.WishartCholesky,
+)  # whose closed form is not of several side by side
+
+
+def closed_form(structure: object, fixed: Mapping[str, object]) -> ClosedForm | None:
+    """The closed form of a family with these parameters held fixed, or None."""
+    if not isinstance(structure, Form) or (structure.cls in _ONE_EVENT and structure.independent):
+        return None
+    if structure.cls is dist.CategoricalLogits:
+        ((_, shape),) = structure.shapes
+        return lambda E, fixed: closed_forms.categorical(E, shape[-1])
+    kind = CLOSED_FORMS.get(structure.cls)
+    return kind.solve if kind is not None and frozenset(structure.names) in kind.free else None
+
+
+def matches_moments(structure: object) -> bool:
+    """Whether the closed form of a family is that expectations are matched."""
+    if not isinstance(structure, Form):
+        return False
+    return structure.cls is dist.CategoricalLogits or CLOSED_FORMS[structure.cls].moments
