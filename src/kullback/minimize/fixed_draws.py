@@ -93,7 +93,7 @@ def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -
         if not doubtful or found.outcome.status is not Status.CONVERGED:
             break
         draws *= MORE
-        problem, starts = problem.reframed(verdict.vectors)
+        problem, starts = (problem.reaching() if verdict.rare else problem).reframed(verdict.vectors)
         found = descend(FixedDraws.name, problem.objective(problem.noise(draws, request)), starts, request)
         verdict = judge(problem, found, request)
     return found, verdict
