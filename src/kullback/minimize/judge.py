@@ -25,6 +25,7 @@ from kullback.minimize import lbfgs
 from kullback.minimize.assess import DRAWS, evidence
 from kullback.minimize.fitting import Found
 from kullback.minimize.frame import Frame
+from kullback.minimize.improper import IMPROPER
 from kullback.minimize.pushed import Pushed, terms
 from kullback.minimize.runaway import far
 from kullback.programs import program
@@ -77,12 +78,14 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
         decrease = max(decrease, in_tails, key=lambda one: one.value)
     diagnostics["expected_decrease"] = decrease
     with np.errstate(invalid="ignore"):
-        undefined = bool(np.isnan(log_p - log_q)[:DRAWS].any()) or np.isnan(tails.value)
+        odd = np.isnan(log_p - log_q) | (log_p == np.inf)
+    undefined = bool(odd[:DRAWS].any()) or np.isnan(tails.value)
     infinite = objective.value == np.inf or tails.value == np.inf
     status, message = _status(problem, found, state, decrease, undefined, infinite)
     # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
-    slopes = [np.square(problem.natural(x, g)).sum() for x, g in zip(state.x, state.gradient, strict=True)]
-    level = np.maximum.reduce([np.abs(state.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
+    with np.errstate(over="ignore"):
+        slopes = [np.square(problem.natural(x, g)).sum() for x, g in zip(state.x, state.gradient, strict=True)]
+        level = np.maximum.reduce([np.abs(state.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
     is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
@@ -157,6 +160,8 @@ def _judged(
 def _decrease(problem: Pushed, state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
     """½ gᵀH⁻¹g at the best end, with its standard error: by what the descent has learned of H, and where it is more, by
     the law's own units, since a frame of a poor mode and what is learned in it may hide a slope."""
+    if not np.isfinite(gradients).all():
+        return Estimate(np.inf, 0.0, Guarantee.UNBIASED, quantity="expected decrease")
     learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
     own = np.stack([problem.natural(state.x[0], gradient) for gradient in gradients])
     if not own.shape[1]:
@@ -203,16 +208,13 @@ def _status(
     small = abs(decrease.value) <= max(SMALL, 3 * decrease.standard_error) and decrease.standard_error <= UNSURE
     runaway = far(problem.learnable.structure, free)
     if problem.improper:
-        return Status.DIVERGED, (
-            "diverged: log P does not fall along a ray from its mode, so it is improper and the divergence has no "
-            "minimum; add a prior that falls there"
-        )
+        return Status.DIVERGED, IMPROPER
     if (runaway and not small) or far(problem.learnable.structure, free, RUNAWAY):
         return Status.DIVERGED, without_end(runaway)
     if undefined:
         return Status.DIVERGED, (
-            "diverged: log P is NaN at draws of q, or they lie at an edge where both are infinite; check "
-            "log P where the family puts its mass"
+            "diverged: log P is NaN or ∞ at draws of q, so it is improper, or q has run to an edge where both are "
+            "infinite; check log P where the family puts its mass"
         )
     if infinite:
         return Status.DIVERGED, (

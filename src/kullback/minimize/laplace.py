@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from kullback.known.static import Static
 from kullback.minimize.frame import Frame, form_of, inverse_root, is_located, laplace_frame, plain_frame
+from kullback.minimize.improper import falls_everywhere
 from kullback.minimize.pushed import Pushed
-from kullback.minimize.runaway import falls_everywhere
 from kullback.programs import program
 
 STEPS, HALVINGS = 100, 40  # of Newton's method
@@ -79,8 +79,11 @@ def _mode(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray,
     for _ in range(STEPS):
         if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(curvature).all()):
             return None
-        step = inverse_root(curvature, np.diagonal(plain.factor))
-        step = step @ (step.T @ gradient)
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = inverse_root(curvature, np.diagonal(plain.factor))
+            step = step @ (step.T @ gradient)
+        if not np.isfinite(step).all():
+            return None
         if 0.5 * gradient @ step <= RISE * max(1.0, abs(value)):
             return x, curvature
         for halving in range(HALVINGS):

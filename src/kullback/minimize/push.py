@@ -68,11 +68,11 @@ def push_for(structure: Structure) -> Push | None:
 
 def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any, Any]:
     """Draws x [m, *event], log q(x) [m], and weights [m] that sum to 1; a mixture contributes every component."""
-    n, each = len(noise), push.noise.weights(noise)
+    each = push.noise.weights(noise)
     each = each / jnp.sum(each)
     if isinstance(d, dist.MixtureSameFamily):
         x = push.draw(d.component_distribution, noise[:, None])
-        weights = each[:, None] * jnp.broadcast_to(d.mixing_distribution.probs, (n, d.mixture_size))
+        weights = each[:, None] * jnp.asarray(d.mixing_distribution.probs)
         x = x.reshape(-1, *d.event_shape)
         return x, d.log_prob(x), weights.reshape(-1)
     x = push.draw(d, noise)
