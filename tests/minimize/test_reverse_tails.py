@@ -111,3 +111,34 @@ def test_stochastic_rules_say_so_too(rule):
 def test_why_a_divergence_is_finite_at_no_start(log_density, words):
     with pytest.raises(FitError, match=words):
         fitted(dist.Normal, log_density, rule=kl.rules.FixedDraws(starts=2))
+
+
+def narrow_and_wide(x, at):
+    """.05 N(0, 1) + .95 N(at, .1²), less the constant of log 2π for each coordinate."""
+    d, x = len(at), jnp.ravel(x)
+    narrow = np.log(0.95) - jnp.sum(jnp.square(x - at)) / 0.02 - d * np.log(0.1)
+    return jnp.logaddexp(narrow, np.log(0.05) - 0.5 * jnp.sum(jnp.square(x)))
+
+
+@pytest.mark.parametrize(
+    ("family", "at"),
+    [(dist.Normal, [8.0]), (dist.Laplace, [8.0]), (dist.MultivariateNormal, [8.0, -5.0])],
+    ids=["normal", "by quantiles", "full rank"],
+)
+def test_a_narrow_mode_far_away_is_one_of_the_optima(family, at):
+    """Nothing at the wide mode slopes towards the narrow one, which has all but a twentieth of the mass."""
+    shape = () if len(at) == 1 else (len(at),)
+    support = constraints.real if len(at) == 1 else constraints.real_vector
+    fit = fitted(family, lambda x: narrow_and_wide(x, jnp.asarray(at)), shape, support)
+    assert fit.status is Status.CONVERGED
+    assert len(fit.optima) == 2
+    assert np.ravel(fit.q.loc) == pytest.approx(at, abs=0.01)
+    if family is not dist.Laplace:
+        constant = -0.5 * len(at) * np.log(2 * np.pi)
+        assert [value for value, _ in fit.optima] == pytest.approx(constant - np.log([0.95, 0.05]), abs=1e-3)
+
+
+def test_a_density_with_long_tails_has_no_other_mode():
+    """The tails of a Cauchy density lie above those of the normal nearest to it, and uphill from there is its mode."""
+    fit = kl.KL(kl.Family(dist.Normal), dist.Cauchy(0.0, 1.0)).minimize(quiet=True)
+    assert len(fit.optima) == 1

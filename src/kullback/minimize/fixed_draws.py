@@ -12,6 +12,7 @@ import numpy as np
 
 from kullback.errors import FitError
 from kullback.known import Known
+from kullback.minimize.elsewhere import starts_elsewhere
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.improper import is_improper, no_start, values_at
 from kullback.minimize.judge import Verdict, judge
@@ -86,12 +87,30 @@ class FixedDraws(Rule):
 def _from_laplace(plain: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
     """The best fit in the coordinates of Laplace's approximation, or where it leads nowhere, in the law's own."""
     try:
-        return _solved(*whitened(plain, starts), draws, request)
+        problem, starts_there = whitened(plain, starts)
+        return _and_elsewhere(problem, *_solved(problem, starts_there, draws, request), draws, request)
     except FitError:
         try:
             return _solved(plain, starts, draws, replace(request, checkpoint=None))
         except FitError:
             raise FitError(f"{FixedDraws.name}: {no_start(plain, starts, plain.noise(draws, request))}") from None
+
+
+def _and_elsewhere(
+    problem: Pushed, found: Found, verdict: Verdict, draws: int, request: Request
+) -> tuple[Found, Verdict]:
+    """The fit, or a better one from modes that it has not met; the optima of both."""
+    if verdict.status is Status.DIVERGED or found.outcome.status is Status.INTERRUPTED or not len(verdict.elsewhere):
+        return found, verdict
+    there = starts_elsewhere(problem, verdict.vectors[0], verdict.elsewhere, len(verdict.vectors))
+    if there is None:
+        return found, verdict
+    other = _solved(*there, draws, replace(request, checkpoint=None))
+    if other[1].status is Status.DIVERGED:
+        return found, verdict
+    (found, best), (_, second) = sorted([(found, verdict), other], key=lambda one: one[1].values[0])
+    vectors = np.concatenate([best.vectors, second.vectors])
+    return found, replace(best, vectors=vectors, values=np.concatenate([best.values, second.values]))
 
 
 def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:

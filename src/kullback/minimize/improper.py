@@ -126,13 +126,16 @@ def falls_everywhere(target: Any, mode: Float[np.ndarray, "*event"], away: Float
     lengths = np.concatenate([10.0**RAY, -(10.0**RAY)])
     points = mode + np.multiply.outer(lengths, away)
     with np.errstate(invalid="ignore"):
-        values = np.asarray(_at(target, points.reshape(-1, *mode.shape)), np.float64).reshape(2, len(RAY), -1)
-        start, end = float(_at(target, mode[None])[0]), values[:, -2:]
+        values = np.asarray(log_density_at(target, points.reshape(-1, *mode.shape)), np.float64).reshape(
+            2, len(RAY), -1
+        )
+        start, end = float(log_density_at(target, mode[None])[0]), values[:, -2:]
     return not bool((np.isfinite(end).all(1) & (end >= start - LEVEL).all(1)).any())
 
 
 @program(static=())
-def _at(target: Any, points: Float[Array, "m ..."]) -> Float[Array, " m"]:
+def log_density_at(target: Any, points: Float[Array, "m ..."]) -> Float[Array, " m"]:
+    """log p at points."""
     return target(points)
 
 

@@ -11,7 +11,7 @@ therefore of noise that reaches there, weighted; where they say otherwise, they 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -23,9 +23,10 @@ from jaxtyping import Array, Float
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
 from kullback.minimize.assess import DRAWS, evidence
+from kullback.minimize.elsewhere import ABOVE, can_look, far_noise, highest, outcomes
 from kullback.minimize.fitting import Found
 from kullback.minimize.frame import Frame
-from kullback.minimize.improper import IMPROPER
+from kullback.minimize.improper import IMPROPER, log_density_at
 from kullback.minimize.pushed import Pushed, terms
 from kullback.minimize.runaway import far
 from kullback.programs import program
@@ -33,7 +34,8 @@ from kullback.result import Estimate, Guarantee, Status
 from kullback.rule import Request
 
 BATCHES = 16
-REACHING = 8  # batches more, of draws that reach into the tails
+ROWS = DRAWS // BATCHES
+REACHING, FAR = 8, 8  # batches more, of draws that reach into the tails, and of draws beyond
 LEAST = 1e-8  # of probability: what lies in so little of it may be underflow
 SMALL = 0.01  # nats: a decrease that is neither seen in the answer nor asked for
 RUNAWAY = 30.0  # of a logarithm: a factor of 1e13, at which a slope of 0 says nothing
@@ -48,6 +50,7 @@ class Verdict:
     values       objectives of those that are optima, ∞ for the others [s]
     unsure       whether the fresh draws leave room for a decrease that is not small
     rare         whether it is events in the tails of q that do
+    elsewhere    where log p is far above what the fit says of it, highest first
     """
 
     vectors: np.ndarray
@@ -58,19 +61,21 @@ class Verdict:
     diagnostics: dict[str, Any]
     unsure: bool = False
     rare: bool = False
+    elsewhere: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     """The verdict on the ends of a descent."""
-    log_q, log_p, gradients, weights = _fresh(problem, found.vectors[0], request)
+    log_q, log_p, gradients, weights, far = _fresh(problem, found.vectors[0], request)
     state = jax.tree.map(lambda leaf: np.asarray(leaf)[found.order], found.outcome.state)
     objective, diagnostics = evidence(log_q[:DRAWS], log_p[:DRAWS], problem.target)
-    tails = _weighted_mean(log_q[DRAWS:], log_p[DRAWS:], weights[DRAWS:], found.values[0])
+    reach = slice(DRAWS, DRAWS + REACHING * ROWS)
+    tails = _weighted_mean(log_q[reach], log_p[reach], weights[reach], found.values[0])
     if tails.standard_error < 0.5 * objective.standard_error and np.isfinite(tails.value):
         objective = replace(objective, value=tails.value, standard_error=tails.standard_error)
         diagnostics["elbo"] = replace(diagnostics["elbo"], value=-tails.value, standard_error=tails.standard_error)
     decrease = _decrease(problem, state, gradients[:BATCHES])
-    in_tails = _decrease(problem, state, gradients[BATCHES:])
+    in_tails = _decrease(problem, state, gradients[BATCHES : BATCHES + REACHING])
     # The descent has met as much of the tails as its own draws.
     unseen = abs(tails.value - found.values[0]) > 2 * SMALL + 3 * tails.standard_error
     rare = unseen or in_tails.value - 3 * in_tails.standard_error > max(decrease.value, SMALL)
@@ -92,22 +97,40 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     # The fit flatters its own draws by as much as they are too few.
     flattered = abs(objective.value - found.values[0]) > 2 * SMALL + 2 * objective.standard_error
     unsure = bool(flattered or unseen or decrease.value + 2 * decrease.standard_error > 2 * SMALL)
-    return Verdict(problem.unframed(found.vectors), values, objective, status, message, diagnostics, unsure, rare)
+    vectors, elsewhere = problem.unframed(found.vectors), np.zeros(0)
+    if status is not Status.DIVERGED and can_look(problem):
+        logs = log_q[DRAWS + REACHING * ROWS :], log_p[DRAWS + REACHING * ROWS :]
+        elsewhere = _elsewhere(problem, vectors[0], far, logs, objective.value, request)
+    return Verdict(vectors, values, objective, status, message, diagnostics, unsure, rare, elsewhere)
 
 
 def _fresh(problem: Pushed, vector: np.ndarray, request: Request) -> tuple[np.ndarray, ...]:
-    """log q and log p at fresh draws, gradients on batches of them, and their weights; those that reach come last."""
+    """log q and log p at fresh draws, gradients on batches of them, their weights, and noise far out: of the draws,
+    those that reach come second, and last those of the noise far out."""
     rng, noise = request.host_rng(4), replace(problem.push.noise, reach=False)
     plain, choice = noise.fresh(rng, DRAWS, problem.event_shape), rng.uniform(size=DRAWS)
-    rows = DRAWS // BATCHES
-    reach = noise.reaching().fresh(rng, REACHING * rows, problem.event_shape)
-    weights = np.concatenate([np.ones(DRAWS), noise.reaching().weights(reach)])
-    choice = np.concatenate([choice, rng.uniform(size=REACHING * rows)])
+    reach = noise.reaching().fresh(rng, REACHING * ROWS, problem.event_shape)
+    far = far_noise(rng, FAR * ROWS if noise.normal and can_look(problem) else 0, problem.event_shape)
+    weights = np.concatenate([np.ones(DRAWS), noise.reaching().weights(reach), np.ones(len(far))])
+    choice = np.concatenate([choice, rng.uniform(size=len(weights) - DRAWS)])
+    every = np.concatenate([plain, reach, far]) if len(far) else np.concatenate([plain, reach])
     static = Static((problem.learnable.structure, problem.layout, replace(problem.push, noise=noise)))
     answer = _judged(static, problem.learnable.fixed, problem.target.log_density, problem.frame, vector,
-                     np.concatenate([plain, reach]), choice, weights)  # fmt: skip
+                     every, choice, weights)  # fmt: skip
     log_q, log_p, gradients = map(np.asarray, answer)
-    return log_q, log_p, gradients.astype(np.float64), weights
+    return log_q, log_p, gradients.astype(np.float64), weights, far
+
+
+def _elsewhere(
+    problem: Pushed, vector: np.ndarray, far: np.ndarray, logs: tuple[Any, Any], value: float, request: Request
+) -> np.ndarray:
+    """Where log p is far above what a fit says of it; of noise that is not normal, where it is highest far out."""
+    if len(far):
+        log_q, log_p = logs
+        return highest(problem, outcomes(problem, vector, far), log_p, log_p - log_q + value > ABOVE)
+    points = outcomes(problem, vector, far_noise(request.host_rng(5), FAR * ROWS, problem.event_shape))
+    log_p = np.asarray(log_density_at(problem.target.log_density, points))
+    return highest(problem, points, log_p, np.full(len(points), True))
 
 
 def _weighted_mean(log_q: np.ndarray, log_p: np.ndarray, weights: np.ndarray, near: float) -> Estimate:
@@ -151,8 +174,7 @@ def _judged(
         one = lambda x: x.reshape(rows, -1)[jnp.arange(rows), which]  # noqa: E731
         return one(log_q), one(log_p), gradient
 
-    rows = DRAWS // BATCHES
-    given = noise.reshape(-1, rows, *noise.shape[1:]), choice.reshape(-1, rows), weights.reshape(-1, rows)
+    given = noise.reshape(-1, ROWS, *noise.shape[1:]), choice.reshape(-1, ROWS), weights.reshape(-1, ROWS)
     log_q, log_p, gradients = lax.map(batch, given)
     return log_q.reshape(-1), log_p.reshape(-1), gradients
 
