@@ -25,11 +25,11 @@ def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
     one, other = p.distribution, q.distribution
     if _is_independent(one) and _is_independent(other) and one.event_shape == other.event_shape:
         return [(numpyro_side.known(one.base_dist), numpyro_side.known(other.base_dist))]
-    if type(one) is Product and type(other) is Product:
-        if [part.event_shape for part in one.parts] == [part.event_shape for part in other.parts]:
-            pairs = zip(one.parts, other.parts, strict=True)
-            return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in pairs]
-    return None
+    if type(one) is not Product or type(other) is not Product:
+        return None
+    if [part.event_shape for part in one.parts] != [part.event_shape for part in other.parts]:
+        return None
+    return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in zip(one.parts, other.parts, strict=True)]
 
 
 def _is_independent(d: Any) -> bool:
