@@ -214,6 +214,11 @@ def on_line(
     if q.normalized:
         return over_p, 0.0, 0.0
     over_q = along_line(of_q, None, q_mass, p_mass.inside, target, settings.panels)
+    if not np.isfinite(over_q.error[0]):
+        raise EstimateError(
+            "q: its log-density falls too slowly, or not at all, so that it is improper and no divergence to it is "
+            "defined; give it a density that can be integrated"
+        )
     return over_p, over_q.log_mass, over_q.log_mass_error
 
 
