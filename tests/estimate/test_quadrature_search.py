@@ -8,6 +8,7 @@ import numpyro.distributions as dist
 import pytest
 import scipy.integrate
 import scipy.stats as st
+from scipy.special import betaln, digamma
 
 import kullback as kl
 
@@ -60,3 +61,22 @@ def test_stated_errors_cover_where_tails_on_a_plane_are_long():
     truth = 2.0 * on_line(st.t(3), st.norm.logpdf)
     assert abs(found.value - truth) <= found.numerical_error
     assert found.numerical_error < 0.01
+
+
+@pytest.mark.parametrize("shape", [1e-3, 1e-2])
+def test_mass_within_the_rounding_of_an_end(shape):
+    """Nearly half of Beta(a, a) lies nearer to 1 than doubles resolve, and as much below the least double."""
+    found = kl.KL(dist.Beta(shape, shape), dist.Uniform(0.0, 1.0)).estimate(rule="quadrature")
+    a = float(np.float32(shape))
+    truth = -(betaln(a, a) - 2.0 * (a - 1.0) * (digamma(a) - digamma(2.0 * a)))
+    assert abs(found.value - truth) <= found.numerical_error
+    assert found.numerical_error < 1e-3 * truth
+
+
+@pytest.mark.parametrize("power", [1.0, 1.5])
+def test_a_density_that_vanishes_faster_than_any_power_at_an_end(power):
+    """−log Q = (1 − x²)^−k has no mean under the uniform law if k ≥ 1; the log-ratio is 1/t for k = 1, at the edge."""
+    q = kl.Density(lambda x: -((1.0 - x**2) ** -power), support=dist.constraints.interval(-1.0, 1.0))
+    found = kl.KL(dist.Uniform(-1.0, 1.0), q).estimate()
+    assert found.value == np.inf
+    assert "diverges" in found.reason

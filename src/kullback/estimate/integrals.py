@@ -115,7 +115,9 @@ def along_line(
     def profile(side: int) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         return lambda t: integrand.parts(*line.tail_point(side, t))
 
-    tails = {side: examine(profile(side), line.tail(side)[1]) for side in (-1, 1)}
+    ends = {-1: line.lower, 1: line.upper}
+    rooms = {side: line.tail(side)[0] if np.isfinite(end) else 0.0 for side, end in ends.items()}
+    tails = {side: examine(profile(side), line.tail(side)[1], rooms[side]) for side in ends}
     log_unit = integrand.log_unit
     for side, tail in tails.items():
         if tail.diverges:

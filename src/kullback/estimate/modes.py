@@ -16,6 +16,7 @@ LEVELS = np.array([0.003, 0.05, 0.25, 0.5, 0.75, 0.95, 0.997])
 MOST_MODES = 24
 ZOOM, ZOOMS = 17, 40
 FLAT = 0.05
+CLOSE, ROOM = 1e-9, 1e-3  # of the part that holds the mass: how near it is to an end that is not 0, and is then kept
 NOTHING = -80.0
 MARGINS = (0.5, 4.0, 16.0)
 OUTWARD = 1.6 ** np.arange(24)
@@ -98,6 +99,12 @@ def _log_linear(y: np.ndarray) -> np.ndarray:
 
 def _line(lower: float, upper: float, inside: np.ndarray, quantiles: np.ndarray) -> Line:
     low, high = float(inside[0]), float(inside[-1])
+    # Mass that is heaped up at an end, within the rounding of the numbers there, is what a tail is for.
+    span = high - low
+    if span > 0 and upper - high < CLOSE * span and abs(upper) > CLOSE * span:
+        high = upper - ROOM * span
+    if span > 0 and low - lower < CLOSE * span and abs(lower) > CLOSE * span:
+        low = lower + ROOM * span
     scale = max(high - low, float(quantiles[-1] - quantiles[0]), 1e-12 * abs(high), 1e-300)
     return Line(lower, upper, low, high, scale)
 
