@@ -252,7 +252,7 @@ class TestPlane:
 
 def test_what_it_does_not_do():
     reasons = {
-        "more than two coordinates": (dist.Normal(jnp.zeros(3), 1.0).to_event(1),) * 2,
+        "more than two coordinates": (dist.MultivariateNormal(jnp.zeros(3), jnp.eye(3)),) * 2,
         "P is discrete": (dist.Poisson(1.0), dist.Poisson(2.0)),
         "not an interval or a box": (dist.Dirichlet(jnp.ones(2)), dist.Dirichlet(jnp.ones(2))),
         "log-density of P is not known": (np.zeros(5), dist.Normal(0.0, 1.0)),

@@ -77,6 +77,17 @@ LAWS = {
         far_apart([1 - RARE, RARE * (1 - RARE), RARE**2], [0.0, 0.5 * FAR**2, 0.5e12]),
         3,
     ),
+    "several families of mixtures": (
+        dist.MixtureGeneral(
+            dist.Categorical(probs=jnp.array([0.5, 0.5])),
+            [one(), one(-2 * FAR)],
+            support=dist.constraints.real,
+        ),
+        STANDARD,
+        # The two halves overlap at 0, where their components are one.
+        far_apart([1 - RARE, RARE / 2, RARE / 2], [0.0, 0.5 * FAR**2, 2 * FAR**2]),
+        4,
+    ),
     "independent": (
         dist.MixtureSameFamily(
             dist.Categorical(probs=jnp.array([[1 - RARE, RARE], [1.0, 0.0]])), dist.Normal(jnp.array([0.0, FAR]), 1.0)

@@ -297,8 +297,8 @@ fault(
 fault(
     "fixed draws: the components of a mixture count alike",
     "minimize/push.py",
-    "jnp.broadcast_to(d.mixing_distribution.probs / n, (n, d.mixture_size))",
-    "jnp.full((n, d.mixture_size), 1.0 / (n * d.mixture_size))",
+    "each[:, None] * jnp.asarray(d.mixing_distribution.probs)",
+    "each[:, None] * jnp.full(d.mixture_size, 1.0 / d.mixture_size)",
     "minimize/test_reverse.py::test_mixtures_and_other_families_can_be_pushed",
 )
 fault(

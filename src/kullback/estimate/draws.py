@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from kullback.errors import EstimateError
 from kullback.estimate.batch import doubled, spread
 from kullback.estimate.strata import Strata
-from kullback.estimate.tail import Tails
+from kullback.estimate.tail import Seen, Tails
 from kullback.programs import program
 from kullback.spelling import is_spelled
 
@@ -97,7 +97,7 @@ def _along(x: Float[np.ndarray, " k"], other: np.ndarray) -> np.ndarray:
 
 
 def sum_over_draws(
-    integrand: Integrand, key: jax.Array, counts: Int[np.ndarray, " k"], tails: Tails | None = None
+    integrand: Integrand, key: jax.Array, counts: Int[np.ndarray, " k"], tails: Tails | Seen | None = None
 ) -> Sums:
     """The integrand over at least `counts` draws of each stratum, in whole chunks.
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.integrate import cubature
 
 from kullback.errors import EstimateError
+from kullback.estimate.cubature import adaptive
 from kullback.estimate.modes import Mass
 from kullback.estimate.tails import NEVER, Tail, examine
 from kullback.estimate.underflow import Guarded, guarded
 from kullback.rule import Request
 
 MASS = 1e-6  # of the unit: a weight that counts as mass
-COLUMNS = 3
-Box = tuple[np.ndarray, np.ndarray]
 LogDensity1D = Callable[[np.ndarray], np.ndarray]
 
 
@@ -118,14 +115,16 @@ def along_line(
     def profile(side: int) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
         return lambda t: integrand.parts(*line.tail_point(side, t))
 
-    tails = {side: examine(profile(side), line.tail(side)[1]) for side in (-1, 1)}
+    ends = {-1: line.lower, 1: line.upper}
+    rooms = {side: line.tail(side)[0] if np.isfinite(end) else 0.0 for side, end in ends.items()}
+    tails = {side: examine(profile(side), line.tail(side)[1], rooms[side]) for side in ends}
     log_unit = integrand.log_unit
     for side, tail in tails.items():
         if tail.diverges:
             return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, _divergence(mass, side))
     cuts = _kept(mass, inside, tails)
     boxes = [(cuts[at : at + 1], cuts[at + 1 : at + 2]) for at in range(len(cuts) - 1)]
-    value, error, used = adaptive(lambda u: integrand(*line.point(u[:, 0])), boxes, tolerance, panels)
+    value, error, used = adaptive(lambda u: integrand(*line.point(u[:, 0])), boxes, tolerance, panels * len(boxes))
     deficit = float(value[2])
     if integrand.deepest < 0 and any(tail.remainder[0] > 0 for tail in tails.values()):
         deficit = np.inf  # P falls like a power, and what log Q does there cannot be seen
@@ -152,32 +151,3 @@ def _kept(mass: Mass, inside: np.ndarray, tails: dict[int, Tail]) -> np.ndarray:
     first = line.low - line.tail(-1)[0] * tails[-1].length
     last = line.high + line.tail(1)[0] * tails[1].length
     return np.unique(np.concatenate([[first, last], cuts[(cuts > first) & (cuts < last)]]))
-
-
-def adaptive(
-    f: Callable[[np.ndarray], np.ndarray], boxes: Iterable[Box], tolerance: float, subdivisions: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """(∫ f [k], its error [k], panels) over boxes (lower [d], upper [d]), each refined by itself.
-
-    One call of `cubature` a box, since SciPy 1.17 puts the boxes that its `points` make in a heap without ordering
-    them, and then refines the wrong ones.
-    """
-    boxes, f = list(boxes), _remembering(f)
-    value, error, panels = np.zeros(COLUMNS), np.zeros(COLUMNS), 0
-    for low, high in boxes:
-        target: Any = tolerance / len(boxes)
-        found = cubature(f, low, high, rule="gk21", rtol=1e-11, atol=target, max_subdivisions=subdivisions)
-        value, error, panels = value + found.estimate, error + found.error, panels + found.subdivisions + 1
-    return value, error, panels
-
-
-def _remembering(f: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """f with its last value kept: `cubature` asks for the same nodes twice, for the estimate and for its error."""
-    last: list[np.ndarray] = []
-
-    def remembered(x: np.ndarray) -> np.ndarray:
-        if not last or not np.array_equal(last[0], x):
-            last[:] = [np.array(x), f(x)]
-        return last[1]
-
-    return remembered

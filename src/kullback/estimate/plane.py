@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from kullback.estimate.cubature import Box, adaptive
 from kullback.estimate.explore import explore, walked
 from kullback.estimate.hints import centres_of, draws_of
-from kullback.estimate.integrals import Box, Integrals, Settings, Weighted, adaptive
+from kullback.estimate.integrals import Integrals, Settings, Weighted
 from kullback.estimate.lines import Line
 from kullback.estimate.logs import LogDensity, box_of
 from kullback.estimate.tails import NEGLIGIBLE, examine
@@ -20,19 +21,27 @@ from kullback.known import Known
 LEVELS = np.array([0.0, 0.03, 0.97, 1.0])
 FEWEST, NEAREST, GAP, DEPTH = 16, 128, 0.2, 5
 TEMPERED, SWEEPS = 0.25, 60  # a power of P shows where its arms go on beyond the draws
+AT_START = 50  # boxes at the start, of which about half matter
+LONG = 1e3  # times the middle half of a cloud
+NEAR = 0.05  # of the cloud's extent
+UNCORRELATED = 0.1  # a correlation that a cloud of a few thousand may have by chance
 BLIND, HALVINGS = 2.0, 6  # nats of a density; times that a box is halved
 PLACES = (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """x = origin + axes · y, a line for each coordinate of y, and points y where P has mass: a `cloud`, and `extra`."""
+    """x = origin + axes · y, a line for each coordinate of y, and points y where P has mass: a `cloud`, and `extra`.
+
+    The first `core` of the cloud are spread like P; the others reach further out.
+    """
 
     origin: Float[np.ndarray, " 2"]
     axes: Float[np.ndarray, "2 2"]
     lines: tuple[Line, Line]
     cloud: Float[np.ndarray, "n 2"]
     extra: Float[np.ndarray, "m 2"]
+    core: int
 
     def point(self, u: Float[np.ndarray, "n 2"]) -> tuple[np.ndarray, np.ndarray]:
         """(x [n, 2], log |dx/du| [n])."""
@@ -77,11 +86,11 @@ def over_plane(
         return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, reason)
     kept = [box for box, size in zip(boxes, log_size, strict=True) if size > NEGLIGIBLE]
     target = 0.5 * settings.tolerance
-    value, error, used = adaptive(lambda u: integrand(*frame.point(u)), kept, target, settings.panels)
+    value, error, used = adaptive(lambda u: integrand(*frame.point(u)), kept, target, settings.panels * AT_START)
     if integrand.escaped is not None:
         return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, used, integrand.escape_reason())
     edge = log_size[_outermost(boxes)].max()
-    error = error[:2] + (np.exp(edge) if edge > NEGLIGIBLE else 0.0)
+    error = error[:2] * _doubt(frame) + (np.exp(edge) if edge > NEGLIGIBLE else 0.0)
     return Integrals(value[:2], error, log_unit, used, "", float(value[2]), integrand.deepest, integrand.extent)
 
 
@@ -92,27 +101,43 @@ def _frame(cloud: np.ndarray, far: np.ndarray, lower: np.ndarray, upper: np.ndar
         origin = np.median(cloud, 0)
         low, high = np.quantile(cloud, [0.02, 0.98], axis=0)
         central = cloud[((cloud >= low) & (cloud <= high)).all(1)]
-        axes = _root(np.cov(central.T) if len(central) > 2 else np.eye(2))
+        axes = _axes(np.cov(central.T) if len(central) > 2 else np.eye(2))
     y = np.linalg.solve(axes, (np.concatenate([cloud, far]) - origin).T).T
-    extra = np.linalg.solve(axes, (others - origin).T).T
+    extra = _lonely(np.linalg.solve(axes, (others - origin).T).T, y[: len(cloud)])
     lines = []
     for axis in range(2):
         low, high = (float(end) for end in np.quantile(y[:, axis], [0.0, 1.0]))
         scale = high - low if high > low else 1.0
         lines.append(Line(float(lower[axis]), float(upper[axis]), low, high, scale))
-    return Frame(origin, axes, (lines[0], lines[1]), y, extra)
+    return Frame(origin, axes, (lines[0], lines[1]), y, extra, len(cloud))
+
+
+def _lonely(points: Float[np.ndarray, "n 2"], cloud: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "k 2"]:
+    """The points about which there is little of the cloud: where there is enough, it says where to split."""
+    low, high = np.quantile(cloud, [0.02, 0.98], axis=0)
+    near = (np.abs(points[:, None] - cloud) < NEAR * (high - low)).all(2).sum(1)
+    return points[near < FEWEST]
+
+
+def _doubt(frame: Frame) -> float:
+    """How many times the difference of two rules an error may be: more where tails are so long that arms of mass in
+    them are narrow beside the boxes there, which both rules then miss."""
+    core, every = frame.cloud[: frame.core], frame.cloud
+    extent = np.ptp(every, 0) / np.maximum(np.ptp(np.quantile(core, [0.25, 0.75], axis=0), 0), 1e-300)
+    return 10.0 if extent.max() > LONG else 1.0
 
 
 def _boxes(frame: Frame) -> list[Box]:
     """Boxes that cover the plane: columns between cuts of one coordinate, each cut by the points in or near it."""
     first, second = frame.lines
+    core = np.quantile(frame.cloud[: frame.core, 1], LEVELS[1:-1])
     sides = first.cuts(_inside(first, frame.cloud[:, 0], frame.extra[:, 0]))
     boxes = []
     for left, right in itertools.pairwise(sides):
         away = np.maximum(left - frame.cloud[:, 0], frame.cloud[:, 0] - right)
         nearest = np.partition(away, NEAREST)[NEAREST]
         within = frame.cloud[away <= max(nearest, 0.0), 1]
-        ends = second.cuts(_inside(second, within, frame.extra[:, 1]))
+        ends = second.cuts(_inside(second, within, np.concatenate([core, frame.extra[:, 1]])))
         boxes += [(np.array([left, low]), np.array([right, high])) for low, high in itertools.pairwise(ends)]
     return boxes
 
@@ -151,6 +176,15 @@ def _apart(points: np.ndarray, least: float, keep: np.ndarray) -> np.ndarray:
         if np.min(np.abs(np.asarray(kept) - point)) > least:
             kept.append(point)
     return np.asarray(kept)
+
+
+def _axes(covariance: np.ndarray) -> np.ndarray:
+    """Axes along which the coordinates are uncorrelated: their own where they nearly are, since of independent
+    coordinates with long tails the arms lie along these, and would be thin wherever they are seen aslant."""
+    deviation = np.sqrt(np.diagonal(covariance))
+    if (deviation > 0).all() and abs(covariance[0, 1]) < UNCORRELATED * deviation.prod():
+        return np.diag(deviation)
+    return _root(covariance)
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:

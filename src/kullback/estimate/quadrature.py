@@ -10,6 +10,7 @@ import numpy as np
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.hints import hints_of
+from kullback.estimate.independent import coordinates_of, summed
 from kullback.estimate.integrals import Integrals, Settings, along_line
 from kullback.estimate.logs import LogDensity, box_of, log_densities
 from kullback.estimate.modes import locate
@@ -23,6 +24,10 @@ from kullback.rule import Applies, Missing, Request, Rule
 MOST_ELEMENTS = 32
 RELATIVE = 1e-10
 HIDDEN = 1e-5
+SEARCHED = (
+    "a side that is not normalised is integrated over the mass that a search finds, by which a mode that is narrower "
+    "than 1/400 of the others, and that nothing slopes towards, is missed unsaid"
+)
 UNSEEN = 1e-6  # nats, and of the value, that may hide where log Q underflows without being said
 
 
@@ -47,12 +52,13 @@ class Quadrature(Rule):
 
     With P = P̃/Z and Q = Q̃/Y:  KL = ∫ P̃ log(P̃/Q̃) / Z − log Z + log Y, each integral by quadrature. The mass is located
     first (draws, modes, rough quantiles), tails and singular ends are mapped to exponentials, and log-densities, never
-    densities, are compared, so that nothing underflows. `diagnostics["numerical_error"]` is the error in nats.
+    densities, are compared, so that nothing underflows. `diagnostics["numerical_error"]` is the error in nats. Of
+    independent coordinates the divergence is the sum over them, in any dimension.
 
     tolerance        the numerical error aimed at on a line, nats, where the request has none
     plane_tolerance  the same on a plane, where an integral costs a hundred times as much
     panels           the most subdivisions of one panel of a line; there are some tens of them at the start
-    boxes            the most subdivisions of one box of a plane; there are about a hundred of them at the start
+    boxes            the same for a box of a plane, of which there are about a hundred at the start
     worst            nats: above this error, no number is given but an `EstimateError`
 
     Source: Piessens et al. (1983), QUADPACK, for the rule; Genz and Malik (1980) for the subdivision, as kept by SciPy.
@@ -79,6 +85,9 @@ class Quadrature(Rule):
             raise InputError("Quadrature: the tolerances, panels, boxes and worst must be positive")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
+        if (parts := coordinates_of(p, q)) is not None:
+            found = [self.check(*pair) for pair in parts]
+            return next((one for one in found if isinstance(one, Missing)), Applies(cost=self.cost))
         for side, known in (("P", p), ("Q", q)):
             if known.log_density is None:
                 return Missing(f"the log-density of {side} is not known", f"{side}'s log-density")
@@ -94,9 +103,11 @@ class Quadrature(Rule):
         size = int(np.prod(batch_shape(p, q)))
         if size > MOST_ELEMENTS:
             return Missing(f"a batch of {size:,} is too many integrals (the most is {MOST_ELEMENTS})")
-        return Applies(cost=self.cost + (event == (2,)))
+        return Applies(cost=self.cost + (event == (2,)), note="" if p.normalized and q.normalized else SEARCHED)
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        if (parts := coordinates_of(p, q)) is not None and escape_of(p, q) is None:
+            return summed([self.run(*pair, request) for pair in parts], batch_shape(p, q))
         batch = batch_shape(p, q)
         on_a_plane = (p.event_shape or q.event_shape) == (2,)
         tolerance = request.tolerance or (self.plane_tolerance if on_a_plane else self.tolerance)
@@ -126,9 +137,11 @@ class Quadrature(Rule):
         log_p, log_q = log_densities(p, q, index)
         on_a_plane = log_p.event_shape == (2,)
         integrate = on_plane if on_a_plane else on_line
-        settings = Settings(tolerance, self.boxes if on_a_plane else self.panels, request)
+        # No error that would be refused in the end is aimed at.
+        least = min(tolerance, 0.1 * self.worst)
+        settings = Settings(least, self.boxes if on_a_plane else self.panels, request)
         first = combine(p, q, *integrate(p, q, log_p, log_q, settings))
-        if on_a_plane or p.sampler is None or abs(first.mass - 1.0) < HIDDEN:
+        if on_a_plane or abs(first.mass - 1.0) < HIDDEN:
             return self._checked(first)
         settings = dataclasses.replace(settings, draw=True)
         second = combine(p, q, *integrate(p, q, log_p, log_q, settings))
@@ -192,17 +205,23 @@ def on_line(
     hints_p, hints_q = (
         hints_of(side, log, settings.request, settings.draw)[:, 0] for side, log in ((p, log_p), (q, log_q))
     )
-    p_mass = locate("p", of_p, *_bounds(p, log_p), hints_p)
+    p_mass = locate("p", of_p, *_bounds(p, log_p), hints_p, thorough=settings.draw or not p.normalized)
     beyond = p_mass.inside[(p_mass.inside < low) | (p_mass.inside > high)]
     if len(beyond) and q.support is not None:
         reason = f"P has mass at x = {beyond[0]:.6g}, outside the support of Q, {q.support.name}"
         return Integrals(np.array([1.0, np.inf]), np.zeros(2), 0.0, 0, reason), 0.0, 0.0
-    q_mass = locate("q", of_q, *_bounds(p if q.normalized else q, log_q), np.concatenate([hints_q, p_mass.inside]))
+    near = np.concatenate([hints_q, p_mass.inside])
+    q_mass = locate("q", of_q, *_bounds(p if q.normalized else q, log_q), near, thorough=not q.normalized)
     target = 0.2 * settings.tolerance
     over_p = along_line(of_p, of_q, p_mass, q_mass.inside, target, settings.panels)
     if q.normalized:
         return over_p, 0.0, 0.0
     over_q = along_line(of_q, None, q_mass, p_mass.inside, target, settings.panels)
+    if not np.isfinite(over_q.error[0]):
+        raise EstimateError(
+            "q: its log-density falls too slowly, or not at all, so that it is improper and no divergence to it is "
+            "defined; give it a density that can be integrated"
+        )
     return over_p, over_q.log_mass, over_q.log_mass_error
 
 

@@ -72,6 +72,8 @@ def count(d: Any) -> int:
 
 def _count(d: Any) -> int:
     kind = type(d)
+    if kind is dist.MixtureGeneral:
+        return sum(_inner_counts(d))
     if kind in MIXTURES or kind is Joint:
         inside = _given_label(d)
         return _labels(d) * (1 if inside is None else count(inside))
@@ -92,6 +94,13 @@ def _weights(d: Any) -> Float[Array, " k *batch"]:
     kind = type(d)
     if count(d) == 1:
         return jnp.ones((1, *(1,) * len(d.batch_shape)))
+    if kind is dist.MixtureGeneral:
+        inner = _inner_counts(d)
+        pairs = zip(_label_weights(d), d.component_distributions, inner, strict=True)
+        each = (weight * _weights(part) if size > 1 else weight[None] for weight, part, size in pairs)
+        return jnp.concatenate(
+            [jnp.broadcast_to(x, (size, *d.batch_shape)) for x, size in zip(each, inner, strict=True)]
+        )
     if kind in MIXTURES or kind is Joint:
         first, inside = _label_weights(d), _given_label(d)
         if inside is None:
@@ -117,6 +126,8 @@ def _draw(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
     if count(d) == 1:
         return jnp.asarray(d.sample(key, (n,)))
     labels = jnp.broadcast_to(labels, (n, *d.batch_shape))
+    if kind is dist.MixtureGeneral:
+        return _draw_component(d, key, labels)
     if kind in MIXTURES or kind is Joint:
         return _draw_given_label(d, key, labels)
     if kind is dist.Independent:
@@ -138,6 +149,22 @@ def _draw(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
     return x
 
 
+def _draw_component(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
+    """Of components of several kinds: draws of every one, of its own strata where the labels name these."""
+    inner, shape = _inner_counts(d), (*labels.shape, *d.event_shape)
+    starts = np.cumsum([0, *inner[:-1]])
+    every = []
+    for part, k, start, size in zip(
+        d.component_distributions, jax.random.split(key, len(inner)), starts, inner, strict=True
+    ):
+        own = jnp.clip(labels - start, 0, size - 1)
+        drawn = _draw(part, k, own) if size > 1 else jnp.asarray(part.sample(k, (len(labels),)))
+        every.append(jnp.broadcast_to(drawn, shape))
+    which = jnp.sum(labels[..., None] >= jnp.asarray(starts[1:]), -1)
+    chosen = which.reshape(*which.shape, *(1,) * (len(d.event_shape) + 1))
+    return jnp.take_along_axis(jnp.stack(every, labels.ndim), chosen, labels.ndim).squeeze(labels.ndim)
+
+
 def _draw_given_label(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
     """The component of a mixture, or the pair of a label and the rest, out of draws of the rest for every label."""
     inside = _given_label(d)
@@ -155,6 +182,12 @@ def _draw_given_label(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Arra
         return chosen
     chosen = chosen.reshape(*label.shape, -1)
     return jnp.concatenate([label[..., None].astype(chosen.dtype), chosen], -1)
+
+
+def _inner_counts(d: Any) -> list[int]:
+    """The strata of each component of a `MixtureGeneral`; one of each where they would be too many."""
+    found = [count(part) if part.batch_shape == d.batch_shape else 1 for part in d.component_distributions]
+    return found if sum(found) <= MOST else [1] * len(found)
 
 
 def _labels(d: Any) -> int:
@@ -212,6 +245,9 @@ def _digits(labels: Array, sizes: tuple[int, ...]) -> list[Array]:
 
 
 def _width(d: Any) -> int:
+    if type(d) is dist.MixtureGeneral:
+        inner = zip(d.component_distributions, _inner_counts(d), strict=True)
+        return sum(_width(part) if size > 1 else 1 for part, size in inner)
     if type(d) in MIXTURES or type(d) is Joint:
         inside = _given_label(d)
         return _labels(d) * (1 if inside is None else _width(inside))

@@ -40,6 +40,26 @@ class Tails:
         return max(found, key=lambda one: (("", "variance", "mean").index(one[1]), one[0]), default=(-np.inf, ""))
 
 
+class Seen:
+    """All values of a pilot, of one stratum; of several, whose variances are apart, nothing is kept."""
+
+    def __init__(self) -> None:
+        self._values: list[np.ndarray] = []
+
+    def add(self, labels: Int[np.ndarray, " n"], values: Float[np.ndarray, " n *batch"]) -> None:
+        """Keep a chunk of values, and the strata that they are of."""
+        if not np.any(labels):
+            self._values.append(np.asarray(values).reshape(len(labels), -1))
+
+    def index(self) -> float:
+        """The least tail index over the batch of those that say a variance to be infinite; −∞ where one is not."""
+        if not self._values:
+            return -np.inf
+        values = np.concatenate(self._values)
+        found = [verdict_on(column) for column in values.T[:MOST_WATCHED]]
+        return min(index if unbounded else -np.inf for index, unbounded in found)
+
+
 def verdict_on(values: Float[np.ndarray, " n"]) -> tuple[float, str]:
     """The tail index of values that are all at hand, and what it says; nothing of a variance where they are few."""
     if len(values) < FEWEST:

@@ -45,7 +45,7 @@ def evaluated(function: Callable[..., Any], event_shape: tuple[int, ...], suppor
     discrete = bool(getattr(support, "is_discrete", False))
     one = jax.ShapeDtypeStruct(event_shape, jnp.result_type(int if discrete else float))
     try:
-        _one_number(jax.eval_shape(lambda x: function(x), one), argument)
+        _one_number(jax.eval_shape(lambda x: _not_text(function(x), argument), one), argument)
     except InputError:
         raise
     except UNTRACEABLE as error:
@@ -55,6 +55,12 @@ def evaluated(function: Callable[..., Any], event_shape: tuple[int, ...], suppor
         # A fault of the function's own, which evaluating it will show in its own words.
         return Evaluated(Partial(pointwise, about), traced=True)
     return Evaluated(Partial(pointwise, about), traced=True)
+
+
+def _not_text(found: Any, argument: str) -> Any:
+    if isinstance(found, str | bytes):
+        raise InputError(f"{argument}: it returns {type(found).__name__}, and must return one number")
+    return found
 
 
 def _one_number(found: Any, argument: str) -> None:

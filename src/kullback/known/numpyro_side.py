@@ -11,7 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
 from jax.tree_util import Partial
-from numpyro.distributions import constraints
+from numpyro.distributions import constraints, transforms
 
 from kullback.errors import InputError
 from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
@@ -19,6 +19,11 @@ from kullback.known.record import Known, Moments
 from kullback.known.support import POINT, Support, from_constraint
 
 MAX_ATOMS = 1_000_000
+CENSORED = tuple(
+    getattr(dist, name)
+    for name in ("LeftCensoredDistribution", "RightCensoredDistribution", "IntervalCensoredDistribution")
+    if hasattr(dist, name)  # the lowest release declared has none
+)
 
 
 def known(d: Any) -> Known:
@@ -28,13 +33,17 @@ def known(d: Any) -> Known:
             f"p and q: the parameters of {type(d).__name__} are being traced by JAX, and a plan looks at their values; "
             "within a compiled or differentiated function call kl.kl_divergence"
         )
-    support = support_of(d)
+    _no_likelihood(d)
+    support, law = support_of(d), d if _is_whole_tree(d) else Held(d)
+    density = Partial(_log_prob_of, law)
+    improper = isinstance(d, dist.ImproperUniform)
     return Known(
         name=name_of(d),
         event_shape=tuple(d.event_shape),
         batch_shape=tuple(d.batch_shape),
-        sampler=Partial(_sample, d),
-        log_prob=None if _is_mixed(d) else Partial(log_prob, d),
+        sampler=None if improper else Partial(_sample, law),
+        log_prob=None if _is_mixed(d) or improper else density,
+        log_density=density if improper else None,
         support=support,
         atoms=atoms_of(d, support),
         moments=lambda: moments_of(d),
@@ -42,6 +51,46 @@ def known(d: Any) -> Known:
         distribution=d,
         reparametrized=bool(d.has_rsample),
     )
+
+
+@jax.tree_util.register_pytree_node_class
+class Held:
+    """A law as it is, without leaves: one whose class does not say what JAX is to see of it."""
+
+    def __init__(self, law: Any) -> None:
+        self.law = law
+
+    def tree_flatten(self) -> tuple[tuple[()], Held]:
+        return (), self
+
+    @classmethod
+    def tree_unflatten(cls, held: Held, _: tuple[()]) -> Held:
+        return held
+
+
+def _is_whole_tree(d: Any) -> bool:
+    """Whether what JAX takes a law apart into makes it again: NumPyro asks classes to list their parameters for that,
+    and one that does not comes back without them."""
+    if type(d).__module__.startswith(("numpyro.", "kullback.")):
+        return True
+    again = jax.tree.unflatten(jax.tree.structure(d), jax.tree.leaves(d))
+    return set(vars(d)) <= set(vars(again))
+
+
+def _no_likelihood(d: Any) -> None:
+    """Raises `InputError` for NumPyro's censored laws: what they give is the likelihood of an observation."""
+    inside = d
+    while inside is not None:
+        if isinstance(inside, CENSORED):
+            raise InputError(
+                f"p and q: {type(inside).__name__} gives likelihoods of observations, densities of some and "
+                "probabilities of others, which are no law of outcomes; pass its base_dist, the law before censoring"
+            )
+        inside = getattr(inside, "base_dist", None) if isinstance(inside, dist.Distribution) else None
+
+
+def _log_prob_of(law: Any, x: Any) -> jax.Array:
+    return log_prob(law.law if isinstance(law, Held) else law, x)
 
 
 def log_prob(d: Any, x: Any) -> jax.Array:
@@ -56,6 +105,8 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     if type(d) is dist.FoldedDistribution:
         return jnp.where(x >= 0, jnp.logaddexp(log_prob(d.base_dist, x), log_prob(d.base_dist, -x)), -jnp.inf)
     constraint = constraint_of(d)
+    if (folded := _folded_first(d)) is not None:
+        return _log_prob_after(*folded, x, constraint)
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
         return d.log_prob(x)
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
@@ -63,6 +114,26 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     kept = jnp.where(_widen(inside, len(d.event_shape)), drawn_in(constraint, x), _feasible(constraint, x))
     value = d.log_prob(kept)
     return jnp.where(inside, value, -jnp.inf)
+
+
+def _folded_first(d: Any) -> tuple[Any, Any] | None:
+    """The law of |x| with which a transformed law begins, and the transforms of single numbers that follow."""
+    if not isinstance(d, dist.TransformedDistribution) or type(d) is dist.FoldedDistribution or d.event_shape:
+        return None
+    if len(d.transforms) < 2 or not isinstance(d.transforms[0], transforms.AbsTransform):
+        return None
+    return dist.FoldedDistribution(d.base_dist), d.transforms[1:]
+
+
+def _log_prob_after(folded: Any, after: Any, y: Any, constraint: Any) -> jax.Array:
+    """log f(x) − log |dy/dx| of what transforms make of |x|, which is not undone by the sign of x."""
+    inside = jnp.asarray(True) if constraint is None else constraint(y)
+    value = jnp.zeros(())
+    for transform in reversed(after):
+        x = transform.inv(y)
+        value = value - transform.log_abs_det_jacobian(x, y)
+        y = x
+    return jnp.where(inside, value + log_prob(folded, y), -jnp.inf)
 
 
 def _widen(mask: jax.Array, event_ndim: int) -> jax.Array:
@@ -75,8 +146,8 @@ def _feasible(constraint: Any, x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
 
 
-def _sample(d: Any, key: jax.Array, n: int) -> jax.Array:
-    return d.sample(key, (n,))
+def _sample(law: Any, key: jax.Array, n: int) -> jax.Array:
+    return (law.law if isinstance(law, Held) else law).sample(key, (n,))
 
 
 def support_of(d: Any) -> Support | None:

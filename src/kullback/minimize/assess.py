@@ -52,7 +52,9 @@ def evidence(
     with np.errstate(invalid="ignore"):
         log_weights = log_p.astype(np.float64) - log_q
     log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
-    value, error = -float(log_weights.mean()), 0.0
+    value, error = np.inf, 0.0
+    if not np.isneginf(log_weights).any():
+        value = -float(log_weights.mean())
     if np.isfinite(value):
         error = float(log_weights.std(ddof=1) / np.sqrt(len(log_weights)))
     dropped = () if target.normalized else ("log Z",)

@@ -17,6 +17,7 @@ from kullback.known.static import Static
 from kullback.minimize.assess import DRAWS, assess
 from kullback.minimize.driver import drive
 from kullback.minimize.fitting import Found, Report, fit_from, starts_of
+from kullback.minimize.improper import IMPROPER, is_improper
 from kullback.minimize.judge import SMALL, half_square, without_end
 from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
@@ -87,6 +88,12 @@ def _reverse(p: Known, q: Known, scheme: Any, batch: int, request: Request, titl
     away = layout.tree(vectors[0] - starts_of(learnable, request, 1)[1][0])
     runaway = far(learnable.structure, away, FARTHEST / 2)
     status, message = _confirmed(found.outcome.status, value, decrease, runaway)
+
+    def values(some: np.ndarray) -> np.ndarray:
+        return np.asarray([assess(learnable, layout, at, q, request)[0].value for at in some])
+
+    if status is not Status.INTERRUPTED and is_improper(learnable.structure, layout, vectors[0], values):
+        status, message = Status.DIVERGED, IMPROPER
     fit = fit_from(p, layout.tree(vectors[0]), status, report, found.outcome)
     return replace(fit, message=message or fit.message)
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kullback.errors import FitError
 from kullback.known import Known
+from kullback.minimize.elsewhere import starts_elsewhere
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
+from kullback.minimize.improper import is_improper, no_start, values_at
 from kullback.minimize.judge import Verdict, judge
 from kullback.minimize.laplace import whitened
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
@@ -69,9 +73,9 @@ class FixedDraws(Rule):
         layout, starts = starts_of(p.learnable, request, self.starts)
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
         draws = 2 ** int(np.ceil(np.log2(wanted)))
+        problem = Pushed(p.learnable, layout, push, q)
         with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
-            problem, starts = whitened(Pushed(p.learnable, layout, push, q), starts)
-            found, verdict = _solved(problem, starts, draws, request)
+            found, verdict = _from_laplace(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)
         between = symmetric_divergence(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
         kept, optima = distinct_optima(p.learnable, layout, ends, between)
@@ -80,11 +84,44 @@ class FixedDraws(Rule):
         return replace(fit, message=verdict.message or fit.message)
 
 
+def _from_laplace(plain: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
+    """The best fit in the coordinates of Laplace's approximation, or where it leads nowhere, in the law's own."""
+    try:
+        problem, starts_there = whitened(plain, starts)
+        return _and_elsewhere(problem, *_solved(problem, starts_there, draws, request), draws, request)
+    except FitError:
+        try:
+            return _solved(plain, starts, draws, replace(request, checkpoint=None))
+        except FitError:
+            raise FitError(f"{FixedDraws.name}: {no_start(plain, starts, plain.noise(draws, request))}") from None
+
+
+def _and_elsewhere(
+    problem: Pushed, found: Found, verdict: Verdict, draws: int, request: Request
+) -> tuple[Found, Verdict]:
+    """The fit, or a better one from modes that it has not met; the optima of both."""
+    if verdict.status is Status.DIVERGED or found.outcome.status is Status.INTERRUPTED or not len(verdict.elsewhere):
+        return found, verdict
+    there = starts_elsewhere(problem, verdict.vectors[0], verdict.elsewhere, len(verdict.vectors))
+    if there is None:
+        return found, verdict
+    other = _solved(*there, draws, replace(request, checkpoint=None))
+    if other[1].status is Status.DIVERGED:
+        return found, verdict
+    (found, best), (_, second) = sorted([(found, verdict), other], key=lambda one: one[1].values[0])
+    vectors = np.concatenate([best.vectors, second.vectors])
+    return found, replace(best, vectors=vectors, values=np.concatenate([best.values, second.values]))
+
+
 def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
     """The best fit on as many fixed draws as fresh ones find enough."""
     objective = problem.objective(problem.noise(draws, request))
     most = ASKANCE if problem.improper else 2000
     found = descend(FixedDraws.name, objective, starts, request, most)
+    if not problem.improper and found.outcome.status is not Status.INTERRUPTED:
+        values = partial(values_at, objective, len(starts))
+        improper = is_improper(problem.learnable.structure, problem.layout, found.vectors[0], values)
+        problem = replace(problem, improper=improper)
     verdict = judge(problem, found, request)
     # A checkpoint is of the first descent; those that follow from it are made again.
     request = replace(request, checkpoint=None)
@@ -93,7 +130,7 @@ def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -
         if not doubtful or found.outcome.status is not Status.CONVERGED:
             break
         draws *= MORE
-        problem, starts = problem.reframed(verdict.vectors)
+        problem, starts = (problem.reaching() if verdict.rare else problem).reframed(verdict.vectors)
         found = descend(FixedDraws.name, problem.objective(problem.noise(draws, request)), starts, request)
         verdict = judge(problem, found, request)
     return found, verdict

@@ -149,7 +149,7 @@ def from_frame(structure: Structure, frame: Frame | None, free: Any) -> Any:
         found["scale"] = np.log(frame.spread) + free["scale"]
     if "scale_tril" in free:
         d = np.shape(free["loc"])[-1]
-        found["scale_tril"] = _packed(np.matmul(frame.spread, matrix(free["scale_tril"], d)))
+        found["scale_tril"] = packed_from(np.matmul(frame.spread, matrix(free["scale_tril"], d)))
     return found
 
 
@@ -200,7 +200,7 @@ def to_frame(structure: Structure, frame: Frame | None, free: Any) -> Any:
         found["scale"] = free["scale"] - np.log(frame.spread)
     if "scale_tril" in free:
         d = loc.shape[-1]
-        found["scale_tril"] = _packed(np.linalg.solve(frame.spread, matrix(np.asarray(free["scale_tril"]), d)))
+        found["scale_tril"] = packed_from(np.linalg.solve(frame.spread, matrix(np.asarray(free["scale_tril"]), d)))
     return found
 
 
@@ -213,6 +213,7 @@ def matrix(packed: np.ndarray, d: int) -> Float[np.ndarray, "*b d d"]:
     return found
 
 
-def _packed(lower: Float[np.ndarray, "*b d d"]) -> Float[np.ndarray, "*b n"]:
+def packed_from(lower: Float[np.ndarray, "*b d d"]) -> Float[np.ndarray, "*b n"]:
+    """The free parameters of a lower-triangular matrix, on the host."""
     rows, columns = np.tril_indices(lower.shape[-1], -1)
     return np.concatenate([lower[..., rows, columns], np.log(np.diagonal(lower, axis1=-2, axis2=-1))], -1)

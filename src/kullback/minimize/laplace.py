@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from kullback.known.static import Static
 from kullback.minimize.frame import Frame, form_of, inverse_root, is_located, laplace_frame, plain_frame
+from kullback.minimize.improper import falls_everywhere
 from kullback.minimize.pushed import Pushed
-from kullback.minimize.runaway import falls_everywhere
 from kullback.programs import program
 
 STEPS, HALVINGS = 100, 40  # of Newton's method
@@ -38,7 +38,7 @@ def whitened(problem: Pushed, starts: Float[np.ndarray, "s n"]) -> tuple[Pushed,
     if form is None or not is_located(structure):
         return problem, starts
     plain = plain_frame(structure, problem.layout.tree(starts[0]))
-    found = _mode(problem.target.log_density, plain, Static(form.cls is dist.LogNormal))
+    found = newton(problem.target.log_density, plain, Static(form.cls is dist.LogNormal))
     if found is None:
         problem = replace(problem, frame=plain)
         return problem, problem.framed(starts)
@@ -69,8 +69,9 @@ def _is_improper(problem: Pushed, plain: Frame, frame: Frame) -> bool:
     return not falls_everywhere(problem.target.log_density, frame.centre, away)
 
 
-def _mode(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray, np.ndarray] | None:
-    """A mode [*event] as seen from the centre of a frame, and the curvature [D, D] there; None where none is found."""
+def newton(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray, np.ndarray] | None:
+    """A mode [*event] of log p, or of the density of log x, as seen from the centre of a frame, and the curvature
+    [D, D] there; None where none is found."""
     x = plain.centre
     try:
         value, gradient, curvature = _second_order(target, x, on_logarithms)
@@ -79,8 +80,11 @@ def _mode(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray,
     for _ in range(STEPS):
         if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(curvature).all()):
             return None
-        step = inverse_root(curvature, np.diagonal(plain.factor))
-        step = step @ (step.T @ gradient)
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = inverse_root(curvature, np.diagonal(plain.factor))
+            step = step @ (step.T @ gradient)
+        if not np.isfinite(step).all():
+            return None
         if 0.5 * gradient @ step <= RISE * max(1.0, abs(value)):
             return x, curvature
         for halving in range(HALVINGS):

@@ -1,23 +1,19 @@
 """Draws as functions of fixed noise: x = push(θ, ε), differentiable in the parameters.
 
-Normal noise is a scrambled Sobol sequence in antithetic pairs, whitened so that its mean is 0 and its covariance the
-identity: then a Gaussian fitted to a quadratic log-density is exact at any number of draws. The gamma law and what is
-made of it follow from quantiles: by rejection, draws at a fixed key would jump as the parameters move.
+The gamma law and what is made of it follow from quantiles: by rejection, draws at a fixed key would jump as the
+parameters move.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
-import scipy.special
 from jax.scipy.special import ndtri
 
 from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
@@ -25,10 +21,9 @@ from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.laws import TanhNormal
+from kullback.minimize.noise import Noise
 
-Noise = Callable[[np.random.Generator, int, tuple[int, ...]], np.ndarray]
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
-_EDGE = 2.0**-24  # single precision has no number between this and the ends of [0, 1]
 
 BY_QUANTILE = (
     dist.Laplace,
@@ -53,14 +48,16 @@ class Push:
 
     draw   (d, noise) -> x, of one component
     log_q  (d, noise, x) -> log q(x), from the noise where that spares inverting the push
-    noise  (rng, n, event_shape) -> points that cover the law evenly, to fit by
-    fresh  (rng, n, event_shape) -> independent noise, to judge by
+    noise  the law of the noise
     """
 
     draw: Callable[[Any, Any], Any]
     log_q: Callable[[Any, Any, Any], Any]
     noise: Noise
-    fresh: Noise
+
+    def reaching(self) -> Push:
+        """The same draws from noise that reaches into the tails."""
+        return replace(self, noise=self.noise.reaching())
 
 
 def push_for(structure: Structure) -> Push | None:
@@ -71,14 +68,15 @@ def push_for(structure: Structure) -> Push | None:
 
 def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any, Any]:
     """Draws x [m, *event], log q(x) [m], and weights [m] that sum to 1; a mixture contributes every component."""
-    n = noise.shape[0]
+    each = push.noise.weights(noise)
+    each = each / jnp.sum(each)
     if isinstance(d, dist.MixtureSameFamily):
         x = push.draw(d.component_distribution, noise[:, None])
-        weights = jnp.broadcast_to(d.mixing_distribution.probs / n, (n, d.mixture_size))
+        weights = each[:, None] * jnp.asarray(d.mixing_distribution.probs)
         x = x.reshape(-1, *d.event_shape)
         return x, d.log_prob(x), weights.reshape(-1)
     x = push.draw(d, noise)
-    return x, push.log_q(d, noise, x), jnp.full(n, 1.0 / n)
+    return x, push.log_q(d, noise, x), each
 
 
 def _base(d: Any) -> Any:
@@ -118,11 +116,6 @@ def _affine(d: Any, noise: Any) -> Any:
 def _log_affine(d: Any, noise: Any, x: Any) -> Any:
     log_det = jnp.log(jnp.diagonal(_base(d).scale_tril, axis1=-2, axis2=-1))
     return (-0.5 * jnp.square(noise) - log_det - _HALF_LOG_2PI).sum(tuple(range(1, noise.ndim)))
-
-
-def _side_by_side(kind: Noise, count: int) -> Noise:
-    """Noise with several numbers for each of the outcome, along a last axis; they cover their common law evenly."""
-    return lambda rng, n, event_shape: kind(rng, n, (*event_shape, count))
 
 
 def _gamma(d: Any, noise: Any) -> Any:
@@ -177,58 +170,19 @@ def _log_quantile(d: Any, noise: Any, x: Any) -> Any:
     return d.log_prob(x)
 
 
-def normal_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal noise [n, *event]: Sobol points in antithetic pairs, whitened."""
-    d = int(np.prod(event_shape))
-    half = scipy.special.ndtri(_sobol(rng, n // 2, d))
-    second = half.T @ half / len(half)
-    if len(half) >= 2 * d:
-        half = np.linalg.solve(np.linalg.cholesky(second), half.T).T
-    return np.concatenate([half, -half]).reshape(-1, *event_shape)
-
-
-def uniform_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    """Uniform noise [n, *event]: Sobol points u and their reflections 1 − u, whose every coordinate is a grid.
-
-    The ranks of the points are kept and their places taken from the midpoints (k + ½)/n: of one number the mean is then
-    the midpoint rule.
-    """
-    half = _sobol(rng, n // 2, int(np.prod(event_shape)))
-    half = (np.argsort(np.argsort(half, 0), 0) + 0.25) / (n // 2)
-    return np.concatenate([half, 1 - half]).reshape(-1, *event_shape)
-
-
-def _independent_normal(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    return rng.normal(size=(n, *event_shape))
-
-
-def _independent_uniform(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) -> np.ndarray:
-    return np.clip(rng.uniform(size=(n, *event_shape)), _EDGE, 1 - _EDGE)
-
-
-def _sobol(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
-    from scipy.stats import qmc  # a third of a second, which only fixed draws should pay
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        points = qmc.Sobol(d, rng=rng).random(n)
-    return np.clip(points, _EDGE, 1 - _EDGE)
-
-
-_NORMAL, _UNIFORM = (normal_noise, _independent_normal), (uniform_noise, _independent_uniform)
-_PAIRS = (_side_by_side(uniform_noise, 2), _side_by_side(_independent_uniform, 2))
+_NORMAL, _UNIFORM, _PAIRS = Noise(normal=True), Noise(normal=False), Noise(normal=False, count=2)
 
 PUSHES: dict[type, Push] = {
-    dist.Normal: Push(_shift_and_scale, _log_shifted, *_NORMAL),
-    dist.LogNormal: Push(_shift_and_scale, _log_shifted, *_NORMAL),
-    dist.MultivariateNormal: Push(_affine, _log_affine, *_NORMAL),
-    TanhNormal: Push(_squashed, _log_squashed, *_NORMAL),
-    **{cls: Push(_quantile, _log_quantile, *_UNIFORM) for cls in BY_QUANTILE},
-    dist.Weibull: Push(_weibull, _log_quantile, *_UNIFORM),
-    dist.Kumaraswamy: Push(_kumaraswamy, _log_quantile, *_UNIFORM),
-    dist.Gamma: Push(_gamma, _log_quantile, *_UNIFORM),
-    dist.InverseGamma: Push(_inverse_gamma, _log_quantile, *_UNIFORM),
-    dist.Beta: Push(_beta, _log_quantile, *_PAIRS),
-    dist.Dirichlet: Push(_dirichlet, _log_quantile, *_UNIFORM),
-    dist.StudentT: Push(_student, _log_quantile, *_PAIRS),
+    dist.Normal: Push(_shift_and_scale, _log_shifted, _NORMAL),
+    dist.LogNormal: Push(_shift_and_scale, _log_shifted, _NORMAL),
+    dist.MultivariateNormal: Push(_affine, _log_affine, _NORMAL),
+    TanhNormal: Push(_squashed, _log_squashed, _NORMAL),
+    **{cls: Push(_quantile, _log_quantile, _UNIFORM) for cls in BY_QUANTILE},
+    dist.Weibull: Push(_weibull, _log_quantile, _UNIFORM),
+    dist.Kumaraswamy: Push(_kumaraswamy, _log_quantile, _UNIFORM),
+    dist.Gamma: Push(_gamma, _log_quantile, _UNIFORM),
+    dist.InverseGamma: Push(_inverse_gamma, _log_quantile, _UNIFORM),
+    dist.Beta: Push(_beta, _log_quantile, _PAIRS),
+    dist.Dirichlet: Push(_dirichlet, _log_quantile, _UNIFORM),
+    dist.StudentT: Push(_student, _log_quantile, _PAIRS),
 }

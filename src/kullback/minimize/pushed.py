@@ -50,7 +50,11 @@ class Pushed:
 
     def noise(self, draws: int, request: Request) -> Float[np.ndarray, "n ..."]:
         """Noise that covers the law evenly, to fit by."""
-        return self.push.noise(request.host_rng(1), draws, self.event_shape)
+        return self.push.noise.even(request.host_rng(1), draws, self.event_shape)
+
+    def reaching(self) -> Pushed:
+        """The same problem, on noise that reaches into the tails."""
+        return replace(self, push=self.push.reaching())
 
     def objective(self, noise: np.ndarray) -> Partial:
         """The divergence on this noise, a function of parameters in the frame [n]."""

@@ -19,11 +19,8 @@ from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.minimize.layout import Layout
-from kullback.programs import program
 
 FARTHEST = 60.0  # of a logarithm: a factor of 1e26
-RAY = np.arange(0.0, 7.0)  # powers of ten of a scale, at which log p is looked at
-LEVEL = 1.0  # nats that log p falls by from its mode, below which it has not fallen
 FAR = 10.0  # a factor of 2e4, further than an optimum lies from a sensible start
 
 
@@ -59,24 +56,6 @@ def walled(
     """The value, and ∞ where a logarithm is beyond its wall."""
     outside = jnp.abs(vector) * logarithmic(structure, layout) > FARTHEST
     return jnp.where(jnp.any(outside), jnp.inf, value)
-
-
-def falls_everywhere(target: Any, mode: Float[np.ndarray, "*event"], away: Float[np.ndarray, "k ..."]) -> bool:
-    """Whether log p falls in the end along every ray from its mode, forward and back, in these directions.
-
-    Along a ray on which it does not, a density has no normaliser, unless its mass thins out beside the ray.
-    """
-    lengths = np.concatenate([10.0**RAY, -(10.0**RAY)])
-    points = mode + np.multiply.outer(lengths, away)
-    with np.errstate(invalid="ignore"):
-        values = np.asarray(_at(target, points.reshape(-1, *mode.shape)), np.float64).reshape(2, len(RAY), -1)
-        start, end = float(_at(target, mode[None])[0]), values[:, -2:]
-    return not bool((np.isfinite(end).all(1) & (end >= start - LEVEL).all(1)).any())
-
-
-@program(static=())
-def _at(target: Any, points: Float[Array, "m ..."]) -> Float[Array, " m"]:
-    return target(points)
 
 
 def far(structure: Structure, free: Any, least: float = FAR) -> str:
