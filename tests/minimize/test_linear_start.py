@@ -48,6 +48,15 @@ def test_within_a_tenth_of_a_nat_of_bayesian_ridge_on_sixty_rows(seed):
     assert test_nll(model, *held) < -norm.logpdf(held[1], mean, scale).mean() + 0.1
 
 
+def test_log_normal_outcomes_start_at_a_linear_model_of_their_logarithms():
+    train, (x, y) = linear(11, 60, 1.0)
+    model = kl.KLRegressor("log_normal", random_state=0).fit(train[0], np.exp(train[1]))
+    law = model.q_.in_double(x)
+    mean, scale = BayesianRidge().fit(*train).predict(x, return_std=True)
+    nll = -norm.logpdf(y, np.asarray(law.loc), np.asarray(law.scale)).mean()
+    assert nll < -norm.logpdf(y, mean, scale).mean() + 0.1
+
+
 def test_without_noise_the_scale_is_small():
     (x, y), (x_test, y_test) = linear(11, 400, 0.0)
     model = kl.KLRegressor(random_state=0).fit(x, y)

@@ -26,18 +26,19 @@ TRANSLATED = frozenset({
     "Normal", "Laplace", "AsymmetricLaplace", "SoftLaplace", "Logistic", "Gumbel", "Cauchy", "StudentT",
     "MultivariateNormal", "LowRankMultivariateNormal", "MultivariateStudentT",
 })  # fmt: skip
+LOGGED = frozenset({"LogNormal"})  # the same of the logarithms of outcomes
 WIDEST = 1024  # inputs, beyond which a linear model takes seconds
 STRENGTHS = np.append(10.0 ** np.arange(-6.0, 3.0, 0.5), np.inf)  # of the ridge, for each row
 FAR = 4.0  # times the median absolute residual, as a standard deviation: what lies farther counts less
 FINEST = 1e-3  # of the outcomes' scale: the least unit of what is left
 
 
-def locations(structure: Any) -> np.ndarray | None:
-    """Which of a network's outputs are the location, [components or 1, outcomes]; None where it is not translated."""
+def locations(structure: Any, classes: frozenset[str] = TRANSLATED) -> np.ndarray | None:
+    """Which of a network's outputs are the location, [components or 1, outcomes]; None for other classes."""
     if not isinstance(structure, ConditionalStructure):
         return None
     form, count = structure.form, structure.components
-    if form.cls.__name__ not in TRANSLATED or "loc" not in form.names:
+    if form.cls.__name__ not in classes or "loc" not in form.names:
         return None
     start, places = 0, np.zeros(0, int)
     for name in form.names:
@@ -96,14 +97,15 @@ def affine_start(structure: ConditionalStructure, given: Params, scaling: Params
 
     x, y, w  rows [n, ...] in the user's units and their weights; empty where no linear model can stand
     """
-    where = locations(structure)
+    where = locations(structure, TRANSLATED | LOGGED)
     inputs = int(np.prod(np.shape(x)[1:]))
     if where is None or structure.network.labels is not None or structure.network.linear or inputs > WIDEST:
         return {}
-    y = np.asarray(y, np.float64)
+    logged = structure.form.cls.__name__ in LOGGED
+    y = np.log(np.asarray(y, np.float64)) if logged else np.asarray(y, np.float64)
     seen = scaled(x, scaling["x_mean"], scaling["x_scale"])
     slope, left = ridge(seen, y.reshape(len(y), -1), np.asarray(w, np.float64))
-    around = _around(structure, given, y, left.reshape(y.shape), w)
+    around = _around(structure, given, y, left.reshape(y.shape), w, logged)
     gain = _rounded(around["gain"], around["gain"])
     offset = _rounded(around["offset"], gain)
     return {**around, "gain": gain, "offset": offset, "slope": _rounded(_placed(structure, where, slope), gain)}
@@ -116,13 +118,19 @@ def _rounded(values: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.round(values / step) * step
 
 
-def _around(structure: ConditionalStructure, given: Params, y: np.ndarray, left: np.ndarray, w: Any) -> Params:
-    """Offset, gain and reach of the outputs for residuals `left` [n, *event] of the outcomes y."""
+def _around(
+    structure: ConditionalStructure, given: Params, y: np.ndarray, left: np.ndarray, w: Any, logged: bool
+) -> Params:
+    """Offset, gain and reach of the outputs for what is `left` [n, *event] of outcomes y, or of their logarithms."""
     marginal = mean_and_scale(y, w)[1]
     mean, scale = mean_and_scale(left, w)
     least = np.maximum(scale, FINEST * marginal)
     # Residuals that are all but 0 are spread out, so that no start is a point.
-    hints = Hints(mean, least, None, mean + (left - mean) * (least / scale), np.asarray(w) / np.sum(w))
+    rows = mean + (left - mean) * (least / scale)
+    if logged:
+        rows = np.exp(rows)
+        mean, least = mean_and_scale(rows, w)
+    hints = Hints(mean, least, None, rows, np.asarray(w) / np.sum(w))
     return output_scaling(structure, hints, given)
 
 
