@@ -45,6 +45,9 @@ class Status(enum.Enum):
     CLOSED_FORM = "solved in closed form"
     CONVERGED = "converged: no further decrease above the tolerance is expected"
     EARLY_STOPPED = "stopped at the best held-out value; the parameters of that step are returned"
+    UNDECIDED = (
+        "the held-out rows are too few to tell any step from the start, which is returned: the message says more"
+    )
     STEP_LIMIT = "stopped at the step limit before converging: pass a larger steps=, or a larger tolerance="
     NOT_CONVERGED = "not converged: fresh draws expect a further decrease, of which the message says more"
     BOUNDARY = "the best member lies at the boundary of the family, which no parameters attain: the message says which"
@@ -57,7 +60,9 @@ class Status(enum.Enum):
 
     @property
     def ok(self) -> bool:
-        return self in (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.BOUNDARY)
+        return self in (
+            Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY
+        )  # fmt: skip
 
 
 def _no_diagnostics() -> Mapping[str, Any]:

@@ -30,9 +30,9 @@ def answers(fit, x):
 
 
 def held_out(seed=0):
-    """Rows held out, rows trained on: a tenth, by NumPy's generator."""
+    """Rows held out, rows trained on: 50 where a tenth is fewer, by NumPy's generator."""
     rows = np.random.default_rng([seed, HELD]).permutation(ROWS)
-    return rows[: ROWS // 10], rows[ROWS // 10 :]
+    return rows[:50], rows[50:]
 
 
 def check(fit, x, divergence, weights=None):

@@ -42,10 +42,12 @@ def losses(fit, x, y):
         layers = [{k: v[None] for k, v in layer.items()} for layer in layers]
     logs = []
     for m in range(fit.q.members):
-        hidden = (x - fixed["x_mean"]) / fixed["x_scale"] @ layers[0]["weight"][m] + layers[0]["bias"][m]
+        scaled = (x - fixed["x_mean"]) / fixed["x_scale"]
+        hidden = scaled @ layers[0]["weight"][m] + layers[0]["bias"][m]
         hidden = hidden / (1 + np.exp(-hidden))
         outputs = fixed["gain"] * (hidden @ layers[1]["weight"][m] + layers[1]["bias"][m])
-        loc, log_scale = (fixed["offset"] + np.clip(outputs, -fixed["reach"], fixed["reach"])).T
+        outputs = np.clip(outputs, fixed["least"], fixed["reach"]) + np.clip(scaled, -10.0, 10.0) @ fixed["slope"]
+        loc, log_scale = (fixed["offset"] + outputs).T
         logs.append(norm.logpdf(y, loc, np.exp(log_scale)))
     return np.log(fit.q.members) - logsumexp(logs, axis=0)
 

@@ -21,7 +21,7 @@ FAR = np.linspace(-4.0, 4.0, 81)[:, None]
 
 def fitted(pairs, distribution=dist.Normal, ensemble=1, network=None, **rule):
     q = kl.Conditional(network or kl.MLP(hidden=(16,)), distribution, ensemble=ensemble)
-    return kl.KL(pairs, q).minimize(rule=kl.rules.Minibatches(**rule), steps=400, seed=0, quiet=True)
+    return kl.KL(pairs, q).minimize(rule=kl.rules.Minibatches(rate=3e-3, **rule), steps=400, seed=0, quiet=True)
 
 
 def scales_of(d):

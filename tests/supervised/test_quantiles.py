@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from kullback.errors import InputError
+from kullback.supervised.pit import pit
 from kullback.supervised.quantiles import quantile
 
 A, B = np.array([0.3, 1.7, 12.0]), np.array([2.5, 0.6, 1.1])
@@ -81,11 +82,38 @@ def test_counts_have_the_least_integer_that_reaches_the_level(name):
 
 
 @pytest.mark.parametrize("level", [1e-6, 0.03, 0.5, 0.99])
-@pytest.mark.parametrize("loc", [-3.0, 2.0])
-def test_von_mises_is_cut_at_pi(loc, level):
+@pytest.mark.parametrize("loc", [-3.0, 2.0, 3.1415])
+def test_von_mises_is_cut_opposite_to_its_location(loc, level):
     x = quantile(made((dist.VonMises(np.array([loc]), np.array([1.3])), None))[0], level)[0]
-    mass = mpmath.quad(lambda t: mpmath.exp(1.3 * mpmath.cos(t - loc)), [-mpmath.pi, loc - 1, loc + 1, x])
+    mass = mpmath.quad(lambda t: mpmath.exp(1.3 * mpmath.cos(t - loc)), [loc - mpmath.pi, loc - 1, loc + 1, x])
     assert float(mass / (2 * mpmath.pi * mpmath.besseli(0, 1.3))) == pytest.approx(level, abs=1e-12)
+
+
+@pytest.mark.parametrize("turn", [0.7, np.pi, 5.0])
+def test_angles_turn_with_their_law(turn):
+    """Quantiles and PIT values of von Mises laws and of mixtures of them do not know where an angle is called π."""
+    loc, concentration, y = (
+        np.array([[0.3, 1.9], [-0.5, 0.4]]),
+        np.array([[4.0, 1.5], [20.0, 0.3]]),
+        np.array([0.2, 2.9]),
+    )
+
+    def laws(by):
+        moved = np.angle(np.exp(1j * (loc + by)))
+        single = dist.VonMises(moved[:, 0], concentration[:, 0])
+        mixed = dist.MixtureSameFamily(
+            dist.Categorical(probs=np.array([[0.2, 0.8], [0.9, 0.1]])), dist.VonMises(moved, concentration)
+        )
+        return single, mixed
+
+    for before, after in zip(laws(0.0), laws(turn), strict=True):
+        apart = quantile(after, LEVELS[1:6]) - quantile(before, LEVELS[1:6]) - turn
+        np.testing.assert_allclose(apart, 2 * np.pi * np.round(apart / (2 * np.pi)), atol=2e-5)
+        np.testing.assert_allclose(
+            np.diff(quantile(after, LEVELS[1:6])), np.diff(quantile(before, LEVELS[1:6])), atol=2e-5
+        )
+        turned = np.angle(np.exp(1j * (y + turn)))
+        np.testing.assert_allclose(pit(turned, after), pit(y, before), atol=1e-5)
 
 
 WEIGHTS = np.array([[0.2, 0.5, 0.3], [0.9, 0.0, 0.1]])

@@ -12,6 +12,7 @@ from numpyro.distributions import constraints
 
 from kullback.arguments import positive, whole
 from kullback.errors import InputError
+from kullback.families.affine import affine_start
 from kullback.families.conditional_structure import ConditionalStructure, width_of
 from kullback.families.evaluation import rows_like
 from kullback.families.family import ends_from, parameters, sizes_of, support_of_all
@@ -77,6 +78,7 @@ class Conditional:
                 "or kl.Optimal(env)"
             )
         given = {**self.fixed, **ends_from(self.cls, self.fixed, other)}
+        _require_same_for_all(given, len(inputs), other.event_shape or ())
         structure = self._structure(other, inputs, given)
         weights = other.sample.weights if other.sample is not None else other.input_weights
         hints = hints_from(other, sizes_of(other).categories)
@@ -84,8 +86,9 @@ class Conditional:
         fixed: Params = {"given": given, **scaling}
         if self.prior_scale is not None:
             fixed["prior_scale"] = np.asarray(self.prior_scale)
+        begin = partial(affine_start, structure, given, scaling)
         return matched_conditional(
-            self.name, structure, fixed, other, partial(_initial, structure.network), self.ensemble
+            self.name, structure, fixed, other, partial(_initial, structure.network), self.ensemble, begin
         )
 
     def _structure(self, other: Known, inputs: np.ndarray, given: Params) -> ConditionalStructure:
@@ -101,14 +104,22 @@ class Conditional:
 
 
 def matched_conditional(
-    name: str, structure: ConditionalStructure, fixed: Params, other: Known, initial: Any, members: int
+    name: str,
+    structure: ConditionalStructure,
+    fixed: Params,
+    other: Known,
+    initial: Any,
+    members: int,
+    begin: Any = None,
 ) -> Known:
-    """The record of a learnable conditional whose sizes are settled; `initial` starts one member."""
+    """The record of a learnable conditional of settled sizes; `initial` starts one member, `begin` the offsets."""
     remarks = (f"{members} members",) if members > 1 else ()
     if "prior_scale" in fixed:
         remarks += (f"Gaussian prior of scale {float(fixed['prior_scale']):g} on the weights",)
     wrap = partial(FittedConditional, structure, fixed, name, members=members)
-    learnable = Learnable(structure, fixed, initial, wrap, conditional=True, members=members, remarks=remarks)
+    learnable = Learnable(
+        structure, fixed, initial, wrap, conditional=True, members=members, remarks=remarks, begin=begin
+    )
     inputs = other.sample.inputs if other.sample is not None else other.inputs
     assert inputs is not None
     example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed, rows_like(inputs, 1))
@@ -128,6 +139,18 @@ def input_sizes(inputs: np.ndarray) -> InputSizes:
 
 def _initial(network: SizedNetwork, rng: np.random.Generator, start: int) -> Params:
     return network.init(rng, start)
+
+
+def _require_same_for_all(given: Params, rows: int, event_shape: tuple[int, ...]) -> None:
+    """Raise where a parameter held fixed has a value for each row: of a new row the fit would know none."""
+    for name, value in given.items():
+        shape = np.shape(value)
+        if len(shape) == 1 + len(event_shape) and shape[0] == rows and rows > 1 and shape != event_shape:
+            counts = "; of counts out of a total, pass the outcome of each trial as a row of its own with its weight"
+            raise InputError(
+                f"{name}: an array of shape {shape} has a value for each row, and a fit knows none for a new row"
+                f"{counts if name == 'total_count' else ''}; pass one value for all rows"
+            )
 
 
 def _prior_scale(scale: Any) -> float | None:

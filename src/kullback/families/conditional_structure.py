@@ -12,6 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
+from kullback.families.dense import product
 from kullback.families.form import Form
 from kullback.families.learnable import Params, Structure
 from kullback.families.networks import SizedNetwork, network_from_spec
@@ -19,6 +20,7 @@ from kullback.families.networks import SizedNetwork, network_from_spec
 # Standard deviations: what lies farther out is taken to lie there. A network has seen nothing beyond, and would be as
 # sure of what it makes up as it pleases.
 FARTHEST = 10.0
+SHARED = {"OrderedLogistic": "cutpoints"}  # parameters of a class that no input moves
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class ConditionalStructure(Structure):
     def distribution(self, free: Params, fixed: Params, inputs: Any = None, key: jax.Array | None = None) -> Any:
         """The NumPyro distribution of one member, of batch [n]; a key means training mode.
 
-        `fixed` has the scaling of inputs (x_mean, x_scale) and of outputs (offset, gain, reach), and after training
-        `least`: what each output beyond its offset is at the least.
+        `fixed` has the scaling of inputs (x_mean, x_scale) and of outputs (offset, gain, reach), in training the
+        `slope` of a linear model that is added to the offset, and after it `least`: what each output beyond its offset
+        is at the least.
         """
         return self._of_outputs(self._outputs(free, fixed, inputs, key), fixed["given"])
 
@@ -62,18 +65,42 @@ class ConditionalStructure(Structure):
         return 0.5 * jnp.sum(jnp.stack(squares)) if squares else jnp.zeros(())
 
     def _outputs(self, free: Params, fixed: Params, inputs: Any, key: jax.Array | None) -> jax.Array:
-        return fixed["offset"] + self.beyond_offset(free, fixed, inputs, key)
+        beyond = self.beyond_offset(free, fixed, inputs, key)
+        if "slope" not in fixed:
+            return fixed["offset"] + beyond
+        x = self._standardised(fixed, inputs)
+        return fixed["offset"] + product(x.reshape(x.shape[0], -1), jnp.asarray(fixed["slope"])) + beyond
+
+    def _standardised(self, fixed: Params, inputs: Any) -> jax.Array:
+        x = jnp.asarray(inputs)
+        if self.network.labels is not None:
+            return x
+        x = (x - fixed["x_mean"]) / fixed["x_scale"]
+        return x if self.network.linear else jnp.clip(x, -FARTHEST, FARTHEST)
 
     def beyond_offset(self, free: Params, fixed: Params, inputs: Any, key: jax.Array | None = None) -> jax.Array:
         """The network's outputs [n, width] of one member, scaled and within their bounds, less their offset."""
-        x = jnp.asarray(inputs)
-        if self.network.labels is None:
-            x = (x - fixed["x_mean"]) / fixed["x_scale"]
-            x = x if self.network.linear else jnp.clip(x, -FARTHEST, FARTHEST)
-        outputs = fixed["gain"] * self.network.apply(free, x, key)
+        x = self._standardised(fixed, inputs)
+        outputs = self.network.apply(free, x, key)
+        if (shared := self.shared()) is not None:
+            at_mean = self.network.apply(free, jnp.zeros_like(x[:1]), key)
+            outputs = jnp.where(shared, at_mean, outputs - at_mean)
+        outputs = fixed["gain"] * outputs
         if "reach" in fixed:
             outputs = jnp.clip(outputs, fixed.get("least", -fixed["reach"]), fixed["reach"])
         return outputs
+
+    def shared(self) -> np.ndarray | None:
+        """Which outputs [width] are the same for all inputs; None where each depends on them.
+
+        They are the network's at the mean input, and the others are counted from theirs there: cutpoints that moved
+        with the inputs would say what the predictor says.
+        """
+        name = SHARED.get(self.form.cls.__name__)
+        if name not in self.form.names or self.components:
+            return None
+        sizes = [(other, int(np.prod(self.form.free_shape(other)))) for other in self.form.names]
+        return np.concatenate([np.full(size, other == name) for other, size in sizes])
 
     def _of_outputs(self, outputs: jax.Array, given: Params) -> Any:
         if not self.components:

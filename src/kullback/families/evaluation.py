@@ -73,6 +73,15 @@ def predictive(structure: ConditionalStructure, members: int, free: Params, fixe
     return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in joined])
 
 
+def predictive_in_double(
+    structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: np.ndarray
+) -> Any:
+    """q(y∣x) as `predictive` has it, with parameters in double precision."""
+    with jax.enable_x64(True):
+        free, fixed = jax.tree.map(_double, (free, fixed))
+        return predictive(structure, members, free, fixed, _double(x))
+
+
 @program(static=(0, 1), effort=Effort.SOME)
 def _predictive(structure: ConditionalStructure, members: int, free: Params, fixed: Params, x: Any) -> Any:
     return structure.predictive(free, fixed, x, members)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
 from kullback.known import Known, numpyro_side
 from kullback.known.samples import as_sample_array, as_weights, is_frame, numeric_frame
+
+PRECISE = "_kullback_in_double"  # the attribute of a predictive law that gives it with parameters in double precision
 
 
 class FittedConditional:
@@ -32,8 +35,22 @@ class FittedConditional:
         self.free = jax.tree.map(np.asarray, free)
 
     def __call__(self, x: Any) -> Any:
-        """q(y∣x) at inputs x [n, ...]: a NumPyro distribution of batch shape [n]."""
-        return evaluation.predictive(self.structure, self.members, self.free, self.fixed, self._inputs(x))
+        """q(y∣x) at inputs x [n, ...]: a NumPyro distribution of batch shape [n].
+
+        Quantiles, PIT values and scores of it are taken from its parameters in double precision, since a location far
+        from 0 has lost its last digits in single precision.
+        """
+        inputs = self._inputs(x)
+        d = evaluation.predictive(self.structure, self.members, self.free, self.fixed, inputs)
+        object.__setattr__(d, PRECISE, partial(self._in_double, inputs))
+        return d
+
+    def in_double(self, x: Any) -> Any:
+        """q(y∣x) at inputs x [n, ...] with parameters in double precision, whatever JAX is set to."""
+        return self._in_double(self._inputs(x))
+
+    def _in_double(self, inputs: np.ndarray) -> Any:
+        return evaluation.predictive_in_double(self.structure, self.members, self.free, self.fixed, inputs)
 
     def on(self, x: Any, weights: Any = None) -> At:
         """q(y∣x) at inputs x [n, ...] as one side of a divergence, which averages over them (by `weights`)."""

@@ -248,7 +248,7 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
                 f"{name}: labels up to {categories - 1} would make {categories:,} categories of {cls.__name__}; number "
                 "those that occur from 0, for example by numpy.unique(x, return_inverse=True)"
             )
-        return (categories,)
+        return (max(categories - 1, 1) if constraint is constraints.ordered_vector else categories,)
     if ndim == 1 and len(core) == 2:
         return core if constraint is constraints.real_vector else core[:1]
     raise InputError(f"{name}: the other side does not tell its size for {cls.__name__}; pass {name}= to fix it")
@@ -268,6 +268,8 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
     if base is constraints.unit_interval:
         inside = np.clip(value, 1e-7, 1 - 1e-7)
         return np.log(inside) - np.log1p(-inside)
+    if base is constraints.ordered_vector:
+        return np.concatenate([value[..., :1], np.log(np.diff(value))], -1)
     if base is constraints.lower_cholesky:
         rows, columns = np.tril_indices(value.shape[-1], -1)
         diagonal = np.diagonal(value, axis1=-2, axis2=-1)

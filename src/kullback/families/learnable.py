@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -45,6 +45,8 @@ class Learnable:
     members    how many members an ensemble has; `initial` starts one, the start-th, and with more than one `wrap` and
                `record` take the members' parameters stacked along a leading axis [members, ...] of every leaf
     remarks    what else a plan says of the side
+    begin      (x, y, weights) -> fixed parameters that take the place of others where a network starts at a linear
+               model of the rows that it learns from; None for a side that starts where it stands
     """
 
     structure: Structure
@@ -54,6 +56,12 @@ class Learnable:
     conditional: bool = False
     members: int = 1
     remarks: tuple[str, ...] = ()
+    begin: Callable[[Any, Any, Any], Params] | None = None
+
+    def holding(self, **fixed: Any) -> Learnable:
+        """The same with these arrays among its fixed parameters, in a fit as well."""
+        wrap = lambda free: self.wrap(free).holding(**fixed)  # noqa: E731
+        return replace(self, fixed={**self.fixed, **fixed}, wrap=wrap)
 
     @property
     def parameter_count(self) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.families.learnable import Params
+from kullback.families.pickled import dumped, loaded, refuse_state
 from kullback.families.sized import InputSizes, SizedNetwork
 
 
@@ -50,6 +51,19 @@ class Module(SizedNetwork):
         given = {"key": None} if self.keyed else {}
         return jax.vmap(lambda one: jnp.reshape(module(one, **given), -1))(x)
 
+    def __copy__(self) -> Module:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Module:
+        return self
+
+    def __reduce__(self) -> Any:
+        module = eqx.combine(self.initial, jax.tree.unflatten(self.treedef, self.static))
+        return _restored, (dumped(module), self.kind, self.labels, self.keyed, self.random)
+
+    def __getstate__(self) -> Any:
+        refuse_state()
+
     @property
     def stochastic(self) -> bool:
         return self.random
@@ -67,13 +81,22 @@ class Module(SizedNetwork):
 
 def module_network(network: eqx.Module, inputs: InputSizes | None, spec: Any = None) -> Module:
     """The module without its arrays; whether it draws at random is found from its inputs, or taken from a file."""
-    arrays, static = eqx.partition(network, eqx.is_inexact_array)
-    leaves, treedef = jax.tree.flatten(static, is_leaf=lambda leaf: leaf is None)
-    frozen = tuple(_hashable(leaf) for leaf in leaves)
+    treedef, frozen, arrays = _apart(network)
     keyed = _takes_key(network)
     labels = inputs.labels if inputs is not None else spec.get("labels")
     random = keyed and (_draws(network, inputs) if inputs is not None else spec.get("random", False))
-    return Module(treedef, frozen, jax.tree.map(np.asarray, arrays), type(network).__name__, labels, keyed, random)
+    return Module(treedef, frozen, arrays, type(network).__name__, labels, keyed, random)
+
+
+def _apart(network: eqx.Module) -> tuple[Any, tuple[Any, ...], Params]:
+    """The structure of a module, its leaves that are no arrays, and its arrays on the host."""
+    arrays, static = eqx.partition(network, eqx.is_inexact_array)
+    leaves, treedef = jax.tree.flatten(static, is_leaf=lambda leaf: leaf is None)
+    return treedef, tuple(_hashable(leaf) for leaf in leaves), jax.tree.map(np.asarray, arrays)
+
+
+def _restored(data: bytes, *settings: Any) -> Module:
+    return Module(*_apart(loaded(data)), *settings)
 
 
 def one_input(inputs: InputSizes) -> jax.ShapeDtypeStruct:

@@ -200,6 +200,13 @@ def _zero_inflated_negative_binomial(hints: Hints, fixed: Mapping[str, Any]) -> 
     return {"gate": gate, "rate": rate, "concentration": _concentration(rate, inner)}
 
 
+def _ordered_logistic(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    if hints.shares is None:
+        return {}
+    below = np.cumsum(hints.shares)[:-1]
+    return {"predictor": np.zeros(()), "cutpoints": np.log(below) - np.log1p(-below)}
+
+
 def _von_mises(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     # Mardia and Jupp (2000), equation 5.3.10: about the inverse of I₁(κ)/I₀(κ) = R.
     angle, r = hints.direction
@@ -277,6 +284,7 @@ STARTS: dict[str, Start] = {
     "GeometricProbs": _geometric,
     "ZeroInflatedPoisson": _zero_inflated_poisson,
     "ZeroInflatedNegativeBinomial": _zero_inflated_negative_binomial,
+    "OrderedLogistic": _ordered_logistic,
     "VonMises": _von_mises,
     "TanhNormal": _tanh_normal,
 }

@@ -93,7 +93,7 @@ def advance(
     target = jnp.minimum(state.total + numbers.budget, numbers.limit)
 
     def running(s: State) -> Any:
-        return (s.total < target) & (s.recorded < CURVE) & jnp.any(s.members.ended == 0)
+        return ((s.total < target) | (s.step == steps)) & (s.recorded < CURVE) & jnp.any(s.members.ended == 0)
 
     def segment(s: State) -> State:
         stop = jnp.minimum(steps, s.step + target - s.total)
@@ -172,22 +172,25 @@ def _epoch(problem: Problem, fixed: Any, held: Rows | None, s: State, numbers: N
         # What is minimised decides: the training loss alone would choose weights that the prior has not drawn in yet.
         prior = each_member(len(training), partial(negative_log_prior, problem, fixed), members.sum / s.step)
         values, pooled = training + prior / numbers.total_weight, jnp.mean(training)
+        losses, weights = members.start_losses, jnp.zeros(0, training.dtype)
     else:
-        values, pooled = judged(problem, fixed, held, members.sum / s.step)
+        values, pooled, losses = judged(problem, fixed, held, members.sum / s.step)
+        weights = held.weights
     line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.rate)]
-    after = each_member(len(members.rate), partial(decided, numbers, s.total, s.step), members, values)
+    after = each_member(len(members.rate), partial(decided, numbers, s.total, s.step, weights), members, values, losses)
     return s._replace(
         members=after,
         epoch=s.epoch + 1,
         step=jnp.zeros_like(s.step),
         curve=s.curve.at[s.recorded].set(jnp.stack([jnp.asarray(v, s.curve.dtype) for v in line])),
-        recorded=s.recorded + 1,
+        # Before the first step there is nothing to record, and the next line takes its place.
+        recorded=s.recorded + (s.epoch >= 0),
     )
 
 
 def chosen(s: State, xp: Any = np) -> Any:
     """The parameters to return [m, n]: the best, or before a first epoch has ended the mean of the iterates."""
-    judged = xp.isfinite(s.members.best_value)[:, None] | (s.step == 0)
+    judged = (xp.isfinite(s.members.best_value)[:, None] & (s.epoch > 0)) | (s.step == 0)
     return xp.where(judged, s.members.best, s.members.sum / xp.maximum(s.step, 1))
 
 
@@ -206,8 +209,8 @@ def evaluate(problem: Problem, fixed: Any, rows: Rows, vectors: Any) -> tuple[An
     return sums / weight, pooled / weight
 
 
-def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any]:
-    """What each member is judged by [m], the mean of its bounded losses, and the mean loss of their mixture."""
+def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any, Any]:
+    """What each member is judged by [m], the mean of its bounded losses; the mean loss of their mixture; the losses."""
     padded = held.weights.shape[0]
 
     def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -218,7 +221,8 @@ def judged(problem: Problem, fixed: Any, held: Rows, vectors: Any) -> tuple[Any,
     zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
     losses, together = lax.fori_loop(0, _blocks(held), body, (zeros, zeros[0]))
     w, weight = held.weights, jnp.sum(held.weights)
-    return jax.vmap(partial(_bounded, w))(losses) @ w / weight, together @ w / weight
+    bounded = jax.vmap(partial(_bounded, w))(losses)
+    return bounded @ w / weight, together @ w / weight, bounded
 
 
 def _bounded(w: Any, losses: Any) -> Any:

@@ -25,17 +25,22 @@ from kullback.result import Status
 
 _SECONDS = 0.4  # that one call should take
 _MOST = 2**30  # steps in one call
+MUCH = 0.05  # nats a row, of which a doubt is worth a word
 _FEED = 2**25  # bytes of batches that are brought from the host at once, at most
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The first step size, what it is multiplied by at a fall, epochs of patience, and how often it falls."""
+    """The first step size, what it is multiplied by at a fall, epochs of patience, and how often it falls.
+
+    caution  standard errors of the held-out decrease by which parameters must be better than the start
+    """
 
     rate: float
     fall: float
     patience: int
     cuts: int
+    caution: float
 
 
 class EpochDescent(Iterative):
@@ -56,11 +61,15 @@ class EpochDescent(Iterative):
 
     def init(self) -> State:
         dtype, whole = jnp.result_type(float), np.zeros((), np.int32)
-        each = [at_start(x, self.schedule.rate) for x in np.asarray(self.starts, dtype)]
+        held = 0 if self.aside is None else len(self.aside.weights)
+        steps = np.int32(max(self.train.size // self.problem.batch, 1)) if self.aside is not None else whole
+        each = [at_start(x, self.schedule.rate, int(steps), held) for x in np.asarray(self.starts, dtype)]
         members = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
         nothing = np.full(2, np.nan, dtype)
         least = np.zeros(len(self.problem.floor), dtype)
-        return State(members, whole, whole, whole, np.zeros((CURVE, 5), dtype), whole, least, nothing)
+        # Where rows are held out the start is judged by them first, as the mean of an epoch that did not move.
+        epoch = whole if self.aside is None else np.int32(-1)
+        return State(members, epoch, steps, whole, np.zeros((CURVE, 5), dtype), whole, least, nothing)
 
     def step(self, state: State) -> State:
         start = time.monotonic()
@@ -80,16 +89,23 @@ class EpochDescent(Iterative):
     def _numbers(self) -> Numbers:
         s, dtype = self.schedule, jnp.result_type(float)
         return Numbers(
-            self.seed, np.asarray(self.tolerance, dtype), np.asarray(s.fall, dtype), np.int32(s.patience),
-            np.int32(s.cuts), np.asarray(self.train.total, dtype), np.int32(self.limit), np.int32(self.budget),
-        )  # fmt: skip
+            seed=self.seed,
+            tolerance=np.asarray(self.tolerance, dtype),
+            caution=np.asarray(s.caution, dtype),
+            fall=np.asarray(s.fall, dtype),
+            patience=np.int32(s.patience),
+            cuts=np.int32(s.cuts),
+            total_weight=np.asarray(self.train.total, dtype),
+            limit=np.int32(self.limit),
+            budget=np.int32(self.budget),
+        )
 
     def _streamed(self, state: State, numbers: Numbers) -> State:
         train, batch, members = self.train, self.problem.batch, len(self.starts)
         whole, row = train.size // batch, max(1, train.bytes // train.size * members * batch)
         # So many steps at once, the whole run through, for one compiled program; at the end of an epoch some are idle.
         steps = max(1, min(whole, min(_FEED, self.memory // 2) // row))
-        left = min(steps, whole - int(state.step), self.limit - int(state.total))
+        left = max(0, min(steps, whole - int(state.step), self.limit - int(state.total)))
         rows = positions(self.problem, state, members, np.uint32(train.size), numbers.seed, steps)
         x, y, weights = train.take(np.asarray(rows))
         feed = Feed(x, y, weights.astype(jnp.result_type(float)))
@@ -104,7 +120,10 @@ class EpochDescent(Iterative):
             return Progress(value, total)
         if (ended == DIVERGED).any():
             return Progress(value, total, Status.DIVERGED, _failure(state))
-        return Progress(value, total, Status.CONVERGED if self.held is None else Status.EARLY_STOPPED)
+        if self.held is None:
+            return Progress(value, total, Status.CONVERGED)
+        message = _undecided(state, self.held.size)
+        return Progress(value, total, Status.UNDECIDED if message else Status.EARLY_STOPPED, message)
 
     def history(self, state: State) -> tuple[dict[str, float], ...]:
         names = ("epoch", "step", "train_nll", "heldout_nll", "rate")
@@ -120,6 +139,18 @@ class EpochDescent(Iterative):
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+
+def _undecided(state: State, held: int) -> str:
+    """What is to be said where no step was clearly better than the start, though one may be by much; else nothing."""
+    gains, errors = np.asarray(state.members.doubtful, np.float64).T
+    k = int(np.argmax(gains + 2.0 * errors))
+    if (np.asarray(state.members.best_step) > 0).any() or not gains[k] + 2.0 * errors[k] > MUCH:
+        return ""
+    return (
+        f"the {held:,} held-out rows are too few to tell: the best step was {gains[k]:.2g} ± {errors[k]:.2g} nats a "
+        "row better than the start, which is returned; more rows would tell, or a larger held_out="
+    )
 
 
 def _failure(state: State) -> str:

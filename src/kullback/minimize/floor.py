@@ -34,8 +34,7 @@ def with_floor(side: Known, least: np.ndarray) -> Known:
     learnable = side.learnable
     if learnable is None or not least.size:
         return side
-    wrap = lambda free: learnable.wrap(free).holding(least=least)  # noqa: E731
-    return replace(side, learnable=replace(learnable, fixed={**learnable.fixed, "least": least}, wrap=wrap))
+    return replace(side, learnable=learnable.holding(least=least))
 
 
 def least_outputs(problem: Any, fixed: Any, rows: Rows, vectors: Any) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,15 +12,17 @@ import numpy as np
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
+from kullback.families.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.keys import words_from
 from kullback.known import Known
 from kullback.known.rows import rows_of
 from kullback.minimize.driver import Outcome, drive
 from kullback.minimize.epoch_program import Problem, chosen, final_now
-from kullback.minimize.epochs import EpochDescent, Schedule
+from kullback.minimize.epochs import EpochDescent
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.floor import floor_of, floored, least_now, with_floor
+from kullback.minimize.preparation import begun, default_batch, scaling_of, schedule_for, split, without_scaling
 from kullback.minimize.required import require_support
 from kullback.minimize.sides import prior_in_words
 from kullback.minimize.table import Rows, Table, automatic, memory_budget, padded_length, some_of
@@ -31,10 +33,9 @@ from kullback.rule import Applies, Missing, Question, Request, Rule
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
 FEWEST = 8
-_HELD_AT_LEAST = 12  # rows, of which fewer say too little, but never more than a quarter
+_HELD_AT_LEAST = 50  # rows, of which fewer say too little, but never more than a quarter
 _HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
-_MANY_ROWS = 10_000
-_HELD, _SHUFFLE = 2, 3  # streams of random numbers
+_SHUFFLE = 3  # a stream of random numbers
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,22 @@ class Fitted:
     `held` is None where nothing was held out.
     """
 
+    side: Known
     outcome: Outcome
     free: Params
     least: np.ndarray
     train: float
     held: float | None
 
-    def fit(self, side: Known, objective: Estimate, value: str) -> Fit:
+    def fit(self, objective: Estimate, value: str) -> Fit:
         """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
         diagnostics = {f"train_{value}": self.train} | ({} if self.held is None else {f"heldout_{value}": self.held})
         return fit_from(
-            with_floor(side, self.least), self.free, self.outcome.status, Report(objective, diagnostics), self.outcome
+            with_floor(self.side, self.least),
+            self.free,
+            self.outcome.status,
+            Report(objective, diagnostics),
+            self.outcome,
         )
 
 
@@ -64,12 +70,14 @@ class Batches(Rule):
 
     held_out  share of the rows set aside, of few rows more; 0 stops by the training loss
     batch     rows a step; None takes about n/25 between 32 and 512
-    rate      the first step size, which falls by itself; None takes 0.003, and 0.005 from 10,000 rows on
-    patience  epochs without improvement before it does; None takes 5, and 10 from 10,000 rows on
+    rate      the first step size, which falls by itself; None takes 0.01, and 0.005 from 10,000 rows on
+    patience  epochs without improvement before it does; None takes 5 or as many as make 500 steps, and 10 from 10,000
+              rows on
     memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
     floor     whether a fitted scale is nowhere less than the least at some 2,048 of the rows that it was learned from;
               a network that is not linear would be as sure as it pleases where it has seen nothing
+    linear    whether a network that is not linear starts at a linear model of real outcomes, and learns what is left
     """
 
     held_out: float = 0.1
@@ -79,6 +87,7 @@ class Batches(Rule):
     memory: int | None = None
     mesh: Any = None
     floor: bool = True
+    linear: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,9 +111,10 @@ class Batches(Rule):
         return floor_of(learnable.structure) if self.floor else ()
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
+        train, held = split(table, self._held(table.size), request)
+        learner = begun(learner, train) if self.linear else learner
         learnable = learner.learnable
         assert learnable is not None
-        train, held = split(table, self._held(table.size), request)
         layout, starts = starts_of(learnable, request, learnable.members)
         network = getattr(learnable.structure, "network", None)
         mesh = automatic(self.mesh)
@@ -112,24 +122,31 @@ class Batches(Rule):
         stochastic = bool(getattr(network, "stochastic", False))
         floor = self._floor(learnable)
         problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor, train.weighted)
-        schedule = schedule_for(table.size, self.rate, self.patience)
+        schedule = schedule_for(table.size, max(1, train.size // batch), self.rate, self.patience)
+        if learnable.begin is None or "slope" not in learnable.fixed:
+            # A marginal law is no fit to hold on to, and what goes on from where it stands may be improved by little.
+            schedule = replace(schedule, caution=0.0)
         seed = words_from(request.host_rng(_SHUFFLE))
         limit = request.steps or MAX_STEPS
         tolerance = request.tolerance or TOLERANCE
-        fixed = _without_scaling(learnable.fixed) if train.scaling is not None else learnable.fixed
+        fixed = learnable.fixed
+        if kind == "sample":
+            fixed, plane = without_plane(learnable.structure, fixed)
+            train, held = replace(train, plane=plane), None if held is None else replace(held, plane=plane)
+        fixed = without_scaling(fixed) if train.scaling is not None else fixed
         algorithm = EpochDescent(
             self.name, problem, fixed, train, held, starts, schedule, tolerance, seed, limit, memory_budget(self.memory)
         )
         outcome = drive(algorithm, request, MAX_STEPS)
         vectors = chosen(jax.tree.map(np.asarray, outcome.state))
-        untried = not np.isfinite(np.asarray(outcome.state.members.best_value)).all()
+        untried = (np.asarray(outcome.state.members.best_step) == 0).any()
         if not np.isfinite(vectors).all() or (untried and outcome.status is Status.DIVERGED):
             raise FitError(f"{self.name}: {outcome.message or 'the objective was not finite from the start'}")
         least, final = np.asarray(outcome.state.least), np.asarray(outcome.state.final, np.float64)
         if np.isnan(final[0]):
             least, final = self._final(algorithm, problem, fixed, vectors)
         aside = float(final[1]) if held is not None else None
-        return Fitted(outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        return Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
         """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""
@@ -205,7 +222,7 @@ class Minibatches(Batches):
         weights = data.weights * data.total
         table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
         fitted = self._fit(q, table, "sample", request)
-        return fitted.fit(q, Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
+        return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 
 
 @dataclass(frozen=True)
@@ -255,39 +272,4 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     scaling = scaling_of(student.learnable, inputs)
     table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
     fitted = rule._fit(student, table, kind, request)
-    return fitted.fit(student, Estimate(fitted.train), "kl")
-
-
-def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:
-    """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
-    watched = np.zeros(table.size, bool)
-    watched[request.host_rng(_HELD).permutation(table.size)[:kept]] = True
-    train, held = table.part(~watched), table.part(watched) if kept else None
-    if train.total == 0 or (held is not None and held.total == 0):
-        raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
-    return train, held
-
-
-def schedule_for(size: int, rate: float | None, patience: int | None) -> Schedule:
-    """What was asked for; else, where rows are few, smaller steps, since a few epochs decide and noise is large."""
-    few = size < _MANY_ROWS
-    return Schedule(rate or (3e-3 if few else 5e-3), 0.3, patience or (5 if few else 10), 2 if few else 3)
-
-
-def default_batch(size: int) -> int:
-    """About a 25th of the rows, a power of 2 between 32 and 512."""
-    return int(2 ** np.clip(np.round(np.log2(size / 25)), 5, 9))
-
-
-def scaling_of(learnable: Learnable, x: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """How inputs are standardised, where the structure does so and inputs are no labels."""
-    fixed = learnable.fixed
-    if x is None or not isinstance(fixed, dict) or "x_mean" not in fixed or (np.ndim(x) == 1 and x.dtype.kind in "iub"):
-        return None
-    return np.asarray(fixed["x_mean"], np.float64), np.asarray(fixed["x_scale"], np.float64)
-
-
-def _without_scaling(fixed: Any) -> Any:
-    """Inputs that were standardised on the host, in double, are not standardised again."""
-    shape = np.shape(fixed["x_mean"])
-    return {**fixed, "x_mean": np.zeros(shape), "x_scale": np.ones(shape)}
+    return fitted.fit(Estimate(fitted.train), "kl")

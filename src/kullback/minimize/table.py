@@ -15,6 +15,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from kullback.errors import InputError
+from kullback.families.affine import Plane
 from kullback.known.rows import rows_of
 from kullback.minimize.weighted import bucket
 
@@ -49,6 +50,7 @@ class Table:
     """Some rows of the data, by number: `x`, `y` and `weights` hold all rows, and may lie in a file.
 
     scaling  (mean, scale) by which inputs are standardised on the host, in double, before they are rounded
+    plane    what is taken off the outcomes on the host, in double, before they are rounded
     """
 
     x: np.ndarray | None
@@ -56,6 +58,7 @@ class Table:
     weights: np.ndarray
     numbers: np.ndarray
     scaling: tuple[np.ndarray, np.ndarray] | None
+    plane: Plane | None = None
 
     @property
     def size(self) -> int:
@@ -118,7 +121,16 @@ class Table:
         return whole
 
     def _outcomes(self, numbers: np.ndarray) -> Any:
-        return as_device(self.y[numbers]) if isinstance(self.y, np.ndarray) else rows_of(self.y, numbers)
+        if not isinstance(self.y, np.ndarray):
+            return rows_of(self.y, numbers)
+        if self.plane is None:
+            return as_device(self.y[numbers])
+        whole = np.empty((len(numbers), *self.y.shape[1:]), jnp.result_type(float))
+        step = max(1, _CHUNK // 8 // max(1, 1 if self.x is None else int(np.prod(self.x.shape[1:]))))
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            whole[start : start + step] = self.plane.less(None if self.x is None else self.x[part], self.y[part])
+        return whole
 
     def _scaled(self, x: np.ndarray) -> np.ndarray:
         if self.scaling is None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+import equinox as eqx
+import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, check_random_state
@@ -15,6 +17,7 @@ from kullback.arguments import flag, positive, whole
 from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families import Conditional, Linear, learnable
+from kullback.families.pickled import Kept
 from kullback.known import Pairs
 from kullback.minimize.minibatch import Minibatches
 from kullback.result import Fit
@@ -97,8 +100,8 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
         """One call of partial_fit: a bounded number of steps from where the fit stands, or from the start."""
         side = learnable(self.q_) if hasattr(self, "q_") else self._checked_side(y)
         rule = self.rule or Minibatches(held_out=0.0, rate=PARTIAL_RATE)
-        # The rows of a call may be all of one kind, and tell nothing of how small a scale is elsewhere.
-        rule = replace(rule, floor=False) if isinstance(rule, Minibatches) else rule
+        # The rows of a call may be all of one kind, and tell nothing of a slope or of how small a scale is elsewhere.
+        rule = replace(rule, floor=False, linear=False) if isinstance(rule, Minibatches) else rule
         self._learn(pairs, side, rule=rule, steps=self.steps or PARTIAL_STEPS)
 
     def _start(self, y: np.ndarray, *, warm: bool) -> Any:
@@ -121,17 +124,27 @@ class Learner(FrameOutput, BaseEstimator, abc.ABC):
         x = self._inputs(X)
         return self.q_(x)
 
+    def _law(self, X: Any) -> Any:
+        """q(y∣x) for each row, with parameters in double precision."""
+        x = self._inputs(X)
+        return self.q_.in_double(x)
+
     def _draws(self, X: Any, n_samples: int, random_state: Any) -> np.ndarray:
         """Outcomes of q(y∣x) [n_samples, n, *event]."""
         n_samples = whole("n_samples", n_samples)
-        q = self.predict_dist(X)
-        return np.asarray(q.sample(Request(seed=seed_from(random_state)).key, (int(n_samples),)))
+        q, key = self._law(X), Request(seed=seed_from(random_state)).key
+        with jax.enable_x64(True):
+            return np.asarray(q.sample(key, (n_samples,)))
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = {**vars(self)}
+        if isinstance(state["network"], eqx.Module):
+            state["network"] = Kept(state["network"])
         return {**state, "fit_": plain(state["fit_"])} if "fit_" in state else state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        network = state["network"]
+        state = {**state, "network": network.module if isinstance(network, Kept) else network}
         super().__setstate__({**state, "fit_": restored(state["fit_"])} if "fit_" in state else state)
 
     def __sklearn_tags__(self) -> Any:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 
+from kullback.errors import InputError
+
 
 def log_probabilities(d: Any) -> jax.Array:
     """log q(k∣x) of each class [n, k]; for several labels a row, log q(label∣x) of each."""
@@ -23,8 +25,24 @@ def log_probabilities(d: Any) -> jax.Array:
 
 def mean(d: Any) -> jax.Array:
     """E[y∣x] [n, *event]; the location where there is no mean (Cauchy, Student's t with df ≤ 1)."""
-    value, location = d.mean, _location(d)
+    if (ordered := _ordered(d)) is not None:
+        return ordered
+    location = _location(d)
+    try:
+        value = d.mean
+    except NotImplementedError as error:
+        raise InputError(
+            f"distribution: {type(_without_wrappers(d)).__name__} states no mean, so there is none to predict; use "
+            "predict_quantile, predict_dist or sample"
+        ) from error
     return value if location is None else jnp.where(jnp.isfinite(value), value, location)
+
+
+def _ordered(d: Any) -> Any:
+    """Σ k P(k) of ordered categories 0, 1, …, which NumPyro calls NaN."""
+    base = _without_wrappers(d)
+    probs: Any = getattr(base, "probs", None)
+    return jnp.sum(probs * jnp.arange(probs.shape[-1]), -1) if isinstance(base, dist.OrderedLogistic) else None
 
 
 def _location(d: Any) -> Any:

@@ -12,8 +12,21 @@ import numpyro.distributions as dist
 from scipy import special, stats
 
 from kullback.errors import InputError
+from kullback.families.fitted import PRECISE
 from kullback.known.numpyro_side import support_of
-from kullback.supervised.line import Circular, Compiled, Frozen, Inflated, Joined, Line, Mixed, Moved, in_double, listed
+from kullback.supervised.line import (
+    Circular,
+    Compiled,
+    Frozen,
+    Inflated,
+    Joined,
+    Line,
+    Listed,
+    Mixed,
+    Moved,
+    in_double,
+    listed,
+)
 
 # A class of NumPyro's to a variable of SciPy's; `p` gives a parameter as a float64 array.
 SCIPY: dict[str, Callable[..., Any]] = {
@@ -57,9 +70,12 @@ def line_of(d: Any) -> Line:
     Raises `InputError` for anything without an order or a distribution function.
     """
     d = getattr(d, "distribution", d)  # what `q.on(x)` returns
+    if PRECISE in getattr(d, "__dict__", {}):
+        d = d.__dict__[PRECISE]()
     if not isinstance(d, dist.Distribution):
         raise InputError(f"q: {type(d).__name__} is not a NumPyro distribution; pass q(x), or predict_dist(X)")
-    return _line(d, (*d.batch_shape, *d.event_shape))
+    with jax.enable_x64(True):  # parameters in double precision stay so
+        return _line(d, (*d.batch_shape, *d.event_shape))
 
 
 def _line(d: Any, shape: tuple[int, ...]) -> Line:
@@ -74,9 +90,12 @@ def _line(d: Any, shape: tuple[int, ...]) -> Line:
         raise InputError(f"q: {type(d).__name__} is a law of vectors; scores by its distribution function need numbers")
     match d:
         case dist.VonMises():
-            return Circular(found[1]("loc"), found[1]("concentration"), shape)
+            return Circular(found[1]("loc"), found[1]("concentration"), shape, found[1]("loc"))
         case dist.ZeroInflatedProbs():
             return Inflated(found[1]("gate"), _line(d.base_dist, shape))
+        case dist.OrderedLogistic():
+            table = np.moveaxis(np.broadcast_to(found[1]("probs"), (*shape, np.shape(d.probs)[-1])), -1, 0)
+            return Listed(table, np.zeros(()), np.asarray(len(table) - 1.0))
     if type(d).__name__ in ("CategoricalProbs", "CategoricalLogits"):
         raise InputError("q: the labels of a categorical have no order; use the log score or the Brier score")
     if isinstance(d, dist.TransformedDistribution) and not d.base_dist.event_shape:
@@ -106,6 +125,11 @@ def _mixture(d: Any, shape: tuple[int, ...]) -> Line:
         raise InputError("q: a mixture over several outputs has no law of numbers; score its outputs by the log score")
     weights = np.asarray(d.mixing_distribution.probs, np.float64)
     weights = np.broadcast_to(weights / weights.sum(-1, keepdims=True), (*shape, weights.shape[-1]))
+    if isinstance(d, dist.MixtureSameFamily) and isinstance(d.component_distribution, dist.VonMises):
+        loc, concentration = (_array(d.component_distribution, name) for name in ("loc", "concentration"))
+        lengths = special.ive(1, concentration) / special.ive(0, concentration)
+        direction = np.angle((weights * lengths * np.exp(1j * loc)).sum(-1, keepdims=True))
+        return Mixed(weights, Circular(loc, concentration, weights.shape, direction))
     if isinstance(d, dist.MixtureSameFamily):
         return Mixed(weights, _line(d.component_distribution, weights.shape))
     lines = [_line(part, shape) for part in d.component_distributions]

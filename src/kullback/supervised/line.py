@@ -45,8 +45,12 @@ class Line(abc.ABC):
         """P(X > x) at x [..., *shape], precise where it is small."""
         return self._clamped(x, above=True)
 
+    def turned(self, x: np.ndarray) -> np.ndarray:
+        """The same point between the bounds: of angles another turn of it."""
+        return x
+
     def _clamped(self, x: Any, above: bool) -> np.ndarray:
-        x = np.asarray(x, np.float64)
+        x = self.turned(np.asarray(x, np.float64))
         below, over = x < self.lower, x >= self.upper
         within = np.clip(np.floor(x) if self.discrete else x, self.lower, self.upper)
         value = self.inside(np.where(np.isinf(within), 0.0, within), above)
@@ -72,13 +76,23 @@ class Frozen(Line):
 
 
 class Circular(Line):
-    """Von Mises laws as NumPyro has them: angles from −π to π around `loc`."""
+    """Von Mises laws on a circle that is cut opposite to `direction`: angles from `direction` − π to `direction` + π.
+
+    A cut that turns with the law turns its quantiles with it, and the interval about a direction near ±π is as short as
+    about any other.
+    """
 
     discrete = False
 
-    def __init__(self, loc: np.ndarray, concentration: np.ndarray, shape: tuple[int, ...]) -> None:
-        self.loc, self.law, self.shape = loc, stats.vonmises(concentration), shape
-        self.lower, self.upper = np.full(shape, -np.pi), np.full(shape, np.pi)
+    def __init__(self, loc: np.ndarray, concentration: np.ndarray, shape: tuple[int, ...], direction: Any) -> None:
+        self.law, self.shape = stats.vonmises(concentration), shape
+        self.lower, self.upper = (np.array(np.broadcast_to(direction + way * np.pi, shape)) for way in (-1.0, 1.0))
+        # The turn of `loc` that lies between the cuts.
+        self.loc = direction + np.angle(np.exp(1j * (loc - direction)))
+
+    def turned(self, x: np.ndarray) -> np.ndarray:
+        inside = self.lower + np.mod(x - self.lower, 2.0 * np.pi)
+        return np.where((x >= self.lower) & (x <= self.upper), x, inside)
 
     def inside(self, x: np.ndarray, above: bool) -> np.ndarray:
         ends = (x, self.upper) if above else (self.lower, x)
@@ -97,6 +111,9 @@ class Mixed(Line):
         present = weights > 0
         self.lower = np.where(present, parts.lower, np.inf).min(-1)
         self.upper = np.where(present, parts.upper, -np.inf).max(-1)
+
+    def turned(self, x: np.ndarray) -> np.ndarray:
+        return self.parts.turned(x[..., None])[..., 0]
 
     def inside(self, x: np.ndarray, above: bool) -> np.ndarray:
         x = x[..., None]

@@ -8,7 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 # The parameter that a linear model speaks of, in the order of preference.
-_SPOKEN_OF = ("loc", "logits", "mean", "rate")
+_SPOKEN_OF = ("loc", "logits", "mean", "rate", "predictor")
 
 
 class LinearMap:
@@ -35,6 +35,7 @@ class LinearMap:
             raise AttributeError("coef_ and intercept_ are there after a fit of one law with network='linear'")
         chosen, shape = _columns(q.structure)
         weight, bias = (np.asarray(layers[name], np.float64)[..., chosen] for name in ("weight", "bias"))
+        bias = bias if q.structure.shared() is None else np.zeros_like(bias)  # that of a predictor is in the cutpoints
         gain, offset = (np.broadcast_to(q.fixed[name], np.shape(layers["bias"]))[chosen] for name in ("gain", "offset"))
         coef = gain * weight / np.reshape(q.fixed["x_scale"], (-1, 1))
         intercept = offset + gain * bias - np.ravel(q.fixed["x_mean"]) @ coef

@@ -1,9 +1,11 @@
-"""A fit as plain values that pickle: numbers, arrays and the structure, without the plan, which holds functions."""
+"""A fit as plain values that pickle and skops take: numbers, arrays and the structure, without the plan, which holds
+functions, and with statuses by their names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from enum import Enum
 from typing import Any
 
 from kullback.result import Estimate, Fit
@@ -23,6 +25,8 @@ def restored(state: Mapping[str, Any]) -> Any:
 def _plain_value(value: Any) -> Any:
     if isinstance(value, Fit | Estimate):
         return plain(value)
+    if isinstance(value, Enum):
+        return {"kind": type(value), "name": value.name}
     if isinstance(value, Mapping):
         return {name: _plain_value(item) for name, item in value.items()}
     return tuple(_plain_value(item) for item in value) if isinstance(value, tuple) else value
@@ -32,5 +36,7 @@ def _restored_value(value: Any) -> Any:
     if isinstance(value, dict):
         if value.get("kind") in (Fit, Estimate):
             return restored(value)
+        if isinstance(kind := value.get("kind"), type) and issubclass(kind, Enum):
+            return kind[value["name"]]
         return {name: _restored_value(item) for name, item in value.items()}
     return tuple(_restored_value(item) for item in value) if isinstance(value, tuple) else value

@@ -19,7 +19,8 @@ def quantile(d: Any, level: Any) -> Float[np.ndarray, "n ..."]:
     level  a number in [0, 1], or a sequence [m] of them
 
     Returns float64 [n] (and [n, outputs] for several), with the levels as a last axis [m] where `level` is a sequence.
-    Level 0 is the lower end of the support and level 1 the upper.
+    Level 0 is the lower end of the support and level 1 the upper. Angles (von Mises) are counted from opposite to their
+    mean direction, so that all quantiles turn with the law; they may lie below −π or above π.
 
     NumPyro's own `icdf` is missing for counts, mixtures, Weibull and von Mises, needs TFP for Gamma, Beta and
     Student's t, and works in single precision, so it is not used: classes that SciPy knows go to its inverses, and

@@ -22,7 +22,7 @@ from kullback.supervised.linear import LinearMap
 from kullback.supervised.names import distribution_named
 from kullback.supervised.quantiles import quantile
 from kullback.supervised.rows import empirical, enough
-from kullback.supervised.support import family_support, within
+from kullback.supervised.support import MOST_CATEGORIES, family_support, within
 from kullback.supervised.targets import numbers
 
 
@@ -128,7 +128,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         levels = np.asarray(numeric("q", q), np.float64)
         if levels.ndim > 1 or levels.size == 0 or not ((levels >= 0) & (levels <= 1)).all():
             raise InputError(f"q: {q!r} is neither a probability from 0 to 1 nor a list of them")
-        values = quantile(self.predict_dist(X), levels)
+        values = quantile(self._law(X), levels)
         if levels.ndim == 0:
             return values
         return self._framed(values, [f"{level:g}" for level in levels], X) if values.ndim == 2 else values
@@ -136,10 +136,11 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
     def predict_interval(self, X: Any, level: float = 0.9) -> Any:
         """The central interval that holds y with probability `level`: [n, 2], its lower and its upper end.
 
-        Raises `InputError` unless 0 < level < 1.
+        Of angles (von Mises) it lies about the mean direction, and an end may be below −π or above π: an angle is
+        inside if it is by some whole turn. Raises `InputError` unless 0 < level < 1.
         """
         level = inside("level", level, 0.9)
-        values = quantile(self.predict_dist(X), [0.5 - level / 2, 0.5 + level / 2])
+        values = quantile(self._law(X), [0.5 - level / 2, 0.5 + level / 2])
         return self._framed(values, ("lower", "upper"), X) if values.ndim == 2 else values
 
     def sample(self, X: Any, n_samples: int = 1, random_state: Any = None) -> np.ndarray:
@@ -171,7 +172,8 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
             raise InputError(
                 f"y: shape {y.shape} for {self._shown}, whose outcomes are vectors; pass y of shape [n, k]"
             )
-        return family_support(cls, self._fixed, y.shape[1:])
+        categories = int(min(np.max(y), MOST_CATEGORIES)) + 1 if y.ndim == 1 and np.min(y) >= 0 else None
+        return family_support(cls, self._fixed, y.shape[1:], categories)
 
     @property
     def _fixed(self) -> dict[str, Any]:

@@ -12,8 +12,12 @@ from kullback.errors import InputError
 from kullback.families.form import Sizes, class_of, form_for
 from kullback.known.support import Support, from_constraint
 
+MOST_CATEGORIES = 10_000
 
-def family_support(distribution: Any, fixed: Mapping[str, Any], event_shape: tuple[int, ...]) -> Support | None:
+
+def family_support(
+    distribution: Any, fixed: Mapping[str, Any], event_shape: tuple[int, ...], categories: int | None = None
+) -> Support | None:
     """The support that every member of a family shares; None where it moves with a learned parameter.
 
     A support that depends on parameters held fixed (the trials of a binomial) is read from two members.
@@ -21,7 +25,7 @@ def family_support(distribution: Any, fixed: Mapping[str, Any], event_shape: tup
     cls = class_of(distribution)
     if isinstance(cls.support, constraints.Constraint) and not isinstance(cls.support, type(constraints.dependent)):
         return from_constraint(cls.support)
-    form = form_for(cls, fixed, Sizes(event_shape))
+    form = form_for(cls, fixed, Sizes(event_shape, categories))
     first, second = (form.distribution({k: v + at for k, v in form.zeros().items()}, fixed) for at in (0.0, 1.0))
     supports = [from_constraint(getattr(d, "base_dist", d).support) for d in (first, second)]
     if not all(s.bounded for s in supports):
