@@ -107,8 +107,6 @@ def checked_weights(sample_weight: Any, size: int) -> np.ndarray | None:
     try:
         weights = np.asarray(sample_weight, np.float64)
     except (TypeError, ValueError) as error:
-        if isinstance(error, TypeError) and np.ndim(X) == 2:  # what scikit-learn's own checks expect
-            raise
         raise InputError("sample_weight: the weights are not numbers; pass one number for each row of X") from error
     if weights.shape != (size,):
         raise InputError(f"sample_weight: shape {weights.shape} for {size} rows; pass one weight for each row of X")
