@@ -173,7 +173,7 @@ def test_what_it_does_not_do(rng):
     for reason, (p, q) in refused.items():
         with pytest.raises(PlanError, match=reason):
             kl.KL(p, q).plan(rule="two samples")
-    with pytest.raises(InputError, match="TwoSamples"):
+    with pytest.raises(InputError, match="neighbours: 0 is not a positive whole number"):
         kl.rules.TwoSamples(neighbours=0)
 
 

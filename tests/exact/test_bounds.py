@@ -183,7 +183,7 @@ def test_a_learned_mixture(rng):
 
 
 def test_settings_are_checked():
-    with pytest.raises(InputError, match="steps and tolerance must be positive"):
+    with pytest.raises(InputError, match="steps: 0 is not a positive whole number"):
         kl.rules.VariationalUpperBound(steps=0)
     few = kl.KL(
         mixture(np.ones(2) / 2, np.asarray([0.0, 1.0]), 1.0), mixture(np.ones(2) / 2, np.asarray([0.0, 1.5]), 1.0)

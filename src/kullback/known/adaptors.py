@@ -53,6 +53,7 @@ def describe(side: Any, argument: str = "p") -> Known:
             return read(side)
     what = f"the class {side.__name__}" if isinstance(side, type) else f"an object of type {type(side).__name__}"
     hint = "; did you mean kl.Family of it?" if isinstance(side, type) else ""
+    hint = "; did you mean numpy.asarray of it?" if isinstance(side, list | tuple) else hint
     raise UnknownSideError(
         f"{argument}: {what} cannot be read as a side of a divergence{hint}; accepted are "
         f"{', '.join(kind for kind, _, _ in ADAPTORS)}, and kl.{{{OWN}}}; to add a kind, give its class a method "

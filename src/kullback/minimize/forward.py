@@ -51,10 +51,11 @@ class Outcomes:
 def outcomes_of(p: Known, q: Known) -> Outcomes:
     """P as weighted outcomes for a family or a mixture Q. Raises `InputError` where one lies outside Q's support."""
     assert q.learnable is not None and q.event_shape is not None
-    data = _with_ends(weighted(p).counted(), p)
-    require_support(data, q)
     structure, fixed = q.learnable.structure, q.learnable.fixed
-    form = form_of(structure)
+    form, data = form_of(structure), weighted(p).counted()
+    if form is not None and any((form.cls.__name__, name) in LOWER_ENDS | UPPER_ENDS for name in form.names):
+        data = _with_ends(data, p)
+    require_support(data, q)
     if form is None:
         return Outcomes(data, None, fixed)
     units = units_for(structure, *some_rows(data.y, data.weights))
