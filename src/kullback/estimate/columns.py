@@ -9,7 +9,7 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.estimate.rows import Rows
-from kullback.known.reading import is_table
+from kullback.known.reading import FEW_VALUES, is_table
 from kullback.known.record import Column, Sample
 
 Weights = tuple[np.ndarray | None, np.ndarray | None]
@@ -163,12 +163,14 @@ def rounding_intervals(values: np.ndarray, samples: int = 1) -> tuple[np.ndarray
 
     On a grid with ties it is half a step. Without a grid, as for the logarithms of counts, values are rounded if most
     of them are tied within one of the `samples` that they are of; the interval then ends halfway to the next value.
+    Many values that each occur equally often are copies.
     """
     step = rounding_step(values)
     if step:
         return np.full(len(values), step / 2), np.full(len(values), step / 2)
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(distinct) < 3 or (counts > samples).mean() <= 0.5:
+    copied = np.ptp(counts) == 0 and len(distinct) > FEW_VALUES
+    if len(distinct) < 3 or (counts > samples).mean() <= 0.5 or copied:
         return None
     half = np.diff(distinct) / 2
     return np.append(half[0], half)[inverse], np.append(half, half[-1])[inverse]
