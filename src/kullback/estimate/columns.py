@@ -128,6 +128,12 @@ def _same_kind(p: Column, q: Column) -> None:
         raise InputError(
             f"p and q: column {p.name!r} is {words[first]} in one sample and {words[second]} in the other; convert one"
         )
+    if p.zoned != q.zoned:
+        zoned, naive = ("p", "q") if p.zoned else ("q", "p")
+        raise InputError(
+            f"p and q: the times of column {p.name!r} have a time zone in {zoned} and none in {naive}; state the zone "
+            f"of those in {naive}, for example by tz_localize"
+        )
 
 
 def scale_of(values: np.ndarray) -> float:
