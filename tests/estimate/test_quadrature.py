@@ -286,3 +286,38 @@ def test_locating_finds_every_peak():
     assert mass.peak + mass.log_mass == pytest.approx(np.log(3 * np.sqrt(2 * np.pi)), abs=0.2)
     for mean, scale in zip(means, scales, strict=True):
         assert (np.abs(mass.inside - mean) < 8 * scale).sum() >= 3
+
+
+def funnel(width):
+    """Neal's: x₀ ~ N(0, width²), x₁ ~ N(0, e^x₀). Its log-density is ∞ − ∞ where e^(x₀/2) underflows to 0."""
+    return lambda x: dist.Normal(0.0, width).log_prob(x[0]) + dist.Normal(0.0, jnp.exp(x[0] / 2)).log_prob(x[1])
+
+
+def funnel_to_normal(width, scale):
+    """log 2πs² + (w² + e^(w²/2))/2s² less the entropy, log 2πe w, since E x₀ = 0."""
+    return np.log(2 * np.pi * scale**2) + (width**2 + np.exp(width**2 / 2)) / (2 * scale**2) - np.log(
+        2 * np.pi * np.e * width
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1.0, 3.0])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_density_that_is_nan_far_out_is_0_there_and_says_so(width, normalized):
+    p = kl.Density(lambda x: funnel(width)(x) + 0.5 * (not normalized), (2,), normalized=normalized)
+    answer = kl.KL(p, dist.Normal(jnp.zeros(2), 10.0).to_event(1)).estimate(rule="quadrature")
+    assert abs(answer.value - funnel_to_normal(width, 10.0)) <= answer.diagnostics["numerical_error"]
+    assert answer.guarantee is (kl.Guarantee.EXACT if normalized else kl.Guarantee.CONSISTENT)
+    assert "NaN far out, as at" in answer.reason
+
+
+NAN = {
+    "beyond an end that was not stated": lambda x: jnp.log(x) - x,
+    "among the mass": lambda x: jnp.where(jnp.abs(x - 0.5) < 0.1, jnp.nan, -(x**2)),
+    "at an edge": lambda x: jnp.where(x > 1.0, jnp.nan, x),
+}
+
+
+@pytest.mark.parametrize("name", NAN)
+def test_a_density_that_is_nan_near_its_mass_is_not_guessed(name):
+    with pytest.raises(EstimateError, match=r"NaN at .*correct it there.*or state a support= that leaves"):
+        kl.KL(kl.Density(NAN[name]), dist.Normal(0.0, 1.0)).estimate(rule="quadrature")

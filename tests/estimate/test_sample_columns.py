@@ -10,6 +10,7 @@ import pytest
 import scipy.stats as st
 
 import kullback as kl
+from kullback.errors import InputError
 from kullback.estimate.columns import rounding_intervals, rounding_step
 from kullback.estimate.tables import compare
 
@@ -154,3 +155,46 @@ class TestJoint:
         joint, alone = kl.KL(a, b).estimate(), kl.KL(a[["x"]], b[["x"]]).estimate()
         assert joint.value < alone.value
         assert f"too low: column 'x' alone gives {alone.value:.4g}" in joint.reason
+
+
+ZONELESS = {
+    "pandas": lambda t: pd.Series(t),
+    "polars": lambda t: pl.Series(t.to_pydatetime()),
+    "NumPy": lambda t: t.to_numpy(),
+    "objects": lambda t: np.array(t.to_pydatetime(), object),
+    "a column": lambda t: pd.DataFrame({"at": t}),
+}
+ZONED = {
+    "pandas": lambda t, zone: pd.Series(t).dt.tz_convert(zone),
+    "polars": lambda t, zone: pl.Series(t.tz_convert(zone).to_pydatetime()),
+    "objects": lambda t, zone: np.array(t.tz_convert(zone).to_pydatetime(), object),
+    "a column": lambda t, zone: pd.DataFrame({"at": t.tz_convert(zone)}),
+}
+
+
+def instants(rng, n):
+    return pd.to_datetime(rng.normal(1.7e9, 1e5, n).round(), unit="s")
+
+
+@pytest.mark.parametrize("zoned", ZONED)
+@pytest.mark.parametrize("naive", ZONELESS)
+def test_times_with_and_without_a_zone_are_not_compared(rng, naive, zoned):
+    p, q = ZONELESS[naive](instants(rng, 200)), ZONED[zoned](instants(rng, 200).tz_localize("UTC"), "Asia/Tokyo")
+    for first, second, without in ((p, q, "none in p"), (q, p, "none in q")):
+        with pytest.raises(InputError, match=without):
+            kl.KL(first, second).estimate()
+
+
+@pytest.mark.parametrize("kind", ZONED)
+def test_times_of_two_zones_are_instants(rng, kind):
+    times, others = (instants(rng, 300).tz_localize("UTC") for _ in range(2))
+    values = [
+        kl.KL(ZONED[kind](times, zone), ZONED[kind](others, "UTC")).estimate().value for zone in ("UTC", "Asia/Tokyo")
+    ]
+    assert values[0] == values[1]
+
+
+def test_times_of_which_some_have_a_zone():
+    times = [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)]
+    with pytest.raises(InputError, match="some of its times have a time zone"):
+        kl.Samples(np.array(times, object))

@@ -138,3 +138,32 @@ def test_edge(sides, value):
 
     for slope in jax.jit(jax.grad(divergence))([jnp.asarray(x, float) for x in leaves]):
         assert not np.isnan(slope).any()
+
+
+RARE_ZERO = {
+    "poisson": (lambda: dist.Poisson(1e4), 1e4),
+    "beyond the range of doubles": (lambda: dist.Poisson(2.0**22), 2.0**22),
+    "negative binomial": (lambda: dist.GammaPoisson(1e4, 1 / 64), 1e4 * np.log1p(64)),
+    "binomial": (lambda: dist.Binomial(10_000, 0.5), 1e4 * LOG2),
+}
+
+
+@pytest.mark.parametrize("name", RARE_ZERO)
+def test_a_chance_of_0_that_underflows_is_not_0(name, precision):
+    """g (log g + a) + (1 − g) log(1 − g), with e⁻ᵃ the chance of 0 under the base, below the least double."""
+    law, a = RARE_ZERO[name]
+    truth = 0.25 * (np.log(0.25) + a) + 0.75 * np.log(0.75)
+    p = dist.ZeroInflatedDistribution(law(), gate=0.25)
+    for q in (law(), dist.ZeroInflatedDistribution(law(), gate=0.0)):
+        assert float(kl.kl_divergence(p, q)) == pytest.approx(truth, rel=VALUE[precision])
+        assert kl.KL(p, q).estimate().value == pytest.approx(truth, rel=VALUE[precision])
+
+
+def test_gradients_where_the_chance_of_0_underflows():
+    def value(gate, rate):
+        return kl.kl_divergence(dist.ZeroInflatedPoisson(gate, 1000.0), dist.Poisson(rate))
+
+    by_gate, by_rate = jax.grad(value, (0, 1))(0.25, 1000.0)
+    assert float(by_gate) == pytest.approx(np.log(0.25 / 0.75) + 1000.0, rel=1e-5)
+    assert float(by_rate) == pytest.approx(0.25, rel=1e-5)
+    assert kl.kl_divergence(dist.ZeroInflatedPoisson(0.25, 1e4), dist.HurdlePoisson(0.0, 1e4)) == INF

@@ -178,3 +178,60 @@ def test_a_batch_of_heavy_tails():
     assert isinstance(found.plan.rule, CountableSum)
     assert found.value[0] == np.inf
     assert found.value[1] == pytest.approx(float(zipf_to_geometric(2.5, 0.25)), rel=1e-12)
+
+
+def poisson_to_poisson(a, b):
+    return a * mp.log(a / b) - a + b
+
+
+def far_apart(weights, divergences):
+    """Of components that do not overlap: Σ w (log w + KL(Pᵢ‖Q)); what overlaps is below e⁻¹⁰⁰⁰ here."""
+    return mp.fsum(mp.mpf(w) * (mp.log(mp.mpf(w)) + d) for w, d in zip(weights, divergences, strict=True))
+
+
+def mixture(weights, rates):
+    return dist.MixtureSameFamily(dist.Categorical(probs=np.array(weights)), dist.Poisson(np.array(rates)))
+
+
+MILLION = poisson_to_poisson(mp.mpf(10) ** 6, mp.mpf(2))
+FAR = {
+    "a mixture of one family": (mixture([0.75, 0.25], [2.0, 1e6]), dist.Poisson(2.0), ([0.75, 0.25], [0, MILLION])),
+    "a weight of 0": (mixture([0.75, 0.0, 0.25], [2.0, 1e3, 1e6]), dist.Poisson(2.0), ([0.75, 0.25], [0, MILLION])),
+    "nested mixtures": (
+        dist.MixtureGeneral(
+            dist.Categorical(probs=np.array([0.5, 0.5])), [mixture([0.5, 0.5], [2.0, 1e6]), dist.Poisson(1e4)]
+        ),
+        dist.Poisson(2.0),
+        ([0.25, 0.25, 0.5], [0, MILLION, poisson_to_poisson(mp.mpf(10) ** 4, mp.mpf(2))]),
+    ),
+    "more zeros": (
+        dist.ZeroInflatedPoisson(0.25, 2.0**22),
+        dist.Poisson(2.0**20),
+        ([0.25, 0.75], [mp.mpf(2) ** 20, poisson_to_poisson(mp.mpf(2) ** 22, mp.mpf(2) ** 20)]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_components_far_apart_are_summed_each_about_its_own_mean(name, precision):
+    p, q, (weights, divergences) = FAR[name]
+    answer = kl.KL(p, q).estimate(rule="countable sum")
+    truth = float(far_apart(weights, divergences))
+    assert answer.guarantee is kl.Guarantee.EXACT
+    assert abs(answer.value - truth) <= answer.diagnostics["numerical_error"]
+    assert answer.value == pytest.approx(truth, rel=1e-9)
+
+
+def test_components_that_overlap_are_summed_with_the_probability_of_all():
+    weights, rates = [0.3, 0.3, 0.4], [3.0, 2000.0, 2050.0]
+
+    def log_mass(k, rate):
+        return k * mp.log(rate) - rate - mp.loggamma(k + 1)
+
+    truth = mp.mpf(0)
+    for k in (*range(60), *range(1400, 2800)):
+        p = mp.fsum(mp.mpf(w) * mp.exp(log_mass(k, r)) for w, r in zip(weights, rates, strict=True))
+        truth += p * (mp.log(p) - log_mass(k, 1000))
+    answer = kl.KL(mixture(weights, rates), dist.Poisson(1000.0)).estimate(rule=CountableSum(max_terms=4096))
+    assert answer.diagnostics["terms"] < 3 * 4096
+    assert abs(answer.value - float(truth)) <= answer.diagnostics["numerical_error"]

@@ -52,6 +52,44 @@ def test_matrices_that_are_all_one_have_no_maximum():
     assert "concentration" in fit.message
 
 
+def flip_flop(x):
+    """The greatest likelihood of a matrix normal: each covariance given the other, in turn (Dutilleul 1999)."""
+    n, a, b = x.shape
+    centred, rows, columns = x - x.mean(0), np.eye(a), np.eye(b)
+    for _ in range(200):
+        rows = np.einsum("nij,jk,nlk->il", centred, np.linalg.inv(columns), centred) / (n * b)
+        columns = np.einsum("nji,jk,nkl->il", centred, np.linalg.inv(rows), centred) / (n * a)
+    return st.matrix_normal(x.mean(0), rows, columns)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 1)])
+def test_matrix_normal_of_an_outcome_that_is_not_square(shape, tmp_path):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(60, *shape)).cumsum(1) * 3.0 + np.arange(shape[1])
+    fit = kl.KL(x, kl.Family(dist.MatrixNormal)).minimize()
+    best = flip_flop(x)
+    assert fit.status is Status.CONVERGED
+    assert fit.objective.value == pytest.approx(-np.mean(best.logpdf(x)), abs=1e-3)
+    row, column = np.asarray(fit.q.scale_tril_row), np.asarray(fit.q.scale_tril_column)
+    np.testing.assert_allclose(np.kron(row @ row.T, column @ column.T), np.kron(best.rowcov, best.colcov), rtol=0.05,
+                               atol=0.05)  # fmt: skip
+    fit.save(tmp_path / "fit")
+    assert kl.load(tmp_path / "fit").q.event_shape == shape
+
+
+def test_a_matrix_normal_is_its_own_best_matrix_normal():
+    p = st.matrix_normal(np.arange(6.0).reshape(2, 3), COVARIANCE, np.diag([1.0, 2.0, 3.0]))
+    fit = kl.KL(p, kl.Family(dist.MatrixNormal)).minimize()
+    assert (fit.status, fit.objective.value) == (Status.CLOSED_FORM, 0.0)
+    np.testing.assert_allclose(fit.q.scale_tril_row, np.linalg.cholesky(COVARIANCE), rtol=1e-6)
+
+
+def test_a_matrix_student_law_gives_the_sizes_of_a_matrix_normal():
+    p = st.matrix_t(np.zeros((2, 3)), COVARIANCE, np.eye(3), df=30)
+    family = kl.KL(p, kl.Family(dist.MatrixNormal)).plan().q.learnable
+    assert dict(family.structure.shapes) == {"loc": (2, 3), "scale_tril_row": (2, 2), "scale_tril_column": (3, 3)}
+
+
 @pytest.mark.parametrize("family", [dist.Multinomial, dist.MultinomialProbs])
 @pytest.mark.parametrize("stated", [{}, {"total_count": 10}])
 def test_multinomial_is_the_share_of_all_trials(family, stated, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.estimate.rows import Rows
-from kullback.known.reading import is_table
+from kullback.known.reading import FEW_VALUES, is_table
 from kullback.known.record import Column, Sample
 
 Weights = tuple[np.ndarray | None, np.ndarray | None]
@@ -128,6 +128,12 @@ def _same_kind(p: Column, q: Column) -> None:
         raise InputError(
             f"p and q: column {p.name!r} is {words[first]} in one sample and {words[second]} in the other; convert one"
         )
+    if p.zoned != q.zoned:
+        zoned, naive = ("p", "q") if p.zoned else ("q", "p")
+        raise InputError(
+            f"p and q: the times of column {p.name!r} have a time zone in {zoned} and none in {naive}; state the zone "
+            f"of those in {naive}, for example by tz_localize"
+        )
 
 
 def scale_of(values: np.ndarray) -> float:
@@ -163,12 +169,14 @@ def rounding_intervals(values: np.ndarray, samples: int = 1) -> tuple[np.ndarray
 
     On a grid with ties it is half a step. Without a grid, as for the logarithms of counts, values are rounded if most
     of them are tied within one of the `samples` that they are of; the interval then ends halfway to the next value.
+    Many values that each occur equally often are copies.
     """
     step = rounding_step(values)
     if step:
         return np.full(len(values), step / 2), np.full(len(values), step / 2)
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if len(distinct) < 3 or (counts > samples).mean() <= 0.5:
+    copied = np.ptp(counts) == 0 and len(distinct) > FEW_VALUES
+    if len(distinct) < 3 or (counts > samples).mean() <= 0.5 or copied:
         return None
     half = np.diff(distinct) / 2
     return np.append(half[0], half)[inverse], np.append(half, half[-1])[inverse]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -18,6 +18,8 @@ from kullback.programs import program
 from kullback.spelling import is_spelled
 
 BUCKETS = (32, 448, 4096)
+BISECTIONS, LEAST = 60, 1e-150  # of the logarithm of the share of the way, from the least share on
+NOTHING = 200.0  # nats below the highest point that was seen
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class LogDensity:
 
     A function of the user's own is `closed`: nothing of its trace may last, since JAX would take the arrays that it
     closes over for double ones as long as it does, also where the user computes with them in single precision.
+
+    A log-density that is written as a sum may be ∞ − ∞ far out, where its parts overflow. With a `far` list, such
+    points count as −∞ and one of them is kept in it, if the density is next to nothing all the way there.
     """
 
     side: str
@@ -34,6 +39,8 @@ class LogDensity:
     event_shape: tuple[int, ...]
     index: tuple[int, ...] = ()
     closed: bool = False
+    far: list[np.ndarray] | None = field(default=None, compare=False)
+    best: list[tuple[float, np.ndarray]] = field(default_factory=list, compare=False)
 
     def __call__(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         size = BUCKETS[-1]
@@ -41,16 +48,53 @@ class LogDensity:
         return np.concatenate(parts)
 
     def _block(self, points: np.ndarray) -> np.ndarray:
+        values = self._values(points)
+        if self.far is None:
+            undefined = np.isnan(values)
+        else:
+            self._remember(points, values)
+            undefined = np.isnan(values) & ~self._is_far(points, np.isnan(values))
+            values = np.where(np.isnan(values), -np.inf, values)
+        if undefined.any():
+            where = points[int(np.argmax(undefined))]
+            raise EstimateError(
+                f"{self.side}: its log-density is NaN at {where.squeeze()}; correct it there, for example to −∞ by "
+                "jnp.where, or state a support= that leaves the place out"
+            )
+        return values
+
+    def _values(self, points: np.ndarray) -> np.ndarray:
         size = next(bucket for bucket in BUCKETS if bucket >= len(points))
         padded = np.concatenate([points, np.repeat(points[-1:], size - len(points), 0)])
         evaluate = _evaluate if not isinstance(self.function, Partial) else _kept if self.closed else _compiled
         with jax.enable_x64(True):
             values = evaluate(self.function, padded, np.asarray(self.index, np.int32), self.batch, self.event_shape)
-        values = np.asarray(values)[: len(points)]
-        if np.isnan(values).any():
-            where = points[int(np.argmax(np.isnan(values)))]
-            raise EstimateError(f"{self.side}: its log-density is NaN at {where.squeeze()}; correct it, or its support")
-        return values
+        return np.asarray(values)[: len(points)]
+
+    def _remember(self, points: np.ndarray, values: np.ndarray) -> None:
+        """Keep the highest point that was seen."""
+        finite = np.where(np.isfinite(values), values, -np.inf)
+        top = int(np.argmax(finite))
+        if finite[top] > (self.best[0][0] if self.best else -np.inf):
+            self.best[:] = [(float(finite[top]), points[top])]
+
+    def _is_far(self, points: np.ndarray, undefined: np.ndarray) -> np.ndarray:
+        """Which points lie where the density, on the way from the highest one, has fallen to next to nothing."""
+        found = np.zeros(len(points), bool)
+        if self.far is None or not self.best or not undefined.any():
+            return found
+        (top, centre), away = self.best[0], points[undefined]
+        inner, outer, last = np.full(len(away), LEAST), np.ones(len(away)), np.full(len(away), top)
+        for _ in range(BISECTIONS):
+            middle = np.sqrt(inner * outer)
+            value = self._values(centre + middle[:, None] * (away - centre))
+            known = value < np.inf  # where a scale is about to underflow the density may be ∞ first
+            inner, outer = np.where(known, middle, inner), np.where(known, outer, middle)
+            last = np.where(known, value, last)
+        found[undefined] = last < top - NOTHING
+        if found.any() and not self.far:
+            self.far.append(points[int(np.argmax(found))])
+        return found
 
 
 def _evaluate(function: Any, points: Any, index: Any, batch: tuple[int, ...], event_shape: tuple[int, ...]) -> Any:

@@ -15,7 +15,8 @@ from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import losses_of
 from kullback.estimate.monte_carlo import untrusted
-from kullback.estimate.rows import Rows, by_cell
+from kullback.estimate.null_sets import FEWEST_DRAWS, has_atoms, is_flat, on_dimension
+from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows
 from kullback.estimate.subsampling import subsampled
 from kullback.estimate.tail import verdict_on
 from kullback.estimate.weights import log_weights
@@ -27,7 +28,7 @@ from kullback.known.support import SURFACES
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
-FEWEST_DRAWS, MOST_DRAWS = 2_000, 10_000
+MOST_DRAWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def _unsuitable(name: str, sample: Sample, other: str, law: Known) -> Missing | 
     if law.support is not None and any(law.support.constraint is surface for surface, _ in SURFACES):
         return Missing(f"{other} lives on a surface, where neighbours fill balls of fewer dimensions")
     columns = columns_of(sample)
-    tables = [is_table(column) for column in columns]
+    # A column that is constant lies on a plane, whatever its values are read as.
+    tables = [is_table(column) and np.ptp(column.values.astype(np.float64)) > 0 for column in columns]
     if not _is_discrete(sample, law) and any(tables) and (name == "Q" or len(columns) > 1):
         return Missing(f"{name}'s sample has labels or counts, of which {other} is not known to be a discrete law")
     return None
@@ -123,17 +125,26 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     if np.isneginf(log_q[counted]).any():
         row = int(np.argmax(np.isneginf(log_q) & counted))
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=f"Q gives probability 0 to row {row} of P's sample")
-    (rows,), spread = space.rows((space.values,), rule.neighbours, request)
+    # A bootstrap sample of a density has rows of several copies, which become one row below.
+    copies = max(rule.neighbours, min(FEWEST_COPIES - 1, sample.size // 20))
+    (rows,), spread = space.rows((space.values,), copies, request)
     p = weighted(replace(rows, log_density=log_q + space.log_scale(rows)), sample.weights)
     diagnostics = {"rows": len(p), "effective_rows": p.effective_size}
-    if not space.table and not _has_atoms(q, space.values[(rows.cell > 0) & counted], request):
+    if not space.table and not has_atoms(q, space.values[(rows.cell > 0) & counted], request):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
+        return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
+    p, copies = (p, 0) if space.table else distinct_rows(p)
+    measured = not (space.table or space.whole or spread)
+    if measured and is_flat(space.values[counted], space.scale, _rounding(sample), q, request):
+        reason = "P's sample lies on a plane or a line, to which the density of Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
     statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
     value = statistic(p)
     varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
     heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
-    return judged(value, varied, p, None, _notes(spread) + [heavy] * bool(heavy), diagnostics)
+    notes = _notes(spread, copies) + [heavy] * bool(heavy)
+    thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
+    return judged(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
 
 
 def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) -> Estimate:
@@ -177,18 +188,19 @@ def _off_the_ends(values: np.ndarray, law: Known, request: Request) -> np.ndarra
     return moved
 
 
-def _has_atoms(law: Known, values: np.ndarray, request: Request) -> bool:
-    """Whether a law draws the given outcomes, each of which a sample repeats."""
-    if len(values) == 0 or law.sampler is None:
-        return len(values) == 0
-    with jax.enable_x64(True):
-        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS))
-    known = {row.tobytes() for row in draws.reshape(len(draws), -1).astype(np.float32)}
-    return all(row.tobytes() in known for row in np.unique(values.reshape(len(values), -1), axis=0).astype(np.float32))
+def _rounding(sample: Sample) -> float:
+    assert sample.values is not None
+    return float(np.finfo(np.result_type(sample.values.dtype, np.float32)).eps)
 
 
-def _notes(spread: bool) -> list[str]:
-    return ["rounded measurements are spread evenly over the step of the rounding"] if spread else []
+def _notes(spread: bool, copies: int = 0) -> list[str]:
+    notes = ["rounded measurements are spread evenly over the step of the rounding"] if spread else []
+    if copies:
+        notes.append(
+            f"{copies:,} rows repeat another of their sample, which measurements do not: a row with copies is one row, "
+            "with their weight"
+        )
+    return notes
 
 
 @dataclass(frozen=True)
@@ -223,10 +235,10 @@ class _Space:
         discrete = (self.table or self.whole) and bool((values == np.round(values)).all())
         return values.astype(np.int64 if discrete else np.float64)
 
-    def rows(self, samples: tuple[np.ndarray, ...], neighbours: int, request: Request) -> tuple[list[Rows], bool]:
+    def rows(self, samples: tuple[np.ndarray, ...], most_copies: int, request: Request) -> tuple[list[Rows], bool]:
         """The outcomes of each sample as rows, the last of which is the sample; and whether it was rounded.
 
-        Measurements are in the cell 0, but for atoms: outcomes with more than k copies have a cell each.
+        Measurements are in the cell 0, but for atoms: outcomes with more than `most_copies` have a cell each.
         """
         flats, rng = [values.reshape(len(values), -1) for values in samples], request.host_rng(4)
         ends = np.cumsum([len(flat) for flat in flats])[:-1]
@@ -239,7 +251,7 @@ class _Space:
         points = [flat / self.scale for flat in flats]
         points[-1], spread = spread_points(points[-1], rng)
         _, label, copies = np.unique(np.concatenate(points), axis=0, return_inverse=True, return_counts=True)
-        cells = np.split(np.where(copies > neighbours, 1 + np.arange(len(copies)), 0)[label.ravel()], ends)
+        cells = np.split(np.where(copies > most_copies, 1 + np.arange(len(copies)), 0)[label.ravel()], ends)
         return [Rows(cell, each) for cell, each in zip(cells, points, strict=True)], spread
 
 

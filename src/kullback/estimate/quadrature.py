@@ -36,6 +36,7 @@ class Outcome:
     """One element of the batch: its divergence and error in nats, panels, the mass found, and why where it is ∞.
 
     A `bound` is a lower one, of a divergence by which log Q could not be followed to the end, as `reason` says.
+    It is `assumed` where P's log-density is NaN in places of which nothing is known.
     """
 
     value: float
@@ -44,6 +45,7 @@ class Outcome:
     mass: float = 1.0
     reason: str = ""
     bound: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Quadrature(Rule):
 
     With P = P̃/Z and Q = Q̃/Y:  KL = ∫ P̃ log(P̃/Q̃) / Z − log Z + log Y, each integral by quadrature. The mass is located
     first (draws, modes, rough quantiles), tails and singular ends are mapped to exponentials, and log-densities, never
-    densities, are compared, so that nothing underflows. `diagnostics["numerical_error"]` is the error in nats. Of
+    densities, are compared, so that nothing underflows. Where P's is NaN far out, beyond points at which the density is
+    next to 0, it counts as −∞, and the reason says so. `diagnostics["numerical_error"]` is the error in nats. Of
     independent coordinates the divergence is the sum over them, in any dimension.
 
     tolerance        the numerical error aimed at on a line, nats, where the request has none
@@ -129,12 +132,14 @@ class Quadrature(Rule):
         if not reason and error > max(tolerance, RELATIVE * float(np.max(np.abs(values)))):
             reason = f"the numerical error, {error:.1g} nats, is above the tolerance of {tolerance:g}"
         panels = sum(outcome.panels for outcome in outcomes)
-        guarantee = Guarantee.LOWER_BOUND if any(outcome.bound for outcome in outcomes) else Guarantee.EXACT
+        guarantee = Guarantee.CONSISTENT if any(outcome.assumed for outcome in outcomes) else Guarantee.EXACT
+        guarantee = Guarantee.LOWER_BOUND if any(outcome.bound for outcome in outcomes) else guarantee
         diagnostics = {"numerical_error": error, "panels": panels}
         return Estimate(values, guarantee=guarantee, reason=reason, diagnostics=diagnostics)
 
     def _one(self, p: Known, q: Known, index: tuple[int, ...], tolerance: float, request: Request) -> Outcome:
         log_p, log_q = log_densities(p, q, index)
+        log_p = dataclasses.replace(log_p, far=[])
         on_a_plane = log_p.event_shape == (2,)
         integrate = on_plane if on_a_plane else on_line
         # No error that would be refused in the end is aimed at.
@@ -142,10 +147,10 @@ class Quadrature(Rule):
         settings = Settings(least, self.boxes if on_a_plane else self.panels, request)
         first = combine(p, q, *integrate(p, q, log_p, log_q, settings))
         if on_a_plane or abs(first.mass - 1.0) < HIDDEN:
-            return self._checked(first)
+            return _remarked(self._checked(first), p, log_p)
         settings = dataclasses.replace(settings, draw=True)
         second = combine(p, q, *integrate(p, q, log_p, log_q, settings))
-        return self._checked(min(first, second, key=lambda outcome: outcome.error))
+        return _remarked(self._checked(min(first, second, key=lambda outcome: outcome.error)), p, log_p)
 
     def _checked(self, outcome: Outcome) -> Outcome:
         """The outcome. Raises `EstimateError` where its error is too large for its value to be of use."""
@@ -160,6 +165,16 @@ class Quadrature(Rule):
             f"p and q: quadrature did not settle: the numerical error is {outcome.error:.2g} nats on "
             f"{outcome.value:.6g}; raise Quadrature(panels=..., boxes=...), or use rule='monte carlo'"
         )
+
+
+def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
+    """The outcome, and that P's log-density is NaN far out: no mass is there if what was found has all of it."""
+    if not log_p.far:
+        return outcome
+    reason = f"P's log-density is NaN far out, as at {log_p.far[0].squeeze()}, and counts as −∞ there"
+    reason += "" if p.normalized else ", of which nothing is known"
+    reason = "; ".join(filter(None, (outcome.reason, reason)))
+    return dataclasses.replace(outcome, reason=reason, assumed=not p.normalized)
 
 
 def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:

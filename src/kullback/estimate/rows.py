@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -59,6 +59,17 @@ def shared_rows(p: Rows, q: Rows) -> int:
 def repeated_rows(rows: Rows) -> int:
     """How many rows of a sample repeat an earlier one."""
     return len(rows) - len(np.unique(_table(rows), axis=0))
+
+
+def distinct_rows(rows: Rows) -> tuple[Rows, int]:
+    """Each measured row once, with the weight of all its copies, and how many were copies. Rows in cells stay."""
+    table = np.concatenate([_table(rows), np.where(rows.cell > 0, np.arange(len(rows)), -1.0)[:, None]], axis=1)
+    _, first, label = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    if len(first) == len(rows):
+        return rows, 0
+    weight = np.bincount(label.ravel(), rows.weight)
+    kept = replace(rows.take(first), weight=weight if np.ptp(weight) > 0 else None)
+    return kept, len(rows) - len(first)
 
 
 def atom_share(p: Rows, q: Rows) -> float:

@@ -18,23 +18,31 @@ LEAST_MISSING = 0.1  # nats, where there is no standard error to compare with
 
 
 def judged(
-    value: float, spread: Subsampled, p: Rows, q: Rows | None, notes: Sequence[str], diagnostics: dict[str, Any]
+    value: float,
+    spread: Subsampled,
+    p: Rows,
+    q: Rows | None,
+    notes: Sequence[str],
+    diagnostics: dict[str, Any],
+    bound: bool = False,
 ) -> Estimate:
     """The estimate, consistent, or a lower bound where Q's sample does not reach enough of P.
 
-    p, q  the rows that the estimate was made of; Q is None where its law is known
+    p, q   the rows that the estimate was made of; Q is None where its law is known
+    bound  whether the estimate is a lower bound whatever the reach, for a reason among the notes
 
     Beyond the reach of Q's sample log P/Q is known from below only: the answer is a bound where what that may hide
     exceeds half the standard error of the subsamples. Where the bias may exceed the standard error, and always in five
     dimensions and more, the reason says how large it may be.
     """
-    notes, dimensions, bound, error = list(notes), p.point.shape[1], False, spread.error
+    notes, dimensions, error = list(notes), p.point.shape[1], spread.error
     if q is not None:
         reach = reach_of(p, q)
-        bound = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
+        beyond = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
         diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing} | unseen_categories(p, q)
         error = float(np.hypot(error, _error_of_unseen(p, q)))
-        notes = _on_reach(reach.share, bound, diagnostics) + notes
+        bound = bound or beyond
+        notes = _on_reach(reach.share, beyond, diagnostics) + notes
         if atoms := atom_share(p, q):
             bound = True
             notes.insert(

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
+from kullback.exact.count_components import Component, components_of
 from kullback.exact.infinite import both_discrete, why_infinite
 from kullback.exact.inputs import averaged, unequal_inputs
 from kullback.exact.log_probs import log_probs, precise
@@ -38,6 +39,15 @@ class Summed(NamedTuple):
     escapes: bool
 
 
+class Window(NamedTuple):
+    """Where a sum begins, with how many terms, and the component of P, of a weight, that it is over; None for all."""
+
+    weight: float
+    centre: float
+    terms: int
+    component: Component | None
+
+
 @dataclass(frozen=True)
 class CountableSum(Rule):
     """KL(P‖Q) as the sum over the counts of P, from the mean outward to both sides, until the rest is bounded.
@@ -48,6 +58,8 @@ class CountableSum(Rule):
     differ from their limit by O(1/n). Where the ratios approach 1 themselves, as those of a power of k do, the limit is
     extrapolated (`numerics/power_tail.py`), and its error is that of the extrapolation, or that which the same
     extrapolation is seen to make on the mass of P, which is 1. A sum of a power's terms that diverges is ∞.
+
+    A mixture whose components are too far apart for one sum has one about each: Σᵢ wᵢ Σₖ Pᵢ(k) (log P(k) − log Q(k)).
 
     `diagnostics["numerical_error"]` has these bounds, that of the rounding, and the mass of P that was not found.
 
@@ -87,32 +99,62 @@ class CountableSum(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         ends, tolerance = _ends(p), request.tolerance or self.tolerance
         assert ends is not None
-        centre, terms = _start(p, ends)
-        most, before = self.max_terms // max(int(np.prod(batch_shape(p, q))), 1), np.inf
+        most = self.max_terms // max(int(np.prod(batch_shape(p, q))), 1)
+        windows = _windows(p, ends, most)
         with precise(p, q):
-            while True:
-                terms = min(terms, most)
-                summed = _sum(p, q, ends, centre, terms)
-                if np.isnan(summed.value).any():
-                    raise EstimateError("p and q: a log-probability of a count is NaN; check the parameters")
-                missing = np.where(np.isinf(summed.value), 0.0, np.abs(summed.mass - 1.0))
-                size = np.maximum(1.0, np.abs(summed.value))
-                found = np.all(summed.tail <= np.maximum(tolerance * size, summed.rounding))
-                # Mass that more terms do not find is the error of the log-probabilities themselves.
-                theirs = (missing > 0.5 * before) & (missing < 1e-5)
-                if (found and np.all(theirs | (missing <= 1e-9 + 16.0 * summed.rounding))) or terms == most:
-                    break
-                terms, before = 4 * terms, missing
-        with np.errstate(invalid="ignore"):
-            error = np.where(np.isinf(summed.value), 0.0, summed.tail + summed.rounding + missing * size)
+            sums = [_converged(p, q, ends, window, most, tolerance) for window in windows]
+        terms, escapes = sum(n for _, n in sums), any(summed.escapes for summed, _ in sums)
+        value, error, missing = (_mixed(parts, windows) for parts in zip(*(_worth(s) for s, _ in sums), strict=True))
+        size = np.maximum(1.0, np.abs(value))
         if not np.all(error <= np.maximum(WORST, tolerance) * size):
             raise EstimateError(_too_heavy(tolerance, terms, float(np.max(missing))))
-        value = averaged(summed.value, p, q)
+        value = averaged(value, p, q)
         reason = why_infinite(value, p, q)
-        if reason and not summed.escapes:
+        if reason and not escapes:
             reason = "Q falls off so much faster than P, whose tail is that of a power, that E_P[log Q] diverges"
         diagnostics = {"numerical_error": float(np.max(error, initial=0.0)), "terms": terms}
         return Estimate(value, reason=reason, diagnostics=diagnostics)
+
+
+def _mixed(parts: tuple[np.ndarray, ...], windows: list[Window]) -> np.ndarray:
+    """Σᵢ wᵢ of what was found about each component."""
+    return np.asarray(sum(window.weight * part for window, part in zip(windows, parts, strict=True)))
+
+
+def _worth(summed: Summed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The value, its error, and the mass that was not found, [*batch] each."""
+    missing = _missing(summed)
+    with np.errstate(invalid="ignore"):
+        error = summed.tail + summed.rounding + missing * np.maximum(1.0, np.abs(summed.value))
+    return summed.value, np.where(np.isinf(summed.value), 0.0, error), missing
+
+
+def _missing(summed: Summed) -> np.ndarray:
+    return np.where(np.isinf(summed.value), 0.0, np.abs(summed.mass - 1.0))
+
+
+def _converged(
+    p: Known, q: Known, ends: tuple[float, float], window: Window, most: int, tolerance: float
+) -> tuple[Summed, int]:
+    """The sum about one centre, with terms added until the rest is within the tolerance, and how many they are."""
+    terms, before = window.terms, np.inf
+    while True:
+        terms = min(terms, most)
+        summed = _sum(p, q, ends, window, terms)
+        if np.isnan(summed.value).any():
+            raise EstimateError("p and q: a log-probability of a count is NaN; check the parameters")
+        missing = _missing(summed)
+        found = np.all(summed.tail <= np.maximum(tolerance * np.maximum(1.0, np.abs(summed.value)), summed.rounding))
+        # Mass that more terms do not find is the error of the log-probabilities themselves.
+        theirs = (missing > 0.5 * before) & (missing < 1e-5)
+        if (found and np.all(theirs | (missing <= 1e-9 + 16.0 * summed.rounding))) or terms == most:
+            return (summed if window.component is None else _normalized(summed)), terms
+        terms, before = 4 * terms, missing
+
+
+def _normalized(summed: Summed) -> Summed:
+    """The sum over a component divided by its mass, which rounding at large counts leaves off 1; the error stays."""
+    return summed._replace(value=summed.value / np.where(np.abs(summed.mass - 1.0) < WORST, summed.mass, 1.0))
 
 
 def _too_heavy(tolerance: float, terms: int, missing: float) -> str:
@@ -138,8 +180,19 @@ def _ends(p: Known) -> tuple[float, float] | None:
     return (low, high) if np.isinf(low) or np.isinf(high) else None
 
 
+def _windows(p: Known, ends: tuple[float, float], most: int) -> list[Window]:
+    """Where the sums begin: one for all of P, unless its components are too far apart for it."""
+    whole = Window(1.0, *_start(p, ends), None)
+    if whole.terms <= most:
+        return [whole]
+    parts = components_of(p.distribution)
+    return [
+        Window(part.weight, *_about(np.asarray(part.mean), np.asarray(part.variance), ends), part) for part in parts
+    ] or [whole]
+
+
 def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
-    """Where the sum begins, and enough terms for a light tail: 12 standard deviations, as a power of two."""
+    """Where the sum begins, and enough terms for a light tail."""
     nearest = next((end for end in ends if np.isfinite(end)), 0.0)
     try:
         moments = p.moments() if p.moments is not None else None
@@ -147,14 +200,22 @@ def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
         moments = None
     if moments is None or not np.isfinite(moments.mean).all():
         return nearest, 256
-    mean, variance = np.asarray(moments.mean), np.asarray(moments.covariance)[..., 0, 0]
+    return _about(np.asarray(moments.mean), np.asarray(moments.covariance)[..., 0, 0], ends)
+
+
+def _about(mean: np.ndarray, variance: np.ndarray, ends: tuple[float, float]) -> tuple[float, int]:
+    """The middle of the means, and 12 standard deviations about it, as a power of two."""
     centre = float(np.clip(np.round(0.5 * (mean.min() + mean.max())), *ends))
     reach = np.max(np.abs(mean - centre) + 12.0 * np.sqrt(np.where(np.isfinite(variance), variance, 0.0)))
     return centre, 2 ** int(np.clip(np.ceil(np.log2(2.0 * reach + 128.0)), 8, 30))
 
 
-def _sum(p: Known, q: Known, ends: tuple[float, float], centre: float, terms: int) -> Summed:
-    """Over `terms` counts about the centre; they begin or end where the counts do."""
+def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: int) -> Summed:
+    """Over `terms` counts about the centre; they begin or end where the counts do.
+
+    For a component Pᵢ of P it is Σₖ Pᵢ(k) (log P(k) − log Q(k)), and the mass is that of Pᵢ.
+    """
+    centre = window.centre
     low, high = ends
     first = max(low, centre - terms // 2)
     first = min(first, high - terms + 1)
@@ -163,6 +224,8 @@ def _sum(p: Known, q: Known, ends: tuple[float, float], centre: float, terms: in
     eps = float(np.finfo(jnp.result_type(float)).eps)
     live = log_p > -np.inf
     ratio = np.where(live, log_p, 0.0) - np.where(live, log_q, 0.0)
+    if window.component is not None:
+        log_p = window.component.log_mass(counts.astype(_integers()))
     parts = []
     at = int(centre - first)
     for side, ended in ((slice(at, None), first + terms > high), (slice(at - 1, None, -1), first <= low)):

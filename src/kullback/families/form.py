@@ -40,6 +40,9 @@ LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), 
               ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low")}  # fmt: skip
 UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high")}
 
+# Scales over one axis of a matrix.
+AXES = {"scale_tril_row": 0, "scale_tril_column": 1}
+
 _EDGE = 1e-12  # how near to the ends of an interval a parameter may be, as a share of it
 
 MOST_CATEGORIES = 10_000_000
@@ -139,18 +142,12 @@ class Form(Structure):
     @staticmethod
     def from_spec(spec: Mapping[str, Any]) -> Form:
         shapes = tuple((name, tuple(shape)) for name, shape in spec["shapes"].items())
-        cls = _class_named(spec["distribution"])
+        name, within = spec["distribution"], spec.get("within")
+        cls = _class_named(name)
         if cls is None:
-            name = spec["distribution"]
             raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
-        within = spec.get("within")
-        return Form(
-            cls,
-            shapes,
-            spec["independent"],
-            None if within is None else (nested(within[0]), nested(within[1])),
-            tuple(spec.get("sizes", {}).items()),
-        )
+        within = None if within is None else (nested(within[0]), nested(within[1]))
+        return Form(cls, shapes, spec["independent"], within, tuple(spec.get("sizes", {}).items()))
 
 
 def nested(end: Any) -> Any:
@@ -239,7 +236,8 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
     if ndim == 0:
         return ()
     if ndim == len(core):
-        return core
+        # A matrix normal has a scale over each axis of the outcome, which need not be square.
+        return (core[AXES[name]],) * 2 if name in AXES else core
     if ndim == 2 and len(core) == 1 and not isinstance(constraint, constraints.independent):
         return core * 2
     if ndim == 1 and not core and categories is not None:

@@ -21,9 +21,10 @@ _UNITS = {"M": "time", "m": "duration"}
 def column(name: str, series: Any, argument: str) -> Column:
     """A column of a data frame, or an array [n] of any type.
 
-    Numbers stay numbers, also Decimals and numbers in an array of objects; times are seconds since 1970, durations
-    seconds. Strings, bytes and everything else are labels, kept as strings; categories are labels, also of numbers.
-    Raises `InputError` for missing or infinite values, and for no rows.
+    Numbers stay numbers, also Decimals and numbers in an array of objects; times are seconds since 1970, whatever their
+    time zone, durations seconds. Strings, bytes and everything else are labels, kept as strings; categories are labels,
+    also of numbers.
+    Raises `InputError` for missing or infinite values, no rows, and times of which only some have a time zone.
     """
     values = np.asarray(series.to_numpy() if hasattr(series, "to_numpy") else series)
     if len(values) == 0:
@@ -40,7 +41,7 @@ def column(name: str, series: Any, argument: str) -> Column:
     if values.dtype.kind in "iufb":
         return Column(name, values)
     if values.dtype.kind in _UNITS:
-        return Column(name, _seconds(values, argument), _UNITS[values.dtype.kind])
+        return Column(name, _seconds(values, argument), _UNITS[values.dtype.kind], zoned=_has_zone(series))
     return _of_objects(name, values.astype(object), argument)
 
 
@@ -53,7 +54,7 @@ def _of_objects(name: str, objects: np.ndarray, argument: str) -> Column:
         integers = all(isinstance(value, int | np.integer) for value in objects)
         return Column(name, _integers(objects) if integers else objects.astype(np.float64))
     if all(isinstance(value, datetime.date) for value in objects):
-        return Column(name, np.array([_since_1970(value) for value in objects]), "time")
+        return _times(name, objects, argument)
     if all(isinstance(value, datetime.timedelta | np.timedelta64) for value in objects):
         return Column(name, _seconds(objects.astype("timedelta64[us]"), argument), "duration")
     return Column(name, _labels(objects, argument))
@@ -79,6 +80,21 @@ def _seconds(values: np.ndarray, argument: str) -> np.ndarray:
         raise _missing(argument)
     fine = values.astype(f"{values.dtype.kind}8[us]")
     return fine.astype(np.int64) / 1e6
+
+
+def _times(name: str, objects: np.ndarray, argument: str) -> Column:
+    zoned = {getattr(value, "tzinfo", None) is not None for value in objects}
+    if len(zoned) > 1:
+        raise InputError(
+            f"{argument}: some of its times have a time zone and others have none; give all of them one, or none"
+        )
+    return Column(name, np.array([_since_1970(value) for value in objects]), "time", zoned=zoned.pop())
+
+
+def _has_zone(series: Any) -> bool:
+    """Whether the times of a data frame's column have a time zone, which a NumPy array of them cannot say."""
+    dtype = getattr(series, "dtype", getattr(series, "type", None))
+    return any(getattr(dtype, name, None) is not None for name in ("time_zone", "tz"))
 
 
 def _since_1970(value: datetime.date) -> float:

@@ -19,6 +19,7 @@ class Column:
     """One column of a table: a name and its values (numbers, strings, booleans).
 
     unit    "time" or "duration" where the values are such, in seconds
+    zoned   whether times have a time zone, and so are instants; without one they are what some clock shows
     stated  "measured", "counts" or "labels" where the caller said how to read it
     """
 
@@ -26,6 +27,7 @@ class Column:
     values: np.ndarray
     unit: str = ""
     stated: str = ""
+    zoned: bool = False
 
     @property
     def discrete(self) -> bool:

@@ -43,7 +43,10 @@ _COUNT_ENTROPIES = {**count_pairs.ENTROPY, **counts.ENTROPY, **dict.fromkeys(BER
 
 
 class Split(NamedTuple):
-    """The base, and the chances of 0 and of more [...]; `gate` and its complement, and those of 0 under the base."""
+    """The base, and the chances of 0 and of more [...]; `gate` and its complement, and those of 0 under the base.
+
+    `log_none` is the logarithm of `none`, also where that underflows.
+    """
 
     base: Any
     none: Array
@@ -52,6 +55,7 @@ class Split(NamedTuple):
     open: Array
     base_none: Array
     base_more: Array
+    log_none: Array
 
 
 def gated_kl(p: Any, q: Any) -> Form | None:
@@ -78,9 +82,17 @@ def _counts_kl(p: Any, q: Any) -> Array:
         step = -_gate_step(p, q, a, b)
     elif type(p) not in HURDLE and type(q) not in HURDLE:
         step = b.open * base_step - _gate_step(p, q, a, b) * a.base_more
-    first = gap(a.more, b.more, step) + gap(a.none, b.none, -step)
+    first = gap(a.more, b.more, step) + _zero_gap(a, b, -step)
     rest = _positive_kl(a, b, base_step)
     return first + jnp.where(a.more > 0, a.more * jnp.where(a.more > 0, rest, 0.0), 0.0)
+
+
+def _zero_gap(a: Split, b: Split, step: Array) -> Array:
+    """p log(p/q) − p + q of the chances of 0, by log q where q underflows: a Poisson has e^(−rate) there."""
+    lost = (a.none > 0) & (b.none < jnp.finfo(b.none.dtype).tiny) & jnp.isfinite(b.log_none)
+    p, log_q = jnp.where(lost, a.none, 1.0), jnp.where(lost, b.log_none, 0.0)
+    rest = gap(a.none, jnp.where(lost, a.none, b.none), jnp.where(lost, 0.0, step))
+    return jnp.where(lost, p * (jnp.log(p) - log_q) - p, rest)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -175,8 +187,13 @@ def _split(d: Any) -> Split:
     log = _log_zero(base)
     base_none, base_more = jnp.exp(log), -jnp.expm1(log)
     if type(d) in HURDLE:
-        return Split(base, shut, ajar, shut, ajar, base_none, base_more)
-    return Split(base, shut + ajar * base_none, ajar * base_more, shut, ajar, base_none, base_more)
+        return Split(base, shut, ajar, shut, ajar, base_none, base_more, _log(shut))
+    none, log_none = shut + ajar * base_none, jnp.logaddexp(_log(shut), _log(ajar) + log)
+    return Split(base, none, ajar * base_more, shut, ajar, base_none, base_more, log_none)
+
+
+def _log(x: Array) -> Array:
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
 
 
 def _log_zero(d: Any) -> Array:
