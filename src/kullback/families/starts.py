@@ -248,6 +248,7 @@ def _levy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 STARTS: dict[str, Start] = {
     "Levy": _levy,
     "Normal": _location_scale(1.0),
+    "TruncatedNormal": _location_scale(1.0),
     "Uniform": _uniform,
     "Laplace": _location_scale(np.sqrt(0.5)),
     "AsymmetricLaplace": _location_scale(np.sqrt(0.5)),

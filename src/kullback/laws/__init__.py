@@ -3,6 +3,7 @@
 from kullback.laws.joint import Joint, Product
 from kullback.laws.markov import MarkovChain
 from kullback.laws.tanh_normal import TanhNormal
+from kullback.laws.truncated_normal import TruncatedNormal
 from kullback.laws.zero_inflated import ZeroInflatedNegativeBinomial
 
-__all__ = ["Joint", "MarkovChain", "Product", "TanhNormal", "ZeroInflatedNegativeBinomial"]
+__all__ = ["Joint", "MarkovChain", "Product", "TanhNormal", "TruncatedNormal", "ZeroInflatedNegativeBinomial"]
