@@ -170,6 +170,17 @@ def _dirichlet_multinomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"concentration": total * each["concentration1"] / (each["concentration1"] + each["concentration0"])}
 
 
+def _trials(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    """The average shares of labels, of which none is 0."""
+    share = np.maximum(hints.mean / hints.mean.sum(-1, keepdims=True), 1e-6)
+    share = share / share.sum(-1, keepdims=True)
+    return {"logits": np.log(share), "probs": share}
+
+
+def _binomial_given_total(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    return {"logits": np.subtract(*_trials(hints, fixed)["logits"])}
+
+
 def _bernoulli(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return _binomial(hints, {"total_count": 1})
 
@@ -279,6 +290,11 @@ STARTS: dict[str, Start] = {
     "BinomialProbs": _binomial,
     "BetaBinomial": _beta_binomial,
     "DirichletMultinomial": _dirichlet_multinomial,
+    "DirichletMultinomialGivenTotal": _dirichlet_multinomial,
+    "MultinomialLogits": _trials,
+    "MultinomialProbs": _trials,
+    "MultinomialGivenTotal": _trials,
+    "BinomialGivenTotal": _binomial_given_total,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,
