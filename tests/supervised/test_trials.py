@@ -120,6 +120,14 @@ def test_a_network_and_a_mixture_are_fitted_to_counts(data, width):
     assert model.score(x, counts) > 0.7
 
 
+def test_rows_without_a_trial_say_nothing(data):
+    x, _, counts, _ = data
+    few = counts * (x > 0)
+    some = linear("multinomial").fit(x[x[:, 0] > 0], counts[x[:, 0] > 0])
+    np.testing.assert_allclose(linear("multinomial").fit(x, few).predict(x[:9]), some.predict(x[:9]), atol=1e-3)
+    assert linear("multinomial").fit(x, 0 * counts).fit_.objective.value == pytest.approx(0.0, abs=1e-6)
+
+
 def test_the_laws_given_a_total(precision):
     y = np.array([[3, 0, 2], [0, 1, 0]])
     shares = np.array([0.2, 0.3, 0.5])

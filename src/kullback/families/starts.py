@@ -13,6 +13,7 @@ import numpy as np
 
 from kullback.families.hints import Hints
 from kullback.families.scaling import mean_and_scale, middle_and_spread
+from kullback.families.trial_starts import binomial_given_total, trials
 
 Values = dict[str, Any]
 Start = Callable[[Hints, Mapping[str, Any]], Values]
@@ -170,17 +171,6 @@ def _dirichlet_multinomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"concentration": total * each["concentration1"] / (each["concentration1"] + each["concentration0"])}
 
 
-def _trials(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    """The average shares of labels, of which none is 0."""
-    share = np.maximum(hints.mean / hints.mean.sum(-1, keepdims=True), 1e-6)
-    share = share / share.sum(-1, keepdims=True)
-    return {"logits": np.log(share), "probs": share}
-
-
-def _binomial_given_total(hints: Hints, fixed: Mapping[str, Any]) -> Values:
-    return {"logits": np.subtract(*_trials(hints, fixed)["logits"])}
-
-
 def _bernoulli(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return _binomial(hints, {"total_count": 1})
 
@@ -291,10 +281,8 @@ STARTS: dict[str, Start] = {
     "BetaBinomial": _beta_binomial,
     "DirichletMultinomial": _dirichlet_multinomial,
     "DirichletMultinomialGivenTotal": _dirichlet_multinomial,
-    "MultinomialLogits": _trials,
-    "MultinomialProbs": _trials,
-    "MultinomialGivenTotal": _trials,
-    "BinomialGivenTotal": _binomial_given_total,
+    **dict.fromkeys(("MultinomialLogits", "MultinomialProbs", "MultinomialGivenTotal"), trials),
+    "BinomialGivenTotal": binomial_given_total,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,
