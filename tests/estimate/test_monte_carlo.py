@@ -231,3 +231,18 @@ def test_arrays_that_a_density_closes_over_stay_single(rule):
     kl.KL(dist.Normal(0.0, 2.0), q).estimate(rule=rule, tolerance=0.1)
     assert jnp.asarray(held).dtype == jnp.result_type(float)
     assert float(jnp.sum(held)) == 23.5
+
+
+@pytest.mark.parametrize(
+    "q", [dist.Gamma(0.002, 1.0), dist.LogNormal(0.0, 1.0), dist.Exponential(1.0)], ids=lambda q: type(q).__name__
+)
+def test_draws_that_are_rounded_to_0_are_said_to_be(q):
+    """Half the draws of Gamma(0.001) are below 2^−1000: which is no fault of a log-density."""
+    with pytest.raises(EstimateError, match=r"P drew 0\., so near to 0 that double precision ends"):
+        kl.KL(dist.Gamma(0.001, 1.0), q).estimate(rule="monte carlo")
+
+
+def test_a_log_density_that_is_not_a_number_at_a_count_of_0_is_at_fault():
+    q = kl.Density(lambda x: jnp.where(x == 0, jnp.nan, -x), event_shape=(), support="nonnegative_integer")
+    with pytest.raises(EstimateError, match="either a log-density returns NaN there"):
+        kl.KL(st.poisson(2.0), q).estimate(rule="monte carlo")

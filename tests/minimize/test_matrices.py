@@ -146,7 +146,6 @@ def test_correlations_take_their_dimension_from_the_data(family):
     ("family", "fixed", "x", "says"),
     [
         (dist.Multinomial, {}, np.array([[1, 2], [3, 4]]), "total_count: outcomes of 3 to 7 trials"),
-        (dist.TruncatedNormal, {"low": 0.0}, np.ones(3), "TruncatedNormal is a function"),
         (dist.LeftTruncatedDistribution, {}, np.ones(3), "built of base_dist"),
         (dist.TwoSidedTruncatedDistribution, {}, np.ones(3), "built of base_dist"),
         (dist.LKJCholesky, {"dimension": 4}, np.eye(3)[None], "dimension"),

@@ -90,7 +90,7 @@ def test_a_class_without_a_mean_is_named(data):
 @pytest.mark.parametrize("network", ["mlp", "linear"])
 def test_a_parameter_for_each_row_is_no_parameter_of_new_rows(data, network):
     x, _ = data
-    cases = [("binomial", "total_count", np.arange(1, 801)), ("normal", "scale", np.linspace(1.0, 2.0, 800))]
+    cases = [("beta_binomial", "total_count", np.arange(1, 801)), ("normal", "scale", np.linspace(1.0, 2.0, 800))]
     for distribution, name, value in cases:
         with pytest.raises(InputError, match=rf"^{name}: an array of shape \(800,\) has a value for each row"):
             kl.KLRegressor(distribution, network, fixed={name: value}).fit(x, np.ones(800))

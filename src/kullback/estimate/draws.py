@@ -22,6 +22,7 @@ from kullback.spelling import is_spelled
 
 ELEMENTS = 1 << 18
 LARGEST_CHUNK, SMALLEST_CHUNK = 8192, 64
+UNDERFLOWING = 1e-150  # the square is no number of double precision that is not 0
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,26 @@ def _drawn(draws: Any, key: Any, labels: Any) -> Any:
 
 def _strange(functions: tuple[Any, ...], x: np.ndarray) -> str:
     shown = np.array2string(x, precision=6, threshold=6)
+    if _underflows(functions[1], x):
+        return (
+            f"p and q: P drew {shown}, so near to 0 that double precision ends, and the log-ratio there is no number, "
+            "so that no mean over draws of P is right; leave the rule to the planner, or give both sides as "
+            "laws of log x, between which the divergence is the same"
+        )
     return (
         f"p and q: the log-ratio is not a number at a draw of P, {shown}; either a log-density returns NaN there, or "
         "rounding put the draw on the edge of its support. Correct the log-density, or give both sides in another unit"
     )
+
+
+def _underflows(log_p: Any, x: np.ndarray) -> bool:
+    """Whether a draw of a continuous law lies so near to 0 that it, or its powers, are rounded to 0."""
+    if x.dtype.kind != "f":
+        return False
+    if ((x != 0) & (np.abs(x) < UNDERFLOWING)).any():
+        return True
+    # A count of 0 has a finite log-probability.
+    return bool((x == 0).any()) and log_p is not None and not np.isfinite(np.asarray(log_p(jnp.asarray(x)[None]))).all()
 
 
 def _reduce(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from kullback.families.learnable import Learnable, Params
 from kullback.families.mixture import Mixture
 from kullback.families.networks import InputSizes, SizedNetwork, sized_network
 from kullback.families.outputs import input_scaling, output_scaling
+from kullback.families.static_sizes import GIVEN_TOTAL, trials_of
 from kullback.known import Known
 
 __all__ = ["At", "Conditional", "ConditionalStructure", "FittedConditional", "input_sizes"]
@@ -77,9 +79,12 @@ class Conditional:
                 f"p and q: {self.name} needs inputs, and {other.name} has none; pass kl.Pairs(x, y), a teacher.on(x), "
                 "or kl.Optimal(env)"
             )
+        cls, sizes = trials_of(self.cls, self.fixed, other)
         given = {**self.fixed, **ends_from(self.cls, self.fixed, other)}
+        if cls in (*GIVEN_TOTAL, *GIVEN_TOTAL.values()):
+            given.pop("total_count", None)
         _require_same_for_all(given, len(inputs), other.event_shape or ())
-        structure = self._structure(other, inputs, given)
+        structure = self._structure(cls, sizes, other, inputs, given)
         weights = other.sample.weights if other.sample is not None else other.input_weights
         hints = hints_from(other, sizes_of(other).categories)
         scaling = {**input_scaling(structure, inputs, weights), **output_scaling(structure, hints, given)}
@@ -91,9 +96,12 @@ class Conditional:
             self.name, structure, fixed, other, partial(_initial, structure.network), self.ensemble, begin
         )
 
-    def _structure(self, other: Known, inputs: np.ndarray, given: Params) -> ConditionalStructure:
+    def _structure(
+        self, cls: type, sizes: dict[str, int], other: Known, inputs: np.ndarray, given: Params
+    ) -> ConditionalStructure:
         """The network and the form with sizes taken from the other side; `given` are the parameters not learned."""
-        form = form_for(self.cls, given, sizes_of(other))
+        held = {**given, **{name: size for name, size in sizes.items() if name in cls.arg_constraints}}
+        form = replace(form_for(cls, held, sizes_of(other)), sizes=tuple(sizes.items()))
         if self.components or self.ensemble > 1:
             _require_mixable(form, given, self.components)
         network = sized_network(self.network, input_sizes(inputs), width_of(form, self.components))
@@ -146,7 +154,10 @@ def _require_same_for_all(given: Params, rows: int, event_shape: tuple[int, ...]
     for name, value in given.items():
         shape = np.shape(value)
         if len(shape) == 1 + len(event_shape) and shape[0] == rows and rows > 1 and shape != event_shape:
-            counts = "; of counts out of a total, pass the outcome of each trial as a row of its own with its weight"
+            counts = (
+                "; of counts out of a total each, pass outcomes [n, 2], successes and failures, to dist.Binomial or "
+                "dist.DirichletMultinomial without it"
+            )
             raise InputError(
                 f"{name}: an array of shape {shape} has a value for each row, and a fit knows none for a new row"
                 f"{counts if name == 'total_count' else ''}; pass one value for all rows"

@@ -25,6 +25,7 @@ CLASSES: dict[Any, type] = {
     dist.Geometric: dist.GeometricLogits,
     dist.Multinomial: dist.MultinomialLogits,
     dist.NegativeBinomial: dist.NegativeBinomialLogits,
+    dist.TruncatedNormal: laws.TruncatedNormal,
     dist.ZeroInflatedNegativeBinomial2: laws.ZeroInflatedNegativeBinomial,
 }
 
@@ -37,8 +38,10 @@ ALTERNATIVES = (
 
 # Parameters at which a law's support begins or ends: a reverse fit keeps them inside the support of its target.
 LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), ("Pareto", "scale"), ("Levy", "loc"),
-              ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low")}  # fmt: skip
-UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high")}
+              ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low"),
+              ("TruncatedNormal", "low")}  # fmt: skip
+UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high"),
+              ("TruncatedNormal", "high")}  # fmt: skip
 
 # Scales over one axis of a matrix.
 AXES = {"scale_tril_row": 0, "scale_tril_column": 1}
@@ -157,7 +160,7 @@ def nested(end: Any) -> Any:
 
 def _class_named(name: str) -> type | None:
     """A class of NumPyro's or of ours by its name."""
-    cls = getattr(dist, name, None) or getattr(laws, name, None)
+    cls = getattr(laws, name, None) or getattr(dist, name, None)
     return cls if isinstance(cls, type) and issubclass(cls, dist.Distribution) else None
 
 
@@ -206,6 +209,12 @@ def _free_names(cls: type, fixed: Mapping[str, Any]) -> list[str]:
         if len(present := [name for name in group if name in known]) > 1:
             chosen = next((name for name in present if name in fixed), present[0])
             covered |= set(present) - {chosen}
+    if cls is laws.TruncatedNormal:
+        covered |= {"low", "high"}
+        if not {"low", "high"} & set(fixed):
+            raise InputError(
+                "low, high: TruncatedNormal has its ends fixed; pass low=, high= or both, or use dist.Normal"
+            )
     free = [name for name in known if name not in fixed and name not in covered]
     for name in free:
         if getattr(cls.arg_constraints[name], "is_discrete", False):

@@ -13,6 +13,7 @@ import numpy as np
 
 from kullback.families.hints import Hints
 from kullback.families.scaling import mean_and_scale, middle_and_spread
+from kullback.families.trial_starts import binomial_given_total, trials
 
 Values = dict[str, Any]
 Start = Callable[[Hints, Mapping[str, Any]], Values]
@@ -248,6 +249,7 @@ def _levy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
 STARTS: dict[str, Start] = {
     "Levy": _levy,
     "Normal": _location_scale(1.0),
+    "TruncatedNormal": _location_scale(1.0),
     "Uniform": _uniform,
     "Laplace": _location_scale(np.sqrt(0.5)),
     "AsymmetricLaplace": _location_scale(np.sqrt(0.5)),
@@ -278,6 +280,9 @@ STARTS: dict[str, Start] = {
     "BinomialProbs": _binomial,
     "BetaBinomial": _beta_binomial,
     "DirichletMultinomial": _dirichlet_multinomial,
+    "DirichletMultinomialGivenTotal": _dirichlet_multinomial,
+    **dict.fromkeys(("MultinomialLogits", "MultinomialProbs", "MultinomialGivenTotal"), trials),
+    "BinomialGivenTotal": binomial_given_total,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,

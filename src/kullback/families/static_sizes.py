@@ -11,9 +11,15 @@ import numpyro.distributions as dist
 
 from kullback.errors import InputError
 from kullback.known import Known
+from kullback.laws import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
 
 # Laws that NumPyro builds for a number of trials that is known when a program is compiled.
 OF_TRIALS = (dist.MultinomialLogits, dist.MultinomialProbs, dist.DirichletMultinomial)
+GIVEN_TOTAL = {
+    dist.MultinomialLogits: MultinomialGivenTotal,
+    dist.MultinomialProbs: MultinomialGivenTotal,
+    dist.DirichletMultinomial: DirichletMultinomialGivenTotal,
+}
 OF_DIMENSION = (dist.LKJ, dist.LKJCholesky)
 
 
@@ -38,6 +44,28 @@ def static_sizes(cls: type, fixed: Mapping[str, Any], other: Known) -> dict[str,
             "each total apart, or one kl.Family(dist.Categorical) to the trials"
         )
     return {"total_count": int(stated[0])}
+
+
+def trials_of(cls: type, fixed: Mapping[str, Any], other: Known) -> tuple[type, dict[str, int]]:
+    """The class that a conditional of `cls` learns from these outcomes, and the numbers that it is built with.
+
+    Counts that all have one total are of `cls` with that total. Where each has its own, which is its sum, they are of
+    the law given the total; so are successes and failures [2] without a `total_count`.
+    Raises `InputError` where totals that are stated are not those of the outcomes.
+    """
+    if cls in (dist.BinomialLogits, dist.BinomialProbs) and "total_count" not in fixed and other.event_shape == (2,):
+        return BinomialGivenTotal, {}
+    if cls not in OF_TRIALS:
+        return cls, static_sizes(cls, fixed, other)
+    totals = _totals(other)
+    if totals is None or len(totals) == 1:
+        return cls, static_sizes(cls, fixed, other)
+    if "total_count" in fixed and not np.array_equal(np.unique(fixed["total_count"]), totals):
+        raise InputError(
+            f"total_count: the counts of an outcome sum to {totals[0]:g} to {totals[-1]:g}, which is how many trials "
+            "it has; leave total_count out"
+        )
+    return GIVEN_TOTAL[cls], {}
 
 
 def _totals(other: Known) -> np.ndarray | None:

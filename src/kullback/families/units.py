@@ -18,6 +18,7 @@ from jaxtyping import Float
 from kullback.families.form import Form
 from kullback.families.mixture import MixtureStructure
 from kullback.families.scaling import middle_and_spread, quantiles
+from kullback.laws import TruncatedNormal
 
 Values = Mapping[str, Any]
 
@@ -36,6 +37,7 @@ MOVED: dict[type, dict[str, int]] = {
          dist.Logistic, dist.Gumbel, dist.Cauchy, dist.StudentT, dist.Levy),
         _LOCATION,
     ),
+    TruncatedNormal: {**_LOCATION, "low": PLACE, "high": PLACE},
     dist.MultivariateNormal: _MATRICES,
     dist.MultivariateStudentT: _MATRICES,
     dist.LowRankMultivariateNormal: {"loc": PLACE, "cov_factor": ROOT, "cov_diag": VARIANCE},

@@ -18,6 +18,7 @@ from jaxtyping import Array
 from numpyro.distributions.discrete import ZeroInflatedProbs
 
 from kullback.exact.numerics.log_gamma import binet
+from kullback.laws import DirichletMultinomialGivenTotal
 
 _LARGE = 16.0  # from where on Stirling's series has no more error than log Γ itself
 
@@ -87,4 +88,5 @@ _MASSES = {
     ),
     dist.BetaBinomial: _beta_binomial,
     dist.DirichletMultinomial: _dirichlet_multinomial,
+    DirichletMultinomialGivenTotal: _dirichlet_multinomial,
 }

@@ -18,7 +18,7 @@ from numpyro.distributions import constraints
 
 from kullback.families.form import MOST_DEGREES, Form
 from kullback.families.units import form_of
-from kullback.laws import ZeroInflatedNegativeBinomial
+from kullback.laws import TruncatedNormal, ZeroInflatedNegativeBinomial
 from kullback.minimize.layout import Layout
 from kullback.minimize.solution import POINT
 from kullback.programs import program
@@ -29,6 +29,7 @@ REACH = float(-np.log(POINT))
 _STEP = 3.0
 _ROOM = 0.5  # of a step: with less before the end of the box nothing is to be seen outward
 _MOST = 8  # coordinates that are tried one by one
+_EXPONENTIAL = 100.0  # scales from the location to the outcomes: exponential to about 1e-8 nats
 _FLAT = 1e-9  # nats, of a limit law; of a likelihood without maximum a step takes at least:
 _FALLING = 1e-2
 
@@ -84,6 +85,8 @@ def judged(
     structure: Any, layout: Layout, vector: np.ndarray, box: tuple[np.ndarray, np.ndarray], value: Value
 ) -> Verdict:
     """The verdict on an end point [n] of a descent, whose objective elsewhere is `value`."""
+    if limit := _exponential_limit(structure, layout, vector):
+        return Verdict(Status.BOUNDARY, limit, vector)
     names, most = _coordinates(structure, layout)
     vector, at_end = np.clip(vector, *box), (vector <= box[0]) | (vector >= box[1])
     capped = np.isfinite(most) & (vector >= most)
@@ -93,6 +96,26 @@ def judged(
         # Beyond the most degrees nothing changes, by definition.
         return Verdict(Status.BOUNDARY, _limit(structure, names, capped * 1.0), vector)
     return found or Verdict(Status.CONVERGED, "", vector)
+
+
+def _exponential_limit(structure: Any, layout: Layout, vector: np.ndarray) -> str:
+    """What to say of truncated normals whose location has run so far from the outcomes that they are exponential.
+
+    Of one end the likelihood has a maximum only where the standard deviation is below the mean distance from that end.
+    Source: del Castillo (1994), The singly truncated normal distribution: a non-steep exponential family.
+    """
+    form = form_of(structure)
+    if structure is not form or form is None or form.cls is not TruncatedNormal or len(form.names) < 2:
+        return ""
+    free = layout.tree(vector)
+    away = np.asarray(free["loc"]) / np.exp(np.asarray(free["scale"]))
+    if np.abs(away).max() < _EXPONENTIAL:
+        return ""
+    way = "−∞" if np.ravel(away)[np.argmax(np.abs(away))] < 0 else "∞"
+    return (
+        f"the best member is the limit law, exponential on the support, as loc goes to {way} and scale to ∞, which no "
+        "parameters attain; those returned stand for it"
+    )
 
 
 def _looked_at(structure: Any, names: Any, vector: Any, box: Any, far: np.ndarray, value: Value) -> Verdict | None:

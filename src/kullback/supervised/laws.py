@@ -31,6 +31,7 @@ from kullback.supervised.line import (
 # A class of NumPyro's to a variable of SciPy's; `p` gives a parameter as a float64 array.
 SCIPY: dict[str, Callable[..., Any]] = {
     "Normal": lambda p: stats.norm(p("loc"), p("scale")),
+    "TruncatedNormal": lambda p: _truncated_normal(p("loc"), p("scale"), p("low"), p("high")),
     "Cauchy": lambda p: stats.cauchy(p("loc"), p("scale")),
     "Laplace": lambda p: stats.laplace(p("loc"), p("scale")),
     "Logistic": lambda p: stats.logistic(p("loc"), p("scale")),
@@ -62,6 +63,8 @@ SCIPY: dict[str, Callable[..., Any]] = {
     "GeometricProbs": lambda p: stats.geom(p("probs"), loc=-1),
     "GeometricLogits": lambda p: stats.geom(special.expit(p("logits")), loc=-1),
 }  # fmt: skip
+
+_ABSENT = {"low": -np.inf, "high": np.inf}  # an end that a law does not have
 
 
 def line_of(d: Any) -> Line:
@@ -175,9 +178,14 @@ def _marginal(d: Any) -> tuple[str, Callable[[str], np.ndarray]] | None:
     return None
 
 
+def _truncated_normal(loc: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray) -> Any:
+    return stats.truncnorm((low - loc) / scale, (high - loc) / scale, loc, scale)
+
+
 def _parameter(d: Any) -> Callable[[str], np.ndarray]:
     return lambda name: _array(d, name)
 
 
 def _array(d: Any, name: str) -> np.ndarray:
-    return np.asarray(getattr(d, name), np.float64)
+    value = getattr(d, name)
+    return np.asarray(_ABSENT[name] if value is None else value, np.float64)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpyro.distributions as dist
 from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.metrics import r2_score
 
 from kullback.arguments import flag, inside, numeric
 from kullback.errors import InputError
@@ -24,6 +25,7 @@ from kullback.supervised.quantiles import quantile
 from kullback.supervised.rows import empirical, enough
 from kullback.supervised.support import MOST_CATEGORIES, family_support, within
 from kullback.supervised.targets import numbers
+from kullback.supervised.trials import counts_support, require_trials, row_totals, successes_and_failures, trials_of_fit
 
 
 class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
@@ -44,7 +46,9 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
     warm_start    `fit` goes on from the last fit
     random_state  a non-negative integer, a NumPy generator, or None for another seed each time
 
-    Several outputs y [n, k] are independent ones of a scalar distribution, or one outcome of `MultivariateNormal`.
+    Counts y [n, k] of k labels are "multinomial", and [n, 2], successes and failures, "binomial": the sum of a row's
+    counts is its number of trials. Other outputs y [n, k] are independent ones of a scalar distribution, or one outcome
+    of `MultivariateNormal`.
     Fitted: `fit_` (a `kl.Fit`), `q_`, `history_`, `n_iter_`, `n_features_in_`, `feature_names_in_`; and `coef_`,
     `intercept_` of a linear network. Sources: Fisher (1922); Bishop (1994) for mixture density networks.
     """
@@ -94,7 +98,9 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         """
         warm = flag("warm_start", self.warm_start) and hasattr(self, "q_")
         x, y, w = self._checked(X, y, sample_weight, reset=not warm)
-        side = self._start(y, warm=warm and self._outputs == y.shape[1:])
+        if warm := warm and self._outputs == y.shape[1:]:
+            require_trials(self.q_, y)
+        side = self._start(y, warm=warm)
         self._learn(Pairs(x, y, w), side, rule=self.rule, steps=self.steps)
         self._outputs = y.shape[1:]
         return self
@@ -108,14 +114,28 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         x, y, w = self._checked(X, y, sample_weight, reset=first)
         if not first and y.shape[1:] != self._outputs:
             raise InputError(f"y: outputs of shape {y.shape[1:]} where the fit has {self._outputs}")
+        if not first:
+            require_trials(self.q_, y)
         self._learn_again(Pairs(*enough(x, y, w)), y)
         self._outputs = y.shape[1:]
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """E[y∣x] of each row: [n] or [n, k]; the location for a distribution that has no mean (Cauchy)."""
+        """E[y∣x] of each row: [n] or [n, k]; the location for a distribution that has no mean (Cauchy).
+
+        Of counts out of a total for each row it is that of one trial: multiply it by the total of a new row.
+        """
         x = self._inputs(X)
-        return np.asarray(self.q_.evaluate(mean, x), np.float64)
+        value = np.asarray(self.q_.evaluate(mean, x), np.float64)
+        return value if self._totals is None else value[:, 0]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R² of the predictions, as scikit-learn's regressors give it; of counts, given the total of each row."""
+        predicted, y = self.predict(X), numbers(y, len(np.asarray(X)))
+        if (trials := trials_of_fit(self.q_)) is not None:
+            totals = successes_and_failures(y, self._totals).sum(-1) / trials
+            predicted = predicted * (totals if predicted.ndim == 1 else totals[:, None])
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def predict_quantile(self, X: Any, q: Any = 0.5) -> Any:
         """The q-quantiles of y given each row.
@@ -152,8 +172,12 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
         x = checked_inputs(self, X, reset=reset, rows=2 if reset else 1)
         if y is None:
             raise InputError("y: KLRegressor requires y to be passed, but the target y is None")
-        y, w = numbers(y, len(x)), checked_weights(sample_weight, len(x))
+        y, w = successes_and_failures(numbers(y, len(x)), self._totals), checked_weights(sample_weight, len(x))
         return empirical(x, within(y, self._support(y), self._shown), w)
+
+    @property
+    def _totals(self) -> np.ndarray | None:
+        return row_totals(class_of(self._class), self._fixed)
 
     @property
     def _class(self) -> Any:
@@ -168,6 +192,8 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
 
     def _support(self, y: np.ndarray) -> Any:
         cls = class_of(self._class)
+        if (counts := counts_support(cls, self._learned, y)) is not None:
+            return counts
         if cls.support.event_dim > y.ndim - 1:
             raise InputError(
                 f"y: shape {y.shape} for {self._shown}, whose outcomes are vectors; pass y of shape [n, k]"
@@ -181,6 +207,11 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
             raise InputError(f"fixed: {self.fixed!r} is no mapping from names to values, such as {{'scale': 1.0}}")
         return dict(self.fixed or {})
 
+    @property
+    def _learned(self) -> dict[str, Any]:
+        """What is held fixed for every row: totals of the rows themselves are in their outcomes."""
+        return {k: v for k, v in self._fixed.items() if k != "total_count" or self._totals is None}
+
     def _check_settings(self) -> None:
         super()._check_settings()
         k = self.components
@@ -189,6 +220,6 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
 
     def _side(self, y: np.ndarray) -> Conditional:
         if self.components == 1:
-            return Conditional(self._network(len(y)), self._class, **self._fixed, **self._settings())
-        mixture = Mixture(Family(self._class, **self._fixed), int(self.components))
+            return Conditional(self._network(len(y)), self._class, **self._learned, **self._settings())
+        mixture = Mixture(Family(self._class, **self._learned), int(self.components))
         return Conditional(self._network(len(y)), mixture, **self._settings())

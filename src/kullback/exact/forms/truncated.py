@@ -17,6 +17,7 @@ from kullback.exact.kinds import TRUNCATED
 from kullback.exact.numerics.nodes import unit_interval
 from kullback.exact.numerics.precision import floats
 from kullback.exact.numerics.ratios import psi
+from kullback.laws import TruncatedNormal
 
 
 class Gaussian(NamedTuple):
@@ -43,8 +44,9 @@ def gaussian(d: Any) -> Gaussian:
     if isinstance(d, dist.HalfNormal):
         (scale,) = floats(d.scale)
         return Gaussian(jnp.zeros_like(scale), scale, jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf))
-    base = d if isinstance(d, dist.Normal) else d.base_dist
-    low, high = getattr(d, "low", -jnp.inf), getattr(d, "high", jnp.inf)
+    base = getattr(d, "base_dist", d)
+    low, high = getattr(d, "low", None), getattr(d, "high", None)
+    low, high = -jnp.inf if low is None else low, jnp.inf if high is None else high
     return Gaussian(*jnp.broadcast_arrays(*floats(base.loc, base.scale, low, high)))
 
 
@@ -138,7 +140,7 @@ def truncated_normal_entropy(p: Any) -> Array:
     return jnp.log(mass[..., 0]) + (points.weight / mass * _exponent(g, points.peak, points.offset)).sum(-1)
 
 
-TRUNCATED_NORMALS = tuple((kind, dist.Normal) for kind in TRUNCATED)
+TRUNCATED_NORMALS = (TruncatedNormal, *((kind, dist.Normal) for kind in TRUNCATED))
 
 KL = {
     (p, q): truncated_normal_kl
