@@ -309,11 +309,32 @@ fault(
     "minimize/test_minibatches.py::test_a_checkpoint_of_other_data_is_refused",
 )
 fault(
-    "driver: a resumed run logs again what was logged",
-    "minimize/driver.py",
-    "logged = len(history)\n    saved",
-    "logged = 0\n    saved",
+    "keeping: a resumed run logs again what was logged",
+    "minimize/keeping.py",
+    "self.logged = len(history)",
+    "self.logged = 0",
     "minimize/test_driving.py::test_a_resumed_run_logs_what_is_new",
+)
+fault(
+    "keeping: two trainings share a checkpoint",
+    "minimize/keeping.py",
+    "fcntl.LOCK_EX | fcntl.LOCK_NB",
+    "fcntl.LOCK_SH | fcntl.LOCK_NB",
+    "minimize/test_keeping.py::test_a_checkpoint_is_of_one_training_at_a_time",
+)
+fault(
+    "files: a digest that does not agree passes",
+    "files.py",
+    'and spec["version"] > 1:',
+    'and spec["version"] > 2:',
+    "test_damaged_files.py::test_one_bit_more_or_less_changes_nothing_silently",
+)
+fault(
+    "arguments: a count of one less than the least passes",
+    "arguments.py",
+    "if exact < least or",
+    "if exact < least - 1 or",
+    "contracts/test_arguments.py::test_wrong_values_are_refused_in_our_own_sentence",
 )
 fault(
     "floor: rows of weight 0 count",
@@ -338,7 +359,7 @@ fault(
 )
 fault(
     "minibatches: rows that are held out are learned from",
-    "minimize/minibatch.py",
+    "minimize/preparation.py",
     "train, held = table.part(~watched), table.part(watched) if kept else None",
     "train, held = table, table.part(watched) if kept else None",
     "minimize/test_epochs.py::test_the_values_are_those_of_numpy",
@@ -590,8 +611,8 @@ fault(
 fault(
     "files: written in place",
     "files.py",
-    "        os.replace(aside, target)\n",
-    "        target.write_bytes(content)\n        os.remove(aside)\n",
+    "            os.replace(aside, target)\n",
+    "            target.write_bytes(content)\n            os.remove(aside)\n",
     "families/test_saved.py::test_a_failed_save_leaves_the_old_file_whole",
 )
 fault(
