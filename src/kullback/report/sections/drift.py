@@ -68,4 +68,4 @@ def _columns(found: list[Comparison]) -> Columns:
 
 
 def _nats(x: float) -> str:
-    return f"{x:.3f}".replace("-", "−")
+    return f"{x:z.3f}".replace("-", "−")

@@ -69,7 +69,7 @@ def target() -> dist.Distribution:
 
 
 def _both_ways(p: dist.Distribution, q: dist.Distribution) -> tuple[str, str]:
-    return f"{float(kl.KL(p, q).estimate()):.3f}", f"{float(kl.KL(q, p).estimate()):.3f}"
+    return f"{float(kl.KL(p, q).estimate()):z.3f}", f"{float(kl.KL(q, p).estimate()):z.3f}"
 
 
 def _number(x: Any) -> str:
