@@ -7,7 +7,8 @@ import io
 import os
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 PROG = "kullback"
 DESCRIPTION = "KL divergence, estimated and minimised. All values are in nats."
@@ -25,7 +26,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
     try:
         command = _parse(given or ["--help"])
-        return 0 if command is None else command.run()
+        with _warnings_in_one_line():
+            return 0 if command is None else command.run()
     except _Usage as error:
         return _fail(str(error), 2)
     except KullbackError as error:
@@ -35,6 +37,18 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+@contextlib.contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Warnings as errors are shown, without the line of source that they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: _say(f"{message}")
+        yield
+
+
+def _say(message: str) -> None:
+    print(f"{PROG}: {' '.join(message.split())}", file=sys.stderr)
 
 
 class _Usage(Exception):
@@ -73,5 +87,5 @@ def _until_rule(lines: list[str]) -> list[str]:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"{PROG}: {' '.join(message.split())}", file=sys.stderr)
+    _say(message)
     return status

@@ -59,12 +59,12 @@ def _train(options: Control) -> int:
             seed=options.seed, rule=rule, steps=options.steps, checkpoint=folder.checkpoint, logger=logger
         )
     seconds = time.monotonic() - began
-    fit.save(folder.policy)
     console.print()
     numbers = dict(fit.diagnostics)
     if optimal.model is not None and not options.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
         numbers |= _in_person(fit, options)
     console.print(score_table(numbers, fit.objective, optimal.discount))
+    fit.save(folder.policy)
     if "episodes" in numbers and "episodes" not in fit.diagnostics:
         _say(console, f"Returns and length are of {numbers['episodes']} fresh episodes of the environment itself.")
     made = _film(films, folder.path, options, fit)
