@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import enum
 import hashlib
-import importlib
 import itertools
 import os
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cache, partial, update_wrapper
@@ -371,7 +371,8 @@ def _named_tuple(text: str) -> Any:
     module, name = text.split(":")
     if module.split(".")[0] not in _RESULTS:
         raise ValueError(text)
-    found = getattr(importlib.import_module(module), name)
+    # What makes such results has imported it: nothing is imported because a file names it.
+    found = getattr(sys.modules.get(module), name)
     if not (isinstance(found, type) and issubclass(found, tuple) and hasattr(found, "_fields")):
         raise ValueError(text)
     return found
