@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Mapping
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,8 @@ def row(argument: str, value: Any) -> Mapping[str, Any]:
 def checked_fields(record: Any, signed: frozenset[str] = frozenset()) -> None:
     """Fields of a frozen dataclass by their annotations: int, float and bool, or None where that is allowed.
 
-    Whole numbers are at least 0, as other numbers are unless they are `signed`; what is narrower is for the record to
-    say. Raises `InputError`.
+    Whole numbers are at least 1, or 0 where that is a count; other numbers are at least 0 unless they are `signed`.
+    What is narrower is for the record to say. Raises `InputError`.
     """
     for field in dataclasses.fields(record):
         kind, _, optional = str(field.type).partition(" | ")
@@ -116,7 +116,7 @@ def checked_fields(record: Any, signed: frozenset[str] = frozenset()) -> None:
         if kind not in ("int", "float", "bool") or optional not in ("", "None") or (optional and value is None):
             continue
         if kind == "int":
-            found: Any = whole(field.name, value, 0 if field.default == 0 or field.name in _MAY_BE_NONE else 1)
+            found: Any = whole(field.name, value, 0 if field.default == 0 or field.name in _FROM_0 else 1)
         elif kind == "bool":
             found = flag(field.name, value)
         else:
@@ -126,7 +126,7 @@ def checked_fields(record: Any, signed: frozenset[str] = frozenset()) -> None:
         object.__setattr__(record, field.name, found)
 
 
-_MAY_BE_NONE = ("memory",)  # counts of which 0 is one
+_FROM_0 = ("memory",)  # counts of which 0 is one
 
 
 def _single(value: Any) -> Any:
@@ -137,7 +137,10 @@ def _single(value: Any) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Integral) or math.isfinite(value)
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond double precision
+        return False
 
 
 def _shown(value: Any) -> str:

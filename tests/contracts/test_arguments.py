@@ -20,7 +20,8 @@ VALUES = {
     "text": "a",
     "no text": "", "bytes": b"x", "no list": [], "mixed list": [1, "a"], "dict": {}, "set": {1, 2}, "object": object(),
     "class": int, "array with NaN": np.array([1.0, np.nan]), "empty array": np.zeros(0), "complex": 1j,
-    "date": datetime.date(2020, 1, 1), "huge": 10**30, "uneven lists": [[1.0, 2.0], [3.0]], "function": lambda: 0,
+    "date": datetime.date(2020, 1, 1), "huge": 10**30, "beyond double": 10**400,
+    "uneven lists": [[1.0, 2.0], [3.0]], "function": lambda: 0,
 }  # fmt: skip
 POSITIVE = {"3", "1.5", "huge"}
 ANY_NUMBER = {"-1", "0", "3", "1.5", "huge"}
@@ -55,12 +56,16 @@ CALLS = {
     "KL.plan": (kl.KL(NORMAL, OTHER).plan, {"rule": (None, NOTHING)}),
     "KL.estimate": (
         closed,
-        {"seed": (0, {"0", "3", "huge"}), "tolerance": (None, NOTHING | POSITIVE), "rule": (None, NOTHING)},
+        {
+            "seed": (0, {"0", "3", "huge", "beyond double"}),
+            "tolerance": (None, NOTHING | POSITIVE),
+            "rule": (None, NOTHING),
+        },
     ),
     "KL.minimize": (
         trained,
         {
-            "seed": (0, {"0", "3", "huge"}),
+            "seed": (0, {"0", "3", "huge", "beyond double"}),
             "tolerance": (None, NOTHING | POSITIVE),
             "rule": ("minibatches", NOTHING),
             "steps": (20, NOTHING | COUNT),

@@ -278,7 +278,7 @@ def as_sample_array(x: Any, argument: str) -> np.ndarray:
 def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
     try:
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{argument}: values of type {array.dtype} are not numbers; encode them first") from error
 
 
@@ -304,7 +304,7 @@ def as_weights(weights: Any, size: int) -> np.ndarray | None:
         return None
     try:
         array = np.asarray(weights, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("weights: they are no numbers; pass one number for each row") from error
     if array.shape != (size,):
         raise InputError(f"weights: shape {array.shape} for {size} rows; pass one weight for each row")

@@ -30,7 +30,7 @@ def checked_inputs(estimator: Any, X: Any, *, reset: bool, rows: int = 1) -> np.
     settings: Any = {"dtype": [np.float64, np.float32], "ensure_all_finite": False, "ensure_min_samples": rows}
     try:
         array = np.asarray(validate_data(estimator, X, reset=reset, **settings))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, TypeError) and np.ndim(X) == 2:  # what scikit-learn's own checks expect
             raise
         text = " ".join(str(error).split())
@@ -106,7 +106,7 @@ def checked_weights(sample_weight: Any, size: int) -> np.ndarray | None:
         return None
     try:
         weights = np.asarray(sample_weight, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError("sample_weight: the weights are not numbers; pass one number for each row of X") from error
     if weights.shape != (size,):
         raise InputError(f"sample_weight: shape {weights.shape} for {size} rows; pass one weight for each row of X")

@@ -82,7 +82,7 @@ def _shaped(array: np.ndarray, size: int) -> np.ndarray:
 def _as_numbers(array: np.ndarray) -> np.ndarray:
     try:
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         shown = next((v for v in array.ravel() if isinstance(v, str)), array.ravel()[0])
         raise InputError(
             f"y: the targets are not numbers ({shown!r} is one of them); a regressor needs numbers, and KLClassifier "

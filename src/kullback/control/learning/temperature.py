@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kullback.arguments import positive
 from kullback.errors import InputError
 
 RATE = 0.02  # of the step on log α at each adaptation, per relative error of the divergence
@@ -120,5 +121,7 @@ def adapt(numbers: Any, log_alpha: jax.Array, kl: jax.Array, rate: float = RATE)
 
 
 def _is_positive(value: Any) -> bool:
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return bool(number and 0 < value < np.inf)
+    try:
+        return positive("temperature", value) > 0
+    except InputError:
+        return False
