@@ -92,8 +92,8 @@ def times(name: str) -> list[list[Any]]:
     import numpyro.distributions as dist
 
     import kullback as kl
-    from kullback.control.soft import solve_soft
-    from kullback.control.solve import action_choices
+    from kullback.control.tabular.soft_bellman import solve_soft
+    from kullback.control.tabular.solve import action_choices
 
     case = TABLES[name]
     optimal = case.optimal()

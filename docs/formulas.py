@@ -14,9 +14,9 @@ from typing import Any
 from docs.kinds import ALONE, TABLES
 
 from kullback.exact import table
-from kullback.exact.kinds import kind
-from kullback.exact.unlike import cross, expectations
-from kullback.exact.wholes import bijections, chain_rule, mixtures, structure
+from kullback.exact.composite import bijections, chain_rule, mixtures, structure
+from kullback.exact.cross_family import cross, expectations
+from kullback.exact.type_keys import kind
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, 
 from kullback.estimate.support import escape_of
 from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
-from kullback.exact.kinds import kind
-from kullback.exact.unlike import cross
-from kullback.exact.wholes import mixtures
+from kullback.exact.composite import mixtures
+from kullback.exact.cross_family import cross
+from kullback.exact.type_keys import kind
 from kullback.known import Known, describe
 from kullback.rule import Applies
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from kullback import programs
+from kullback.runtime import export_cache as programs
 
 # Tracing makes many objects, and most of them last: looking through all of them again and again took a tenth of a run.
 # What is no longer needed is collected after each file of tests, in `let_go_of_programs`.

@@ -7,11 +7,11 @@ if typing.TYPE_CHECKING:
     from kullback import catalogue as rules
     from kullback.catalogue import DEFAULT_RULES
     from kullback.control import Optimal
+    from kullback.distributions import Joint, MarkovChain, Product, TanhNormal
     from kullback.divergence import KL
     from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
     from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, Tempered, learnable, load
     from kullback.known import Density, Pairs, Samples, Tilted
-    from kullback.laws import Joint, MarkovChain, Product, TanhNormal
     from kullback.result import Estimate, Fit, Guarantee
     from kullback.supervised import KLClassifier, KLRegressor
 
@@ -58,12 +58,12 @@ _HOMES = {
     "divergence": ("KL",),
     "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
     "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "Tempered", "learnable", "load"),
+    "distributions": ("Joint", "MarkovChain", "Product", "TanhNormal"),
     "known": ("Density", "Pairs", "Samples", "Tilted"),
-    "laws": ("Joint", "MarkovChain", "Product", "TanhNormal"),
     "result": ("Estimate", "Fit", "Guarantee"),
     "supervised": ("KLClassifier", "KLRegressor"),
 }
-_MODULES = ("errors", "loggers")  # as after an import of everything, beside the homes
+_MODULES = {"errors": "errors", "loggers": "runtime.loggers"}  # as after an import of everything, beside the homes
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -71,7 +71,7 @@ def __getattr__(name: str) -> typing.Any:
     if name == "rules":
         value: typing.Any = importlib.import_module("kullback.catalogue")
     elif name in _HOMES or name in _MODULES:
-        return importlib.import_module(f"kullback.{name}")
+        return importlib.import_module(f"kullback.{_MODULES.get(name, name)}")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"kullback.{_HOME[name]}"), name)
     else:

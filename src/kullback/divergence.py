@@ -14,12 +14,12 @@ from kullback.catalogue import DEFAULT_RULES
 from kullback.errors import EstimateError, InputError, PlanError
 from kullback.known import Known, describe
 from kullback.known.samples import refuse_probabilities
-from kullback.loggers import Logger
 from kullback.plan import Plan, make_plan
 from kullback.plan.words import explain_in_words
-from kullback.programs import check_process
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Request, Rule
+from kullback.runtime.export_cache import check_process
+from kullback.runtime.loggers import Logger
 
 # A divergence is not negative. Below 0 by more standard errors than chance gives once in a billion times, or by more
 # nats than the rounding of forms in single precision, what was stated of a side is not true.

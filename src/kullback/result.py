@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from kullback.arguments import inside
 from kullback.errors import FileError
-from kullback.files import write
+from kullback.runtime.files import write
 
 
 class Guarantee(enum.Enum):

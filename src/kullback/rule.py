@@ -14,8 +14,8 @@ import numpy as np
 from kullback.arguments import checked_fields, flag, path, positive, whole
 from kullback.errors import InputError
 from kullback.known import Known
-from kullback.loggers import Logger
 from kullback.result import Estimate, Fit, Guarantee
+from kullback.runtime.loggers import Logger
 
 Question = Literal["estimate", "forward", "reverse"]
 

@@ -18,8 +18,8 @@ from kullback.cli.folder import Folder, name_for
 from kullback.cli.scores import figures
 from kullback.control.agent import Agent
 from kullback.errors import FileError, InputError
-from kullback.files import write
 from kullback.result import Estimate, Status
+from kullback.runtime.files import write
 
 TABLE = "FrozenLake-v1"
 PLAYED = ["CartPole-v1", "--hidden", "8", "--seed", "3", "--film"]

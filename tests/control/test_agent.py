@@ -14,7 +14,7 @@ from scipy.stats import chisquare
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.agent import Agent
-from kullback.control.simulators.spaces import actions_of, observations_of
+from kullback.control.envs.spaces import actions_of, observations_of
 from kullback.errors import InputError
 from kullback.families import FittedConditional
 from kullback.known import Known, describe

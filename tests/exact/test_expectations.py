@@ -9,9 +9,9 @@ import pytest
 from tests.exact.truths.densities import LAWS
 
 import kullback as kl
-from kullback.exact.kinds import kind
-from kullback.exact.unlike.expectations import EXPECTATIONS
-from kullback.exact.unlike.statistics import STATISTICS
+from kullback.exact.cross_family.expectations import EXPECTATIONS
+from kullback.exact.cross_family.statistics import STATISTICS
+from kullback.exact.type_keys import kind
 
 # The statistics as functions of x and their parameters, and parameters to try.
 FUNCTIONS = {

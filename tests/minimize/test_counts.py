@@ -13,7 +13,7 @@ import scipy.optimize
 import scipy.stats as st
 
 import kullback as kl
-from kullback.laws import ZeroInflatedNegativeBinomial
+from kullback.distributions import ZeroInflatedNegativeBinomial
 from kullback.minimize import count_masses
 from kullback.result import Status
 

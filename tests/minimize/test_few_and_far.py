@@ -9,8 +9,8 @@ from scipy import stats
 import kullback as kl
 from kullback.families.conditional_structure import FARTHEST
 from kullback.minimize import minibatch
-from kullback.minimize.epoch_program import _bounded
-from kullback.minimize.member import at_start, moved
+from kullback.training.early_stopping import at_start, moved
+from kullback.training.epoch_program import _bounded
 
 
 def rows(rng, n, d=6):

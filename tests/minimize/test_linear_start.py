@@ -11,7 +11,7 @@ from scipy.stats import norm
 from sklearn.linear_model import BayesianRidge
 
 import kullback as kl
-from kullback.families.affine import STRENGTHS, ridge
+from kullback.families.initialisation.affine import STRENGTHS, ridge
 from kullback.result import Status
 
 TEST = 3000

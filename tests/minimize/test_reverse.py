@@ -12,7 +12,7 @@ import scipy.stats
 
 import kullback as kl
 from kullback.errors import FitError
-from kullback.minimize.assess import pareto_shape
+from kullback.minimize.elbo_diagnostics import pareto_shape
 
 TWO_PEAKS = dist.MixtureSameFamily(
     dist.Categorical(probs=np.array([0.4, 0.6])), dist.Normal(np.array([-3.0, 3.0]), np.array([1.0, 0.8]))

@@ -13,7 +13,7 @@ from numpyro.distributions import constraints
 
 import kullback as kl
 from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
-from kullback.minimize.push import PUSHES
+from kullback.minimize.reparameterise import PUSHES
 from kullback.result import Status
 
 THEMSELVES = [

@@ -9,7 +9,7 @@ from numpyro.distributions import constraints
 
 import kullback as kl
 from kullback.errors import InputError
-from kullback.minimize.assess import pareto_shape
+from kullback.minimize.elbo_diagnostics import pareto_shape
 from kullback.result import Status
 
 

@@ -25,28 +25,28 @@ def fault(words: str, file: str, text: str, replacement: str, *tests: str) -> No
 # Exact forms and their numerics.
 fault(
     "normal: the distance of the means not halved",
-    "exact/forms/normal.py",
+    "exact/closed_forms/normal.py",
     "gap + 0.5 * (jnp.square(u) + jnp.square(distance * inverse))",
     "gap + 0.5 * jnp.square(u) + jnp.square(distance * inverse)",
     "exact/test_drop_in.py::test_univariate[Normal-Normal-<lambda>-()]",
 )
 fault(
     "normal: the slope along Q's scale without the means",
-    "exact/forms/normal.py",
+    "exact/closed_forms/normal.py",
     "along_q = -inverse * (both + z * z)",
     "along_q = -inverse * both",
     "exact/test_closed_forms.py::test_value_and_gradient[normal-float64]",
 )
 fault(
     "gamma: the rates exchanged",
-    "exact/forms/gamma.py",
+    "exact/closed_forms/gamma.py",
     "c, rate_step = a_p * (b_q / b_p), (b_q - b_p) / b_p",
     "c, rate_step = a_p * (b_p / b_q), (b_p - b_q) / b_q",
     "exact/test_drop_in.py::test_univariate[Gamma-Gamma-<lambda>-()]",
 )
 fault(
     "categorical: labels that are padded are given the logit 0",
-    "exact/forms/categorical.py",
+    "exact/closed_forms/categorical.py",
     "constant_values=0.0 if is_probs else -jnp.inf",
     "constant_values=0.0",
     "exact/test_more_labels.py::test_labels_that_one_side_lacks",
@@ -67,14 +67,14 @@ fault(
 )
 fault(
     "multivariate normal: the wrong factor divides the distance of the means",
-    "exact/forms/multivariate.py",
+    "exact/closed_forms/multivariate.py",
     "shift, factor = (mean_p - mean_q)[..., None], factor_of(q)",
     "shift, factor = (mean_p - mean_q)[..., None], factor_of(p)",
     "exact/test_drop_in.py::test_multivariate_normals_broadcast",
 )
 fault(
     "truncated normal: only one side of the mass outside P's interval",
-    "exact/forms/truncated.py",
+    "exact/closed_forms/truncated.py",
     "for low, high in ((q.low, p.low), (p.high, q.high)):",
     "for low, high in ((q.low, p.low), (q.low, p.low)):",
     "exact/test_closed_forms.py::test_value_and_gradient[normal truncated on both sides-float32]",
@@ -83,21 +83,21 @@ fault(
 # Unlike families.
 fault(
     "unlike: the support is not looked at",
-    "exact/unlike/cross.py",
+    "exact/cross_family/cross.py",
     "(jnp.asarray(low_p) < low_q - low) | (",
     "(jnp.asarray(low_p) < low_q - low) & (",
     "exact/test_escapes.py::test_only_what_escapes_is_infinite",
 )
 fault(
     "unlike: a Gumbel Q's term in x with the wrong sign",
-    "exact/unlike/statistics.py",
+    "exact/cross_family/statistics.py",
     'terms: list[Term] = [(-1.0 / scale, "x", ())',
     'terms: list[Term] = [(1.0 / scale, "x", ())',
     "exact/test_expectations.py::test_statistics",
 )
 fault(
     "unlike: Student's tail with df instead of df + 1",
-    "exact/unlike/statistics.py",
+    "exact/cross_family/statistics.py",
     "(-0.5 * (df + 1.0),",
     "(-0.5 * df,",
     "exact/test_expectations.py::test_statistics",
@@ -105,21 +105,21 @@ fault(
 # Wholes: parts, bijections, mixtures.
 fault(
     "wholes: bijections taken off without being compared",
-    "exact/wholes/bijections.py",
+    "exact/composite/bijections.py",
     "return _is_bijection(a) and same(a, b)",
     "return _is_bijection(a) and type(a) is type(b)",
     "exact/test_structure.py::test_maps_that_differ_are_worked_into_the_base",
 )
 fault(
     "wholes: a joint law weights by Q's labels",
-    "exact/wholes/chain_rule.py",
+    "exact/composite/chain_rule.py",
     "probs = label_probs(p.first, p.labels)",
     "probs = label_probs(first, p.labels)",
     "exact/test_chains.py::test_a_joint_law_of_counts",
 )
 fault(
     "wholes: a batch axis put in at the wrong place",
-    "exact/wholes/batches.py",
+    "exact/composite/broadcasting.py",
     "place = jnp.ndim(x) - event - right",
     "place = jnp.ndim(x) - event",
     "exact/test_mixture.py::test_an_axis_is_put_into_a_batch[Normal]",
@@ -142,7 +142,7 @@ fault(
 )
 fault(
     "known: rows of a batch without what all share",
-    "known/rows.py",
+    "known/index_batch.py",
     "jnp.broadcast_to(parameter, (*batch, *own))[rows]",
     "jnp.broadcast_to(parameter, (*batch, *own))[jnp.sort(rows)]",
     "known/test_rows.py::test_rows_have_the_log_probabilities_of_the_whole[categorical]",
@@ -158,10 +158,10 @@ fault(
 )
 fault(
     "families: blocks of a column merged without the distance of their means",
-    "families/scaling.py",
+    "families/initialisation/scaling.py",
     "squares = squares + spread + np.square(difference) * (total * weight / (total + weight))",
     "squares = squares + spread",
-    "families/test_scaling.py::test_a_memory_mapped_table_is_read_in_blocks",
+    "families/initialisation/test_scaling.py::test_a_memory_mapped_table_is_read_in_blocks",
 )
 # Plans.
 fault(
@@ -275,10 +275,10 @@ fault(
 # Minimising.
 fault(
     "shuffle: the same order in every epoch",
-    "minimize/shuffle.py",
+    "training/shuffle.py",
     "_mixed(jnp.asarray(epoch, jnp.uint32) ^ _mixed(seed[1]))",
     "_mixed(_mixed(seed[1]))",
-    "minimize/test_shuffle.py::test_seeds_epochs_and_members_have_words_of_their_own",
+    "training/test_shuffle.py::test_seeds_epochs_and_members_have_words_of_their_own",
 )
 fault(
     "lbfgs: the second loop runs in the order of the first",
@@ -296,38 +296,38 @@ fault(
 )
 fault(
     "fixed draws: the components of a mixture count alike",
-    "minimize/push.py",
+    "minimize/reparameterise.py",
     "each[:, None] * jnp.asarray(d.mixing_distribution.probs)",
     "each[:, None] * jnp.full(d.mixture_size, 1.0 / d.mixture_size)",
     "minimize/test_reverse.py::test_mixtures_and_other_families_can_be_pushed",
 )
 fault(
     "checkpoint: the data are no part of what problem it is",
-    "minimize/epochs.py",
+    "training/epochs.py",
     "return fingerprint(self.title, *parts, *data, self.seed)",
     "return fingerprint(self.title, *parts, self.seed)",
-    "minimize/test_minibatches.py::test_a_checkpoint_of_other_data_is_refused",
+    "training/test_minibatches.py::test_a_checkpoint_of_other_data_is_refused",
 )
 fault(
     "keeping: a resumed run logs again what was logged",
-    "minimize/keeping.py",
+    "training/checkpoint.py",
     "self.logged = len(history)",
     "self.logged = 0",
-    "minimize/test_driving.py::test_a_resumed_run_logs_what_is_new",
+    "training/test_driving.py::test_a_resumed_run_logs_what_is_new",
 )
 fault(
     "keeping: two trainings share a checkpoint",
-    "minimize/keeping.py",
+    "training/checkpoint.py",
     "fcntl.LOCK_EX | fcntl.LOCK_NB",
     "fcntl.LOCK_SH | fcntl.LOCK_NB",
-    "minimize/test_keeping.py::test_a_checkpoint_is_of_one_training_at_a_time",
+    "training/test_checkpoint.py::test_a_checkpoint_is_of_one_training_at_a_time",
 )
 fault(
     "files: a digest that does not agree passes",
-    "files.py",
+    "runtime/files.py",
     'and spec["version"] > 1:',
     'and spec["version"] > 2:',
-    "test_damaged_files.py::test_one_bit_more_or_less_changes_nothing_silently",
+    "runtime/test_damaged_files.py::test_one_bit_more_or_less_changes_nothing_silently",
 )
 fault(
     "arguments: a count of one less than the least passes",
@@ -338,45 +338,45 @@ fault(
 )
 fault(
     "floor: rows of weight 0 count",
-    "minimize/floor.py",
+    "training/min_scale.py",
     "rows.x[some], rows.weights[some] > 0",
     "rows.x[some], rows.weights[some] >= 0",
-    "minimize/test_floor.py::test_rows_without_weight_set_no_floor",
+    "training/test_min_scale.py::test_rows_without_weight_set_no_floor",
 )
 fault(
     "early stopping: the last parameters are returned, not the best",
-    "minimize/member.py",
+    "training/early_stopping.py",
     "better = usable & (value < m.best_value)",
     "better = usable",
-    "minimize/test_epochs.py::test_the_history_tells_what_happened",
+    "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
     "early stopping: the last iterate instead of the mean of an epoch",
-    "minimize/member.py",
+    "training/early_stopping.py",
     "best = jnp.where(better, m.sum / steps, m.best)",
     "best = jnp.where(better, m.x, m.best)",
-    "minimize/test_epochs.py::test_the_history_tells_what_happened",
+    "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
     "minibatches: rows that are held out are learned from",
-    "minimize/preparation.py",
+    "training/preparation.py",
     "train, held = table.part(~watched), table.part(watched) if kept else None",
     "train, held = table, table.part(watched) if kept else None",
-    "minimize/test_epochs.py::test_the_values_are_those_of_numpy",
+    "training/test_epochs.py::test_the_values_are_those_of_numpy",
 )
 fault(
     "minibatches: the prior is not divided by the weight of the data",
-    "minimize/epoch_program.py",
+    "training/epoch_program.py",
     "negative_log_prior(problem, fixed, vector) / numbers.total_weight, loss",
     "negative_log_prior(problem, fixed, vector), loss",
-    "minimize/test_minibatches.py::test_a_prior_is_ridge",
+    "training/test_minibatches.py::test_a_prior_is_ridge",
 )
 fault(
     "minibatches: padding of the held-out rows counts",
-    "minimize/table.py",
+    "training/batches.py",
     "np.where(np.arange(length) < self.size, self.relative(numbers), 0.0)",
     "self.relative(numbers)",
-    "minimize/test_epochs.py::test_the_values_are_those_of_numpy",
+    "training/test_epochs.py::test_the_values_are_those_of_numpy",
 )
 # Supervised learning.
 fault(
@@ -402,7 +402,7 @@ fault(
 )
 fault(
     "quantiles: a falling transform does not turn the tails",
-    "supervised/line.py",
+    "supervised/univariate.py",
     "return self.forward(np.where(self.rising, *turned))",
     "return self.forward(turned[0])",
     "supervised/test_quantiles.py::test_a_falling_transform_turns_the_tails",
@@ -418,7 +418,7 @@ fault(
 # Control.
 fault(
     "soft backup: the prior's weight is forgotten",
-    "control/soft.py",
+    "control/tabular/soft_bellman.py",
     "return self.log_weight + self.gain + self.onward @ value",
     "return self.gain + self.onward @ value",
     "control/test_trajectories.py::test_infinite_horizon_is_the_limit_of_finite_ones",
@@ -460,115 +460,115 @@ fault(
 )
 fault(
     "trajectory gradient: advantages are carried beyond a time limit",
-    "control/learning/advantages.py",
+    "control/trajectory_gradient/advantages.py",
     "carried = jnp.where(over | ~valid, 0.0, discount * lam)",
     "carried = jnp.where(terminated | ~valid, 0.0, discount * lam)",
     "control/learning/test_cut_off.py::test_nothing_is_carried_from_one_episode_to_the_one_before",
 )
 fault(
     "trajectory gradient: a time limit is taken for an end",
-    "control/learning/on_policy_lesson.py",
+    "control/trajectory_gradient/targets.py",
     "ended = over if problem.cut_ends else block.terminated",
     "ended = over",
     "control/learning/test_cut_off.py::test_a_time_limit_is_no_end_unless_a_horizon_was_asked_for",
 )
 fault(
     "trajectory gradient: the divergence of a step is a reward",
-    "control/learning/on_policy_lesson.py",
+    "control/trajectory_gradient/targets.py",
     "soft = (block.reward - alpha * kl.reshape(shape))",
     "soft = (block.reward + alpha * kl.reshape(shape))",
-    "control/learning/test_on_policy_gradient.py::test_gradient_is_that_of_the_trajectory_kl",
+    "control/trajectory_gradient/test_gradient.py::test_gradient_is_that_of_the_trajectory_kl",
 )
 fault(
     "off-policy: the value that follows without its divergence",
-    "control/learning/off_policy_update.py",
+    "control/off_policy/update.py",
     "values(batch.following), -1) - alpha * kl, kl",
     "values(batch.following), -1), kl",
-    "control/learning/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
+    "control/off_policy/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
 )
 fault(
     "off-policy: bootstrapped beyond an end",
-    "control/learning/off_policy_update.py",
+    "control/off_policy/update.py",
     "ahead = units.discount * (1.0 - batch.ended)\n    target",
     "ahead = units.discount * jnp.ones_like(batch.ended)\n    target",
-    "control/learning/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[True]",
+    "control/off_policy/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[True]",
 )
 fault(
     "off-policy: a time limit is taken for an end",
-    "control/learning/off_policy_program.py",
+    "control/off_policy/program.py",
     "(flat.terminated | flat.truncated if problem.cut_ends else flat.terminated)",
     "(flat.terminated | flat.truncated)",
-    "control/learning/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[False]",
+    "control/off_policy/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[False]",
 )
 fault(
     "off-policy: the targets are the critics",
-    "control/learning/off_policy_update.py",
+    "control/off_policy/update.py",
     "values = problem.lesser(learner.targets, fixed)",
     "values = problem.lesser(learner.critics.x, fixed)",
-    "control/learning/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
+    "control/off_policy/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
 )
 fault(
     "tilt and project: the gain multiplied by the price",
-    "control/learning/tilt_and_project.py",
+    "control/off_policy/tilt_and_project.py",
     "return jax.nn.log_softmax(log_base + gain / price)",
     "return jax.nn.log_softmax(log_base + gain * price)",
-    "control/learning/test_tilt_and_project.py::test_the_tilted_policy_is_the_product_of_powers",
+    "control/off_policy/test_tilt_and_project.py::test_the_tilted_policy_is_the_product_of_powers",
 )
 fault(
     "tilt and project: the prior is forgotten",
-    "control/learning/tilt_and_project.py",
+    "control/off_policy/tilt_and_project.py",
     "alpha * (here.log_policy - here.log_prior)",
     "alpha * here.log_policy",
-    "control/learning/test_projection.py::test_it_comes_to_the_tilted_prior",
+    "control/off_policy/test_projection.py::test_it_comes_to_the_tilted_prior",
 )
 fault(
     "tilt and project: what should follow slowly is the new policy",
-    "control/learning/tilt_and_project.py",
+    "control/off_policy/tilt_and_project.py",
     "return policy, old + self.follow * (policy.x - old)",
     "return policy, policy.x",
-    "control/learning/test_projection.py::test_the_old_policy_follows_slowly",
+    "control/off_policy/test_projection.py::test_the_old_policy_follows_slowly",
 )
 fault(
     "replay: the latest step is never looked back at",
-    "control/learning/replay.py",
+    "control/off_policy/replay.py",
     "at = replay.count - lanes * (1 + back.astype(jnp.int32))",
     "at = replay.count - lanes * (2 + back.astype(jnp.int32))",
-    "control/learning/test_replay.py::test_the_latest_of_lanes_that_do_not_wander",
+    "control/off_policy/test_replay.py::test_the_latest_of_lanes_that_do_not_wander",
 )
 fault(
     "reaching: the goal ahead is that of one step later",
-    "control/reaching/program.py",
+    "control/goals/program.py",
     "jnp.minimum(t + ahead - 1,",
     "jnp.minimum(t + ahead,",
-    "control/test_reaching.py::test_losses_are_those_of_all_relabelled_pairs",
+    "control/goals/test_reaching.py::test_losses_are_those_of_all_relabelled_pairs",
 )
 fault(
     "simulators: a time limit one step late",
-    "control/simulators/lanes.py",
+    "control/envs/lanes.py",
     "(elapsed >= limit)",
     "(elapsed > limit)",
-    "control/simulators/test_functional.py::test_lanes",
+    "control/envs/test_functional.py::test_lanes",
 )
 fault(
     "simulators: an episode's last observation is the next one's first",
-    "control/simulators/vector.py",
+    "control/envs/vector.py",
     "            self._read_final(info, over, following)\n",
     "",
-    "control/simulators/test_vector.py::test_the_valid_transitions_are_those_of_single_environments",
+    "control/envs/test_vector.py::test_the_valid_transitions_are_those_of_single_environments",
 )
 fault(
     "simulators: every episode of a lane has the same seed",
-    "control/simulators/memory.py",
+    "control/envs/episode_log.py",
     'struct.pack("<3q", seed, lane, episode)',
     'struct.pack("<3q", seed, lane, 0)',
-    "control/simulators/test_stepping.py::test_the_seed_and_the_actions_determine_everything",
+    "control/envs/test_stepping.py::test_the_seed_and_the_actions_determine_everything",
 )
 fault(
     "simulators: what is dropped from the memory is still counted",
-    "control/simulators/memory.py",
+    "control/envs/episode_log.py",
     "        self._begun -= first\n",
     "",
-    "control/simulators/test_restoring.py::test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit",
+    "control/envs/test_restoring.py::test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit",
 )
 # Reports and commands.
 fault(
@@ -603,50 +603,50 @@ fault(
 # Laws, files, programs, loggers.
 fault(
     "tanh normal: the width of the box is forgotten in the density",
-    "laws/tanh_normal.py",
+    "distributions/tanh_normal.py",
     "return normal - jnp.log((self.high - self.low) / 2.0) - log_slope(u)",
     "return normal - log_slope(u)",
-    "laws/test_tanh_normal.py::test_the_log_probability",
+    "distributions/test_tanh_normal.py::test_the_log_probability",
 )
 fault(
     "files: written in place",
-    "files.py",
+    "runtime/files.py",
     "            os.replace(aside, target)\n",
     "            target.write_bytes(content)\n            os.remove(aside)\n",
     "families/test_saved.py::test_a_failed_save_leaves_the_old_file_whole",
 )
 fault(
     "programs: the sources are no part of what a program is found by",
-    "spelling.py",
+    "runtime/identity.py",
     "*flags, *processor(), *_SOURCES]",
     "*flags, *processor()]",
-    "test_told_apart.py::test_any_change_of_a_source",
+    "runtime/test_identity.py::test_any_change_of_a_source",
 )
 fault(
     "programs: types of arrays are not told apart",
-    "programs.py",
+    "runtime/export_cache.py",
     'return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)',
     'return leaf.shape, getattr(leaf, "weak_type", False)',
-    "test_told_apart.py::test_types_and_shapes",
+    "runtime/test_identity.py::test_types_and_shapes",
 )
 fault(
     "programs: files that a group may write are read",
-    "kept.py",
+    "runtime/cache_folder.py",
     "stat.S_IWGRP | stat.S_IWOTH",
     "stat.S_IWOTH",
-    "test_programs.py::test_what_others_may_write_is_not_read",
+    "runtime/test_export_cache.py::test_what_others_may_write_is_not_read",
 )
 fault(
     "loggers: rows before a new column are not filled up",
-    "loggers.py",
+    "runtime/loggers.py",
     '[*row, *[""] * len(new)] for row in rows',
     "row for row in rows",
-    "test_loggers.py::test_a_new_name_widens_the_table",
+    "runtime/test_loggers.py::test_a_new_name_widens_the_table",
 )
 fault(
     "loggers: a line that a crash cut short stays",
-    "loggers.py",
+    "runtime/loggers.py",
     '        if content and not content.endswith(b"\\n"):\n            file.truncate',
     "        if not content:\n            file.truncate",
-    "test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",
+    "runtime/test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",
 )

@@ -7,9 +7,9 @@ import pytest
 
 import kullback as kl
 from kullback.errors import FitError, InputError
-from kullback.minimize.driver import Iterative, Progress, drive
 from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
+from kullback.training.driver import Iterative, Progress, drive
 
 MEANINGLESS = {
     "steps": [60 * 10 / 64, float("nan"), np.inf, 0, -3, "10", True, [5]],

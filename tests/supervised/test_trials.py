@@ -7,8 +7,8 @@ import scipy.optimize
 from scipy import special, stats
 
 import kullback as kl
+from kullback.distributions import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
 from kullback.errors import InputError
-from kullback.laws import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
 
 N = 400
 

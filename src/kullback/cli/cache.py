@@ -12,7 +12,7 @@ def keep_compilations() -> None:
     """
     import jax
 
-    from kullback.kept import root
+    from kullback.runtime.cache_folder import root
 
     folder = root()
     if os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder is None:

@@ -17,14 +17,14 @@ from kullback.cli.folder import Folder, name_for, settings_of
 from kullback.cli.scores import score_table
 from kullback.control.agent import Agent
 from kullback.control.catalogue import RULES
-from kullback.control.environment import make, table_of
-from kullback.control.film import check_film, film
 from kullback.control.learning.temperature import Annealed, TargetKL
+from kullback.control.tabular.environment import make, table_of
+from kullback.control.view.film import check_film, film
 from kullback.errors import InputError
-from kullback.files import check_writable
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
+from kullback.runtime.files import check_writable
 
 if TYPE_CHECKING:
     from kullback.cli.commands import Control

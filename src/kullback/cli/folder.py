@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kullback.errors import FileError, InputError
-from kullback.files import put, read_spec
-from kullback.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
+from kullback.runtime.files import put, read_spec
+from kullback.runtime.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
 
 SETTINGS = "run.json"
 _OURS = "kullback"  # in it: what trainings wrote to the folder, by name

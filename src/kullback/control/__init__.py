@@ -2,17 +2,17 @@
 
 from kullback.control.agent import Agent
 from kullback.control.data import advantages, returns_to_go
-from kullback.control.film import film, frames
 from kullback.control.fresh_episodes import FreshEpisodes
-from kullback.control.learning.on_policy import TrajectoryGradient
-from kullback.control.learning.soft_actor_critic import SoftActorCritic
+from kullback.control.goals import Reaching, RelabelledImitation
 from kullback.control.learning.temperature import Annealed, TargetKL
-from kullback.control.learning.tilt_and_project import TiltAndProject
-from kullback.control.mdp import FiniteMDP
+from kullback.control.off_policy.soft_actor_critic import SoftActorCritic
+from kullback.control.off_policy.tilt_and_project import TiltAndProject
 from kullback.control.optimal import Optimal
-from kullback.control.reaching import Reaching, RelabelledImitation
-from kullback.control.rollout import Rollout, rollout
 from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
+from kullback.control.tabular.mdp import FiniteMDP
+from kullback.control.trajectory_gradient.rule import TrajectoryGradient
+from kullback.control.view.film import film, frames
+from kullback.control.view.rollout import Rollout, rollout
 
 __all__ = [
     "Agent",

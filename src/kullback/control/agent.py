@@ -11,20 +11,20 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from numpyro.distributions import BernoulliLogits
 
-from kullback.control.environment import SUPPORTED, make, name_of
-from kullback.control.learning.acting import Acting, Fixed
-from kullback.control.learning.answering import acting_of, answer, within_bounds
+from kullback.control.envs.actions import read_mask, write_batch
+from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
+from kullback.control.envs.observations import Mismatch, empty_rows, read_batch, reader_of
+from kullback.control.envs.spaces import Observations, actions_of, observations_of, write_action
 from kullback.control.learning.checks import CHOOSERS
-from kullback.control.mdp import FiniteMDP
-from kullback.control.simulators.gymnax_side import gymnax_simulator, is_gymnax
-from kullback.control.simulators.reading import Mismatch, empty_rows, read_batch, reader_of
-from kullback.control.simulators.spaces import Observations, actions_of, observations_of, write_action
-from kullback.control.simulators.writing import read_mask, write_batch
+from kullback.control.learning.inference import acting_of, answer, within_bounds
+from kullback.control.learning.policy import Acting, Fixed
+from kullback.control.tabular.environment import SUPPORTED, make, name_of
+from kullback.control.tabular.mdp import FiniteMDP
+from kullback.distributions import TanhNormal
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.evaluation import block_size
 from kullback.families.fitted import FittedConditional
-from kullback.laws import TanhNormal
 from kullback.result import Fit
 
 FEW = 8  # observations of a small vector environment

@@ -10,9 +10,9 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Float
 
-from kullback.control.chains import Sparse, never_left, reached
-from kullback.control.linear import SingularChain, solve_chain
 from kullback.control.problem import Problem, kl_rows
+from kullback.control.tabular.linear_solve import SingularChain, solve_chain
+from kullback.control.tabular.reachability import Sparse, never_left, reached
 from kullback.errors import FitError
 
 STEP = 1e5  # multiplications of a dense product that take as long as one sparse step

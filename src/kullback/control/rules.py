@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from kullback.control.dual import settled
 from kullback.control.evaluate import episode, evaluate
 from kullback.control.policy import into_table, log_rows, why_no_policy
 from kullback.control.problem import Problem, greedy
-from kullback.control.solve import Solution, solve
+from kullback.control.tabular.dual import settled
+from kullback.control.tabular.solve import Solution, solve
 from kullback.control.task import Task
 from kullback.families.networks import Rows
 from kullback.known import Known, Pairs, describe

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kullback.arguments import whole
-from kullback.control.learning.acting import Acting, Fixed
+from kullback.control.envs.simulator import Compiled, Facts, Stepper
+from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.learning.temperature import Temperature
-from kullback.control.simulators.simulator import Compiled, Facts, Stepper
 from kullback.families.fitted import FittedConditional
 
 EPISODES = 100

@@ -16,9 +16,9 @@ from kullback.estimate.monte_carlo import average, integrand_of
 from kullback.estimate.support import escape_of
 from kullback.known import Known
 from kullback.known.record import Sample
-from kullback.programs import program
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
+from kullback.runtime.export_cache import program
 
 ROWS = 8192
 

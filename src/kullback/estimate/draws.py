@@ -17,8 +17,8 @@ from kullback.errors import EstimateError
 from kullback.estimate.batch import doubled, spread
 from kullback.estimate.strata import Strata
 from kullback.estimate.tail import Seen, Tails
-from kullback.programs import program
-from kullback.spelling import is_spelled
+from kullback.runtime.export_cache import program
+from kullback.runtime.identity import is_spelled
 
 ELEMENTS = 1 << 18
 LARGEST_CHUNK, SMALLEST_CHUNK = 8192, 64

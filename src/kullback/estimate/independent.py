@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
+from kullback.distributions import Product
 from kullback.known import Known, numpyro_side
-from kullback.laws import Product
 from kullback.result import Estimate, Guarantee
 
 

@@ -14,8 +14,8 @@ from jaxtyping import Float
 from kullback.errors import EstimateError
 from kullback.estimate.batch import batch_shape, doubled, spread
 from kullback.known import Known
-from kullback.programs import program
-from kullback.spelling import is_spelled
+from kullback.runtime.export_cache import program
+from kullback.runtime.identity import is_spelled
 
 BUCKETS = (32, 448, 4096)
 BISECTIONS, LEAST = 60, 1e-150  # of the logarithm of the share of the way, from the least share on

@@ -17,8 +17,8 @@ from jax.tree_util import Partial
 from jaxtyping import Float, Int
 from numpyro.distributions.distribution import ExpandedDistribution
 
+from kullback.distributions import Joint, Product
 from kullback.estimate.batch import doubled
-from kullback.laws import Joint, Product
 
 MOST = 1024
 MIXTURES = (dist.MixtureSameFamily, dist.MixtureGeneral)

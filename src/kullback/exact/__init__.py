@@ -1,6 +1,7 @@
 """Exact rules: closed forms and exact sums."""
 
-from kullback.exact import forms as forms  # first: sums over counts and forms of compound laws need each other
+# First: sums over counts and closed forms of compound laws need each other.
+from kullback.exact import closed_forms as closed_forms
 from kullback.exact.functions import cross_entropy, entropy, kl_divergence
 from kullback.exact.rates import entropy_rate, kl_rate
 from kullback.exact.table import has_exact

@@ -15,12 +15,9 @@ import jax
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.exact.infinite import why_infinite
-from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.table import entropy_form, kl_form
-from kullback.exact.wholes.mixtures import along_axis, is_mixture
-from kullback.exact.wholes.overlap import distance_form, product_form
-from kullback.exact.wholes.pairwise import (
+from kullback.exact.composite.mixtures import along_axis, is_mixture
+from kullback.exact.composite.overlap import distance_form, product_form
+from kullback.exact.composite.pairwise import (
     Pairwise,
     Side,
     every,
@@ -32,6 +29,9 @@ from kullback.exact.wholes.pairwise import (
     sides,
     weighted,
 )
+from kullback.exact.infinite import why_infinite
+from kullback.exact.inputs import averaged, unequal_inputs
+from kullback.exact.table import entropy_form, kl_form
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule

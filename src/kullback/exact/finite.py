@@ -11,12 +11,12 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
-from kullback.exact.forms.count_parameters import BERNOULLI, BINOMIAL
-from kullback.exact.kinds import UNKNOWN, Form, by_probs
-from kullback.exact.masses import CATEGORICAL, COUNTABLE, log_mass
-from kullback.exact.numerics.precision import in_double
+from kullback.exact.closed_forms.count_parameters import BERNOULLI, BINOMIAL
+from kullback.exact.composite.disjoint_support import is_mixture
+from kullback.exact.log_pmf import CATEGORICAL, COUNTABLE, log_mass
+from kullback.exact.numerics.double_precision import in_double
 from kullback.exact.numerics.ratios import psi
-from kullback.exact.wholes.apart import is_mixture
+from kullback.exact.type_keys import UNKNOWN, Form, by_probs
 
 MOST_ATOMS = 2**16
 

@@ -9,9 +9,9 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.errors import InputError, NotExactError
-from kullback.exact.kinds import Form
 from kullback.exact.table import cross_entropy_form, entropy_form, kl_form
-from kullback.programs import check_process
+from kullback.exact.type_keys import Form
+from kullback.runtime.export_cache import check_process
 
 
 def kl_divergence(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:

@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from kullback.estimate.batch import batch_shape, spread
-from kullback.exact.forms.categorical import log_probabilities_kl
+from kullback.exact.closed_forms.categorical import log_probabilities_kl
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
 from kullback.known.host import on_host

@@ -8,9 +8,9 @@ import jax
 from jax import Array
 from jaxtyping import Float
 
+from kullback.distributions import MarkovChain
 from kullback.errors import InputError
-from kullback.exact.forms.chain import chain_entropy_rate, chain_kl_rate
-from kullback.laws import MarkovChain
+from kullback.exact.closed_forms.chain import chain_entropy_rate, chain_kl_rate
 
 _KL_RATE, _ENTROPY_RATE = jax.jit(chain_kl_rate), jax.jit(chain_entropy_rate)
 

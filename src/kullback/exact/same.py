@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kullback.exact.kinds import known_equal
+from kullback.exact.type_keys import known_equal
 
 
 def same(a: Any, b: Any) -> bool:

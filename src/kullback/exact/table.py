@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from kullback.exact import finite
-from kullback.exact.forms import FILES
-from kullback.exact.kinds import Form, kind
-from kullback.exact.unlike import cross
-from kullback.exact.wholes import mixtures
-from kullback.exact.wholes.chain_rule import dependent_one, dependent_pair
-from kullback.exact.wholes.structure import Parts, reduce_one, reduce_pair
+from kullback.exact.closed_forms import FILES
+from kullback.exact.composite import mixtures
+from kullback.exact.composite.chain_rule import dependent_one, dependent_pair
+from kullback.exact.composite.structure import Parts, reduce_one, reduce_pair
+from kullback.exact.cross_family import cross
+from kullback.exact.type_keys import Form, kind
 
 # Each form is one compiled program, of a size that compiles in a fraction of the time of its operations one by one.
 _compiled = cache(jax.jit)

@@ -13,17 +13,17 @@ from numpyro.distributions import constraints
 
 from kullback.arguments import positive, whole
 from kullback.errors import InputError
-from kullback.families.affine import affine_start
 from kullback.families.conditional_structure import ConditionalStructure, width_of
 from kullback.families.evaluation import rows_like
 from kullback.families.family import ends_from, parameters, sizes_of, support_of_all
 from kullback.families.fitted import At, FittedConditional
 from kullback.families.form import Form, class_of, form_for
-from kullback.families.hints import hints_from
+from kullback.families.initialisation.affine import affine_start
+from kullback.families.initialisation.location_scale import hints_from
+from kullback.families.initialisation.output_scaling import input_scaling, output_scaling
 from kullback.families.learnable import Learnable, Params
 from kullback.families.mixture import Mixture
 from kullback.families.networks import InputSizes, SizedNetwork, sized_network
-from kullback.families.outputs import input_scaling, output_scaling
 from kullback.families.static_sizes import GIVEN_TOTAL, trials_of
 from kullback.known import Known
 

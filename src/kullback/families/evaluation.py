@@ -10,7 +10,7 @@ import numpy as np
 
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
-from kullback.programs import Effort, program
+from kullback.runtime.export_cache import Effort, program
 
 FEW, SOME, MANY = 64, 512, 4096
 

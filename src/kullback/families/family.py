@@ -11,15 +11,15 @@ import numpy as np
 from numpyro.distributions import constraints
 
 from kullback.arguments import numeric
+from kullback.distributions import TanhNormal
 from kullback.errors import InputError
 from kullback.families.form import Form, Sizes, class_of, form_for, nested
-from kullback.families.guess import Hints, hints_from, initial_parameters
+from kullback.families.initialisation.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.families.static_sizes import require_parameters, static_sizes
 from kullback.known import Known, Support
 from kullback.known.support import from_constraint
-from kullback.laws import TanhNormal
-from kullback.programs import program
+from kullback.runtime.export_cache import program
 
 
 class Family:

@@ -13,7 +13,7 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import biject_to, constraints
 
-from kullback import laws
+from kullback import distributions as laws
 from kullback.errors import FileError, InputError
 from kullback.families.learnable import Structure
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from kullback.files import pack
+from kullback.runtime.files import pack
 
 Params = Any  # a pytree of arrays
 

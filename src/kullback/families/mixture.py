@@ -15,7 +15,7 @@ from kullback.arguments import whole
 from kullback.errors import InputError
 from kullback.families.family import Family, matched_side, sizes_of
 from kullback.families.form import Form
-from kullback.families.guess import Hints, hints_from, initial_parameters
+from kullback.families.initialisation.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Params, Structure
 from kullback.known import Known
 

@@ -18,9 +18,9 @@ from kullback.families.family import fitted_distribution, matched_side
 from kullback.families.form import Form, Sizes, form_for
 from kullback.families.learnable import Params, Structure
 from kullback.families.mixture import MixtureStructure
-from kullback.files import read, unpack
 from kullback.known import Known
 from kullback.result import Estimate, Fit, Guarantee, Status
+from kullback.runtime.files import read, unpack
 
 
 def load(path: str | PathLike[str], network: Any = None) -> Fit:

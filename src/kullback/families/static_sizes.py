@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
+from kullback.distributions import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
 from kullback.errors import InputError
 from kullback.known import Known
-from kullback.laws import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
 
 # Laws that NumPyro builds for a number of trials that is known when a program is compiled.
 OF_TRIALS = (dist.MultinomialLogits, dist.MultinomialProbs, dist.DirichletMultinomial)

@@ -15,10 +15,10 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
+from kullback.distributions import TruncatedNormal
 from kullback.families.form import Form
+from kullback.families.initialisation.scaling import middle_and_spread, quantiles
 from kullback.families.mixture import MixtureStructure
-from kullback.families.scaling import middle_and_spread, quantiles
-from kullback.laws import TruncatedNormal
 
 Values = Mapping[str, Any]
 

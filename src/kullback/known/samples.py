@@ -14,8 +14,8 @@ from numpyro.distributions import Distribution, constraints
 from kullback.errors import InputError
 from kullback.known import numpyro_side
 from kullback.known.column_values import chosen, column
+from kullback.known.memmap import remove, spooled
 from kullback.known.record import Column, Known, Sample
-from kullback.known.spool import remove, spooled
 from kullback.known.support import from_constraint
 
 _BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory

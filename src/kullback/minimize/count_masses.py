@@ -17,8 +17,8 @@ from jax.scipy.special import gammaln, xlog1py
 from jaxtyping import Array
 from numpyro.distributions.discrete import ZeroInflatedProbs
 
+from kullback.distributions import DirichletMultinomialGivenTotal
 from kullback.exact.numerics.log_gamma import binet
-from kullback.laws import DirichletMultinomialGivenTotal
 
 _LARGE = 16.0  # from where on Stirling's series has no more error than log Γ itself
 

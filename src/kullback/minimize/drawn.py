@@ -14,20 +14,20 @@ from jax.tree_util import Partial
 from kullback.families.learnable import Learnable
 from kullback.known import Known, numpyro_side
 from kullback.known.static import Static
-from kullback.minimize.assess import DRAWS, assess
-from kullback.minimize.driver import drive
+from kullback.minimize.elbo_diagnostics import DRAWS, assess
 from kullback.minimize.fitting import Found, Report, fit_from, starts_of
 from kullback.minimize.improper import IMPROPER, is_improper
 from kullback.minimize.judge import SMALL, half_square, without_end
-from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
 from kullback.minimize.optima import distinct_optima
 from kullback.minimize.reverse import reverse_target
 from kullback.minimize.runaway import FARTHEST, far
 from kullback.minimize.stochastic import Pace, StochasticDescent
-from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.export_cache import program
+from kullback.training.driver import drive
+from kullback.training.ravel import Layout
 
 TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decide
 MAX_STEPS = 50_000

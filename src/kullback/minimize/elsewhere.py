@@ -17,8 +17,8 @@ from jaxtyping import Float
 from kullback.known.static import Static
 from kullback.minimize.frame import Frame, form_of, from_frame, is_located, laplace_frame, matrix, own_frame
 from kullback.minimize.laplace import SCALES, newton
-from kullback.minimize.layout import Layout
 from kullback.minimize.pushed import Pushed
+from kullback.training.ravel import Layout
 
 WIDER = (0.3, 2.0)  # powers of ten, between which laws are wider
 ABOVE = 3.0  # nats of log p above what the fit says of it

@@ -20,10 +20,10 @@ from kullback.minimize.fitting import Report, descend, fit_from, starts_of
 from kullback.minimize.minibatch import FEWEST
 from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
-from kullback.minimize.sides import has_prior, is_deep, prior_in_words
-from kullback.programs import program
+from kullback.minimize.traits import has_prior, is_deep, prior_in_words
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.export_cache import program
 
 
 def _applies(learner: Known, fixed: Known, learnable_first: bool) -> Applies | Missing:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kullback.families.hints import FEW
-from kullback.families.scaling import blocks_of, quantiles
+from kullback.families.initialisation.location_scale import FEW
+from kullback.families.initialisation.scaling import blocks_of, quantiles
 from kullback.families.units import Units
 
 

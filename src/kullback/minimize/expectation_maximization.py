@@ -13,7 +13,6 @@ from kullback.errors import FitError
 from kullback.families.form import Form
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
-from kullback.minimize.driver import Iterative, Progress, drive, fingerprint
 from kullback.minimize.fitting import fit_from
 from kullback.minimize.form_components import FormComponents
 from kullback.minimize.forward import forward_report
@@ -24,6 +23,7 @@ from kullback.minimize.required import require_support
 from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.training.driver import Iterative, Progress, drive, fingerprint
 
 TOLERANCE = 1e-5  # nats an example, of all the decrease that is still expected
 # Starts are compared where no more than so many nats are still expected of each, and a start goes on while it is at

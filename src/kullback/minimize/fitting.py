@@ -13,10 +13,10 @@ from kullback.errors import FitError
 from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.minimize import lbfgs
-from kullback.minimize.driver import Iterative, Outcome, Progress, drive, fingerprint
-from kullback.minimize.layout import Layout
 from kullback.result import Estimate, Fit, Status
 from kullback.rule import Request
+from kullback.training.driver import Iterative, Outcome, Progress, drive, fingerprint
+from kullback.training.ravel import Layout
 
 TOLERANCE = 1e-6  # nats
 

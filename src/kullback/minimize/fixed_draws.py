@@ -18,8 +18,8 @@ from kullback.minimize.improper import is_improper, no_start, values_at
 from kullback.minimize.judge import Verdict, judge
 from kullback.minimize.laplace import whitened
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
-from kullback.minimize.push import push_for
 from kullback.minimize.pushed import Pushed
+from kullback.minimize.reparameterise import push_for
 from kullback.minimize.reverse import reverse_target
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kullback.families.form import Form
-from kullback.families.scaling import mean_and_scale
+from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.known.static import Static
 from kullback.minimize.expectation import Expectation
 from kullback.minimize.matched_forms import closed_form
-from kullback.minimize.table import as_device
 from kullback.minimize.weighted import bucket
-from kullback.programs import program
+from kullback.runtime.export_cache import program
+from kullback.training.batches import as_device
 
 
 class FormComponents:

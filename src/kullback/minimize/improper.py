@@ -19,10 +19,10 @@ from kullback.families.mixture import MixtureStructure
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
 from kullback.minimize.frame import matrix, packed_from
-from kullback.minimize.layout import Layout
 from kullback.minimize.pushed import Pushed, terms
 from kullback.minimize.runaway import FARTHEST, logarithms
-from kullback.programs import program
+from kullback.runtime.export_cache import program
+from kullback.training.ravel import Layout
 
 SCALES, RATE = ("scale", "scale_tril"), "rate"
 WIDER, LEAST = 40.0, 5.0  # of the logarithm of a scale: how much wider a law is tried, and the least that says anything

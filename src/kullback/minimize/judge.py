@@ -22,16 +22,16 @@ from jaxtyping import Array, Float
 
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
-from kullback.minimize.assess import DRAWS, evidence
+from kullback.minimize.elbo_diagnostics import DRAWS, evidence
 from kullback.minimize.elsewhere import ABOVE, can_look, far_noise, highest, outcomes
 from kullback.minimize.fitting import Found
 from kullback.minimize.frame import Frame
 from kullback.minimize.improper import IMPROPER, log_density_at
 from kullback.minimize.pushed import Pushed, terms
 from kullback.minimize.runaway import far
-from kullback.programs import program
 from kullback.result import Estimate, Guarantee, Status
 from kullback.rule import Request
+from kullback.runtime.export_cache import program
 
 BATCHES = 16
 ROWS = DRAWS // BATCHES

@@ -20,7 +20,7 @@ from kullback.known.static import Static
 from kullback.minimize.frame import Frame, form_of, inverse_root, is_located, laplace_frame, plain_frame
 from kullback.minimize.improper import falls_everywhere
 from kullback.minimize.pushed import Pushed
-from kullback.programs import program
+from kullback.runtime.export_cache import program
 
 STEPS, HALVINGS = 100, 40  # of Newton's method
 RISE = 1e-10  # of log p: a rise that is not waited for

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from kullback.programs import program
+from kullback.runtime.export_cache import program
 
 MEMORY = 20
 _SUFFICIENT, _CURVATURE = 1e-4, 0.9

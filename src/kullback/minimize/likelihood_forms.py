@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import root_scalar
 
-from kullback.families.scaling import quantiles
+from kullback.families.initialisation.scaling import quantiles
 from kullback.minimize.expectation import Expectation
 from kullback.minimize.solution import POINT, ROUNDING, Fixed, Solution, at_least, at_most, no_maximum, solution
 

@@ -17,7 +17,7 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.required import require_support
-from kullback.minimize.sides import prior_in_words
+from kullback.minimize.traits import prior_in_words
 from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule

@@ -16,17 +16,17 @@ from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
-from kullback.minimize.layout import Layout
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
 from kullback.minimize.required import require_support
-from kullback.minimize.sides import has_prior, is_deep, is_scarce, prior_in_words
-from kullback.minimize.table import as_device
+from kullback.minimize.traits import has_prior, is_deep, is_scarce, prior_in_words
 from kullback.minimize.verdict import Verdict, box_of, judged, value_of
 from kullback.minimize.weighted import can_be_weighted, padded, weighted
-from kullback.programs import program
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.export_cache import program
+from kullback.training.batches import as_device
+from kullback.training.ravel import Layout
 
 _SMALL = 2_000_000  # rows times parameters up to which the last digits cost nothing to speak of
 _TIGHT, _LOOSE = 1e-17, 1e-10  # nats: the parameters are then right to about the square root of it

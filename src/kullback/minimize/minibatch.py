@@ -12,23 +12,23 @@ import numpy as np
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
-from kullback.families.affine import without_plane
+from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
-from kullback.keys import words_from
 from kullback.known import Known
-from kullback.known.rows import rows_of
-from kullback.minimize.driver import Outcome, drive
-from kullback.minimize.epoch_program import Problem, chosen, final_now
-from kullback.minimize.epochs import EpochDescent
+from kullback.known.index_batch import rows_of
 from kullback.minimize.fitting import Report, fit_from, starts_of
-from kullback.minimize.floor import floor_of, floored, least_now, with_floor
-from kullback.minimize.preparation import begun, default_batch, scaling_of, schedule_for, split, without_scaling
 from kullback.minimize.required import require_support
-from kullback.minimize.sides import prior_in_words
-from kullback.minimize.table import Rows, Table, automatic, memory_budget, padded_length, some_of
+from kullback.minimize.traits import prior_in_words
 from kullback.minimize.weighted import can_be_weighted, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.random import words_from
+from kullback.training.batches import Rows, Table, automatic, memory_budget, padded_length, some_of
+from kullback.training.driver import Outcome, drive
+from kullback.training.epoch_program import Problem, chosen, final_now
+from kullback.training.epochs import EpochDescent
+from kullback.training.min_scale import floor_of, floored, least_now, with_floor
+from kullback.training.preparation import begun, default_batch, scaling_of, schedule_for, split, without_scaling
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
 from kullback.families.form import Form
-from kullback.families.scaling import mean_and_scale
+from kullback.families.initialisation.scaling import mean_and_scale
 
 # Numbers of a block, which stays in a cache. Products of matrices this small run on one thread: several would wait for
 # each other longer than they compute.

@@ -18,10 +18,10 @@ from kullback.known import numpyro_side
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, clustered
 from kullback.minimize.frame import matrix
-from kullback.minimize.layout import Layout
 from kullback.minimize.objectives import model
-from kullback.minimize.push import Push, weighted_draws
-from kullback.programs import program
+from kullback.minimize.reparameterise import Push, weighted_draws
+from kullback.runtime.export_cache import program
+from kullback.training.ravel import Layout
 
 
 def distinct_optima(

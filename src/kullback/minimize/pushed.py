@@ -15,10 +15,10 @@ from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.frame import Frame, from_frame, is_full_rank, natural, outcome, own_frame, placed, to_frame
-from kullback.minimize.layout import Layout
-from kullback.minimize.push import Push, weighted_draws
+from kullback.minimize.reparameterise import Push, weighted_draws
 from kullback.minimize.runaway import walled
 from kullback.rule import Request
+from kullback.training.ravel import Layout
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpyro.distributions import transforms
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
-from kullback.minimize.layout import Layout
+from kullback.training.ravel import Layout
 
 FARTHEST = 60.0  # of a logarithm: a factor of 1e26
 FAR = 10.0  # a factor of 2e4, further than an optimum lies from a sensible start

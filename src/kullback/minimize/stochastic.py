@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from kullback.minimize.driver import Iterative, Progress, fingerprint
-from kullback.programs import program
 from kullback.result import Status
+from kullback.runtime.export_cache import program
+from kullback.training.driver import Iterative, Progress, fingerprint
 
 _ADAM = optax.scale_by_adam()
 

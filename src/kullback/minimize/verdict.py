@@ -16,13 +16,13 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
+from kullback.distributions import TruncatedNormal, ZeroInflatedNegativeBinomial
 from kullback.families.form import MOST_DEGREES, Form
 from kullback.families.units import form_of
-from kullback.laws import TruncatedNormal, ZeroInflatedNegativeBinomial
-from kullback.minimize.layout import Layout
 from kullback.minimize.solution import POINT
-from kullback.programs import program
 from kullback.result import Status
+from kullback.runtime.export_cache import program
+from kullback.training.ravel import Layout
 
 FAR = 8.0  # of a logarithm or a logit, in units in which parameters are about 1
 REACH = float(-np.log(POINT))

@@ -15,10 +15,10 @@ from kullback.errors import InputError
 from kullback.families import Conditional
 from kullback.known import Pairs
 from kullback.supervised.base import Learner
+from kullback.supervised.deduplicate import empirical, enough
 from kullback.supervised.functions import log_probabilities
 from kullback.supervised.inputs import checked_inputs, checked_weights
 from kullback.supervised.linear import LinearMap
-from kullback.supervised.rows import empirical, enough
 from kullback.supervised.targets import codes, labels
 
 

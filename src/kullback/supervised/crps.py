@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.errors import InputError
-from kullback.supervised.laws import line_of
-from kullback.supervised.line import Circular, Frozen, Inflated, Joined, Line, Listed, Mixed
 from kullback.supervised.rowwise import mean_of, outcomes
+from kullback.supervised.scipy_laws import line_of
+from kullback.supervised.univariate import Circular, Frozen, Inflated, Joined, Line, Listed, Mixed
 
 POINTS, WEIGHTS = np.polynomial.legendre.leggauss(12)
 LEVELS = (1e-16, 1e-8, 1e-3, 0.05, 0.5)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpyro.distributions as dist
 
+from kullback.distributions import ZeroInflatedNegativeBinomial
 from kullback.errors import InputError
 from kullback.families import MLP, Linear
 from kullback.families.form import class_of
-from kullback.laws import ZeroInflatedNegativeBinomial
 
 # What people call them, beside NumPyro's own names. A negative binomial is learned by its mean and concentration:
 # NumPyro's first form counts failures, which is a parameter that a regression does not know.

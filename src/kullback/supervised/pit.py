@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from kullback.errors import InputError
-from kullback.supervised.laws import line_of
 from kullback.supervised.rowwise import outcomes
+from kullback.supervised.scipy_laws import line_of
 
 
 def pit(y: Any, q: Any, seed: int = 0) -> Float[np.ndarray, "n ..."]:

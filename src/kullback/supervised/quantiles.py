@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.errors import InputError
-from kullback.supervised.laws import line_of
+from kullback.supervised.scipy_laws import line_of
 
 
 def quantile(d: Any, level: Any) -> Float[np.ndarray, "n ..."]:

@@ -17,12 +17,12 @@ from kullback.families import Conditional, Family, Mixture
 from kullback.families.form import class_of
 from kullback.known import Pairs
 from kullback.supervised.base import Learner
+from kullback.supervised.deduplicate import empirical, enough
 from kullback.supervised.functions import mean
 from kullback.supervised.inputs import checked_inputs, checked_weights
 from kullback.supervised.linear import LinearMap
 from kullback.supervised.names import distribution_named
 from kullback.supervised.quantiles import quantile
-from kullback.supervised.rows import empirical, enough
 from kullback.supervised.support import MOST_CATEGORIES, family_support, within
 from kullback.supervised.targets import numbers
 from kullback.supervised.trials import counts_support, require_trials, row_totals, successes_and_failures, trials_of_fit

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from kullback.errors import InputError
 from kullback.known.numpyro_side import log_prob
 from kullback.known.samples import as_weights
-from kullback.programs import program
 from kullback.result import Estimate, Guarantee
-from kullback.supervised.line import in_double
+from kullback.runtime.export_cache import program
 from kullback.supervised.probabilities import LABELS, labelled
 from kullback.supervised.rowwise import mean_of, outcomes
+from kullback.supervised.univariate import in_double
 
 
 def log_score(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) -> float:

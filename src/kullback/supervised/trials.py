@@ -9,10 +9,10 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Num
 
+from kullback.distributions import GivenTotal
 from kullback.errors import InputError
 from kullback.families.static_sizes import OF_TRIALS
 from kullback.known.support import Support, from_constraint
-from kullback.laws import GivenTotal
 
 BINOMIAL = (dist.BinomialLogits, dist.BinomialProbs)
 

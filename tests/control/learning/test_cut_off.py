@@ -6,15 +6,15 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from scipy.signal import lfilter
-from tests.control.learning.on_policy_setups import playing_of
 from tests.control.learning.setups import task_of
+from tests.control.trajectory_gradient.setups import playing_of
 
 import kullback as kl
-from kullback.control.learning import on_policy_program as program
-from kullback.control.learning.advantages import advantages
-from kullback.control.learning.on_policy import TrajectoryGradient
-from kullback.control.mdp import FiniteMDP
-from kullback.control.simulators.table import table_simulator
+from kullback.control.envs.table import table_simulator
+from kullback.control.tabular.mdp import FiniteMDP
+from kullback.control.trajectory_gradient import program
+from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 
 
 @pytest.mark.parametrize("lam", [0.5, 1.0])

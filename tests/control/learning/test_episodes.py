@@ -7,12 +7,12 @@ import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
+from kullback.control.envs.stepping import stepper_for
 from kullback.control.evaluate import evaluate
 from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.learning.assessment import assess
 from kullback.control.policy import log_policy_of
 from kullback.control.problem import greedy
-from kullback.control.simulators.stepping import stepper_for
 from kullback.control.task import Fresh, Task
 from kullback.errors import PlanError
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kullback.control.learning.acting import Acting, Fixed
+from kullback.control.envs.table import TableSimulator
 from kullback.control.learning.episodes import Episodes, Played, Tell, play, silent
 from kullback.control.learning.means import if_all_alike, mean_of
-from kullback.control.simulators.table import TableSimulator
+from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.task import Task
 from kullback.result import Estimate, Guarantee
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
-from kullback.control.learning.acting import NEVER
-from kullback.control.simulators.spaces import Actions
+from kullback.control.envs.spaces import Actions
+from kullback.control.learning.policy import NEVER
 from kullback.control.task import Task
+from kullback.distributions import TanhNormal
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.known import Known
-from kullback.laws import TanhNormal
 
 WANTED = {
     "choice": "kl.Conditional(kl.MLP(), dist.Categorical)",

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.simulators.spaces import Actions, Observations
+from kullback.control.envs.spaces import Actions, Observations
 from kullback.families.conditional_structure import FARTHEST
 from kullback.families.dense import Dense, Rows
 from kullback.families.sized import InputSizes, SizedNetwork

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.learning.acting import Acting, Fixed
-from kullback.control.simulators import lanes as lanes_of
-from kullback.control.simulators.simulator import Compiled, Stepper
-from kullback.control.simulators.table import TableSimulator
+from kullback.control.envs import lanes as lanes_of
+from kullback.control.envs.simulator import Compiled, Stepper
+from kullback.control.envs.table import TableSimulator
+from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.task import Task
-from kullback.keys import key_of, words_from
-from kullback.programs import program
+from kullback.runtime.export_cache import program
+from kullback.runtime.random import key_of, words_from
 
 LANES = 20  # environments that only step, side by side
 FEWEST = 2  # episodes, however small the budget: one has no standard error

@@ -16,9 +16,9 @@ from kullback.errors import FitError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
 from kullback.known import Known
-from kullback.minimize.driver import Outcome
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Request
+from kullback.training.driver import Outcome
 
 ASSESSMENT = 7_001  # the stream of random numbers of fresh episodes
 UNPLAYED = "its fresh episodes were interrupted; kl.KL(fit.q, optimal).estimate() plays them"

@@ -1,0 +1,175 @@
+"""What an environment returns, checked against its declared spaces and written into rows that a network reads."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import iterate
+from jaxtyping import Bool, Float, Shaped
+
+from kullback.control.envs.spaces import Observations, read_observation
+
+Read = Callable[[np.ndarray, int, Any], None]
+MOST = float(np.finfo(np.float32).max)  # rewards are learned from in single precision
+spaces = gym.spaces
+
+
+class Mismatch(Exception):
+    """Something that the space does not hold; the text says what was there, and what the space has."""
+
+
+def empty_rows(observations: Observations, lanes: int) -> Shaped[np.ndarray, "lanes ..."]:
+    """Rows for observations of so many lanes: float32, or int32 labels."""
+    return np.empty((lanes, *observations.shape), np.float32 if observations.labels is None else np.int32)
+
+
+def reader_of(space: Any) -> Read:
+    """read(rows, lane, observation) writes an observation into its row; raises `Mismatch`."""
+    if isinstance(space, spaces.Discrete):
+        return _label_reader(space)
+    if isinstance(space, spaces.Box):
+        return _array_reader(space)
+
+    def read(rows: np.ndarray, lane: int, observation: Any) -> None:
+        check(space, observation)
+        rows[lane] = read_observation(space, observation)
+
+    return read
+
+
+def read_batch(
+    space: Any, batch_space: Any, read: Read, rows: Shaped[np.ndarray, "lanes ..."], batch: Any
+) -> Shaped[np.ndarray, "lanes ..."]:
+    """A vector environment's observations, into `rows`; raises `Mismatch`."""
+    n = len(rows)
+    if isinstance(space, spaces.Box):
+        array = _numbers(batch, space, (n, *space.shape))
+        rows[...] = array.reshape(rows.shape)
+    elif isinstance(space, spaces.Discrete):
+        array = _numbers(batch, space, (n,))
+        _check_range(array, space.start, space.n, space)
+        rows[...] = array.astype(np.int64) - int(space.start)
+    else:
+        lane = -1
+        for lane, observation in enumerate(iterate(batch_space, batch)):
+            read(rows, lane, observation)
+        if lane != n - 1:
+            raise Mismatch(f"{lane + 1} observations of {n} environments")
+    return rows
+
+
+def read_reward(reward: Any) -> float:
+    """A reward as a number; raises `Mismatch` for what is none."""
+    if type(reward) is not float:
+        array = np.asarray(reward)
+        if array.shape != () or array.dtype.kind not in "biuf":
+            raise Mismatch(f"the reward {reward!r}, which is not a number")
+        reward = float(array)
+    if not -MOST <= reward <= MOST:
+        raise Mismatch(f"the reward {reward}")
+    return reward
+
+
+def read_rewards(rewards: Any, lanes: int) -> Float[np.ndarray, " lanes"]:
+    """A vector environment's rewards; raises `Mismatch`."""
+    array = np.asarray(rewards)
+    if array.shape != (lanes,) or array.dtype.kind not in "biuf":
+        raise Mismatch(f"the rewards {rewards!r}, which are not {lanes} numbers")
+    array = array.astype(np.float64)
+    if not (np.abs(array) <= MOST).all():
+        lane = int(np.argmin(np.abs(array) <= MOST))
+        raise Mismatch(f"in lane {lane} the reward {array[lane]}")
+    return array
+
+
+def read_ends(ends: Any, lanes: int) -> Bool[np.ndarray, " lanes"]:
+    """A vector environment's flags of episodes that ended; raises `Mismatch`."""
+    array = np.array(ends, bool)
+    if array.shape != (lanes,):
+        raise Mismatch(f"the flags {ends!r}, which are not {lanes}")
+    return array
+
+
+def not_finite(rows: Shaped[np.ndarray, "lanes ..."]) -> tuple[int, str] | None:
+    """The first lane whose observation is not finite, and what to say of it; None where all are."""
+    if rows.dtype.kind != "f" or math.isfinite(np.vdot(rows, rows)) or np.isfinite(rows).all():
+        return None  # a finite square says it in less time
+    lane, *index = (int(i[0]) for i in np.nonzero(~np.isfinite(rows)))
+    return lane, f"an observation that is {rows[lane, *index]} at {index}"
+
+
+def check(space: Any, observation: Any, part: str = "") -> None:
+    """Raise `Mismatch` where an observation is not of the kind, shape and range of its space.
+
+    Bounds of boxes are not checked: many environments overstep theirs, and a network reads what is beyond them too.
+    """
+    if isinstance(space, spaces.Box):
+        _numbers(observation, space, space.shape, part)
+    elif isinstance(space, spaces.MultiBinary):
+        _check_range(_numbers(observation, space, space.shape, part), 0, 2, space, part)
+    elif isinstance(space, spaces.MultiDiscrete):
+        _check_range(_numbers(observation, space, space.shape, part), space.start, space.nvec, space, part)
+    elif isinstance(space, spaces.Discrete):
+        _check_range(_numbers(observation, space, (), part), space.start, space.n, space, part)
+    elif isinstance(space, spaces.Dict):
+        if not isinstance(observation, Mapping) or not space.spaces.keys() <= observation.keys():
+            has = f"the keys {list(observation)}" if isinstance(observation, Mapping) else type(observation).__name__
+            raise Mismatch(f"an observation{part} of {has}, and its space has the keys {list(space.spaces)}")
+        for key, inner in space.spaces.items():
+            check(inner, observation[key], f"{part}[{key!r}]")
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(observation, Sequence | np.ndarray) or len(observation) != len(space.spaces):
+            raise Mismatch(f"an observation{part} {observation!r}, and its space has {len(space.spaces)} parts")
+        for index, inner in enumerate(space.spaces):
+            check(inner, observation[index], f"{part}[{index}]")
+
+
+def _array_reader(space: Any) -> Read:
+    shape, dtype = space.shape, space.dtype
+
+    def read(rows: np.ndarray, lane: int, observation: Any) -> None:
+        if type(observation) is np.ndarray and observation.dtype is dtype and observation.shape == shape:
+            rows[lane] = observation
+        else:
+            rows[lane] = _numbers(observation, space, shape)
+
+    return read
+
+
+def _label_reader(space: Any) -> Read:
+    start, n = int(space.start), int(space.n)
+
+    def read(rows: np.ndarray, lane: int, observation: Any) -> None:
+        try:
+            label = operator.index(observation) - start
+        except TypeError:
+            raise Mismatch(f"the observation {observation!r}, and its space is {space}") from None
+        if not 0 <= label < n:
+            raise Mismatch(f"the observation {observation!r}, and its space is {space}")
+        rows[lane] = label
+
+    return read
+
+
+def _numbers(observation: Any, space: Any, shape: tuple[int, ...], part: str = "") -> np.ndarray:
+    """An observation as an array of the shape and kind of its space; a float64 passes for a float32."""
+    try:
+        array = np.asarray(observation)
+    except ValueError:  # ragged
+        raise Mismatch(f"the observation{part} {observation!r}, which is no array") from None
+    if array.shape != shape:
+        raise Mismatch(f"an observation{part} of shape {array.shape}, and its space has {shape}")
+    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, space.dtype, "same_kind"):
+        raise Mismatch(f"an observation{part} of dtype {array.dtype}, and its space has {space.dtype}")
+    return array
+
+
+def _check_range(array: np.ndarray, start: Any, sizes: Any, space: Any, part: str = "") -> None:
+    index = array.astype(np.int64) - np.asarray(start, np.int64)
+    if ((index < 0) | (index >= sizes)).any():
+        raise Mismatch(f"the observation{part} {array.tolist()}, and its space is {space}")

@@ -1,0 +1,119 @@
+"""What a rule asks of an environment: one that JAX can compile, or one that only steps."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from kullback.control.envs.spaces import Actions, Observations
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an environment before it is played. Hashable.
+
+    limit      steps after which it truncates an episode, or None
+    threshold  the return at which its authors call it solved, or None
+    """
+
+    name: str
+    observations: Observations
+    actions: Actions
+    limit: int | None = None
+    threshold: float | None = None
+
+
+class Transition(NamedTuple):
+    """One step of each of n lanes, or T of them: arrays [n, ...] or [T, n, ...].
+
+    observation  what the policy saw; `mask` the actions allowed there, booleans [..., *shape, categories], or None
+    action       what it did; `reward` what it got
+    terminated   the episode ended: nothing is to come
+    truncated    it was cut off by a time limit: what would have come is to be bootstrapped at `following`
+    following    the observation after the step and before any reset; `following_mask` the actions allowed there
+    valid        False for a dead transition, of a lane that is being reset; it is not to be learned from
+    """
+
+    observation: Any
+    action: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    following: Any
+    valid: Any
+    mask: Any = None
+    following_mask: Any = None
+
+
+class Compiled(abc.ABC):
+    """An environment of pure JAX functions of one lane; whoever plays it adds lanes, the time limit and resets.
+
+    A subclass is a frozen dataclass, hashable without arrays: compiled programs are keyed by it. Numbers that may
+    differ between two environments of one kind (masses, a table) are `parameters`, an argument of every function.
+    States are pytrees of arrays. Actions are ours: integers from 0, or real numbers in the environment's units.
+    """
+
+    @property
+    @abc.abstractmethod
+    def facts(self) -> Facts:
+        """What is known of it."""
+
+    @property
+    def parameters(self) -> Any:
+        """A pytree of numbers that its functions take."""
+        return ()
+
+    @abc.abstractmethod
+    def reset(self, parameters: Any, key: jax.Array) -> Any:
+        """The first state of an episode."""
+
+    @abc.abstractmethod
+    def observe(self, parameters: Any, state: Any) -> jax.Array:
+        """The observation in a state: float32 [*shape], or an int32 label."""
+
+    @abc.abstractmethod
+    def step(self, parameters: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
+        """The next state, the reward, and whether the episode terminated there."""
+
+    def mask(self, parameters: Any, state: Any) -> jax.Array | None:
+        """Which actions are allowed in a state, booleans [*shape, categories]; None where all always are."""
+        return None
+
+
+class Stepper(abc.ABC):
+    """An environment that only steps, on the host: `lanes` of them side by side, each reset as soon as it ends.
+
+    observation, mask  of every lane, now [lanes, ...]; mask is None where the environment gives none
+    """
+
+    facts: Facts
+    lanes: int
+    observation: np.ndarray
+    mask: np.ndarray | None
+
+    @abc.abstractmethod
+    def reset(self, seed: int) -> None:
+        """Start a fresh episode in every lane; all that follows is determined by `seed` and the actions."""
+
+    @abc.abstractmethod
+    def step(self, action: np.ndarray) -> Transition:
+        """Act in every lane [lanes, *shape], and reset the lanes that ended.
+
+        Raises `EnvironmentFault` where a reward or an observation is not finite, or the environment raises or hangs.
+        """
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, np.ndarray]:
+        """Where every lane stands, as arrays that a file can hold."""
+
+    @abc.abstractmethod
+    def restore(self, state: dict[str, np.ndarray]) -> str:
+        """Go to where `state` says; returns what could not be restored, in words, or nothing."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let the environments go."""

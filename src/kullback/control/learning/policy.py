@@ -1,0 +1,204 @@
+"""A policy beside its prior at given observations: what is drawn, log π − log π₀, and KL(π‖π₀)."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Array, Bool, Float
+
+from kullback.control.envs.spaces import Actions
+from kullback.distributions import TanhNormal
+from kullback.families.conditional_structure import ConditionalStructure
+
+NEVER = -1e30  # log-probability of what is forbidden: finite, so that 0 · log 0 has the gradient 0
+
+
+class Fixed(NamedTuple):
+    """Arrays that a policy and its prior need and that are not learned.
+
+    policy  the policy's fixed parameters (scales of inputs and outputs)
+    prior   None for the uniform prior; (free, fixed) of a fitted conditional; or log-probabilities [labels, A]
+    """
+
+    policy: Any
+    prior: Any = None
+
+
+class Policy(Protocol):
+    """How parameters become a policy at inputs [n, ...]: a `ConditionalStructure` is one. Hashable."""
+
+    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Acting:
+    """How a policy acts: its structure, what an action is, and the prior's structure if it has one. Hashable."""
+
+    structure: Policy
+    actions: Actions
+    prior: ConditionalStructure | None = None
+
+    def at(self, free: Any, fixed: Fixed, observation: Any, mask: Any = None) -> Here:
+        """π(·∣s) and π₀(·∣s) at observations [n, ...]; masks [n, *shape, categories] restrict both."""
+        policy = self.structure.distribution(free, fixed.policy, observation)
+        prior = None
+        if self.prior is not None:
+            free_prior, fixed_prior = fixed.prior
+            prior = self.prior.distribution(free_prior, fixed_prior, observation)
+        elif fixed.prior is not None:
+            prior = dist.CategoricalLogits(jnp.asarray(fixed.prior)[observation], validate_args=False)
+        if not self.actions.is_discrete:
+            return InBox(policy, prior, self.actions)
+        allowed = jnp.asarray(self.actions.exists) if mask is None else mask & self.actions.exists
+        log_prior = _log_probs(prior, allowed) if prior is not None else _uniform(allowed)
+        log_prior = jnp.broadcast_to(log_prior, _logits(policy).shape)
+        return Choosing(_log_probs(policy, log_prior > NEVER / 2), log_prior)
+
+
+class Here(abc.ABC):
+    """π(·∣s) and π₀(·∣s) at n observations."""
+
+    @abc.abstractmethod
+    def draw(self, key: jax.Array) -> tuple[Any, Float[Array, " n"]]:
+        """Actions [n, *shape] from π and their log π − log π₀ [n]; differentiable in the parameters in a box."""
+
+    @abc.abstractmethod
+    def prior_draw(self, key: jax.Array) -> Any:
+        """Actions [n, *shape] from π₀."""
+
+    @abc.abstractmethod
+    def log_prob(self, action: Any) -> Float[Array, " n"]:
+        """log π(a∣s) of actions [n, *shape]."""
+
+    @abc.abstractmethod
+    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+        """log π(a∣s) − log π₀(a∣s) of actions [n, *shape]."""
+
+    @abc.abstractmethod
+    def kl(self, key: jax.Array | None = None) -> Float[Array, " n"]:
+        """KL(π‖π₀) in nats: exact where it is known, else from one draw by the key."""
+
+    @abc.abstractmethod
+    def greedy(self) -> Any:
+        """What is most probable [n, *shape]; in a box the median of each coordinate."""
+
+
+@dataclass(frozen=True)
+class Choosing(Here):
+    """Among finitely many: log-probabilities [n, *shape, categories]; what is forbidden has about −10³⁰."""
+
+    log_policy: Float[Array, "n *shape c"]
+    log_prior: Float[Array, "n *shape c"]
+
+    def draw(self, key: jax.Array) -> tuple[Any, Float[Array, " n"]]:
+        action = jax.random.categorical(key, self.log_policy)
+        return action, self.log_ratio(action)
+
+    def prior_draw(self, key: jax.Array) -> Any:
+        return jax.random.categorical(key, self.log_prior)
+
+    def log_prob(self, action: Any) -> Float[Array, " n"]:
+        return _total(_picked(self.log_policy, action))
+
+    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+        return _total(_picked(self.log_policy, action) - _picked(self.log_prior, action))
+
+    def kl(self, key: jax.Array | None = None) -> Float[Array, " n"]:
+        # What is forbidden is so for both, at the same −10³⁰: its ratio is 0.
+        ratio = self.log_policy - self.log_prior
+        return _total(jnp.sum(jnp.exp(self.log_policy) * ratio, -1))
+
+    def greedy(self) -> Any:
+        return jnp.argmax(self.log_policy, -1)
+
+
+@dataclass(frozen=True)
+class InBox(Here):
+    """Real numbers: distributions with draws that are differentiable. Without a prior it is uniform on the box."""
+
+    policy: Any
+    prior: Any
+    actions: Actions
+
+    def draw(self, key: jax.Array) -> tuple[Any, Float[Array, " n"]]:
+        base, _ = _base(self.policy)
+        if isinstance(base, TanhNormal):
+            action, log_prob = base.sample_and_log_prob(key)
+            return action, _total(log_prob) - self._log_prior(action)
+        action = self.policy.rsample(key)
+        return action, self.log_ratio(action)
+
+    def prior_draw(self, key: jax.Array) -> Any:
+        if self.prior is not None:
+            return self.prior.sample(key)
+        low, high = self.actions.bounds
+        shape = (*self.policy.batch_shape, *self.actions.shape)
+        return low + (high - low) * jax.random.uniform(key, shape)
+
+    def log_prob(self, action: Any) -> Float[Array, " n"]:
+        return self.policy.log_prob(action)
+
+    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+        return self.policy.log_prob(action) - self._log_prior(action)
+
+    def kl(self, key: jax.Array | None = None) -> Float[Array, " n"]:
+        policy, prior = _base(self.policy)[0], None if self.prior is None else _base(self.prior)[0]
+        if prior is None:
+            try:
+                return -_total(policy.entropy()) + float(np.sum(np.log(self._widths)))
+            except NotImplementedError:
+                pass
+        elif type(policy) is type(prior) and isinstance(policy, TanhNormal | dist.Normal):
+            # A bijection that both share leaves the divergence as it is: that of the normals.
+            return _total(
+                dist.kl_divergence(dist.Normal(policy.loc, policy.scale), dist.Normal(prior.loc, prior.scale))
+            )
+        assert key is not None
+        return self.draw(key)[1]
+
+    def greedy(self) -> Any:
+        base, _ = _base(self.policy)
+        return base.median if isinstance(base, TanhNormal) else self.policy.mean
+
+    @property
+    def _widths(self) -> np.ndarray:
+        low, high = self.actions.bounds
+        return high - low
+
+    def _log_prior(self, action: Any) -> Any:
+        return -np.sum(np.log(self._widths)) if self.prior is None else self.prior.log_prob(action)
+
+
+def _logits(d: Any) -> jax.Array:
+    base, _ = _base(d)
+    if isinstance(base, dist.BernoulliLogits):
+        return jnp.stack([jnp.zeros_like(base.logits), base.logits], -1)
+    return base.logits
+
+
+def _log_probs(d: Any, allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
+    logits = jnp.where(allowed, _logits(d), NEVER)
+    return jnp.where(allowed, jnp.maximum(jax.nn.log_softmax(logits), NEVER), NEVER)
+
+
+def _uniform(allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
+    return jnp.where(allowed, -jnp.log(jnp.sum(allowed, -1, keepdims=True).astype(jnp.result_type(float))), NEVER)
+
+
+def _picked(log_probs: Float[Array, "n *shape c"], action: Any) -> Float[Array, " n *shape"]:
+    return jnp.take_along_axis(log_probs, jnp.asarray(action)[..., None], -1)[..., 0]
+
+
+def _total(x: jax.Array) -> Float[Array, " n"]:
+    """The sum over the places of an action."""
+    return jnp.sum(x.reshape(x.shape[0], -1), -1)
+
+
+def _base(d: Any) -> tuple[Any, int]:
+    return (d.base_dist, d.reinterpreted_batch_ndims) if isinstance(d, dist.Independent) else (d, 0)

@@ -1,0 +1,143 @@
+"""A training by episodes under the driver: calls of about equal time, looks at the greedy policy, progress, history."""
+
+from __future__ import annotations
+
+import abc
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kullback.control.learning.episode_statistics import COLUMNS
+from kullback.control.learning.episodes import play
+from kullback.control.learning.policy import Fixed
+from kullback.control.learning.running_moments import Running, scale_of
+from kullback.control.task import Task
+from kullback.errors import EnvironmentFault
+from kullback.result import Status
+from kullback.training.driver import Iterative, Progress, fingerprint
+
+_SECONDS = 0.3  # that one call should take
+_WAIT = 0.1  # of the steps so far, before greedy episodes are played again
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is played, and until when.
+
+    problem   what is fixed of the compiled programs, with `acting` in it; `numbers`: what they are told at each call
+    fixed     arrays of the policy and its prior
+    start     the parameters to start from: an array or a pytree of them
+    settings  of the rule, in words: a checkpoint of others is refused
+    """
+
+    title: str
+    task: Task
+    problem: Any
+    numbers: Any
+    fixed: Fixed
+    start: Any
+    settings: str
+
+
+class Playing(Iterative):
+    """What every rule that learns by playing shares, however it learns and whether it plays on the device or the host.
+
+    Its state has the fields steps, check, look, greedy, failed, recorded, curve and inputs; `goal.numbers` has until,
+    seed, total and budget.
+
+    most      units of work in one call, at most: blocks or rounds
+    screened  greedy episodes that say whether a hundred are worth stepping through
+    cheap     how many steps of greedy episodes cost as much as one of training, roughly: they should take a small part
+    """
+
+    most: ClassVar[int]
+    screened: ClassVar[int]
+    cheap: ClassVar[int]
+    note: str = ""  # what is to be said of how it went
+
+    def __init__(self, goal: Goal, budget: int) -> None:
+        self.goal, self.title = goal, goal.title
+        self.budget, self.speed = budget, 0.0
+
+    @abc.abstractmethod
+    def played(self, state: Any) -> Any:
+        """The state after as much work as the budget says."""
+
+    @abc.abstractmethod
+    def free(self, state: Any) -> Any:
+        """The policy's parameters, on the host."""
+
+    def close(self) -> None:
+        """Let the environments go."""
+
+    def step(self, state: Any) -> Any:
+        start, before = time.monotonic(), int(state.steps)
+        state = jax.block_until_ready(self.played(state._replace(recorded=np.zeros((), np.int32))))
+        took = max(time.monotonic() - start, 1e-4)
+        # How much is done between two looks changes nothing but the time between them.
+        self.speed = (int(state.steps) - before) / took
+        self.budget = int(np.clip(self.budget * _SECONDS / took, self.budget / 2, self.budget * 4))
+        self.budget = min(max(self.budget, 1), self.most)
+        if int(state.failed) < 0:
+            raise EnvironmentFault(f"env: {self.goal.task.facts.name} gave a reward or an observation that is NaN or "
+                                   f"infinite within {int(state.steps):,} steps; let it give finite ones")  # fmt: skip
+        return self._looked(state) if bool(state.look) else state
+
+    def _looked(self, state: Any) -> Any:
+        """The state with what greedy episodes returned, and when to play some again."""
+        steps, until = int(state.steps), float(self.goal.numbers.until)
+        is_stepped = self.goal.task.compiled is None
+        episodes, budget = self.goal.task.fresh.settled(is_stepped)
+        played = self._greedy(state, min(episodes, self.screened) if is_stepped else episodes, 0, budget)
+        if np.mean(played.returns) >= until:
+            # The best of many looks is luck in part: what counts are episodes that did not choose it.
+            played = self._greedy(state, episodes, 1, budget)
+        mean, wait = float(np.mean(played.returns)), _WAIT * steps + float(np.sum(played.length)) / self.cheap
+        return state._replace(greedy=np.asarray(mean, jnp.result_type(float)), look=np.zeros((), bool),
+                              check=np.asarray(min(steps + wait, 2**31 - 1), np.int32))  # fmt: skip
+
+    def _greedy(self, state: Any, episodes: int, stream: int, budget: int | None = None) -> Any:
+        rng = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
+        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes, budget).episodes
+
+    def policy(self, state: Any) -> tuple[Any, Fixed]:
+        """The policy's parameters, and its arrays with the scales of its inputs, on the host."""
+        inputs: Running = jax.tree.map(np.asarray, state.inputs)
+        fixed = {**self.goal.fixed.policy, "x_mean": inputs.mean, "x_scale": scale_of(inputs.variance, np)}
+        return self.free(state), self.goal.fixed._replace(policy=fixed)
+
+    def progress(self, state: Any) -> Progress:
+        steps, until = int(state.steps), float(self.goal.numbers.until)
+        line = self._line(state, max(int(state.recorded) - 1, 0))
+        words = (f"return {line['return']:,.1f} · {line['kl']:.2g} nats/step · α {line['temperature']:.3g} · "
+                 f"{self.speed:,.0f} steps/s")  # fmt: skip
+        if int(state.failed):
+            message = (f"the parameters became NaN or infinite after {steps:,} steps, and those before are returned; "
+                       "check the rewards, or pass a rule with a smaller rate=")  # fmt: skip
+            return Progress(line["objective"], steps, Status.DIVERGED, message, words)
+        if float(state.greedy) >= until:
+            episodes, _ = self.goal.task.fresh.settled(self.goal.task.compiled is None)
+            message = f"the greedy policy returned {float(state.greedy):,.4g} on average over {episodes} fresh episodes"
+            return Progress(line["objective"], steps, Status.CONVERGED, message, words)
+        return Progress(line["objective"], steps, words=words)
+
+    def _line(self, state: Any, row: int) -> dict[str, float]:
+        return dict(zip(COLUMNS, np.asarray(state.curve, np.float64)[row].tolist(), strict=True))
+
+    def history(self, state: Any) -> tuple[dict[str, float], ...]:
+        return tuple(self._line(state, row) for row in range(int(state.recorded)))
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        goal = self.goal
+        numbers = goal.numbers._replace(total=0, budget=0)
+        simulator = None if goal.task.compiled is None else goal.task.compiled.parameters
+        return fingerprint(goal.title, goal.settings, repr(goal.task.facts), goal.start, goal.fixed, numbers, simulator)

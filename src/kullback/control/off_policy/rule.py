@@ -1,0 +1,213 @@
+"""What rules that learn off-policy share: their settings, what they need, and how they run."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kullback.arguments import positive
+from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
+from kullback.control.learning.critics import Critic, action_critic, state_critic
+from kullback.control.learning.fits import fit_of
+from kullback.control.learning.training import Goal
+from kullback.control.off_policy.noise import noise_of
+from kullback.control.off_policy.playing import CompiledPlaying, OffPolicy, SteppedPlaying
+from kullback.control.off_policy.replay import MOST_LABELS, Columns
+from kullback.control.off_policy.update import TWINS, Improvement, Numbers, Problem
+from kullback.control.task import Task
+from kullback.errors import InputError
+from kullback.families.dense import Dense, Rows
+from kullback.known import Known
+from kullback.result import Fit
+from kullback.rule import Applies, Missing, Request, Rule
+from kullback.runtime.random import words_from
+from kullback.training.driver import drive
+from kullback.training.ravel import Layout
+
+_CRITICS, _SEED = 6, 7  # streams of random numbers
+HOPEFUL_COMPILED, HOPEFUL_STEPPED = 0.1, 0.5  # of the way to `until` where greedy episodes are first played
+LINE = 500  # environment steps between lines of history, at least
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is played and learned at a time; `OffPolicyRule` says what each is."""
+
+    lanes: int
+    block: int
+    updates: float
+    batch: int
+    rate: float
+    tau: float
+    warmup: int
+    wandering: float
+    noise: str | float
+    steps: int
+
+
+BOX = Sizes(lanes=1, block=4, updates=1.0, batch=128, rate=3e-3, tau=0.02, warmup=100, wandering=0.0, noise="pink",
+            steps=100_000)  # fmt: skip
+# The value of a state is then a sum and no draw, so that the targets may follow faster.
+CHOICE = replace(BOX, tau=0.1, noise=16.0)
+TABLE = Sizes(lanes=16, block=4, updates=0.0625, batch=256, rate=0.03, tau=0.05, warmup=1_000, wandering=0.25,
+              noise="white", steps=400_000)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OffPolicyRule(Rule):
+    """Learning from transitions that are kept. A setting of None is chosen by what the policy and the actions are.
+
+    lanes, block  environments side by side, and the steps of each in a round, after which there are updates
+    updates    updates for each environment step
+    batch      transitions in an update
+    rate       the first step size of Adam; after 1,000 updates it falls as 1/√(their number), and linearly to 0 besides
+    tau        how far the critics' targets move to them at each update
+    warmup     transitions drawn from the prior before there are updates
+    wandering  share of the lanes that follow the prior in every other round, at random, so that exploring never ends
+    capacity   the most transitions that are kept; the oldest make room
+    noise      "pink", "white", or the steps over which it forgets; what is done at a step has the policy's law in any
+               case
+    until      end as soon as the greedy policy returns this on average over 100 fresh episodes
+    steps      environment steps of the whole training
+    """
+
+    lanes: int | None = None
+    block: int | None = None
+    updates: float | None = None
+    batch: int | None = None
+    rate: float | None = None
+    tau: float | None = None
+    warmup: int | None = None
+    wandering: float | None = None
+    capacity: int = 1_000_000
+    noise: str | float | None = None
+    until: float | None = None
+    steps: int | None = None
+
+    signed = frozenset({"until"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("updates", "rate"):
+            if (value := getattr(self, name)) is not None:
+                positive(name, value)
+        if self.tau is not None and not 0 < self.tau <= 1:
+            raise InputError(f"tau: {self.tau!r} is not in (0, 1]; 0.02 is usual")
+        if self.wandering is not None and not 0 <= self.wandering < 1:
+            raise InputError(f"wandering: {self.wandering!r} is no share of at least 0 and below 1")
+        if self.noise is not None:
+            noise_of(self.noise)
+
+    @property
+    @abc.abstractmethod
+    def costs(self) -> tuple[float, float]:
+        """For actions in a box, and for actions to choose from."""
+
+    @abc.abstractmethod
+    def improvement(self) -> Improvement:
+        """How the policy is improved."""
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        task = task_of(q)
+        if task is None:
+            return Missing("the second side is no environment that can be played", "kl.Optimal(env) as the second side")
+        assert p.learnable is not None
+        if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
+            return Missing(reason, wanted(task))
+        actions, labels = task.facts.actions, task.facts.observations.labels
+        if actions.kind in ("choices", "switches"):
+            reason = "its critics value one action to choose, or actions in a box"
+            return Missing(reason, 'rule="trajectory gradient"')
+        if actions.kind == "box" and not actions.is_bounded:
+            reason = "the actions have no bounds, by which critics could scale them"
+            return Missing(reason, bounded(actions))
+        if actions.kind == "box" and task.prior is None and not fills_the_box(p.learnable.fixed, task):
+            return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
+        if labels is not None and labels > MOST_LABELS:
+            return Missing(f"{labels:,} labels are more than the kept transitions tell apart, {MOST_LABELS:,}")
+        box, choice = self.costs
+        sizes = self.sizes(task, p.learnable.structure)
+        note = f"{sizes.updates:g} updates a step, {sizes.batch} transitions each, discount {task.discount:g}"
+        return Applies(cost=choice if actions.is_discrete else box, dropped=("log Z",), note=note)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        task, learnable = task_of(q), p.learnable
+        assert task is not None
+        assert learnable is not None
+        algorithm = self.algorithm(task, learnable, request)
+        try:
+            outcome = drive(algorithm, request, self.sizes(task, learnable.structure).steps)
+        finally:
+            algorithm.close()
+        free, fixed = algorithm.policy(outcome.state)
+        learner = outcome.state.learner
+        alpha = float(np.exp(np.float64(learner.log_alpha)))
+        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
+        extra = {"environment_steps": int(outcome.state.steps), "updates": int(learner.critics.count)}
+        return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
+
+    def sizes(self, task: Task, structure: Any) -> Sizes:
+        """What was asked, else what is usual."""
+        is_table = isinstance(structure.network, Rows)
+        usual = TABLE if is_table else CHOICE if task.facts.actions.is_discrete else BOX
+        asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
+        return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+
+    def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
+        """The training of a policy, for the driver; whoever has it closes it."""
+        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.compiled
+        stepper = None
+        if compiled is None:
+            assert task.stepper is not None
+            stepper = task.stepper(sizes.lanes)
+        lanes = sizes.lanes if stepper is None else stepper.lanes
+        masked = _masks(compiled) if stepper is None else stepper.mask is not None
+        rows, total = lanes * sizes.block, min(request.steps or sizes.steps, 2**31 - 1)
+        actions = task.facts.actions
+        free = learnable.initial(request.host_rng(0, 0), 0)
+        critic = critic_of(learnable.structure.network, task)
+        rng = request.host_rng(_CRITICS)
+        critics = [critic.init(rng) for _ in range(TWINS)]
+        problem = Problem(
+            task.acting(learnable.structure), critic, Layout.of(free), Layout.of(critics[0]),
+            Columns(task.facts.observations, actions, masked), noise_of(sizes.noise),
+            self.improvement(), lanes, sizes.block, max(1, round(sizes.updates * rows)), sizes.batch,
+            min(int(sizes.wandering * lanes), lanes - 1), max(1, LINE // rows), not isinstance(critic.network, Rows),
+            task.cut_ends, task.temperature.is_adapted, compiled,
+        )  # fmt: skip
+        number = lambda x: np.asarray(x, dtype)  # noqa: E731
+        numbers = Numbers(
+            number(sizes.rate), number(sizes.tau), np.int32(sizes.warmup), number(task.discount),
+            task.temperature.numbers.astype(dtype), np.int32(total), np.int32(min(self.capacity, total)),
+            number(np.inf if self.until is None else self.until),
+            number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
+            words_from(request.host_rng(_SEED)),
+        )  # fmt: skip
+        start = Layout.flat(free), np.stack([Layout.flat(one) for one in critics])
+        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
+        return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
+
+
+def critic_of(network: Any, task: Task) -> Critic:
+    """A critic as wide as the policy: of every action at once, or of an action in a box."""
+    observations, actions = task.facts.observations, task.facts.actions
+    if actions.is_discrete:
+        critic = state_critic(network, observations, actions.categories)
+    else:
+        critic = action_critic(network, observations, actions)
+    if isinstance(critic.network, Dense):
+        # Kinks cost least, and values were learned as well with them.
+        return replace(critic, network=replace(critic.network, activation="relu"))
+    return critic
+
+
+def _masks(compiled: Any) -> bool:
+    """Whether a compiled simulator says which actions are allowed."""
+    parameters = compiled.parameters
+    state = jax.eval_shape(compiled.reset, parameters, jax.eval_shape(jax.random.key, 0))
+    return jax.eval_shape(compiled.mask, parameters, state) is not None

@@ -1,6 +1,0 @@
-"""Reaching goals by relabelled imitation: a policy learns, by forward KL, from where its own trajectories led."""
-
-from kullback.control.reaching.rule import RelabelledImitation
-from kullback.control.reaching.side import Reaching
-
-__all__ = ["Reaching", "RelabelledImitation"]

@@ -1,0 +1,1 @@
+"""Environments that are known as a table: exact dynamic programming."""

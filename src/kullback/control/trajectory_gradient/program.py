@@ -1,0 +1,136 @@
+"""On-policy learning as compiled programs: collect a block of transitions, then learn from it.
+
+A state is one pytree of arrays. Numbers that are no sizes are arguments, so that another rate compiles nothing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from kullback.control.envs import lanes as lanes_of
+from kullback.control.learning.episode_statistics import CURVE, is_due
+from kullback.control.learning.policy import Fixed
+from kullback.control.learning.running_moments import Running
+from kullback.control.learning.temperature import adapt, log_temperature
+from kullback.control.trajectory_gradient.state import Block, State, line_of, totals_after
+from kullback.control.trajectory_gradient.targets import prepared, scaled
+from kullback.control.trajectory_gradient.update import Numbers, Problem, epochs
+from kullback.runtime.export_cache import Effort, program
+from kullback.runtime.random import key_of, shared_out
+
+DUAL_RATE = 0.05  # of the temperature's steps, one a block
+
+
+class Keys(NamedTuple):
+    """The keys of a block: of the actions at each step [T]; of the KL; of the updates and each epoch [1 + epochs]; of
+    every lane's environment at each step, and of a fresh episode there [2, T, n], none where it only steps."""
+
+    actions: Any
+    kl: Any
+    epochs: Any
+    lanes: Any
+
+
+def keys_of(problem: Problem, numbers: Numbers, blocks: Any) -> Keys:
+    """From the two words of a seed and the number of the block."""
+    key = jax.random.fold_in(key_of(numbers.seed), blocks)
+    lanes = problem.lanes if problem.simulator is not None else 0
+    return Keys(*shared_out(key, (problem.block,), (), (1 + problem.epochs,), (2, problem.block, lanes)))
+
+
+@program
+def begin(problem: Problem, parameters: Any, seed: Any) -> Any:
+    """Fresh episodes in every lane of a compiled simulator."""
+    assert problem.simulator is not None
+    key = key_of(seed)
+    return lanes_of.start(problem.simulator, parameters, key, problem.lanes)
+
+
+@partial(jax.jit, static_argnums=0)
+def act(problem: Problem, fixed: Fixed, x: Any, inputs: Running, observation: Any, mask: Any, numbers: Numbers,
+        block: Any, t: Any) -> Any:  # fmt: skip
+    """What every lane does at step t of a block [n, *shape], for simulators that only step."""
+    key = keys_of(problem, numbers, block).actions[t]
+    return problem.acting.at(problem.layout.tree(x)[0], scaled(fixed, inputs), observation, mask).draw(key)[0]
+
+
+@program(effort=Effort.FULL)
+def learn(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers) -> State:
+    """The state after learning from a block that was played on the host."""
+    return learned(problem, fixed, state, block, numbers, keys_of(problem, numbers, state.blocks))
+
+
+@program(effort=Effort.FULL)
+def improve(problem: Problem, fixed: Fixed, parameters: Any, state: State, numbers: Numbers) -> State:
+    """As many blocks as `numbers.budget` says; fewer where the total is reached, an update fails, or a look is due."""
+
+    def going(s: State) -> Any:
+        more = (s.recorded < jnp.minimum(numbers.budget, CURVE)) & (s.steps < numbers.total)
+        return more & (s.failed == 0) & ~s.look
+
+    def one(s: State) -> State:
+        keys = keys_of(problem, numbers, s.blocks)
+        lanes, block = collected(problem, fixed, parameters, s, keys)
+        return learned(problem, fixed, s._replace(lanes=lanes), block, numbers, keys)
+
+    return lax.while_loop(going, one, state._replace(recorded=jnp.zeros_like(state.recorded)))
+
+
+def _sound(block: Block) -> Any:
+    """Whether rewards and observations are finite."""
+    seen = jnp.isfinite(jnp.where(block.valid, block.reward, 0.0)).all()
+    return seen & jnp.isfinite(block.observation).all() & jnp.isfinite(block.following).all()
+
+
+def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, keys: Keys) -> tuple[Any, Block]:
+    """The lanes after a block of steps, and the block."""
+    assert problem.simulator is not None
+    simulator, now = problem.simulator, scaled(fixed, state.inputs)
+    free = problem.layout.tree(state.adam.x)[0]
+
+    def step(lanes: Any, given: Any) -> tuple[Any, Block]:
+        key, keys, instead = given
+        here = problem.acting.at(free, now, lanes.observation, lanes.mask)
+        action, _ = here.draw(key)
+        after, seen = lanes_of.moved(simulator, parameters, lanes, action, keys, instead)
+        return after, Block(seen.observation, seen.mask, action, seen.reward, seen.terminated, seen.truncated,
+                            seen.following, seen.valid, lanes.elapsed)  # fmt: skip
+
+    fresh = jax.vmap(partial(lanes_of.fresh, simulator, parameters))(keys.lanes[1])
+    return lax.scan(step, state.lanes, (keys.actions, keys.lanes[0], fresh))
+
+
+def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers, keys: Keys) -> State:
+    """The state after learning from a block."""
+    fraction = (state.steps / numbers.total).astype(state.log_alpha.dtype)
+    log_alpha = log_temperature(numbers.temperature, state.log_alpha, fraction, problem.adapted)
+    lesson = prepared(problem, fixed, state, block, numbers, jnp.exp(log_alpha), keys.kl)
+    rate = numbers.rate + fraction * (numbers.last_rate - numbers.rate)
+    before = state.adam._replace(x=lesson.x)
+    # One scale for blocks that tell much and blocks that tell little.
+    scale = jnp.where(lesson.power > 0, jnp.sqrt(lesson.power), 1.0)
+    adam = epochs(problem, lesson.fixed, lesson.alpha, scale, numbers, rate, before, lesson.rows, keys.epochs)
+    if problem.adapted:
+        log_alpha = adapt(numbers.temperature, log_alpha, lesson.kl, DUAL_RATE)
+    totals = totals_after(state.totals, block, lesson.soft, numbers.discount)
+    steps, blocks = state.steps + jnp.sum(block.valid).astype(state.steps.dtype), state.blocks + 1
+    after = state._replace(
+        values=lesson.values,
+        power=lesson.power,
+        log_alpha=log_alpha.astype(state.log_alpha.dtype),
+        steps=steps,
+        blocks=blocks,
+        look=is_due(totals, steps, state.check, numbers.until, numbers.hopeful),
+        totals=totals,
+    )
+    usable = jnp.all(jnp.isfinite(adam.x))
+    kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(usable, a, b), new, old)  # noqa: E731
+    failed = jnp.where(usable, 0, jnp.where(_sound(block), blocks, -blocks)).astype(state.failed.dtype)
+    after = after._replace(adam=kept(adam, state.adam), inputs=kept(lesson.inputs, state.inputs), failed=failed)
+    line = line_of(after, lesson.kl, lesson.alpha).astype(state.curve.dtype)
+    return after._replace(curve=state.curve.at[state.recorded].set(line), recorded=state.recorded + 1)

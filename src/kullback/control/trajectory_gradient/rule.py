@@ -1,0 +1,185 @@
+"""The rule that learns a policy from its own episodes, by the gradient of the KL between trajectories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from kullback.arguments import positive
+from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
+from kullback.control.learning.critics import state_critic
+from kullback.control.learning.fits import fit_of
+from kullback.control.learning.training import Goal
+from kullback.control.task import Task
+from kullback.control.trajectory_gradient.playing import CompiledPlaying, OnPolicy, SteppedPlaying
+from kullback.control.trajectory_gradient.update import Numbers, Problem
+from kullback.errors import InputError
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.families.dense import Rows
+from kullback.families.learnable import Learnable
+from kullback.known import Known
+from kullback.result import Fit, Guarantee
+from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.random import words_from
+from kullback.training.driver import drive
+from kullback.training.ravel import Layout
+
+_CRITIC, _SEED = 4, 5  # streams of random numbers
+HOPEFUL_COMPILED, HOPEFUL_STEPPED = 0.1, 0.6  # of the way to `until` where greedy episodes are first played
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is played and learned at a time."""
+
+    lanes: int
+    block: int
+    epochs: int
+    minibatches: int
+    rate: float
+    steps: int
+
+
+TABLE = Sizes(lanes=64, block=64, epochs=4, minibatches=4, rate=3e-2, steps=2_000_000)
+COMPILED = Sizes(lanes=8, block=64, epochs=10, minibatches=4, rate=3e-3, steps=200_000)
+STEPPED = Sizes(lanes=8, block=128, epochs=10, minibatches=8, rate=1e-3, steps=300_000)
+
+
+@dataclass(frozen=True)
+class TrajectoryGradient(Rule):
+    """On-policy learning of KL(π‖P_opt): the gradient over trajectories, with proximal updates.
+
+    The KL of later steps enters through the rewards-to-go, that of the own step in closed form where there is one.
+    Advantages and the KL are divided by one scale, the root mean square of recent advantages, so that the temperature
+    stays reward per nat. With lam=1, one epoch, one minibatch and clip=inf an update follows the plain gradient.
+
+    lanes, block  environments side by side, and the steps of each between updates
+    epochs, minibatches  how often the updates go through a block, and in how many parts
+    rate, decay   step size of Adam, and whether it falls linearly to 0 over the training
+    clip          how far a ratio of probabilities may move from 1 before its row no longer pulls; inf: no limit
+    lam           λ of the advantages: 1 is unbiased whatever the critic says, less lets the critic speak
+    value_weight  of the critic's squared error in units of its targets' deviation
+    trust         the most mean KL(π_old‖π) in nats by which a block may move the policy, or None
+    discounted_states  whether a state counts γᵗ, as the gradient says; without it, as is usual, that factor is left out
+    until         end as soon as the greedy policy returns this on average over 100 fresh episodes
+    steps         environment steps of the whole training
+
+    What is None is chosen by whether the policy is a table and the environment is compiled: `TABLE`, `COMPILED` and
+    `STEPPED`. Gradients far longer than usual are shortened.
+    """
+
+    lanes: int | None = None
+    block: int | None = None
+    epochs: int | None = None
+    minibatches: int | None = None
+    rate: float | None = None
+    decay: bool = True
+    clip: float = 0.2
+    lam: float = 0.95
+    value_weight: float = 0.5
+    trust: float | None = None
+    discounted_states: bool = False
+    until: float | None = None
+    steps: int | None = None
+
+    name: ClassVar[str] = "trajectory gradient"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = (
+        "∇J = E Σ γᵗ [∇log π(a∣s) (r + γ V(s′) − V(s)) − α ∇KL(π(·∣s)‖π₀(·∣s))], J = −α (KL(π‖P_opt) − log Z)"
+    )
+    needs_p: ClassVar[str] = "a Conditional that acts in the environment"
+    needs_q: ClassVar[str] = "an environment that can be played"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 5.0
+    source: ClassVar[str] = (
+        "Schulman et al. (2016), arXiv:1506.02438, eq. 16; Schulman et al. (2017), arXiv:1707.06347, eq. 7; "
+        "Levine (2018), arXiv:1805.00909, section 4.1"
+    )
+
+    signed = frozenset({"until"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("rate", "clip", "value_weight", "trust"):
+            if (value := getattr(self, name)) is not None:
+                positive(name, value)
+        if self.lam > 1:
+            raise InputError(f"lam: {self.lam!r} is not between 0 and 1; 0.95 is usual")
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        task = task_of(q)
+        if task is None:
+            return Missing("the second side is no environment that can be played", "kl.Optimal(env) as the second side")
+        assert p.learnable is not None
+        if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
+            return Missing(reason, wanted(task))
+        if not task.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
+            return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
+        cost = 6.6 if not task.facts.actions.is_discrete else 5.0 if task.compiled is not None else 5.5
+        sizes = self._sizes(task, p.learnable)
+        note = f"{sizes.lanes} lanes × {sizes.block} steps an update, discount {task.discount:g}"
+        if task.discount < 1.0 and not self.discounted_states:
+            note += ", without the factor γᵗ of states"
+        return Applies(cost=cost, dropped=("log Z",), note=note)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        task = task_of(q)
+        assert task is not None
+        p = within_choices(p, task.facts.actions)
+        learnable = p.learnable
+        assert learnable is not None
+        algorithm = self.algorithm(task, learnable, request)
+        try:
+            outcome = drive(algorithm, request, self._sizes(task, learnable).steps)
+        finally:
+            algorithm.close()
+        free, fixed = algorithm.policy(outcome.state)
+        alpha = float(np.exp(np.float64(outcome.state.log_alpha)))
+        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
+        extra = {"environment_steps": int(outcome.state.steps), "updates": int(outcome.state.adam.count)}
+        return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
+
+    def _sizes(self, task: Task, learnable: Learnable) -> Sizes:
+        table = isinstance(getattr(learnable.structure, "network", None), Rows)
+        usual = STEPPED if task.compiled is None else TABLE if table else COMPILED
+        asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
+        return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+
+    def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
+        sizes, dtype = self._sizes(task, learnable), jnp.result_type(float)
+        compiled, structure = task.compiled, learnable.structure
+        assert isinstance(structure, ConditionalStructure)
+        stepper = None
+        if compiled is None:
+            assert task.stepper is not None
+            stepper = task.stepper(sizes.lanes)
+        lanes = sizes.lanes if stepper is None else stepper.lanes
+        minibatches = _divisor(lanes * sizes.block, sizes.minibatches)
+        free = learnable.initial(request.host_rng(0, 0), 0)
+        critic = state_critic(structure.network, task.facts.observations)
+        both = (free, critic.init(request.host_rng(_CRITIC)))
+        problem = Problem(
+            task.acting(structure), critic, Layout.of(both), Layout.flat(free).size, lanes, sizes.block,
+            sizes.epochs, minibatches, self.discounted_states, task.cut_ends, task.temperature.is_adapted,
+            self.trust is not None, compiled,
+        )  # fmt: skip
+        number = lambda x: np.asarray(x, dtype)  # noqa: E731
+        numbers = Numbers(
+            number(sizes.rate), number(0.0 if self.decay else sizes.rate), number(self.clip), number(self.lam),
+            number(self.value_weight), number(np.inf if self.trust is None else self.trust), number(task.discount),
+            task.temperature.numbers.astype(dtype), np.int32(min(request.steps or sizes.steps, 2**31 - 1)),
+            number(np.inf if self.until is None else self.until),
+            number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
+            words_from(request.host_rng(_SEED)),
+        )  # fmt: skip
+        start = Layout.flat(both).astype(dtype)
+        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
+        return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
+
+
+def _divisor(rows: int, parts: int) -> int:
+    """The largest number of equal parts that is at most `parts`."""
+    return max(k for k in range(1, min(parts, rows) + 1) if rows % k == 0)

@@ -1,0 +1,1 @@
+"""What a policy looks like at work: rollouts, films and contact sheets."""

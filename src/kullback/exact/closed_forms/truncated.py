@@ -1,0 +1,152 @@
+"""Normals truncated to an interval, on one side or both; the half normal and the normal itself are among them.
+
+All integrals are of positive densities, by Gauss and Legendre within the stretch where the exponent is less than 40
+below its greatest value, and are taken relative to that value: far tails and narrow intervals keep their digits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from kullback.distributions import TruncatedNormal
+from kullback.exact.numerics.double_precision import floats
+from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.ratios import psi
+from kullback.exact.type_keys import TRUNCATED
+
+
+class Gaussian(NamedTuple):
+    """The parameters of exp(−½((x − loc)/scale)²) on (low, high), each [...]."""
+
+    loc: Array
+    scale: Array
+    low: Array
+    high: Array
+
+
+class Window(NamedTuple):
+    """Points x within (low, high) less the likeliest one x₀, and the density relative to that at x₀, times the weights
+    of the rule and not normalised, [..., n]; x₀ itself [..., 1].
+    """
+
+    offset: Array
+    weight: Array
+    peak: Array
+
+
+def gaussian(d: Any) -> Gaussian:
+    """What a truncated normal, a half normal or a normal consists of."""
+    if isinstance(d, dist.HalfNormal):
+        (scale,) = floats(d.scale)
+        return Gaussian(jnp.zeros_like(scale), scale, jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf))
+    base = getattr(d, "base_dist", d)
+    low, high = getattr(d, "low", None), getattr(d, "high", None)
+    low, high = -jnp.inf if low is None else low, jnp.inf if high is None else high
+    return Gaussian(*jnp.broadcast_arrays(*floats(base.loc, base.scale, low, high)))
+
+
+def window(g: Gaussian) -> Window:
+    """The points of the rule. Where they are split in two, at x₀, does not matter to an integral, nor to its slope."""
+    peak = jax.lax.stop_gradient(jnp.clip(g.loc, g.low, g.high))
+    z = jnp.abs(peak - g.loc) / g.scale
+    # ½((z + r)² − z²) = 40.
+    reach = jax.lax.stop_gradient(g.scale * 80.0 / (jnp.sqrt(jnp.square(z) + 80.0) + z))
+    left, right = jnp.minimum(peak - g.low, reach), jnp.minimum(g.high - peak, reach)
+    nodes, weights = unit_interval(48 if peak.dtype == jnp.float32 else 80, peak.dtype)
+    length = (left + right)[..., None]
+    offset = length * nodes - left[..., None]
+    exponent = _exponent(g, peak[..., None], offset)
+    return Window(offset, length * weights * jnp.exp(-exponent), peak[..., None])
+
+
+def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
+    """½((x − loc)² − (x₀ − loc)²)/scale² at x = x₀ + offset, [..., n]."""
+    loc, scale = g.loc[..., None], g.scale[..., None]
+    return 0.5 * offset * (offset + 2.0 * (origin - loc)) / jnp.square(scale)
+
+
+def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
+    """That from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
+    points = window(p)
+    mass = points.weight.sum(-1, keepdims=True)
+    weight, offset = points.weight / mass, points.offset
+    (loc_p, scale_p), (loc_q, scale_q) = ((g.loc[..., None], g.scale[..., None]) for g in (p, q))
+    # log p/q less its value at x₀, from differences of the parameters.
+    inverse = (scale_p - scale_q) * (scale_p + scale_q) / jnp.square(scale_p * scale_q)
+    slope = (offset + 2.0 * (points.peak - loc_p)) * inverse + 2.0 * (loc_p - loc_q) / jnp.square(scale_q)
+    log_ratio = 0.5 * offset * slope
+    mean = (weight * log_ratio).sum(-1, keepdims=True)
+    # Where D varies little, Q has its mass where P has.
+    near = (weight * jnp.square(log_ratio - mean)).sum(-1) < (0.2 if mean.dtype == jnp.float32 else 0.02)
+    centred = jnp.where(near[..., None], mean - log_ratio, 0.0)
+    close = jnp.log1p((weight * psi(centred)).sum(-1))
+    rise = _exponent(q, inside.peak, points.peak - inside.peak)[..., 0]
+    return jnp.where(near, close, jnp.log(inside.weight.sum(-1)) + rise - jnp.log(mass[..., 0]) + mean[..., 0])
+
+
+def _outside(p: Gaussian, q: Gaussian, inside: Window) -> Array:
+    """−log of the mass of Q in P's interval: log(1 + the mass outside over that inside)."""
+    sides = []
+    for low, high in ((q.low, p.low), (p.high, q.high)):
+        there = low < high
+        side = window(Gaussian(q.loc, q.scale, jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)))
+        mass = jnp.where(there, side.weight.sum(-1), 1.0)
+        rise = _exponent(q, side.peak, inside.peak - side.peak)[..., 0]
+        sides.append(jnp.where(there, jnp.log(mass) - jnp.log(inside.weight.sum(-1)) + rise, -1e30))
+    return jax.nn.softplus(jnp.logaddexp(*sides))
+
+
+def truncated_normal_kl(p: Any, q: Any) -> Array:
+    """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
+
+    Source: Nielsen (2022), Statistical divergences between densities of truncated exponential families with nested
+    supports, theorem 1.
+    """
+    both = jnp.broadcast_arrays(*floats(*gaussian(p), *gaussian(q)))
+    a, b = Gaussian(*both[:4]), Gaussian(*both[4:])
+    nested = (b.low <= a.low) & (a.high <= b.high)
+    inside = window(Gaussian(b.loc, b.scale, a.low, a.high))
+    return jnp.where(nested, _within(a, b, inside) + _outside(a, b, inside), jnp.inf)
+
+
+def log_mass(g: Gaussian) -> Array:
+    """log ∫ exp(−½((x − loc)/scale)²) over the interval."""
+    points = window(g)
+    top = 0.5 * jnp.square((points.peak[..., 0] - g.loc) / g.scale)
+    return jnp.log(points.weight.sum(-1)) - top
+
+
+def mean_and_variance(g: Gaussian) -> tuple[Array, Array]:
+    """E x and the variance of x."""
+    points = window(g)
+    weight = points.weight / points.weight.sum(-1, keepdims=True)
+    mean = (weight * points.offset).sum(-1, keepdims=True)
+    return (points.peak + mean)[..., 0], (weight * jnp.square(points.offset - mean)).sum(-1)
+
+
+def truncated_normal_entropy(p: Any) -> Array:
+    """H = log ∫ e^−f + E f, for f the exponent less its least value.
+
+    Source: Johnson, Kotz and Balakrishnan (1994), section 13.10.1, for the density.
+    """
+    g = gaussian(p)
+    points = window(g)
+    mass = points.weight.sum(-1, keepdims=True)
+    return jnp.log(mass[..., 0]) + (points.weight / mass * _exponent(g, points.peak, points.offset)).sum(-1)
+
+
+TRUNCATED_NORMALS = (TruncatedNormal, *((kind, dist.Normal) for kind in TRUNCATED))
+
+KL = {
+    (p, q): truncated_normal_kl
+    for p in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
+    for q in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
+    if p in TRUNCATED_NORMALS or q in TRUNCATED_NORMALS
+}
+
+ENTROPY = dict.fromkeys(TRUNCATED_NORMALS, truncated_normal_entropy)

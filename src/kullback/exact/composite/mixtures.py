@@ -1,0 +1,175 @@
+"""Mixtures P = Σₖ wₖ fₖ: what is exact of them, by reduction to pairs of components.
+
+Weights, supports and parameters are looked at, so that most of this needs numbers: traced ones are not known to be 0,
+to be equal, or to lie apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from kullback.exact.closed_forms.categorical import categorical_kl, labels_entropy
+from kullback.exact.composite.broadcasting import unsqueezed
+from kullback.exact.composite.disjoint_support import (
+    comes_in_parts,
+    disjoint,
+    has_support,
+    is_discrete,
+    is_mixture,
+    live,
+    mutually_disjoint,
+    one_hot,
+    weights_of,
+)
+from kullback.exact.reduction import Parts
+from kullback.exact.same import same
+
+__all__ = ["components", "has_support", "is_mixture", "reduce_cross_entropy", "reduce_entropy", "reduce_kl"]
+
+
+class Weighted(NamedTuple):
+    """Weights [*batch, K], and distributions with a last batch axis of the `sizes`, which sum to K."""
+
+    weights: Array
+    blocks: tuple[Any, ...]
+    sizes: tuple[int, ...]
+
+
+def components(d: Any) -> Weighted | None:
+    """The components of a mixture in blocks, without those whose weight is known to be 0 where they come one by one;
+    any other distribution is a mixture of one. None if they cannot be laid out along an axis.
+    """
+    if type(d) is dist.MixtureSameFamily:
+        return Weighted(weights_of(d), (d.component_distribution,), (d.mixture_size,))
+    labels, parts = live(d)
+    blocks = tuple(unsqueezed(part) for part in parts)
+    return None if any(b is None for b in blocks) else Weighted(weights_of(d)[..., labels], blocks, (1,) * len(blocks))
+
+
+def along_axis(values: Sequence[Array], sizes: Sequence[int], batch: Any) -> Array:
+    """The values of blocks, each broadcast to [*batch, size], as one array [*batch, K]."""
+    spread = [jnp.broadcast_to(v, (*batch, size)) for v, size in zip(values, sizes, strict=True)]
+    return jnp.concatenate(spread, -1)
+
+
+def reduce_kl(p: Any, q: Any) -> Parts | None:
+    """KL(P‖Q) of which a side is a mixture, by that of components, where it is exact."""
+    if same(p, q):
+        return Parts((), lambda: jnp.zeros(p.batch_shape))
+    if is_mixture(p) and one_hot(p):
+        return _one_component_with_all_the_weight(p, q)
+    if is_mixture(q) and one_hot(q):
+        return _one_target_with_all_the_weight(p, q)
+    return _components_apart(p, q)
+
+
+def _one_component_with_all_the_weight(p: Any, q: Any) -> Parts | None:
+    """KL = Σₖ wₖ KL(fₖ ‖ Q), for P of which one component has all the weight. Source: P is that component."""
+    return _over_components(p, q)
+
+
+def _one_target_with_all_the_weight(p: Any, q: Any) -> Parts | None:
+    """KL = Σₗ vₗ KL(P ‖ gₗ), for Q of which one component has all the weight. Source: Q is that component."""
+    swapped = _over_components(q, p)
+    return None if swapped is None else Parts(tuple((b, a) for a, b in swapped.pairs), swapped.finish)
+
+
+def _components_apart(p: Any, q: Any) -> Parts | None:
+    """KL = Σₖ wₖ log(wₖ/vₗ) + Σₖ wₖ KL(fₖ ‖ gₗ), for fₖ that do not meet, each of which meets one component l of Q.
+
+    Source: Cover and Thomas (2006), theorem 2.5.3: the chain rule for the label, which the outcome then tells.
+    """
+    if not (comes_in_parts(p) and comes_in_parts(q)):
+        return None
+    (labels, own), (others, targets) = live(p), live(q)
+    meets = [[j for j, g in enumerate(targets) if not disjoint(f, g)] for f in own]
+    if any(len(found) > 1 for found in meets) or not mutually_disjoint(own):
+        return None
+    batch = jnp.broadcast_shapes(p.batch_shape, q.batch_shape)
+    if not all(meets):
+        return Parts((), lambda: jnp.full(batch, jnp.inf))
+    met = [found[0] for found in meets]
+    w, v, chosen = weights_of(p)[..., labels], weights_of(q), [others[j] for j in met]
+    pairs = tuple((f, targets[j]) for f, j in zip(own, met, strict=True))
+
+    def finish(*values: Array) -> Array:
+        value = _labels_kl(w, v, chosen) + _mean(w, _stacked(values, batch))
+        # Below 0, which the first term alone may be where two components meet one, it is rounding alone.
+        return value + jax.lax.stop_gradient(jnp.maximum(-value, 0.0))
+
+    return Parts(pairs, finish)
+
+
+def _labels_kl(w: Array, v: Array, chosen: list[int]) -> Array:
+    """Σₖ wₖ log(wₖ/vₗ), with l the one `chosen` for k."""
+    if len(set(chosen)) == len(chosen):
+        rest = [label for label in range(v.shape[-1]) if label not in chosen]
+        return categorical_kl(*(dist.CategoricalProbs(x, validate_args=False) for x in (w, v[..., [*chosen, *rest]])))
+    live = w > 0
+    return jnp.where(live, w * (jnp.log(jnp.where(live, w, 1.0)) - jnp.log(v[..., chosen])), 0.0).sum(-1)
+
+
+def reduce_entropy(p: Any) -> Parts | None:
+    """H(P) of a mixture of which one component has all the weight, or whose components lie apart."""
+    return _over_components(p, None) if one_hot(p) else _entropy_of_components_apart(p)
+
+
+def _entropy_of_components_apart(p: Any) -> Parts | None:
+    """H = H(w) + Σₖ wₖ H(fₖ), for components that do not meet.
+
+    Source: Cover and Thomas (2006), theorem 2.2.1: the chain rule for the label, which the outcome then tells.
+    """
+    labels, own = live(p) if comes_in_parts(p) else ([], [])
+    if not own or not mutually_disjoint(own) or len({is_discrete(f) for f in own}) > 1:
+        return None
+    w, batch = weights_of(p)[..., labels], tuple(p.batch_shape)
+    pairs = tuple((f, f) for f in own)
+    return Parts(pairs, lambda *values: labels_entropy(w, True) + _mean(w, _stacked(values, batch)))
+
+
+def reduce_cross_entropy(p: Any, q: Any) -> Parts | None:
+    """H(P, Q) of which a side is a mixture: exact for P if it is for every component; for Q if P meets one of it."""
+    return _cross_entropy_of_components(p, q) if is_mixture(p) else _one_target_met(p, q)
+
+
+def _cross_entropy_of_components(p: Any, q: Any) -> Parts | None:
+    """H(P, Q) = Σₖ wₖ H(fₖ, Q). Source: an expectation under a mixture is the mean of those under its components."""
+    return _over_components(p, q)
+
+
+def _one_target_met(p: Any, q: Any) -> Parts | None:
+    """H(P, Q) = H(P, gₗ) − log vₗ, for P that meets one component l of Q only. Source: q = vₗ gₗ wherever p > 0."""
+    if not comes_in_parts(q):
+        return _one_target_with_all_the_weight(p, q) if one_hot(q) else None
+    labels, parts = live(q)
+    met = [j for j, g in enumerate(parts) if not disjoint(p, g)]
+    if len(met) != 1:
+        return None
+    share = weights_of(q)[..., labels[met[0]]]
+    return Parts(((p, parts[met[0]]),), lambda value: value - jnp.log(share))
+
+
+def _over_components(p: Any, q: Any) -> Parts | None:
+    """Σₖ wₖ (the value at component k of P), at Q or, without one, at the component alone."""
+    weighted, wider = components(p), None if q is None else unsqueezed(q)
+    if weighted is None or (q is not None and wider is None):
+        return None
+    batch = jnp.broadcast_shapes(p.batch_shape, () if q is None else q.batch_shape)
+    pairs = tuple((block, block if q is None else wider) for block in weighted.blocks)
+    return Parts(pairs, lambda *values: _mean(weighted.weights, along_axis(values, weighted.sizes, batch)))
+
+
+def _mean(weights: Array, values: Array) -> Array:
+    """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
+    live = weights > 0
+    return jnp.where(live, weights * jnp.where(live, values, 0.0), 0.0).sum(-1)
+
+
+def _stacked(values: Sequence[Array], batch: Any) -> Array:
+    return jnp.stack([jnp.broadcast_to(value, batch) for value in values], -1)

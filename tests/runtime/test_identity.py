@@ -1,0 +1,45 @@
+"""Compiled programs are told apart by the types that they are given, and by the sources that they are traced from."""
+
+import os
+
+import jax.numpy as jnp
+import numpy as np
+
+from kullback.runtime import export_cache as programs
+from kullback.runtime import identity as spelling
+
+
+def halved(x):
+    return x / 2, x + 1
+
+
+def test_types_and_shapes(precision):
+    """Whatever came before, values and types are those of JAX."""
+    ours = programs.program(halved, static=())
+    given = [np.ones(3, np.float32), np.ones(3, np.int32), np.ones(3, bool), np.ones((3, 1), np.float32), 1, 1.0, True,
+             np.float32(1), jnp.ones(3, jnp.float16), np.ones(3, np.float64)]  # fmt: skip
+    for x in [*given, *given]:
+        for found, want in zip(ours(x), halved(jnp.asarray(x)), strict=True):
+            assert found.dtype == want.dtype, x
+            np.testing.assert_array_equal(found, want)
+
+
+def test_any_change_of_a_source(tmp_path, monkeypatch):
+    (tmp_path / "part").mkdir()
+    module = tmp_path / "part" / "module.py"
+    module.write_text("x = 1")
+    seen = {tuple(spelling._sources(str(tmp_path)))}
+    module.write_text("x = 10")
+    seen.add(tuple(spelling._sources(str(tmp_path))))
+    os.utime(module, ns=(0, 0))
+    seen.add(tuple(spelling._sources(str(tmp_path))))
+    (tmp_path / "another.py").write_text("")
+    seen.add(tuple(spelling._sources(str(tmp_path))))
+    assert len(seen) == 4
+    texts = set()
+    for sources in seen:
+        monkeypatch.setattr(spelling, "_SOURCES", sources)
+        spelling.versions.cache_clear()
+        texts.add(spelling.versions())
+    spelling.versions.cache_clear()
+    assert len(texts) == 4
