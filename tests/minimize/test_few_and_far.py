@@ -9,8 +9,9 @@ from scipy import stats
 import kullback as kl
 from kullback.families.conditional_structure import FARTHEST
 from kullback.minimize import minibatch
-from kullback.training.early_stopping import at_start, moved
-from kullback.training.epoch_program import _bounded
+from kullback.training.batches import some_of
+from kullback.training.early_stopping import bounded
+from kullback.training.member import at_start, stepped
 
 
 def rows(rng, n, d=6):
@@ -63,7 +64,7 @@ def test_a_long_gradient_is_shortened_to_four_times_the_usual(rng):
     gradients = rng.normal(size=(40, 5))
     gradients[30] *= 1e6
     member = at_start(np.zeros(5, np.float32), 1e-2)
-    step = jax.jit(moved)
+    step = jax.jit(stepped)
     x, first, second = np.zeros(5), np.zeros(5), np.zeros(5)
     for t, gradient in enumerate(gradients, start=1):
         member = step(member, gradient.astype(np.float32), np.float32(0.0), np.int32(t))
@@ -72,7 +73,11 @@ def test_a_long_gradient_is_shortened_to_four_times_the_usual(rng):
             gradient = gradient * 4 * usual / np.linalg.norm(gradient)
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         x = x - 1e-2 * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
-    np.testing.assert_allclose(member.x, x, rtol=1e-3)
+    np.testing.assert_allclose(member.descent.x, x, rtol=1e-3)
+
+
+def _bounded(weights, losses):
+    return bounded(weights, losses, np.arange(len(losses))[some_of(len(losses))])
 
 
 def test_a_row_that_is_held_out_counts_for_twenty_nats_beyond_the_median_at_most(rng):
@@ -84,8 +89,8 @@ def test_a_row_that_is_held_out_counts_for_twenty_nats_beyond_the_median_at_most
         kept = np.sort(losses[weights > 0])
         low, middle, high = (kept[len(kept) * k // 4] for k in (1, 2, 3))
         most = middle + max(20.0, 10.0 * (high - low))
-        bounded = np.asarray(_bounded(weights.astype(np.float32), losses.astype(np.float32)))
-        np.testing.assert_allclose(bounded, np.minimum(losses, most), rtol=1e-6)
+        below = np.asarray(_bounded(weights.astype(np.float32), losses.astype(np.float32)))
+        np.testing.assert_allclose(below, np.minimum(losses, most), rtol=1e-6)
     assert np.asarray(_bounded(np.ones(9, np.float32), np.array([np.inf, *range(8)], np.float32)))[0] == np.inf
     lost = np.full(9, np.inf, np.float32)
     np.testing.assert_array_equal(_bounded(np.zeros(9, np.float32), lost), lost)
@@ -94,10 +99,10 @@ def test_a_row_that_is_held_out_counts_for_twenty_nats_beyond_the_median_at_most
 def test_quartiles_of_some_rows_speak_for_many(rng):
     losses = rng.normal(size=10_000).astype(np.float32)
     losses[77] = 1e6
-    bounded = np.asarray(_bounded(np.ones(10_000, np.float32), losses))
-    np.testing.assert_array_equal(np.delete(bounded, 77), np.delete(losses, 77))
+    below = np.asarray(_bounded(np.ones(10_000, np.float32), losses))
+    np.testing.assert_array_equal(np.delete(below, 77), np.delete(losses, 77))
     # The median of 2,048 normal numbers or more has a standard error of 0.03.
-    assert abs(bounded[77] - 20.0) < 0.2
+    assert abs(below[77] - 20.0) < 0.2
 
 
 def test_one_mistyped_row_does_not_decide_when_training_ends(rng, monkeypatch):

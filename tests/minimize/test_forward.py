@@ -13,8 +13,8 @@ import kullback as kl
 from kullback.errors import FitError, InputError, PlanError
 from kullback.known import Known
 from kullback.minimize import lbfgs
-from kullback.minimize.weighted import bucket
 from kullback.result import Status
+from kullback.training.batches import bucket
 
 TWO_PEAKS = dist.MixtureSameFamily(
     dist.Categorical(probs=np.array([0.4, 0.6])), dist.Normal(np.array([-3.0, 3.0]), np.array([1.0, 0.8]))

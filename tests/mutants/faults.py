@@ -304,8 +304,8 @@ fault(
 fault(
     "checkpoint: the data are no part of what problem it is",
     "training/epochs.py",
-    "return fingerprint(self.title, *parts, *data, self.seed)",
-    "return fingerprint(self.title, *parts, self.seed)",
+    "return fingerprint(self.title, *parts, *own, *data, self.seed)",
+    "return fingerprint(self.title, *parts, *own, self.seed)",
     "training/test_minibatches.py::test_a_checkpoint_of_other_data_is_refused",
 )
 fault(
@@ -345,16 +345,16 @@ fault(
 )
 fault(
     "early stopping: the last parameters are returned, not the best",
-    "training/early_stopping.py",
-    "better = usable & (value < m.best_value)",
+    "training/member.py",
+    "better = usable & (value < m.best.value) & clear",
     "better = usable",
     "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
     "early stopping: the last iterate instead of the mean of an epoch",
-    "training/early_stopping.py",
-    "best = jnp.where(better, m.sum / steps, m.best)",
-    "best = jnp.where(better, m.x, m.best)",
+    "training/member.py",
+    "x=jnp.where(better, m.x_sum / steps, m.best.x)",
+    "x=jnp.where(better, m.descent.x, m.best.x)",
     "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
@@ -366,9 +366,9 @@ fault(
 )
 fault(
     "minibatches: the prior is not divided by the weight of the data",
-    "training/epoch_program.py",
-    "negative_log_prior(problem, fixed, vector) / numbers.total_weight, loss",
-    "negative_log_prior(problem, fixed, vector), loss",
+    "training/epochs.py",
+    "negative_log_prior(config, fixed, vector) / hyper.total_weight, loss",
+    "negative_log_prior(config, fixed, vector), loss",
     "training/test_minibatches.py::test_a_prior_is_ridge",
 )
 fault(

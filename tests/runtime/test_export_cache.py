@@ -27,7 +27,7 @@ from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder as kept
 from kullback.runtime import export_cache as programs
 from kullback.runtime import identity as spelling
-from kullback.training import epoch_program
+from kullback.training import epochs
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def files(root: Path, name: str = "") -> list[Path]:
 def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
     programs.forget()
-    for module in (epoch_program, episodes, on_policy_program):
+    for module in (epochs, episodes, on_policy_program):
         for found in vars(module).values():
             if isinstance(found, programs.Program):
                 monkeypatch.setattr(found, "_function", _fails(found._function))
@@ -241,7 +241,7 @@ def test_a_file_names_no_class_but_our_named_tuples(name):
 
 
 def test_trees_of_results_are_written_and_read():
-    state = epoch_program.State(*(0,) * 8)
+    state = epochs.State(*(0,) * 8)
     for tree in (0, (0, [0, {"a": 0, "b": (0,)}]), (state, None), None):
         skeleton = json.loads(json.dumps(programs._skeleton(tree)))
         assert programs._tree_of(skeleton, None, []) == jax.tree.structure(tree)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jax.tree_util import Partial
 
@@ -27,6 +28,7 @@ from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program
 from kullback.training.driver import drive
+from kullback.training.optimiser import checked
 from kullback.training.ravel import Layout
 
 TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decide
@@ -41,13 +43,14 @@ def _descend(
     request: Request,
     title: str,
     starts: int,
+    optimiser: optax.GradientTransformation | None,
     vectors: np.ndarray | None = None,
 ) -> tuple[Layout, Found]:
     """Stochastic descent from each start, or from vectors given; the ends by increasing objective, as far as the draws
     tell them apart."""
     layout, drawn = starts_of(learnable, request, starts)
     vectors = drawn if vectors is None else vectors
-    key, pace = request.key, Pace()
+    key, pace = request.key, Pace.of(optimiser)
 
     def feeds(chunk: int) -> jax.Array:
         return jax.random.key_data(jax.random.split(jax.random.fold_in(key, chunk), pace.steps))
@@ -56,25 +59,27 @@ def _descend(
     bound = Partial(objective.func, Static((learnable.structure, layout)), learnable.fixed, *objective.args)
     algorithm = StochasticDescent(title, bound, feeds, vectors, tolerance, pace, seed=jax.random.key_data(key))
     outcome = drive(algorithm, request, MAX_STEPS)
-    values = np.asarray(outcome.state.best_value, np.float64)
+    values = np.asarray(outcome.state.best.value, np.float64)
     order = np.argsort(values, kind="stable")
-    return layout, Found(np.asarray(outcome.state.best)[order], values[order], outcome)
+    return layout, Found(np.asarray(outcome.state.best.x)[order], values[order], outcome)
 
 
-def _reverse(p: Known, q: Known, scheme: Any, batch: int, request: Request, title: str, starts: int) -> Fit:
+def _reverse(p: Known, q: Known, scheme: Any, rule: PathwiseGradients | ScoreFunction, request: Request) -> Fit:
     """A reverse fit by an unbiased gradient, on draws as many as fresh ones find enough."""
+    batch, title, starts, optimiser = rule.batch, rule.name, rule.starts, rule.optimiser
     learnable = p.learnable
     assert learnable is not None
-    layout, found = _descend(learnable, Partial(scheme, q.log_density, Static(batch)), request, title, starts)
+    objective = Partial(scheme, q.log_density, Static(batch))
+    layout, found = _descend(learnable, objective, request, title, starts, optimiser)
     static, words = Static((learnable.structure, layout)), jax.random.key_data(request.key)
-    decrease = _remaining(static, learnable, Partial(scheme, q.log_density, Static(batch)), found.vectors[0], request)
+    decrease = _remaining(static, learnable, objective, found.vectors[0], request)
     optima_found, again = found, replace(request, checkpoint=None)
     for _ in range(ROUNDS):
         if found.outcome.status is not Status.CONVERGED or _is_small(decrease):
             break
         batch *= MORE
         objective = Partial(scheme, q.log_density, Static(batch))
-        layout, found = _descend(learnable, objective, again, title, starts, found.vectors[:1])
+        layout, found = _descend(learnable, objective, again, title, starts, optimiser, found.vectors[:1])
         decrease = _remaining(static, learnable, objective, found.vectors[0], request)
     vectors = np.concatenate([found.vectors[:1], optima_found.vectors[1:]])
     ends = Found(vectors, np.concatenate([found.values[:1], optima_found.values[1:]]), found.outcome)
@@ -155,7 +160,8 @@ def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) 
 class StreamingDraws(Rule):
     """Maximum likelihood where P can only be sampled: fresh draws at every step.
 
-    batch  draws a step
+    batch      draws a step
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
     """
 
     name: ClassVar[str] = "streaming draws"
@@ -168,6 +174,11 @@ class StreamingDraws(Rule):
     source: ClassVar[str] = "Robbins and Monro (1951); Kingma and Ba (2015), algorithm 1"
 
     batch: int = 256
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         if p.sampler is None:
@@ -181,7 +192,7 @@ class StreamingDraws(Rule):
         assert learnable is not None and sampler is not None
         draw = sampler if isinstance(sampler, Partial) else Static(sampler)
         objective = Partial(_streamed_likelihood, draw, Static(self.batch))
-        layout, found = _descend(learnable, objective, request, self.name, starts=1)
+        layout, found = _descend(learnable, objective, request, self.name, 1, self.optimiser)
         vector = found.vectors[0]
         fresh = jax.random.fold_in(request.key, 0x455355)
         static = Static((learnable.structure, layout))
@@ -207,8 +218,9 @@ def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax
 class PathwiseGradients(Rule):
     """Minimise E_Q[log q − log p] by stochastic gradients through reparametrised draws.
 
-    batch   draws a step
-    starts  how many starting points
+    batch      draws a step
+    starts     how many starting points
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
     """
 
     name: ClassVar[str] = "pathwise gradients"
@@ -222,6 +234,11 @@ class PathwiseGradients(Rule):
 
     batch: int = 32
     starts: int = 3
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         target = reverse_target(p, q)
@@ -232,7 +249,7 @@ class PathwiseGradients(Rule):
         return target
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        return _reverse(p, q, _pathwise, self.batch, request, self.name, self.starts)
+        return _reverse(p, q, _pathwise, self, request)
 
 
 def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
@@ -246,8 +263,9 @@ def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any
 class ScoreFunction(Rule):
     """Minimise E_Q[log q − log p] by the score-function gradient with a leave-one-out baseline.
 
-    batch   draws a step
-    starts  how many starting points
+    batch      draws a step
+    starts     how many starting points
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
     """
 
     name: ClassVar[str] = "score function"
@@ -261,12 +279,17 @@ class ScoreFunction(Rule):
 
     batch: int = 64
     starts: int = 3
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         return reverse_target(p, q, gradient=False)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        return _reverse(p, q, _scored, self.batch, request, self.name, self.starts)
+        return _reverse(p, q, _scored, self, request)
 
 
 def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:

@@ -13,9 +13,8 @@ from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.known.static import Static
 from kullback.minimize.expectation import Expectation
 from kullback.minimize.matched_forms import closed_form
-from kullback.minimize.weighted import bucket
 from kullback.runtime.export_cache import program
-from kullback.training.batches import as_device
+from kullback.training.batches import as_device, bucket
 
 
 class FormComponents:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import optax
 
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
@@ -25,16 +26,16 @@ from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.random import words_from
 from kullback.training.batches import Rows, Table, automatic, memory_budget, padded_length, some_of
 from kullback.training.driver import Outcome, drive
-from kullback.training.epoch_program import Problem, chosen, final_now
-from kullback.training.epochs import EpochDescent
+from kullback.training.early_stopping import HELD_OUT, rows_held_out, schedule_for
+from kullback.training.epochs import EpochDescent, chosen
+from kullback.training.evaluation import EpochConfig, final_now
 from kullback.training.min_scale import floor_of, floored, least_now, with_floor
-from kullback.training.preparation import begun, default_batch, scaling_of, schedule_for, split, without_scaling
+from kullback.training.optimiser import checked
+from kullback.training.preparation import begun, default_batch, scaling_of, split, without_scaling
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
 FEWEST = 8
-_HELD_AT_LEAST = 50  # rows, of which fewer say too little, but never more than a quarter
-_HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
 _SHUFFLE = 3  # a stream of random numbers
 
 
@@ -78,9 +79,11 @@ class Batches(Rule):
     floor     whether a fitted scale is nowhere less than the least at some 2,048 of the rows that it was learned from;
               a network that is not linear would be as sure as it pleases where it has seen nothing
     linear    whether a network that is not linear starts at a linear model of real outcomes, and learns what is left
+    optimiser an Optax transformation, whose updates take the place of those of Adam with adaptive clipping; they are
+              multiplied by `rate`, which is then 1 unless given, and falls by itself as before
     """
 
-    held_out: float = 0.1
+    held_out: float = HELD_OUT
     batch: int | None = None
     rate: float | None = None
     patience: int | None = None
@@ -88,22 +91,28 @@ class Batches(Rule):
     mesh: Any = None
     floor: bool = True
     linear: bool = True
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checked(self.optimiser)
         share("held_out", self.held_out)
         if self.rate is not None:
             positive("rate", self.rate)
         if self.mesh is not None and not isinstance(self.mesh, jax.sharding.Mesh):
             raise InputError(f"mesh: {self.mesh!r:.60} is no mesh of devices; jax.make_mesh makes one")
 
-    def _held(self, rows: int) -> int:
-        """How many of so many rows are held out."""
-        few = min(_HELD_AT_LEAST, rows // 4)
-        return min(max(round(self.held_out * rows), few), _HELD_AT_MOST) if self.held_out > 0 else 0
+    @property
+    def _rate(self) -> float | None:
+        """The first step size; updates of an optimiser of the user's have theirs already."""
+        return 1.0 if self.rate is None and self.optimiser is not None else self.rate
 
     def _note(self, count: int, what: str, learnable: Learnable) -> str:
-        held = f"{self._held(count) / count:.0%} of the {what} held out" if self.held_out else f"no {what} held out"
+        held = (
+            f"{rows_held_out(count, self.held_out) / count:.0%} of the {what} held out"
+            if self.held_out
+            else f"no {what} held out"
+        )
         floor = ", a floor under the scale" if self._floor(learnable) else ""
         return held + floor + prior_in_words(learnable)
 
@@ -111,7 +120,7 @@ class Batches(Rule):
         return floor_of(learnable.structure) if self.floor else ()
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
-        train, held = split(table, self._held(table.size), request)
+        train, held = split(table, rows_held_out(table.size, self.held_out), request)
         learner = begun(learner, train) if self.linear else learner
         learnable = learner.learnable
         assert learnable is not None
@@ -120,31 +129,47 @@ class Batches(Rule):
         mesh = automatic(self.mesh)
         batch = self._batch(table.size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
-        floor = self._floor(learnable)
-        problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor, train.weighted)
-        schedule = schedule_for(table.size, max(1, train.size // batch), self.rate, self.patience)
+        config = EpochConfig(
+            structure=learnable.structure,
+            layout=layout,
+            kind=kind,
+            batch=batch,
+            stochastic=stochastic,
+            mesh=mesh,
+            floor=self._floor(learnable),
+            weighted=train.weighted,
+            optimiser=self.optimiser,
+        )
+        schedule = schedule_for(table.size, max(1, train.size // batch), self._rate, self.patience)
         if learnable.begin is None or "slope" not in learnable.fixed:
             # A marginal law is no fit to hold on to, and what goes on from where it stands may be improved by little.
             schedule = replace(schedule, caution=0.0)
-        seed = words_from(request.host_rng(_SHUFFLE))
-        limit = request.steps or MAX_STEPS
-        tolerance = request.tolerance or TOLERANCE
         fixed = learnable.fixed
         if kind == "sample":
             fixed, plane = without_plane(learnable.structure, fixed)
             train, held = replace(train, plane=plane), None if held is None else replace(held, plane=plane)
         fixed = without_scaling(fixed) if train.scaling is not None else fixed
         algorithm = EpochDescent(
-            self.name, problem, fixed, train, held, starts, schedule, tolerance, seed, limit, memory_budget(self.memory)
+            self.name,
+            config,
+            fixed=fixed,
+            train=train,
+            held=held,
+            starts=starts,
+            schedule=schedule,
+            tolerance=request.tolerance or TOLERANCE,
+            seed=words_from(request.host_rng(_SHUFFLE)),
+            limit=request.steps or MAX_STEPS,
+            memory=memory_budget(self.memory),
         )
         outcome = drive(algorithm, request, MAX_STEPS)
         vectors = chosen(jax.tree.map(np.asarray, outcome.state))
-        untried = (np.asarray(outcome.state.members.best_step) == 0).any()
+        untried = (np.asarray(outcome.state.members.best.step) == 0).any()
         if not np.isfinite(vectors).all() or (untried and outcome.status is Status.DIVERGED):
             raise FitError(f"{self.name}: {outcome.message or 'the objective was not finite from the start'}")
         least, final = np.asarray(outcome.state.least), np.asarray(outcome.state.final, np.float64)
         if np.isnan(final[0]):
-            least, final = self._final(algorithm, problem, fixed, vectors)
+            least, final = self._final(algorithm, config, fixed, vectors)
         aside = float(final[1]) if held is not None else None
         return Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
 
@@ -162,16 +187,16 @@ class Batches(Rule):
         return batch
 
     def _final(
-        self, algorithm: EpochDescent, problem: Problem, fixed: Any, vectors: np.ndarray
+        self, algorithm: EpochDescent, config: EpochConfig, fixed: Any, vectors: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The least outputs and the final values after an interrupt, or of data that were brought in chunks."""
-        table, mesh, rows = algorithm.train, problem.mesh, algorithm.rows
+        table, mesh, rows = algorithm.train, config.mesh, algorithm.rows
         some = rows or table.part(some_of(padded_length(table.size, mesh))).resident(mesh)
-        least = np.asarray(least_now(problem, fixed, some, vectors))
+        least = np.asarray(least_now(config, fixed, some, vectors))
         fixed = floored(fixed, least)
 
         def value(rows: Rows) -> np.ndarray:
-            return np.asarray(final_now(problem, fixed, rows, algorithm.aside, vectors), np.float64)
+            return np.asarray(final_now(config, fixed, rows, algorithm.aside, vectors), np.float64)
 
         if rows is not None:
             return least, value(rows)

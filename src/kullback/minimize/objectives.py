@@ -38,26 +38,6 @@ def negative_log_posterior(static: Static, fixed: Any, y: Any, w: Any, x: Any, t
     return negative_log_likelihood(static, fixed, y, w, x, vector) + prior / total
 
 
-def row_losses(problem: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = None) -> jax.Array:
-    """What each row costs [n], in nats: −log q(y∣x), or the divergence from or to a teacher's distribution y.
-
-    `problem` holds the structure, the layout and the kind: "sample", "forward" or "reverse". A key means training.
-    """
-    free = problem.layout.tree(vector)
-    extra = {} if key is None else {"key": key}
-    d = problem.structure.distribution(free, fixed, x, **extra)
-    if problem.kind == "sample":
-        return -d.log_prob(y)
-    return kl_divergence(y, d) if problem.kind == "forward" else kl_divergence(d, y)
-
-
-def negative_log_prior(problem: Any, fixed: Any, vector: Any) -> Any:
-    """−log π(θ) up to a constant, where the structure has a prior; 0 where it has none."""
-    if "prior_scale" not in fixed:
-        return 0.0
-    return problem.structure.negative_log_prior(problem.layout.tree(vector), fixed)
-
-
 def exact_divergence(static: Static, fixed: Any, other: Any, x: Any, w: Any, vector: Any) -> jax.Array:
     """KL between the learnable side and a fixed distribution by its exact rule, averaged over inputs by w."""
     _, _, learnable_first = static.value

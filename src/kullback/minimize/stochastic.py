@@ -1,40 +1,40 @@
-"""Stochastic descent: Adam in compiled chunks, with a step size that falls where progress stops.
+"""Stochastic descent: chunks of steps in one compiled program, with a step size that falls where progress stops.
 
 No learning rate is asked of the user. A chunk of steps is one compiled scan; between chunks its mean objective, at
-its mean iterate, is compared in nats with the best so far, the step size falls by three after `patience` chunks without
-improvement, and after `cuts` such falls the best parameters are returned.
+its mean iterate, is compared in nats with the best so far, and `training.early_stopping` says what follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from kullback.result import Status
 from kullback.runtime.export_cache import program
 from kullback.training.driver import Iterative, Progress, fingerprint
+from kullback.training.early_stopping import Plateau, no_progress_yet, watched
+from kullback.training.member import Best
+from kullback.training.optimiser import DEFAULT, Descent, begin, descend, in_words, restarted
+from kullback.training.ravel import on_host
 
-_ADAM = optax.scale_by_adam()
+FACTOR = 1.0 / 3.0  # by which the step size falls
 
 
 class State(NamedTuple):
     """One start: where it is, the best so far, and how long without progress. A stack of them is minimised at once."""
 
-    x: Any
-    adam: Any
-    rate: Any
-    best: Any
-    best_value: Any
-    stale: Any
-    cuts: Any
-    chunks: Any
-    failed: Any
+    descent: Descent
+    best: Best
+    plateau: Plateau
+    chunks: Int[Array, ""]
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,21 @@ class Pace:
     rate: float = 3e-2
     steps: int = 64
     patience: int = 4
-    cuts: int = 3
+    max_reductions: int = 3
+    optimiser: optax.GradientTransformation | None = None
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
+
+    @staticmethod
+    def of(optimiser: optax.GradientTransformation | None) -> Pace:
+        """The usual pace; updates of an optimiser of the user's have their step size already."""
+        return Pace() if optimiser is None else Pace(rate=1.0, optimiser=optimiser)
 
 
 class StochasticDescent(Iterative):
-    """Adam from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...]."""
+    """Descent from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...]."""
 
     def __init__(
         self,
@@ -64,76 +74,81 @@ class StochasticDescent(Iterative):
         self.tolerance, self.pace, self.seed = tolerance, pace, seed
 
     def init(self) -> State:
-        dtype = jnp.result_type(float)
-        whole = np.zeros((), np.int32)
+        dtype, whole = jnp.result_type(float), np.zeros((), np.int32)
 
         def one(x: np.ndarray) -> State:
-            adam = jax.tree.map(np.asarray, _ADAM.init(x))
-            return State(x, adam, np.asarray(self.pace.rate, dtype), x, np.asarray(np.inf, dtype), *[whole] * 4)
+            return on_host(
+                State,
+                descent=begin(x, self.pace.descent),
+                best=on_host(Best, x=x, value=np.asarray(np.inf, dtype), step=whole),
+                plateau=no_progress_yet(self.pace.rate),
+                chunks=whole,
+            )
 
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *[one(x) for x in np.asarray(self.starts, dtype)])
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, np.asarray(self.starts, dtype)))
 
     def step(self, state: State) -> State:
         feeds = self.feeds(int(np.max(np.asarray(state.chunks))))
-        return advance(self.objective, state, feeds, self.tolerance, self.pace.patience, self.pace.cuts)
+        return advance(self.objective, state, feeds, self.tolerance, self.pace)
 
     def progress(self, state: State) -> Progress:
         steps = int(np.max(np.asarray(state.chunks))) * self.pace.steps
-        value = float(np.min(np.asarray(state.best_value)))
-        failed = np.asarray(state.failed) > 0
-        if not (failed | (np.asarray(state.cuts) > self.pace.cuts)).all():
+        values = np.asarray(state.best.value)
+        value = float(np.min(values))
+        if not (np.asarray(state.plateau.reductions) > self.pace.max_reductions).all():
             return Progress(value, steps)
-        if failed.all():
-            return Progress(value, steps, Status.DIVERGED)
-        return Progress(value, steps, Status.CONVERGED)
+        return Progress(value, steps, Status.CONVERGED if np.isfinite(value) else Status.DIVERGED)
 
     def fingerprint(self) -> str:
-        return fingerprint(self.title, self.objective, self.starts, self.tolerance, repr(self.pace), str(self.seed))
+        pace = self.pace
+        own = () if pace.optimiser is None else (in_words(pace.optimiser),)
+        settings = (pace.rate, pace.steps, pace.patience, pace.max_reductions)
+        return fingerprint(self.title, self.objective, self.starts, self.tolerance, *settings, *own, str(self.seed))
 
 
-@program(static=(4, 5))
-def advance(objective: Any, states: State, feeds: Any, tolerance: Any, patience: int, cuts: int) -> State:
+@program(static=(4,))
+def advance(objective: Any, states: State, feeds: Any, tolerance: Any, pace: Pace) -> State:
     """One chunk of steps for each start that has not ended, and the decision that follows it."""
 
-    def work(state: State) -> State:
-        return _chunk(objective, state, feeds, tolerance, patience)
-
     def one(state: State) -> State:
-        return jax.lax.cond((state.failed > 0) | (state.cuts > cuts), lambda s: s, work, state)
+        over = state.plateau.reductions > pace.max_reductions
+        return jax.lax.cond(over, lambda s: s, partial(_chunk, objective, feeds, tolerance, pace), state)
 
     return jax.lax.map(one, states)
 
 
-def _chunk(objective: Any, state: State, feeds: Any, tolerance: Any, patience: int) -> State:
-    def one(carry: tuple[Any, Any, Any], feed: Any) -> tuple[tuple[Any, Any, Any], Any]:
-        x, adam, total = carry
-        value, gradient = jax.value_and_grad(objective, argnums=1)(feed, x)
-        update, adam = _ADAM.update(gradient, adam)
-        x = x - state.rate * update
-        return (x, adam, total + x), value
+def _chunk(objective: Any, feeds: Any, tolerance: Any, pace: Pace, state: State) -> State:
+    def one(carry: tuple[Descent, Any], feed: Any) -> tuple[tuple[Descent, Any], Any]:
+        descent, total = carry
+        value, gradient = jax.value_and_grad(objective, argnums=1)(feed, descent.x)
+        descent = descend(descent, gradient, state.plateau.rate, pace.descent)
+        return (descent, total + descent.x), value
 
-    (x, adam, total), values = jax.lax.scan(one, (state.x, state.adam, jnp.zeros_like(state.x)), feeds)
+    (descent, total), values = jax.lax.scan(one, (state.descent, jnp.zeros_like(state.descent.x)), feeds)
     n = values.shape[0]
+    # A decrease within the noise of a chunk's mean is no progress.
     needed = jnp.maximum(tolerance, jnp.std(values) / jnp.sqrt(n))
-    return _decide(state, x, adam, total / n, jnp.mean(values), needed, patience)
+    return _decided(pace, state, descent, total / n, jnp.mean(values), needed)
 
 
-def _decide(state: State, x: Any, adam: Any, candidate: Any, value: Any, needed: Any, patience: int) -> State:
-    finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(x))
-    better = finite & (value < state.best_value)
-    enough = finite & ((value < state.best_value - needed) | jnp.isinf(state.best_value))
-    stale = jnp.where(enough, 0, state.stale + 1)
-    cut = (stale >= patience) | (~finite & jnp.isfinite(state.best_value))
-    best = jnp.where(better, candidate, state.best)
-    pick = lambda new, old: jnp.where(cut, new, old)  # noqa: E731
-    return State(
-        x=pick(best, x),
-        adam=jax.tree.map(lambda a: pick(jnp.zeros_like(a), a), adam),
-        rate=pick(state.rate / 3, state.rate),
-        best=best,
-        best_value=jnp.where(better, value, state.best_value),
-        stale=pick(0, stale).astype(state.stale.dtype),
-        cuts=(state.cuts + cut).astype(state.cuts.dtype),
-        chunks=(state.chunks + 1).astype(state.chunks.dtype),
-        failed=(~finite & ~jnp.isfinite(state.best_value)).astype(state.failed.dtype),
+def _decided(
+    pace: Pace,
+    state: State,
+    descent: Descent,
+    mean: Float[Array, " n"],
+    value: Float[Array, ""],
+    needed: Float[Array, ""],
+) -> State:
+    """The state after a chunk, whose mean iterate has a value."""
+    usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(descent.x))
+    better = usable & (value < state.best.value)
+    best = Best(
+        x=jnp.where(better, mean, state.best.x),
+        value=jnp.where(better, value, state.best.value),
+        step=jnp.where(better, descent.steps, state.best.step),
     )
+    patience, factor = jnp.asarray(pace.patience), jnp.asarray(FACTOR, value.dtype)
+    plateau, reduced = watched(state.plateau, value, usable, needed, patience, factor)
+    # Values of fresh draws fall below one another by chance: each is judged by the lowest of all.
+    plateau = plateau._replace(lowest=best.value)
+    return State(restarted(descent, best.x, reduced, pace.descent), best, plateau, state.chunks + 1)

@@ -9,6 +9,7 @@ import numpy as np
 from kullback.known import Known, Sample
 from kullback.minimize.nodes import count_nodes, line_nodes
 from kullback.rule import Missing
+from kullback.training.batches import bucket
 
 NODES, COUNTS = "quadrature nodes", "the counts"
 
@@ -116,13 +117,3 @@ def padded(data: Weighted) -> Weighted:
     weights = np.concatenate([data.weights, np.zeros(extra)])
     x = None if data.x is None else grow(data.x)
     return replace(data, y=grow(data.y), weights=weights, x=x)
-
-
-def bucket(size: int) -> int:
-    """The next of 64, 96, 128, 192, 256, 384, ...: at most half as much again."""
-    power = 64
-    while power < size:
-        if power * 3 // 2 >= size:
-            return power * 3 // 2
-        power *= 2
-    return power

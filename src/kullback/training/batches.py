@@ -17,7 +17,6 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from kullback.errors import InputError
 from kullback.families.initialisation.affine import Plane
 from kullback.known.index_batch import rows_of
-from kullback.minimize.weighted import bucket
 
 BLOCK = 2048  # rows that are evaluated at once
 _TYPICAL = 2048  # rows, at least, that speak for all
@@ -178,6 +177,16 @@ def on_each(mesh: Any, tree: Any) -> Any:
 def spans_processes(mesh: Any) -> bool:
     """Whether a mesh has devices of more than one process."""
     return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
+
+
+def bucket(size: int) -> int:
+    """The next of 64, 96, 128, 192, 256, 384, ...: at most half as much again."""
+    power = 64
+    while power < size:
+        if power * 3 // 2 >= size:
+            return power * 3 // 2
+        power *= 2
+    return power
 
 
 def padded_length(size: int, mesh: Any = None) -> int:

@@ -1,143 +1,129 @@
-"""One network in training: its step by Adam, and after each epoch whether to go on, to go back, or to end."""
+"""Early stopping: which rows are held out, how a held-out value is computed, and what follows from it.
+
+After each epoch the value that decides is compared, in nats, with the best so far. After `patience` epochs without
+progress the parameters go back to the best ones and the step size falls by `factor`; after `max_reductions` such falls
+the best parameters are returned.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import Array, Bool, Float, Int
+from numpy.random import Generator
 
-from kullback.training.optimiser import MEAN, SQUARES, shortened
+from kullback.training.ravel import on_host
 
-_ADAM = optax.scale_by_adam(b1=MEAN, b2=SQUARES)
-STOPPED, DIVERGED = 1, 2
+HELD_OUT = 0.1  # share of the rows
+_HELD_AT_LEAST = 50  # rows, of which fewer say too little, but never more than a quarter
+_HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
+_MANY_ROWS = 10_000
+_PATIENT_STEPS = 500  # without progress, where rows are few
+_CAUTION = 2.0  # standard errors
+# Nats, and interquartile ranges, beyond the median: what one held-out row may cost where it is decided to go on. More
+# than that no part of the data can tell of a model, and a mistyped row would decide alone.
+_COSTLIEST, _RANGES = 20.0, 10.0
 
 
-class Member(NamedTuple):
-    """One network: where it is, the sums of its iterates and losses over the epoch, the best so far, and how long
-    without progress. `failed` is a step number, or 0.
+@dataclass(frozen=True)
+class Schedule:
+    """How long to wait, and what follows.
 
-    start_losses  of the held-out rows at the start
-    doubtful      the largest mean decrease from them that was not taken, and its standard error
-    lowest        the lowest value so far, of parameters that were taken or not: patience counts from it
+    rate            the first step size
+    factor          by which the step size is multiplied where progress has stopped
+    patience        epochs without progress before that
+    max_reductions  how often it may happen before training ends
+    caution         standard errors by which the held-out decrease must exceed 0 before the start is given up
     """
 
-    x: Any
-    sum: Any
-    adam: Any
-    rate: Any
-    best: Any
-    best_value: Any
-    best_step: Any
-    start_losses: Any
-    doubtful: Any
-    lowest: Any
-    loss: Any
-    stale: Any
-    cuts: Any
-    failed: Any
-    ended: Any
+    rate: float
+    factor: float
+    patience: int
+    max_reductions: int
+    caution: float = 0.0
 
 
-class Numbers(NamedTuple):
-    """What a compiled program is told at each call."""
-
-    seed: Any
-    tolerance: Any
-    caution: Any  # standard errors by which held-out rows must be better than at the start
-    fall: Any
-    patience: Any
-    cuts: Any
-    total_weight: Any
-    limit: Any
-    budget: Any
+def schedule_for(rows: int, steps: int, rate: float | None, patience: int | None) -> Schedule:
+    """What was asked for; else, where rows are few, a patience in steps: an epoch of few `steps` moves nothing far."""
+    if rows >= _MANY_ROWS:
+        return Schedule(rate or 5e-3, 0.3, patience or 10, 3, _CAUTION)
+    return Schedule(rate or 1e-2, 0.3, patience or max(5, -(-_PATIENT_STEPS // steps)), 2, _CAUTION)
 
 
-def at_start(x: np.ndarray, rate: float, steps: int = 0, held: int = 0) -> Member:
-    """A member before its first step, on the host: at the end of an epoch of `steps` that stayed where it is."""
-    dtype = jnp.result_type(float)
-    zero, whole, inf = np.zeros((), dtype), np.zeros((), np.int32), np.asarray(np.inf, dtype)
-    adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(_ADAM.init, x))
-    return Member(
-        x=x,
-        sum=x * steps,
-        adam=adam,
-        rate=np.asarray(rate, dtype),
-        best=x,
-        best_value=inf,
-        best_step=whole,
-        start_losses=np.zeros(held, dtype),
-        doubtful=np.zeros(2, dtype),
-        lowest=inf,
-        loss=zero,
-        stale=whole,
-        cuts=whole,
-        failed=whole,
-        ended=whole,
-    )
+def rows_held_out(rows: int, share: float) -> int:
+    """How many of so many rows are held out: a share of them, of few rows more, and of 0 none."""
+    few = min(_HELD_AT_LEAST, rows // 4)
+    return min(max(round(share * rows), few), _HELD_AT_MOST) if share > 0 else 0
 
 
-def moved(m: Member, gradient: Any, loss: Any, total: Any) -> Member:
-    """The member after one step, the `total`-th, along a gradient."""
-    update, adam = _ADAM.update(shortened(gradient, m.adam.nu, m.adam.count), m.adam)
-    failed = jnp.where(jnp.isfinite(loss) | (m.failed > 0), m.failed, total)
-    x = m.x - m.rate * update
-    return m._replace(x=x, sum=m.sum + x, adam=adam, loss=m.loss + loss, failed=failed)
+def held_out_mask(rows: int, held: int, rng: Generator) -> Bool[np.ndarray, " rows"]:
+    """Which rows are held out."""
+    mask = np.zeros(rows, bool)
+    mask[rng.permutation(rows)[:held]] = True
+    return mask
 
 
-def decided(numbers: Numbers, total: Any, steps: Any, weights: Any, m: Member, value: Any, losses: Any) -> Member:
-    """The member after an epoch of `steps`, whose mean iterate has the value that decides."""
-    usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(m.x)) & jnp.isfinite(m.loss)
-    first = jnp.isinf(m.best_value)
-    gain, se = gain_of(weights, m.start_losses, losses)
-    # A few held-out rows often look better by chance at one of many epochs: only what is clearly better than the start
-    # takes its place.
-    clear = first | ~(gain <= numbers.caution * se) if losses.size else jnp.ones((), bool)
-    better = usable & (value < m.best_value) & clear
-    enough = usable & ((value < m.lowest - numbers.tolerance) | jnp.isinf(m.lowest))
-    stale = jnp.where(enough, 0, m.stale + 1)
-    cut = ~usable | (stale >= numbers.patience)
-    cuts = m.cuts + cut
-    best = jnp.where(better, m.sum / steps, m.best)
-    out_of_cuts = cuts > numbers.cuts
-    failed = jnp.where(~usable & (m.failed == 0), total, m.failed)
-    ended = jnp.where(out_of_cuts, jnp.where(usable, STOPPED, DIVERGED), 0)
-    pick = lambda new, old: jnp.where(cut, new, old)  # noqa: E731
-    after = Member(
-        x=pick(best, m.x),
-        sum=jnp.zeros_like(m.sum),
-        adam=jax.tree.map(lambda a: pick(jnp.zeros_like(a), a), m.adam),
-        rate=pick(m.rate * numbers.fall, m.rate),
-        best=best,
-        best_value=jnp.where(better, value, m.best_value),
-        best_step=jnp.where(better, total, m.best_step).astype(m.best_step.dtype),
-        start_losses=jnp.where(first, losses, m.start_losses),
-        doubtful=jnp.where(usable & ~clear & (gain > m.doubtful[0]), jnp.stack([gain, se]), m.doubtful),
-        lowest=jnp.where(enough, value, m.lowest),
-        loss=jnp.zeros_like(m.loss),
-        stale=pick(0, stale).astype(m.stale.dtype),
-        cuts=cuts.astype(m.cuts.dtype),
-        failed=failed.astype(m.failed.dtype),
-        ended=ended.astype(m.ended.dtype),
-    )
-    # A member that has ended waits for the others as it is.
-    return jax.tree.map(lambda new, old: jnp.where(m.ended > 0, old, new), after, m)
+def bounded(weights: Float[Array, " n"], losses: Float[Array, " n"], some: Int[np.ndarray, " k"]) -> Float[Array, " n"]:
+    """Held-out losses, none far above those of most (of `some` rows); an infinite one stays: that row is impossible."""
+    counted = weights[some] > 0
+    ranks = (jnp.sum(counted) * jnp.array([1, 2, 3])) // 4
+    low, middle, high = jnp.sort(jnp.where(counted, losses[some], jnp.inf))[ranks]
+    spread = jnp.where(jnp.isfinite(high), high - low, jnp.inf)
+    most = middle + jnp.maximum(_COSTLIEST, _RANGES * spread)
+    return jnp.where(jnp.isinf(losses), losses, jnp.minimum(losses, most))
 
 
-def gain_of(weights: Any, before: Any, after: Any) -> tuple[Any, Any]:
-    """The mean decrease of losses [n] by their weights, and its standard error, since they are of the same rows."""
+def decrease(
+    weights: Float[Array, " n"], before: Float[Array, " n"], after: Float[Array, " n"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The mean decrease of losses by their weights, and its standard error, since they are of the same rows."""
     share = weights / jnp.maximum(jnp.sum(weights), 1e-30)
     each = jnp.where(weights > 0, before - after, 0.0)
     mean = jnp.vdot(share, each)
     return mean, jnp.sqrt(jnp.vdot(jnp.square(share), jnp.square(each - mean)))
 
 
-def each_member(members: int, function: Callable[..., Any], *trees: Any) -> Any:
-    """The function for each member: one member without a leading axis, which compiles to plain matrix products."""
-    if members > 1:
-        return jax.vmap(function)(*trees)
-    result = function(*jax.tree.map(lambda leaf: leaf[0], trees))
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], result)
+class Plateau(NamedTuple):
+    """The step size, and how long there was no progress.
+
+    lowest      the lowest value so far, by which progress is judged
+    stale       epochs since
+    reductions  how often the step size has fallen
+    """
+
+    rate: Float[Array, ""]
+    lowest: Float[Array, ""]
+    stale: Int[Array, ""]
+    reductions: Int[Array, ""]
+
+
+def no_progress_yet(rate: float) -> Plateau:
+    """Before the first epoch, on the host."""
+    dtype, whole = jnp.result_type(float), np.zeros((), np.int32)
+    return on_host(
+        Plateau, rate=np.asarray(rate, dtype), lowest=np.asarray(np.inf, dtype), stale=whole, reductions=whole
+    )
+
+
+def watched(
+    plateau: Plateau,
+    value: Float[Array, ""],
+    usable: Bool[Array, ""],
+    tolerance: Float[Array, ""],
+    patience: Int[Array, ""],
+    factor: Float[Array, ""],
+) -> tuple[Plateau, Bool[Array, ""]]:
+    """After a value: the plateau, and whether the step size fell, so that parameters are to go back to the best."""
+    progress = usable & ((value < plateau.lowest - tolerance) | jnp.isinf(plateau.lowest))
+    stale = jnp.where(progress, 0, plateau.stale + 1)
+    reduced = ~usable | (stale >= patience)
+    after = Plateau(
+        rate=jnp.where(reduced, plateau.rate * factor, plateau.rate),
+        lowest=jnp.where(progress, value, plateau.lowest),
+        stale=jnp.where(reduced, 0, stale).astype(plateau.stale.dtype),
+        reductions=(plateau.reductions + reduced).astype(plateau.reductions.dtype),
+    )
+    return after, reduced

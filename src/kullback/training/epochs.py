@@ -1,83 +1,115 @@
-"""Adam over whole epochs, watching rows that are held out.
+"""Training over whole epochs: one compiled program of shuffling, steps, the held-out value and what follows from it.
 
-No learning rate is asked of the user. After each epoch the held-out value at the mean of its iterates is compared, in
-nats, with the best so far; after `patience` epochs without improvement the parameters go back to the best ones and the
-step size falls, and after `cuts` such falls the best are returned. The mean of the iterates (Polyak and Juditsky 1992)
-is as good as what a far smaller step would reach, so that large steps can be kept long.
+No learning rate is asked of the user. After each epoch the held-out value at the mean of its iterates decides, as
+`early_stopping` says. The mean of the iterates (Polyak and Juditsky 1992) is as good as what a far smaller step would
+reach, so that large steps can be kept long. The members of an ensemble are trained together, each with an order of rows
+of its own. Counts (rows, steps, epochs) are arguments, so that another split of the same data compiles nothing.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int, UInt32
 
+from kullback.known.index_batch import rows_of
 from kullback.result import Status
-from kullback.training.batches import Feed, Rows, Table, spans_processes
+from kullback.runtime.export_cache import program
+from kullback.runtime.random import key_of
+from kullback.training.batches import Feed, Rows, Table, on_each, over, spans_processes
 from kullback.training.driver import Iterative, Progress, fingerprint
-from kullback.training.early_stopping import DIVERGED, Numbers, at_start
-from kullback.training.epoch_program import CURVE, Problem, State, advance, positions
+from kullback.training.early_stopping import Schedule
+from kullback.training.evaluation import EpochConfig, final_values, judged, rows_at
+from kullback.training.member import DIVERGED, Hyperparameters, Member, at_start, decided, each_member, stepped
+from kullback.training.min_scale import floored, least_outputs
+from kullback.training.objectives import negative_log_prior, row_losses
+from kullback.training.optimiser import in_words
+from kullback.training.ravel import on_host
+from kullback.training.shuffle import shuffled, words_of
 
+CURVE = 64  # epochs recorded in one call
+MUCH = 0.05  # nats a row, of which a doubt is worth a word
 _SECONDS = 0.4  # that one call should take
 _MOST = 2**30  # steps in one call
-MUCH = 0.05  # nats a row, of which a doubt is worth a word
 _FEED = 2**25  # bytes of batches that are brought from the host at once, at most
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """The first step size, what it is multiplied by at a fall, epochs of patience, and how often it falls.
+class State(NamedTuple):
+    """Members [m, ...], the position in the data, the epochs recorded in the last call, and what was found at the end.
 
-    caution  standard errors of the held-out decrease by which parameters must be better than the start
+    least  of the outputs [width] of what is returned; empty where a floor is not asked for
+    final  the training and the held-out value of what is returned
     """
 
-    rate: float
-    fall: float
-    patience: int
-    cuts: int
-    caution: float
+    members: Member
+    epoch: Int[Array, ""]
+    step: Int[Array, ""]
+    total: Int[Array, ""]
+    curve: Float[Array, "epochs 5"]
+    recorded: Int[Array, ""]
+    least: Float[Array, " width"]
+    final: Float[Array, 2]
 
 
 class EpochDescent(Iterative):
-    """Adam from the starts [m, n] on the rows of `train`, watching those of `held` (None: the training loss)."""
+    """Descent from the starts [m, n] on the rows of `train`, watching those of `held` (None: the training loss)."""
 
     def __init__(
-        self, title: str, problem: Problem, fixed: Any, train: Table, held: Table | None, starts: np.ndarray,
-        schedule: Schedule, tolerance: float, seed: Any, limit: int, memory: int,
-    ) -> None:  # fmt: skip
-        self.title, self.problem, self.fixed, self.starts = title, problem, fixed, starts
+        self,
+        title: str,
+        config: EpochConfig,
+        *,
+        fixed: Any,
+        train: Table,
+        held: Table | None,
+        starts: np.ndarray,
+        schedule: Schedule,
+        tolerance: float,
+        seed: Any,
+        limit: int,
+        memory: int,
+    ) -> None:
+        self.title, self.config, self.fixed, self.starts = title, config, fixed, starts
         self.schedule, self.tolerance, self.seed, self.limit = schedule, tolerance, seed, limit
         self.train, self.held, self.memory = train, held, memory
-        self.streamed = train.bytes > memory * (1 if problem.mesh is None else problem.mesh.devices.shape[0])
-        self.rows = None if self.streamed else train.resident(problem.mesh)
-        self.aside = held.resident(problem.mesh) if held is not None else None
-        self.shared = spans_processes(problem.mesh)
+        self.streamed = train.bytes > memory * (1 if config.mesh is None else config.mesh.devices.shape[0])
+        self.rows = None if self.streamed else train.resident(config.mesh)
+        self.aside = held.resident(config.mesh) if held is not None else None
+        self.shared = spans_processes(config.mesh)
         self.budget = CURVE
 
     def init(self) -> State:
         dtype, whole = jnp.result_type(float), np.zeros((), np.int32)
         held = 0 if self.aside is None else len(self.aside.weights)
-        steps = np.int32(max(self.train.size // self.problem.batch, 1)) if self.aside is not None else whole
-        each = [at_start(x, self.schedule.rate, int(steps), held) for x in np.asarray(self.starts, dtype)]
-        members = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-        nothing = np.full(2, np.nan, dtype)
-        least = np.zeros(len(self.problem.floor), dtype)
-        # Where rows are held out the start is judged by them first, as the mean of an epoch that did not move.
-        epoch = whole if self.aside is None else np.int32(-1)
-        return State(members, epoch, steps, whole, np.zeros((CURVE, 5), dtype), whole, least, nothing)
+        steps = np.int32(max(self.train.size // self.config.batch, 1)) if self.aside is not None else whole
+        start = partial(at_start, rate=self.schedule.rate, steps=int(steps), held=held, optimiser=self.config.descent)
+        members = jax.tree.map(lambda *leaves: np.stack(leaves), *map(start, np.asarray(self.starts, dtype)))
+        return on_host(
+            State,
+            members=members,
+            # Where rows are held out the start is judged by them first, as the mean of an epoch that did not move.
+            epoch=whole if self.aside is None else np.int32(-1),
+            step=steps,
+            total=whole,
+            curve=np.zeros((CURVE, 5), dtype),
+            recorded=whole,
+            least=np.zeros(len(self.config.floor), dtype),
+            final=np.full(2, np.nan, dtype),
+        )
 
     def step(self, state: State) -> State:
         start = time.monotonic()
-        numbers = self._numbers()
+        hyper = self._hyperparameters()
         if self.rows is not None:
-            state = jax.block_until_ready(advance(self.problem, self.fixed, self.rows, self.aside, state, numbers))
+            state = jax.block_until_ready(advance(self.config, self.fixed, self.rows, self.aside, state, hyper))
         else:
-            state = self._streamed(state, numbers)
+            state = self._streamed(state, hyper)
         # How much is done between two looks changes nothing but the time between them. Processes that work on one
         # problem must do the same, and their clocks differ.
         if not self.shared:
@@ -86,34 +118,35 @@ class EpochDescent(Iterative):
             self.budget = min(max(self.budget, 1), _MOST)
         return state
 
-    def _numbers(self) -> Numbers:
+    def _hyperparameters(self) -> Hyperparameters:
         s, dtype = self.schedule, jnp.result_type(float)
-        return Numbers(
+        return on_host(
+            Hyperparameters,
             seed=self.seed,
             tolerance=np.asarray(self.tolerance, dtype),
             caution=np.asarray(s.caution, dtype),
-            fall=np.asarray(s.fall, dtype),
+            factor=np.asarray(s.factor, dtype),
             patience=np.int32(s.patience),
-            cuts=np.int32(s.cuts),
+            max_reductions=np.int32(s.max_reductions),
             total_weight=np.asarray(self.train.total, dtype),
             limit=np.int32(self.limit),
             budget=np.int32(self.budget),
         )
 
-    def _streamed(self, state: State, numbers: Numbers) -> State:
-        train, batch, members = self.train, self.problem.batch, len(self.starts)
+    def _streamed(self, state: State, hyper: Hyperparameters) -> State:
+        train, batch, members = self.train, self.config.batch, len(self.starts)
         whole, row = train.size // batch, max(1, train.bytes // train.size * members * batch)
         # So many steps at once, the whole run through, for one compiled program; at the end of an epoch some are idle.
         steps = max(1, min(whole, min(_FEED, self.memory // 2) // row))
         left = max(0, min(steps, whole - int(state.step), self.limit - int(state.total)))
-        rows = positions(self.problem, state, members, np.uint32(train.size), numbers.seed, steps)
+        rows = positions(self.config, state, members, np.uint32(train.size), hyper.seed, steps)
         x, y, weights = train.take(np.asarray(rows))
         feed = Feed(x, y, weights.astype(jnp.result_type(float)))
         size = Rows(None, None, None, np.uint32(train.size))
-        return advance(self.problem, self.fixed, size, self.aside, state, numbers._replace(budget=np.int32(left)), feed)
+        return advance(self.config, self.fixed, size, self.aside, state, hyper._replace(budget=np.int32(left)), feed)
 
     def progress(self, state: State) -> Progress:
-        ended, best = np.asarray(state.members.ended), np.asarray(state.members.best_value)
+        ended, best = np.asarray(state.members.ended), np.asarray(state.members.best.value)
         total = int(state.total)
         value = float(np.mean(best))
         if not (ended > 0).all():
@@ -133,19 +166,156 @@ class EpochDescent(Iterative):
 
     @cached_property
     def _fingerprint(self) -> str:
-        parts = (self.fixed, self.starts, self.tolerance, repr(self.schedule), self.problem.batch, self.problem.kind)
+        parts = (self.fixed, self.starts, self.tolerance, repr(self.schedule), self.config.batch, self.config.kind)
         data = (self.train.x, self.train.y, self.train.weights, self.train.numbers)
-        return fingerprint(self.title, *parts, *data, self.seed)
+        own = () if self.config.optimiser is None else (in_words(self.config.optimiser),)
+        return fingerprint(self.title, *parts, *own, *data, self.seed)
 
     def fingerprint(self) -> str:
         return self._fingerprint
+
+
+@program(static=(0, 2, 5))
+def positions(config: EpochConfig, state: State, members: int, size: Any, seed: Any, steps: int) -> jax.Array:
+    """The rows [steps, m, batch] of the next steps, for the host to gather; past the end of an epoch, any rows."""
+    words = words_of(seed, state.epoch, members)
+
+    def at(i: Any, word: Any) -> jax.Array:
+        positions = (state.step + i) * config.batch + jnp.arange(config.batch)
+        return shuffled(word, size, jnp.minimum(positions.astype(jnp.uint32), size - 1))
+
+    return jax.vmap(lambda i: jax.vmap(partial(at, i))(words))(jnp.arange(steps))
+
+
+@program
+def advance(
+    config: EpochConfig,
+    fixed: Any,
+    rows: Rows,
+    held: Rows | None,
+    state: State,
+    hyper: Hyperparameters,
+    feed: Feed | None = None,
+) -> State:
+    """As many steps as `hyper.budget` says, with what follows each epoch that ends among them."""
+    members = len(state.members.best.x)
+    steps = jnp.maximum(rows.size // config.batch, 1).astype(jnp.int32)
+    target = jnp.minimum(state.total + hyper.budget, hyper.limit)
+
+    def running(s: State) -> Any:
+        return ((s.total < target) | (s.step == steps)) & (s.recorded < CURVE) & jnp.any(s.members.ended == 0)
+
+    def segment(s: State) -> State:
+        stop = jnp.minimum(steps, s.step + target - s.total)
+        words = words_of(hyper.seed, s.epoch, members)
+        offset = s.step
+
+        def body(i: Any, carry: Member) -> Member:
+            one = partial(_step, config, fixed, rows, feed, hyper, i, i - offset, s.total + 1 + i - offset)
+            return each_member(members, one, carry, jnp.arange(members), words)
+
+        after = lax.fori_loop(s.step, stop, body, s.members)
+        total = s.total + stop - s.step
+        s = s._replace(members=after, step=stop, total=total)
+        return lax.cond(stop == steps, lambda s: _epoch(config, fixed, held, s, hyper), lambda s: s, s)
+
+    # What was recorded before this call has been read, and final values of a shorter run hold no more.
+    fresh = state._replace(recorded=jnp.zeros_like(state.recorded), final=jnp.full_like(state.final, jnp.nan))
+    state = lax.while_loop(running, segment, fresh)
+    if feed is not None:
+        return on_each(config.mesh, state)
+    over_now = jnp.all(state.members.ended > 0) | (state.total >= hyper.limit)
+
+    def last(s: State) -> State:
+        vectors = chosen(s, jnp)
+        least = least_outputs(config, fixed, rows, vectors)
+        return s._replace(least=least, final=final_values(config, floored(fixed, least), rows, held, vectors))
+
+    return on_each(config.mesh, lax.cond(over_now, last, lambda s: s, state))
+
+
+def _step(
+    config: EpochConfig,
+    fixed: Any,
+    rows: Rows,
+    feed: Feed | None,
+    hyper: Hyperparameters,
+    i: Int[Array, ""],
+    nth: Int[Array, ""],
+    total: Int[Array, ""],
+    member: Member,
+    k: Int[Array, ""],
+    words: UInt32[Array, " rounds"],
+) -> Member:
+    """The `k`-th member after a batch: the `i`-th of the epoch, the `nth` of what was brought from the host."""
+    if feed is None:
+        at = shuffled(words, rows.size, i * config.batch + jnp.arange(config.batch))
+        x, y, w = rows_at(rows, at)
+        w = w if config.weighted else None
+    else:
+        x, y, w = _batch_of(feed, nth, k)
+    if config.mesh is not None:
+        x, y, w = jax.tree.map(lambda a: lax.with_sharding_constraint(a, over(config.mesh)), (x, y, w))
+    key = _noise(hyper.seed, total, k) if config.stochastic else None
+
+    def objective(vector: Any) -> tuple[Any, Any]:
+        losses = row_losses(config, fixed, x, y, vector, key)
+        loss = jnp.mean(losses if w is None else w * losses)
+        return loss + negative_log_prior(config, fixed, vector) / hyper.total_weight, loss
+
+    gradient, loss = jax.grad(objective, has_aux=True)(member.descent.x)
+    return stepped(member, gradient, loss, total, config.descent)
+
+
+def _noise(seed: Any, total: Any, k: Any) -> jax.Array:
+    """The key of what a member draws at a step, from the two words of a seed."""
+    return jax.random.fold_in(jax.random.fold_in(key_of(seed), total), k)
+
+
+def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
+    _, members, batch = feed.weights.shape
+    at = (nth * members + k) * batch + jnp.arange(batch)
+    y = feed.y[nth, k] if isinstance(feed.y, jax.Array) else rows_of(feed.y, at)
+    return None if feed.x is None else feed.x[nth, k], y, feed.weights[nth, k]
+
+
+def _epoch(config: EpochConfig, fixed: Any, held: Rows | None, s: State, hyper: Hyperparameters) -> State:
+    """The end of an epoch: the value to decide by, the decision of each member, and a line of the curve."""
+    members = s.members
+    training = members.loss_sum / s.step
+    if held is None:
+        # What is minimised decides: the training loss alone would choose weights that the prior has not drawn in yet.
+        prior = each_member(len(training), partial(negative_log_prior, config, fixed), members.x_sum / s.step)
+        values, pooled = training + prior / hyper.total_weight, jnp.mean(training)
+        losses, weights = members.start_losses, jnp.zeros(0, training.dtype)
+    else:
+        values, pooled, losses = judged(config, fixed, held, members.x_sum / s.step)
+        weights = held.weights
+    line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.plateau.rate)]
+    after = each_member(
+        len(values), partial(decided, hyper, config.descent, s.total, s.step, weights), members, values, losses
+    )
+    return s._replace(
+        members=after,
+        epoch=s.epoch + 1,
+        step=jnp.zeros_like(s.step),
+        curve=s.curve.at[s.recorded].set(jnp.stack([jnp.asarray(v, s.curve.dtype) for v in line])),
+        # Before the first step there is nothing to record, and the next line takes its place.
+        recorded=s.recorded + (s.epoch >= 0),
+    )
+
+
+def chosen(s: State, xp: Any = np) -> Any:
+    """The parameters to return [m, n]: the best, or before a first epoch has ended the mean of the iterates."""
+    judged = (xp.isfinite(s.members.best.value)[:, None] & (s.epoch > 0)) | (s.step == 0)
+    return xp.where(judged, s.members.best.x, s.members.x_sum / xp.maximum(s.step, 1))
 
 
 def _undecided(state: State, held: int) -> str:
     """What is to be said where no step was clearly better than the start, though one may be by much; else nothing."""
     gains, errors = np.asarray(state.members.doubtful, np.float64).T
     k = int(np.argmax(gains + 2.0 * errors))
-    if (np.asarray(state.members.best_step) > 0).any() or not gains[k] + 2.0 * errors[k] > MUCH:
+    if (np.asarray(state.members.best.step) > 0).any() or not gains[k] + 2.0 * errors[k] > MUCH:
         return ""
     return (
         f"the {held:,} held-out rows are too few to tell: the best step was {gains[k]:.2g} ± {errors[k]:.2g} nats a "
@@ -156,7 +326,7 @@ def _undecided(state: State, held: int) -> str:
 def _failure(state: State) -> str:
     steps = np.asarray(state.members.failed)
     step = int(steps[steps > 0].min())
-    best = int(np.asarray(state.members.best_step).max())
+    best = int(np.asarray(state.members.best.step).max())
     kept = f"the best fit so far, of step {best}, is returned" if best else "no step before it was usable"
     return (
         f"the objective became NaN or infinite at step {step}, and again after smaller steps from the best fit: "

@@ -17,7 +17,7 @@ from kullback.families.initialisation.output_scaling import scales
 from kullback.known import Known
 from kullback.runtime.export_cache import program
 from kullback.training.batches import Rows, some_of
-from kullback.training.early_stopping import each_member
+from kullback.training.member import each_member
 
 
 def floor_of(structure: Any) -> tuple[bool, ...]:

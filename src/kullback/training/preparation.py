@@ -12,13 +12,10 @@ from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.rule import Request
 from kullback.training.batches import Table
-from kullback.training.epochs import Schedule
+from kullback.training.early_stopping import held_out_mask
 
 _LINEAR_ROWS = 4096  # that the linear model is fitted to, or four times the inputs
 _HELD = 2  # a stream of random numbers
-_MANY_ROWS = 10_000
-_PATIENT_STEPS = 500  # without progress, where rows are few
-_CAUTION = 2.0  # standard errors
 
 
 def begun(learner: Known, train: Table) -> Known:
@@ -35,19 +32,11 @@ def begun(learner: Known, train: Table) -> Known:
 
 def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:
     """The rows to learn from and the rows to watch, by random numbers of the request; weights of mean 1 in each."""
-    watched = np.zeros(table.size, bool)
-    watched[request.host_rng(_HELD).permutation(table.size)[:kept]] = True
+    watched = held_out_mask(table.size, kept, request.host_rng(_HELD))
     train, held = table.part(~watched), table.part(watched) if kept else None
     if train.total == 0 or (held is not None and held.total == 0):
         raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
     return train, held
-
-
-def schedule_for(size: int, steps: int, rate: float | None, patience: int | None) -> Schedule:
-    """What was asked for; else, where rows are few, a patience in steps: an epoch of few `steps` moves nothing far."""
-    if size >= _MANY_ROWS:
-        return Schedule(rate or 5e-3, 0.3, patience or 10, 3, _CAUTION)
-    return Schedule(rate or 1e-2, 0.3, patience or max(5, -(-_PATIENT_STEPS // steps)), 2, _CAUTION)
 
 
 def default_batch(size: int) -> int:

@@ -49,9 +49,9 @@ def test_a_time_limit_is_no_end_unless_a_horizon_was_asked_for(horizon):
     rule = TrajectoryGradient(lanes=lanes, block=2 * limit, lam=0.0)
     playing = playing_of(task, kl.Conditional(kl.Table(), dist.Categorical), rule)
     state, problem, goal = playing.init(), playing.goal.problem, playing.goal
-    x = np.concatenate([np.zeros(2), [10.0]]).astype(state.adam.x.dtype)
+    x = np.concatenate([np.zeros(2), [10.0]]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
-    state = state._replace(adam=state.adam._replace(x=x), values=state.values._replace(count=one))
+    state = state._replace(descent=state.descent._replace(x=x), values=state.values._replace(count=one))
     keys = program.keys_of(problem, goal.numbers, 0)
     _, block = program.collected(problem, goal.fixed, problem.simulator.parameters, state, keys)
     lesson = program.prepared(problem, goal.fixed, state, block, goal.numbers, jnp.asarray(1.0), jax.random.key(0))

@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from kullback.control.learning.policy import Choosing
 from kullback.control.off_policy.replay import Batch
 from kullback.control.off_policy.tilt_and_project import ForwardProjection
-from kullback.training.optimiser import adam_at
+from kullback.training.optimiser import begin
 
 ALPHA = 0.5
 
@@ -28,7 +28,7 @@ def improved(projection, prior, values, steps, rate=0.02):
         learner: Any = SimpleNamespace(policy=carry[0], extra=carry[1])
         return projection(given, None, learner, lambda seen: jnp.asarray(values), ALPHA, states, rate, None)
 
-    adam, follower = jax.jit(lambda carry: jax.lax.fori_loop(0, steps, step, carry))((adam_at(start), start))
+    adam, follower = jax.jit(lambda carry: jax.lax.fori_loop(0, steps, step, carry))((begin(start), start))
     return np.asarray(adam.x).reshape(values.shape), np.asarray(follower).reshape(values.shape)
 
 

@@ -36,7 +36,7 @@ def law_of(playing, state, scales=None):
     fixed = scaled(playing.goal.fixed, (scales or state).inputs)
     first = simulator.reset((), jax.random.key(0))
     mask = simulator.mask((), first)
-    free = problem.layout.tree(np.asarray(state.adam.x))[0]
+    free = problem.layout.tree(np.asarray(state.descent.x))[0]
     seen = simulator.observe((), first)[None]
     return problem.acting.at(free, fixed, seen, None if mask is None else mask[None])
 

@@ -78,9 +78,9 @@ def test_true_critic_gives_exact_advantages(lam):
 
     state, problem, goal = playing.init(), playing.goal.problem, playing.goal
     fixed = goal.fixed.policy
-    x = np.concatenate([((logits - fixed["offset"]) / fixed["gain"]).ravel(), value]).astype(state.adam.x.dtype)
+    x = np.concatenate([((logits - fixed["offset"]) / fixed["gain"]).ravel(), value]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
-    state = state._replace(adam=state.adam._replace(x=x), values=state.values._replace(count=one))
+    state = state._replace(descent=state.descent._replace(x=x), values=state.values._replace(count=one))
     keys = program.keys_of(problem, goal.numbers, 0)
     _, block = jax.jit(program.collected, static_argnums=0)(
         problem, goal.fixed, problem.simulator.parameters, state, keys

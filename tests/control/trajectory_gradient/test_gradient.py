@@ -103,9 +103,9 @@ def with_vector(playing, state, logits, critic):
     """The state with a policy and a critic, both as tables; offsets and gains of outputs are undone."""
     fixed = playing.goal.fixed.policy
     free = (logits.reshape(-1, ACTIONS) - fixed["offset"]) / fixed["gain"]
-    x = np.concatenate([free.ravel(), critic]).astype(state.adam.x.dtype)
+    x = np.concatenate([free.ravel(), critic]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
-    return state._replace(adam=state.adam._replace(x=x), values=Running(one, 0 * one, one))
+    return state._replace(descent=state.descent._replace(x=x), values=Running(one, 0 * one, one))
 
 
 def exact_gradient(playing, model, log_prior, discount, logits):
@@ -159,11 +159,11 @@ def test_gradient_in_a_box():
     rule = TrajectoryGradient(lanes=4, block=2, lam=1.0)
     playing = playing_of(task_of(TwoSteps(), alpha, cut_ends=True), policy_in_box(), rule)
     state = playing.init()
-    x = state.adam.x.copy()
+    x = state.descent.x.copy()
     size = playing.goal.problem.policy_size
     x[:size] = 0.5 * rng.normal(size=size)
     one = np.ones_like(state.values.count)
-    state = state._replace(adam=state.adam._replace(x=x), inputs=state.inputs._replace(count=one))
+    state = state._replace(descent=state.descent._replace(x=x), inputs=state.inputs._replace(count=one))
     with jax.enable_x64(True):
         exact = np.asarray(jax.jit(jax.grad(partial(value_in_box, playing, alpha)))(jnp.asarray(x[:size], jnp.float64)))
     assert np.abs(z_scores(sampled(playing, state, 20_000), exact)).max() < FALSE

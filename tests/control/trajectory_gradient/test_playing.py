@@ -101,7 +101,7 @@ def test_stepping_learns_what_the_device_learns():
         state = playing.init()
         while int(state.steps) < rule.steps:
             state = playing.step(state)
-        found.append(np.asarray(state.adam.x))
+        found.append(np.asarray(state.descent.x))
     np.testing.assert_allclose(found[0], found[1], atol=2e-4)
     assert np.abs(found[0] - playing.goal.start).max() > 0.01
 
@@ -113,7 +113,7 @@ def test_dead_transitions_are_not_learned_from():
                 stepper=lambda lanes: SteppedTwoSteps(lanes, spends=True))  # fmt: skip
     playing = playing_of(task, policy_in_box(), rule)
     state = playing.step(playing.init())
-    assert np.isfinite(np.asarray(state.adam.x)).all()
+    assert np.isfinite(np.asarray(state.descent.x)).all()
     assert int(state.steps) == 8 * 10 * int(state.blocks)
     assert int(state.totals.finished) == 8 * 5 * int(state.blocks)
     assert float(playing.history(state)[-1]["length"]) == pytest.approx(2.0, rel=1e-5)

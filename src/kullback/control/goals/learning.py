@@ -19,6 +19,7 @@ from kullback.control.learning import running_moments as running
 from kullback.families.learnable import Learnable
 from kullback.result import Status
 from kullback.training.driver import Iterative, Progress, fingerprint
+from kullback.training.optimiser import settings_in_words
 
 NEAR = 0.25  # how far below `until` the share reached in practice may be when the greedy policy is looked at
 LOOKS = 4  # rounds from one look to the next
@@ -65,7 +66,14 @@ class RelabelledLearning(Iterative):
         fixed = self.learnable.fixed
         mean, scale = (np.broadcast_to(fixed[name], width) for name in ("x_mean", "x_scale"))
         line = np.array([0.0, np.inf, np.inf, 0.0])
-        return State(at_start(self.start), running.at_start(mean, scale), memory, np.int32(0), line, np.bool_(False))
+        return State(
+            at_start(self.start, self.program.descent),
+            running.at_start(mean, scale),
+            memory,
+            np.int32(0),
+            line,
+            np.bool_(False),
+        )
 
     def step(self, state: State) -> State:
         n = int(state.rounds)
@@ -166,7 +174,7 @@ class RelabelledLearning(Iterative):
     @cached_property
     def _fingerprint(self) -> str:
         task = self.task
-        program = repr(replace(self.program, structure=None))
+        program = settings_in_words(replace(self.program, structure=None))
         about = (self.title, program, repr(self.program.structure), repr(task.facts), str(task), repr(task.inputs))
         listed = () if task.law.listed is None else (task.law.listed,)
         numbers = (self.rate, self.blocks, self.explore, self.until or -1.0, self.seed, self.stepper.lanes)

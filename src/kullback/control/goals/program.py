@@ -5,7 +5,7 @@ A memory is a `Block` with an axis before the others: [blocks, T, lanes, ...].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,16 +17,14 @@ from jaxtyping import Array, Float
 
 from kullback.control.goals.episodes import Block
 from kullback.control.goals.goals import GoalInputs
-
-ADAM = optax.scale_by_adam()
+from kullback.training.optimiser import DEFAULT, Descent, begin, descend
 
 
 class Learner(NamedTuple):
-    """A policy in training: its parameters, their average over the last steps, and Adam's moments."""
+    """A policy in training: its parameters on their way, and their average over the last steps."""
 
-    free: Any
+    descent: Descent
     average: Any
-    adam: Any
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,18 @@ class Program:
     updates: int
     batch: int
     span: float
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
 
 
-def at_start(free: Any) -> Learner:
+def at_start(free: Any, optimiser: optax.GradientTransformation = DEFAULT) -> Learner:
     """A learner before its first step, on the host."""
     dtype = jnp.result_type(float)
     free = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), free)
-    adam = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(ADAM.init, free))
-    return Learner(free, free, adam)
+    return Learner(begin(free, optimiser), free)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -72,11 +74,10 @@ def learn(
             losses, weights = _losses(program, fixed, free, memory, index, jax.random.fold_in(key, 2 * i + 1))
             return jnp.mean(losses * weights) / usual
 
-        loss, gradient = jax.value_and_grad(objective)(learner.free)
-        update, adam = ADAM.update(gradient, learner.adam)
-        free = jax.tree.map(lambda x, step: x - rate * step, learner.free, update)
-        average = jax.tree.map(lambda old, new: old + (new - old) / program.span, learner.average, free)
-        return Learner(free, average, adam), total + loss
+        loss, gradient = jax.value_and_grad(objective)(learner.descent.x)
+        descent = descend(learner.descent, gradient, rate, program.descent)
+        average = jax.tree.map(lambda old, new: old + (new - old) / program.span, learner.average, descent.x)
+        return Learner(descent, average), total + loss
 
     learner, total = jax.lax.fori_loop(0, program.updates, body, (learner, jnp.zeros((), usual.dtype)))
     return learner, total / program.updates

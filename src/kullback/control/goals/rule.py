@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import optax
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
 from kullback.arguments import positive, share, whole
@@ -28,6 +29,7 @@ from kullback.known import Known
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.training.driver import Outcome, drive
+from kullback.training.optimiser import checked
 
 CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}
 RATE, RATE_OF_TABLES = 3e-3, 0.03
@@ -54,6 +56,8 @@ class RelabelledImitation(Rule):
     until     stop as soon as the greedy policy reaches this share of commanded goals; None goes on to `steps`
     fresh     episodes that show at the end what was learned: so many greedy ones, as drawn, and of practice
     steps     of the environment, where `minimize` is not told otherwise
+    optimiser an Optax transformation in the place of Adam with adaptive clipping; its updates are multiplied by `rate`,
+              which is then 1 unless given
     """
 
     episodes: int = 16
@@ -65,6 +69,7 @@ class RelabelledImitation(Rule):
     until: float | None = None
     fresh: int = EPISODES
     steps: int = 100_000
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
 
     name: ClassVar[str] = "relabelled imitation"
     question: ClassVar[Question] = "forward"
@@ -77,6 +82,7 @@ class RelabelledImitation(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checked(self.optimiser)
         whole("memory", self.memory)
         whole("fresh", self.fresh, least=2)
         if self.rate is not None:
@@ -102,11 +108,19 @@ class RelabelledImitation(Rule):
         try:
             played = task.horizon * stepper.lanes
             is_table = isinstance(learnable.structure.network, Rows)
-            rate = self.rate or (RATE_OF_TABLES if is_table else RATE)
+            usual = 1.0 if self.optimiser is not None else RATE_OF_TABLES if is_table else RATE
+            rate = self.rate or usual
             batch = self.batch or (BATCH_OF_TABLES if is_table else BATCH)
             updates = self.updates or min(max(1, played // (8 if is_table else 1)), MOST_UPDATES)
-            program = Program(learnable.structure, task.inputs, task.discount, updates, batch,
-                              float(max(updates, AVERAGED)))  # fmt: skip
+            program = Program(
+                structure=learnable.structure,
+                inputs=task.inputs,
+                discount=task.discount,
+                updates=updates,
+                batch=batch,
+                span=float(max(updates, AVERAGED)),
+                optimiser=self.optimiser,
+            )
             seed = int(request.host_rng(0).integers(2**31))
             start = learnable.initial(request.host_rng(1), 0)
             blocks = max(1, self.memory // played)

@@ -17,7 +17,7 @@ from kullback.control.off_policy import program
 from kullback.control.off_policy.replay import capacity_for, empty, grown
 from kullback.control.off_policy.state import State
 from kullback.control.off_policy.update import Learner, nothing_seen
-from kullback.training.optimiser import adam_at
+from kullback.training.optimiser import begin
 
 
 class OffPolicy(Playing):
@@ -38,10 +38,16 @@ class OffPolicy(Playing):
         whole, zero, no = np.zeros((), np.int32), np.zeros((), dtype), np.zeros((), bool)
         policy, critics = (x.astype(dtype) for x in goal.start)
         fixed = goal.fixed.policy
+        moments, units = nothing_seen(dtype)
         learner = Learner(
-            adam_at(policy), adam_at(critics), critics, np.asarray(goal.numbers.temperature[0], dtype),
-            *nothing_seen(dtype), goal.problem.improvement.start(policy),
-        )  # fmt: skip
+            policy=begin(policy, goal.problem.descent),
+            critics=begin(critics, goal.problem.descent),
+            targets=critics,
+            log_alpha=np.asarray(goal.numbers.temperature[0], dtype),
+            moments=moments,
+            units=units,
+            extra=goal.problem.improvement.start(policy),
+        )
         lanes, noise = self.begun()
         return State(
             learner, empty(self._capacity(0), goal.problem.columns.width), at_start(fixed["x_mean"], fixed["x_scale"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kullback.arguments import positive
 from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
@@ -27,6 +28,7 @@ from kullback.result import Fit
 from kullback.rule import Applies, Missing, Request, Rule
 from kullback.runtime.random import words_from
 from kullback.training.driver import drive
+from kullback.training.optimiser import checked, settings_in_words
 from kullback.training.ravel import Layout
 
 _CRITICS, _SEED = 6, 7  # streams of random numbers
@@ -74,6 +76,8 @@ class OffPolicyRule(Rule):
                case
     until      end as soon as the greedy policy returns this on average over 100 fresh episodes
     steps      environment steps of the whole training
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping, for the policy and the critics; its
+               updates are multiplied by `rate`, whose first value is then 1 unless given
     """
 
     lanes: int | None = None
@@ -88,11 +92,13 @@ class OffPolicyRule(Rule):
     noise: str | float | None = None
     until: float | None = None
     steps: int | None = None
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False, kw_only=True)
 
     signed = frozenset({"until"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checked(self.optimiser)
         for name in ("updates", "rate"):
             if (value := getattr(self, name)) is not None:
                 positive(name, value)
@@ -148,14 +154,16 @@ class OffPolicyRule(Rule):
         learner = outcome.state.learner
         alpha = float(np.exp(np.float64(learner.log_alpha)))
         message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.steps), "updates": int(learner.critics.count)}
+        extra = {"environment_steps": int(outcome.state.steps), "updates": int(learner.critics.steps)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
     def sizes(self, task: Task, structure: Any) -> Sizes:
         """What was asked, else what is usual."""
         is_table = isinstance(structure.network, Rows)
         usual = TABLE if is_table else CHOICE if task.facts.actions.is_discrete else BOX
-        asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
+        asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
+        if self.rate is None and self.optimiser is not None:
+            asked["rate"] = 1.0
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
@@ -178,7 +186,7 @@ class OffPolicyRule(Rule):
             Columns(task.facts.observations, actions, masked), noise_of(sizes.noise),
             self.improvement(), lanes, sizes.block, max(1, round(sizes.updates * rows)), sizes.batch,
             min(int(sizes.wandering * lanes), lanes - 1), max(1, LINE // rows), not isinstance(critic.network, Rows),
-            task.cut_ends, task.temperature.is_adapted, compiled,
+            task.cut_ends, task.temperature.is_adapted, compiled, self.optimiser,
         )  # fmt: skip
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
         numbers = Numbers(
@@ -189,7 +197,7 @@ class OffPolicyRule(Rule):
             words_from(request.host_rng(_SEED)),
         )  # fmt: skip
         start = Layout.flat(free), np.stack([Layout.flat(one) for one in critics])
-        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
+        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, settings_in_words(self))
         return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
 
 

@@ -15,7 +15,7 @@ from kullback.control.off_policy.rule import OffPolicyRule
 from kullback.control.off_policy.update import Improvement, Learner, Problem
 from kullback.result import Guarantee
 from kullback.rule import Question
-from kullback.training.optimiser import Adam, moved
+from kullback.training.optimiser import Descent, descend
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ReverseProjection(Improvement):
         return ()
 
     def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Adam, Any]:  # fmt: skip
+                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
         def loss(x: Any) -> Any:
             here = problem.at(x, fixed, batch.observation, batch.mask)
             if isinstance(here, Choosing):
@@ -42,7 +42,7 @@ class ReverseProjection(Improvement):
                 value = values(batch.observation, action)
             return jnp.mean(batch.weight * (alpha * kl - value))
 
-        return moved(learner.policy, jax.grad(loss)(learner.policy.x), rate), learner.extra
+        return descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, problem.descent), learner.extra
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from kullback.control.off_policy.update import Improvement, Learner, Problem
 from kullback.errors import InputError
 from kullback.result import Guarantee
 from kullback.rule import Question
-from kullback.training.optimiser import Adam, moved
+from kullback.training.optimiser import Descent, descend
 
 STEPS = 12  # of Newton's iteration for the dual: half of them reach the last digits of single precision
 LEAST = 1e-12
@@ -44,7 +44,7 @@ class ForwardProjection(Improvement):
         return policy
 
     def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Adam, Any]:  # fmt: skip
+                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
         old = learner.extra
         gain, log_base, score = self._actions(problem, fixed, old, values, alpha, batch, key)
         price = price_of_moving(gain, log_base, alpha, self.epsilon, batch.weight)
@@ -54,7 +54,7 @@ class ForwardProjection(Improvement):
             here = problem.at(x, fixed, batch.observation, batch.mask)
             return -jnp.mean(batch.weight * jnp.sum(wanted * score(here), -1))
 
-        policy = moved(learner.policy, jax.grad(loss)(learner.policy.x), rate)
+        policy = descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, problem.descent)
         return policy, old + self.follow * (policy.x - old)
 
     def _actions(self, problem: Problem, fixed: Fixed, x: Any, values: Callable[..., Any], alpha: Any, batch: Batch,

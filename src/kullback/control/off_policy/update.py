@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kullback.control.envs.simulator import Compiled
 from kullback.control.learning.critics import Critic, encode
@@ -22,7 +23,7 @@ from kullback.control.learning.policy import Acting, Choosing, Fixed, Here
 from kullback.control.learning.temperature import log_temperature
 from kullback.control.off_policy.noise import Noise
 from kullback.control.off_policy.replay import Batch, Columns
-from kullback.training.optimiser import Adam, moved
+from kullback.training.optimiser import DEFAULT, Descent, descend
 from kullback.training.ravel import Layout
 
 STEADY = 1_000  # updates after which the step size falls, as one over the square root of their number
@@ -81,8 +82,8 @@ class Units(NamedTuple):
 class Learner(NamedTuple):
     """The policy, both critics [2, n] and their targets, log α, the critics' units, and what the improvement keeps."""
 
-    policy: Adam
-    critics: Adam
+    policy: Descent
+    critics: Descent
     targets: Any
     log_alpha: Any
     moments: Moments
@@ -100,7 +101,7 @@ class Improvement(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Adam, Any]:  # fmt: skip
+                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
         """The policy and what is kept, improved on a batch.
 
         values  (observation, action) -> the lesser of the critics [n], or without an action for each of them [n, A]
@@ -137,6 +138,11 @@ class Problem:
     cut_ends: bool = False
     adapted: bool = False
     simulator: Compiled | None = None
+    optimiser: optax.GradientTransformation | None = None
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
 
     def at(self, x: Any, fixed: Fixed, observation: Any, mask: Any = None) -> Here:
         """The policy with parameters x [n], beside the prior."""
@@ -212,7 +218,7 @@ def updated(problem: Problem, fixed: Fixed, numbers: Numbers, fraction: Any, lea
     units = learner.units
     log_alpha = log_temperature(numbers.temperature, learner.log_alpha, fraction, problem.adapted)
     alpha = (jnp.exp(log_alpha) / units.scale).astype(learner.policy.x.dtype)
-    rate = fallen(numbers.rate, learner.critics.count, fraction)
+    rate = fallen(numbers.rate, learner.critics.steps, fraction)
 
     value, kl = soft_value(problem, fixed, learner, alpha, batch, keys[0])
     ahead = units.discount * (1.0 - batch.ended)
@@ -223,13 +229,13 @@ def updated(problem: Problem, fixed: Fixed, numbers: Numbers, fraction: Any, lea
         value = of_action(problem, fixed, x, batch)
         return jnp.sum(jnp.mean(batch.weight * jnp.square(value - target), 1))
 
-    critics = moved(learner.critics, jax.grad(miss)(learner.critics.x), rate)
+    critics = descend(learner.critics, jax.grad(miss)(learner.critics.x), rate, problem.descent)
     targets = learner.targets + numbers.tau * (critics.x - learner.targets)
     values = problem.lesser(critics.x, fixed)
     policy, extra = problem.improvement(problem, fixed, learner, values, alpha, batch, rate, keys[1])
     going = batch.weight * (1.0 - batch.ended)
     spent = jnp.sum(going * kl) / jnp.maximum(jnp.sum(going), 1.0)
-    recent = jnp.where(critics.count == 1, 1.0, RECENT).astype(spent.dtype)
+    recent = jnp.where(critics.steps == 1, 1.0, RECENT).astype(spent.dtype)
     moments = learner.moments._replace(kl=learner.moments.kl + recent * (spent - learner.moments.kl))
     return learner._replace(policy=policy, critics=critics, targets=targets, moments=moments, extra=extra)
 

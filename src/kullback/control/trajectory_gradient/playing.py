@@ -15,7 +15,7 @@ from kullback.control.learning.running_moments import at_start
 from kullback.control.learning.training import Goal, Playing
 from kullback.control.trajectory_gradient import program
 from kullback.control.trajectory_gradient.state import Block, State
-from kullback.training.optimiser import adam_at
+from kullback.training.optimiser import begin
 
 
 class OnPolicy(Playing):
@@ -31,15 +31,16 @@ class OnPolicy(Playing):
     def init(self) -> State:
         x, dtype, whole, no = self.goal.start, jnp.result_type(float), np.zeros((), np.int32), np.zeros((), bool)
         policy, log_alpha = self.goal.fixed.policy, self.goal.numbers.temperature[0]
+        descent = begin(x, self.goal.problem.descent)
         return State(
-            adam_at(x), at_start(policy["x_mean"], policy["x_scale"]), at_start(0.0, 1.0), np.zeros((), dtype),
+            descent, at_start(policy["x_mean"], policy["x_scale"]), at_start(0.0, 1.0), np.zeros((), dtype),
             np.asarray(log_alpha, dtype), whole, whole, whole, no, np.full((), -np.inf, dtype), whole,
             nothing_played(2, self.goal.problem.lanes, dtype), self.lanes(), np.zeros((CURVE, len(COLUMNS)), dtype),
             whole,
         )  # fmt: skip
 
     def free(self, state: State) -> Any:
-        return self.goal.problem.layout.tree(np.asarray(state.adam.x))[0]
+        return self.goal.problem.layout.tree(np.asarray(state.descent.x))[0]
 
 
 class CompiledPlaying(OnPolicy):
@@ -97,8 +98,18 @@ class SteppedPlaying(OnPolicy):
         """A block of steps of every lane, and how long their episodes then are."""
         goal, stepper, steps = self.goal, self.stepper, []
         for t in range(goal.problem.block):
-            action = np.asarray(program.act(goal.problem, goal.fixed, state.adam.x, state.inputs, stepper.observation,
-                                            stepper.mask, goal.numbers, state.blocks, np.int32(t)))  # fmt: skip
+            action = program.act(
+                goal.problem,
+                goal.fixed,
+                state.descent.x,
+                state.inputs,
+                stepper.observation,
+                stepper.mask,
+                goal.numbers,
+                state.blocks,
+                np.int32(t),
+            )
+            action = np.asarray(action)
             seen = stepper.step(action)
             steps.append(Block(seen.observation, seen.mask, action, seen.reward, seen.terminated, seen.truncated,
                                seen.following, seen.valid, elapsed))  # fmt: skip

@@ -91,7 +91,7 @@ def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, key
     """The lanes after a block of steps, and the block."""
     assert problem.simulator is not None
     simulator, now = problem.simulator, scaled(fixed, state.inputs)
-    free = problem.layout.tree(state.adam.x)[0]
+    free = problem.layout.tree(state.descent.x)[0]
 
     def step(lanes: Any, given: Any) -> tuple[Any, Block]:
         key, keys, instead = given
@@ -111,10 +111,10 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers:
     log_alpha = log_temperature(numbers.temperature, state.log_alpha, fraction, problem.adapted)
     lesson = prepared(problem, fixed, state, block, numbers, jnp.exp(log_alpha), keys.kl)
     rate = numbers.rate + fraction * (numbers.last_rate - numbers.rate)
-    before = state.adam._replace(x=lesson.x)
+    before = state.descent._replace(x=lesson.x)
     # One scale for blocks that tell much and blocks that tell little.
     scale = jnp.where(lesson.power > 0, jnp.sqrt(lesson.power), 1.0)
-    adam = epochs(problem, lesson.fixed, lesson.alpha, scale, numbers, rate, before, lesson.rows, keys.epochs)
+    descent = epochs(problem, lesson.fixed, lesson.alpha, scale, numbers, rate, before, lesson.rows, keys.epochs)
     if problem.adapted:
         log_alpha = adapt(numbers.temperature, log_alpha, lesson.kl, DUAL_RATE)
     totals = totals_after(state.totals, block, lesson.soft, numbers.discount)
@@ -128,9 +128,11 @@ def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers:
         look=is_due(totals, steps, state.check, numbers.until, numbers.hopeful),
         totals=totals,
     )
-    usable = jnp.all(jnp.isfinite(adam.x))
+    usable = jnp.all(jnp.isfinite(descent.x))
     kept = lambda new, old: jax.tree.map(lambda a, b: jnp.where(usable, a, b), new, old)  # noqa: E731
     failed = jnp.where(usable, 0, jnp.where(_sound(block), blocks, -blocks)).astype(state.failed.dtype)
-    after = after._replace(adam=kept(adam, state.adam), inputs=kept(lesson.inputs, state.inputs), failed=failed)
+    after = after._replace(
+        descent=kept(descent, state.descent), inputs=kept(lesson.inputs, state.inputs), failed=failed
+    )
     line = line_of(after, lesson.kl, lesson.alpha).astype(state.curve.dtype)
     return after._replace(curve=state.curve.at[state.recorded].set(line), recorded=state.recorded + 1)

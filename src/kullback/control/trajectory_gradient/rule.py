@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from kullback.arguments import positive
 from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
@@ -25,6 +26,7 @@ from kullback.result import Fit, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.random import words_from
 from kullback.training.driver import drive
+from kullback.training.optimiser import checked, settings_in_words
 from kullback.training.ravel import Layout
 
 _CRITIC, _SEED = 4, 5  # streams of random numbers
@@ -66,6 +68,8 @@ class TrajectoryGradient(Rule):
     discounted_states  whether a state counts γᵗ, as the gradient says; without it, as is usual, that factor is left out
     until         end as soon as the greedy policy returns this on average over 100 fresh episodes
     steps         environment steps of the whole training
+    optimiser     an Optax transformation in the place of Adam with adaptive clipping; its updates are multiplied by
+                  `rate`, which is then 1 unless given
 
     What is None is chosen by whether the policy is a table and the environment is compiled: `TABLE`, `COMPILED` and
     `STEPPED`. Gradients far longer than usual are shortened.
@@ -84,6 +88,7 @@ class TrajectoryGradient(Rule):
     discounted_states: bool = False
     until: float | None = None
     steps: int | None = None
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
 
     name: ClassVar[str] = "trajectory gradient"
     question: ClassVar[Question] = "reverse"
@@ -103,6 +108,7 @@ class TrajectoryGradient(Rule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        checked(self.optimiser)
         for name in ("rate", "clip", "value_weight", "trust"):
             if (value := getattr(self, name)) is not None:
                 positive(name, value)
@@ -139,13 +145,15 @@ class TrajectoryGradient(Rule):
         free, fixed = algorithm.policy(outcome.state)
         alpha = float(np.exp(np.float64(outcome.state.log_alpha)))
         message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.steps), "updates": int(outcome.state.adam.count)}
+        extra = {"environment_steps": int(outcome.state.steps), "updates": int(outcome.state.descent.steps)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
     def _sizes(self, task: Task, learnable: Learnable) -> Sizes:
         table = isinstance(getattr(learnable.structure, "network", None), Rows)
         usual = STEPPED if task.compiled is None else TABLE if table else COMPILED
-        asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
+        asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
+        if self.rate is None and self.optimiser is not None:
+            asked["rate"] = 1.0
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
@@ -164,7 +172,7 @@ class TrajectoryGradient(Rule):
         problem = Problem(
             task.acting(structure), critic, Layout.of(both), Layout.flat(free).size, lanes, sizes.block,
             sizes.epochs, minibatches, self.discounted_states, task.cut_ends, task.temperature.is_adapted,
-            self.trust is not None, compiled,
+            self.trust is not None, compiled, self.optimiser,
         )  # fmt: skip
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
         numbers = Numbers(
@@ -176,7 +184,7 @@ class TrajectoryGradient(Rule):
             words_from(request.host_rng(_SEED)),
         )  # fmt: skip
         start = Layout.flat(both).astype(dtype)
-        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, repr(self))
+        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, settings_in_words(self))
         return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
 
 

@@ -9,7 +9,7 @@ from jax import lax
 
 from kullback.control.learning.episode_statistics import Totals, line, with_ended
 from kullback.control.learning.running_moments import Running
-from kullback.training.optimiser import Adam
+from kullback.training.optimiser import Descent
 
 MEMORY = 0.95  # of the mean over finished episodes, for each that finishes
 
@@ -25,7 +25,7 @@ class State(NamedTuple):
             not; or 0
     """
 
-    adam: Adam
+    descent: Descent
     inputs: Running
     values: Running
     power: Any

@@ -46,9 +46,9 @@ def prepared(problem: Problem, fixed: Fixed, state: State, block: Block, numbers
              key: jax.Array) -> Lesson:  # fmt: skip
     """Soft rewards, advantages and value targets of a block, by the policy and the critic that a state holds."""
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), block)
-    dtype, shape = state.adam.x.dtype, block.reward.shape
+    dtype, shape = state.descent.x.dtype, block.reward.shape
     weight = flat.valid.astype(dtype)
-    free, critic = problem.layout.tree(state.adam.x)
+    free, critic = problem.layout.tree(state.descent.x)
     here = problem.acting.at(free, scaled(fixed, state.inputs), flat.observation, flat.mask)
     kl, log_prob = here.kl(key), here.log_prob(flat.action)
     soft = (block.reward - alpha * kl.reshape(shape)).astype(dtype)

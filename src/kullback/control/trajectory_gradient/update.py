@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 
 from kullback.control.envs.simulator import Compiled
 from kullback.control.learning.critics import Critic
 from kullback.control.learning.policy import Acting, Choosing, Fixed, Here, InBox
-from kullback.training.optimiser import Adam, moved
+from kullback.training.optimiser import DEFAULT, Descent, descend
 from kullback.training.ravel import Layout
 
 FARTHEST = 20.0  # log-ratios of policies beyond it are taken as it: single precision stays finite
@@ -45,6 +46,11 @@ class Problem:
     adapted: bool = False
     trusting: bool = False
     simulator: Compiled | None = None
+    optimiser: optax.GradientTransformation | None = None
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
 
 
 class Numbers(NamedTuple):
@@ -101,8 +107,8 @@ def objective(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, clip: Any,
     return jnp.mean(value_weight * rows.value_weight * miss - rows.weight * gain / scale)
 
 
-def epochs(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, numbers: Numbers, rate: Any, adam: Adam,
-           rows: Rows, keys: jax.Array) -> Adam:  # fmt: skip
+def epochs(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, numbers: Numbers, rate: Any, descent: Descent,
+           rows: Rows, keys: jax.Array) -> Descent:  # fmt: skip
     """Adam over the minibatches of a block, `problem.epochs` times in orders of their own; a key, and one for each.
 
     With a trust region, epochs end as soon as the policy has left it, and the policy goes back along the way that it
@@ -112,7 +118,7 @@ def epochs(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, numbers: Numb
     batch = size // problem.minibatches
     kl_key, words = keys[0], jax.random.key_data(keys[1:])
 
-    def step(i: Any, adam: Adam) -> Adam:
+    def step(i: Any, descent: Descent) -> Descent:
         some = rows
         if problem.minibatches > 1:
             epoch, part = jnp.divmod(i, problem.minibatches)
@@ -120,24 +126,24 @@ def epochs(problem: Problem, fixed: Fixed, alpha: Any, scale: Any, numbers: Numb
             some = jax.tree.map(lambda leaf: leaf[at], rows)
         one = jax.random.fold_in(kl_key, i)
         gradient = jax.grad(objective, 6)(
-            problem, fixed, alpha, scale, numbers.clip, numbers.value_weight, adam.x, some, one
+            problem, fixed, alpha, scale, numbers.clip, numbers.value_weight, descent.x, some, one
         )
-        return moved(adam, gradient, rate)
+        return descend(descent, gradient, rate, problem.descent)
 
     steps = problem.epochs * problem.minibatches
     if not problem.trusting:
-        return lax.fori_loop(0, steps, step, adam)
-    distance = _distance(problem, fixed, adam.x, rows, kl_key)
+        return lax.fori_loop(0, steps, step, descent)
+    distance = _distance(problem, fixed, descent.x, rows, kl_key)
 
     def epoch(carry: Any) -> Any:
-        i, adam, _ = carry
-        adam = lax.fori_loop(i, i + problem.minibatches, step, adam)
-        return i + problem.minibatches, adam, distance(adam.x)
+        i, descent, _ = carry
+        descent = lax.fori_loop(i, i + problem.minibatches, step, descent)
+        return i + problem.minibatches, descent, distance(descent.x)
 
     near = lambda carry: (carry[0] < steps) & (carry[2] <= numbers.trust)  # noqa: E731
-    zero = jnp.zeros((), adam.x.dtype)
-    _, after, far = lax.while_loop(near, epoch, (jnp.int32(0), adam, zero))
-    return after._replace(x=_inside(problem, distance, numbers.trust, adam.x, after.x, far))
+    zero = jnp.zeros((), descent.x.dtype)
+    _, after, far = lax.while_loop(near, epoch, (jnp.int32(0), descent, zero))
+    return after._replace(x=_inside(problem, distance, numbers.trust, descent.x, after.x, far))
 
 
 def ordered(words: Any, size: int, positions: Any) -> Any:

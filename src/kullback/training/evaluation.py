@@ -1,0 +1,121 @@
+"""What parameters are worth: the mean loss of rows in blocks, of each member and of their mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from kullback.known.index_batch import rows_of
+from kullback.runtime.export_cache import program
+from kullback.training.batches import BLOCK, Rows, some_of
+from kullback.training.early_stopping import bounded
+from kullback.training.member import each_member
+from kullback.training.objectives import row_losses
+from kullback.training.optimiser import DEFAULT
+
+
+@dataclass(frozen=True)
+class EpochConfig:
+    """What is fixed of a compiled program.
+
+    kind        what a row costs: "sample" (−log q), "forward" or "reverse" (the divergence from or to a teacher)
+    batch       rows a step
+    stochastic  whether the network draws while it learns
+    mesh        of devices, over which the rows are spread
+    floor       which outputs, if any, are never to be less at a new row than at those of the training
+    weighted    whether rows on the device count differently; unit weights are not gathered
+    optimiser   of the user's; None is the default
+    """
+
+    structure: Any
+    layout: Any
+    kind: str
+    batch: int
+    stochastic: bool
+    mesh: Any
+    floor: tuple[bool, ...]
+    weighted: bool
+    optimiser: optax.GradientTransformation | None = None
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
+
+
+def rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
+    """Inputs, outcomes and weights of rows by position."""
+    y = rows.y[at] if isinstance(rows.y, jax.Array) else rows_of(rows.y, at)
+    return None if rows.x is None else rows.x[at], y, rows.weights[at]
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any) -> tuple[Any, Any]:
+    """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
+
+    def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
+        sums, pooled, weight = carry
+        losses, together, w = _block(config, fixed, rows, vectors, i)
+        return sums + losses @ w, pooled + together @ w, weight + jnp.sum(w)
+
+    zero = jnp.zeros((), rows.weights.dtype)
+    start = jnp.zeros(vectors.shape[0], zero.dtype), zero, zero
+    sums, pooled, weight = lax.fori_loop(0, _blocks(rows), body, start)
+    return sums / weight, pooled / weight
+
+
+def judged(config: EpochConfig, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any, Any]:
+    """What each member is judged by [m], the mean of its bounded losses; the mean loss of their mixture; the losses."""
+    padded = held.weights.shape[0]
+
+    def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+        losses, together, _ = _block(config, fixed, held, vectors, i)
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=i * _block_of(held), axis=-1)
+        return put(carry[0], losses), put(carry[1], together)
+
+    zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
+    losses, together = lax.fori_loop(0, _blocks(held), body, (zeros, zeros[0]))
+    w, weight = held.weights, jnp.sum(held.weights)
+    below = jax.vmap(lambda one: bounded(w, one, np.arange(padded)[some_of(padded)]))(losses)
+    return below @ w / weight, together @ w / weight, below
+
+
+def _block_of(rows: Rows) -> int:
+    """How many rows are evaluated at once."""
+    return min(BLOCK, rows.weights.shape[0])
+
+
+def _blocks(rows: Rows) -> Any:
+    return ((rows.size + _block_of(rows) - 1) // _block_of(rows)).astype(jnp.int32)
+
+
+def _block(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any, i: Any) -> tuple[Any, Any, Any]:
+    """The losses of each member [m, n] and of their mixture [n] at the i-th block of rows, and their weights."""
+    members, block = vectors.shape[0], _block_of(rows)
+    if isinstance(rows.y, jax.Array) and config.mesh is None:
+        x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights))
+    else:
+        x, y, w = rows_at(rows, i * block + jnp.arange(block))
+    losses = each_member(members, lambda v: row_losses(config, fixed, x, y, v), vectors)
+    losses = jnp.where(w > 0, losses, 0.0)
+    if config.kind == "sample" and members > 1:
+        together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
+    else:
+        together = jnp.mean(losses, axis=0)
+    return losses, together, w
+
+
+def final_values(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> jax.Array:
+    """The training and the held-out value of the best parameters; NaN where nothing was held out."""
+    training = evaluate(config, fixed, rows, vectors)[1]
+    aside = jnp.asarray(jnp.nan) if held is None else evaluate(config, fixed, held, vectors)[1]
+    return jnp.stack([training, aside.astype(training.dtype)])
+
+
+final_now = program(final_values)
