@@ -26,6 +26,11 @@ def test_what_stands_in_the_module_is_exported():
     assert public <= set(kl.__all__)
 
 
+def test_old_names_of_modules_warn():
+    with pytest.warns(DeprecationWarning, match=r"kullback\.programs is kullback\.runtime\.export_cache"):
+        assert callable(kl.programs.forget)
+
+
 def test_the_list_has_no_repeats():
     assert len(kl.__all__) == len(set(kl.__all__))
 

@@ -2,6 +2,7 @@
 
 import importlib
 import typing
+import warnings
 
 if typing.TYPE_CHECKING:
     from kullback import catalogue as rules
@@ -64,6 +65,7 @@ _HOMES = {
     "supervised": ("KLClassifier", "KLRegressor"),
 }
 _MODULES = {"errors": "errors", "loggers": "runtime.loggers"}  # as after an import of everything, beside the homes
+_RENAMED = {"laws": "distributions", "programs": "runtime.export_cache"}  # until the next version
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 
@@ -72,6 +74,9 @@ def __getattr__(name: str) -> typing.Any:
         value: typing.Any = importlib.import_module("kullback.catalogue")
     elif name in _HOMES or name in _MODULES:
         return importlib.import_module(f"kullback.{_MODULES.get(name, name)}")
+    elif name in _RENAMED:
+        warnings.warn(f"kullback.{name} is kullback.{_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return importlib.import_module(f"kullback.{_RENAMED[name]}")
     elif name in _HOME:
         value = getattr(importlib.import_module(f"kullback.{_HOME[name]}"), name)
     else:
