@@ -73,7 +73,7 @@ def test_a_restart_forgets(rng):
 def test_plain_gradient_steps_by_hand(rng):
     """Full batches and gradient descent: the second step goes along the gradient at the first, here in NumPy.
 
-    The model is linear in standardised inputs, and its outputs are in the unit of the outcomes, which only scales steps.
+    The model is linear in standardised inputs; its outputs are in the unit of the outcomes, which only scales steps.
     """
     x, y = rng.normal(size=(64, 2)), rng.normal(size=64)
     rule = kl.rules.Minibatches(held_out=0, batch=64, optimiser=optax.sgd(0.1), linear=False)
