@@ -16,9 +16,6 @@ from kullback.exact.bounds import VariationalUpperBound as VariationalUpperBound
 from kullback.exact.closed_form import ClosedForm as ClosedForm
 from kullback.exact.countable_sum import CountableSum as CountableSum
 from kullback.exact.finite_sum import FiniteSum as FiniteSum
-from kullback.minimize.drawn import PathwiseGradients as PathwiseGradients
-from kullback.minimize.drawn import ScoreFunction as ScoreFunction
-from kullback.minimize.drawn import StreamingDraws as StreamingDraws
 from kullback.minimize.exact_descent import ForwardExact as ForwardExact
 from kullback.minimize.exact_descent import ReverseExact as ReverseExact
 from kullback.minimize.exact_descent import ReverseSum as ReverseSum
@@ -31,6 +28,9 @@ from kullback.minimize.minibatch import Minibatches as Minibatches
 from kullback.minimize.minibatch import ReverseMinibatches as ReverseMinibatches
 from kullback.minimize.moment_matching import MomentMatching as MomentMatching
 from kullback.minimize.own_family import OwnFamily as OwnFamily
+from kullback.minimize.stochastic import PathwiseGradients as PathwiseGradients
+from kullback.minimize.stochastic import ScoreFunction as ScoreFunction
+from kullback.minimize.stochastic import StreamingDraws as StreamingDraws
 from kullback.rule import Applies as Applies
 from kullback.rule import Missing as Missing
 from kullback.rule import Question

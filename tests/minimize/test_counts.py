@@ -14,7 +14,7 @@ import scipy.stats as st
 
 import kullback as kl
 from kullback.distributions import ZeroInflatedNegativeBinomial
-from kullback.minimize import count_masses
+from kullback.minimize import objectives
 from kullback.result import Status
 
 UNDERDISPERSED = {
@@ -123,7 +123,7 @@ def test_masses_of_negative_binomials(c):
         want = [float(_negative_binomial(int(k), c, 4.0)) for k in x]
     with jax.enable_x64(True):
         got = [
-            count_masses.log_prob(d, x)
+            objectives.log_prob(d, x)
             for d in (
                 dist.NegativeBinomial2(4.0, c),
                 dist.GammaPoisson(c, c / 4.0),
@@ -132,7 +132,7 @@ def test_masses_of_negative_binomials(c):
         ]
         np.testing.assert_allclose(got[:2], [want, want], rtol=1e-13, atol=1e-13)
         np.testing.assert_allclose(got[2], want, rtol=1e-11, atol=1e-11)  # the logarithm of 4/c is rounded
-        inflated = count_masses.log_prob(ZeroInflatedNegativeBinomial(0.25, 4.0, c), x)
+        inflated = objectives.log_prob(ZeroInflatedNegativeBinomial(0.25, 4.0, c), x)
         np.testing.assert_allclose(inflated[1:], np.log(0.75) + np.array(want[1:]), rtol=1e-13)
         np.testing.assert_allclose(inflated[0], np.log(0.25 + 0.75 * np.exp(want[0])), rtol=1e-12)
 
@@ -147,7 +147,7 @@ def test_masses_of_beta_binomials(c):
             for k in x
         ]  # fmt: skip
     with jax.enable_x64(True):
-        np.testing.assert_allclose(count_masses.log_prob(dist.BetaBinomial(a, b, n), x), want, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(objectives.log_prob(dist.BetaBinomial(a, b, n), x), want, rtol=1e-12, atol=1e-12)
 
 
 def test_masses_of_composed_laws_are_those_of_numpyro():
@@ -156,6 +156,6 @@ def test_masses_of_composed_laws_are_those_of_numpyro():
     part = dist.NegativeBinomial2(np.array([2.0, 4.0]), 3.0)
     mixture = dist.MixtureSameFamily(dist.CategoricalLogits(np.array([0.3, -0.3])), part)
     laws = (part.to_event(1), dist.NegativeBinomial2(2.0, 3.0).expand((2,)), dist.Poisson(np.ones(2)), mixture)
-    both = jax.jit(lambda x: [(count_masses.log_prob(d, x), d.log_prob(x)) for d in laws])
+    both = jax.jit(lambda x: [(objectives.log_prob(d, x), d.log_prob(x)) for d in laws])
     for got, want in both(x[0]):
         np.testing.assert_allclose(got, want, rtol=2e-5)

@@ -10,8 +10,7 @@ from threadpoolctl import threadpool_limits
 
 import kullback as kl
 from kullback.errors import InputError
-from kullback.minimize.expectation_maximization import ExpectationMaximization
-from kullback.minimize.k_means import k_means
+from kullback.minimize.expectation_maximization import ExpectationMaximization, k_means
 from kullback.result import Status
 
 

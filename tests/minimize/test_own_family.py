@@ -11,7 +11,7 @@ from tests.contracts.constructors import FAMILIES
 import kullback as kl
 from kullback.errors import InputError
 from kullback.known import describe
-from kullback.minimize.nodes import line_nodes
+from kullback.minimize.weighted import line_nodes
 from kullback.result import Status
 
 SINGULAR = [

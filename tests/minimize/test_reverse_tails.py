@@ -12,7 +12,7 @@ from numpyro.distributions import constraints
 
 import kullback as kl
 from kullback.errors import FitError
-from kullback.minimize.noise import Noise
+from kullback.minimize.reparameterise import Noise
 from kullback.result import Status
 
 

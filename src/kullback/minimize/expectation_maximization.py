@@ -1,4 +1,8 @@
-"""Expectation maximisation: mixtures by maximum likelihood."""
+"""Expectation maximisation: mixtures by maximum likelihood, started from k-means++ clusters.
+
+Components of any form with a closed form in the moments are fitted here; `normal_components` holds the arithmetic of
+normal ones.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,153 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float, Int
 
 from kullback.errors import FitError
 from kullback.families.form import Form
+from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
+from kullback.known.static import Static
+from kullback.minimize.expectation import Expectation
 from kullback.minimize.fitting import fit_from
-from kullback.minimize.form_components import FormComponents
 from kullback.minimize.forward import forward_report
-from kullback.minimize.k_means import k_means
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.normal_components import NormalComponents, is_normal
 from kullback.minimize.required import require_support
 from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.runtime.export_cache import program
+from kullback.training.batches import as_device, bucket
 from kullback.training.driver import Iterative, Progress, drive, fingerprint
+
+_STEPS = 100
+
+
+def k_means(
+    rows: Float[np.ndarray, "n d"], w: Float[np.ndarray, " n"], count: int, rng: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """The cluster of each row: a local minimum of Σ w ‖y − centre‖² over at most `count` centres.
+
+    The starts are those of k-means++ (Arthur and Vassilvitskii 2007), of which each is the best of a few that were
+    drawn (their section 5, as scikit-learn does): a single draw leaves clusters without a centre too often. Then
+    Lloyd's steps (1982) until no row changes its cluster. A centre that has lost its rows stays where it is.
+    """
+    centres = _plus_plus(rows, w, count, rng)
+    labels = _nearest(rows, centres)
+    for _ in range(_STEPS):
+        mass = np.bincount(labels, w, len(centres))
+        sums = np.stack([np.bincount(labels, w * column, len(centres)) for column in rows.T], 1)
+        centres = np.where(mass[:, None] > 0, sums / np.where(mass > 0, mass, 1.0)[:, None], centres)
+        before, labels = labels, _nearest(rows, centres)
+        if (labels == before).all():
+            break
+    return labels
+
+
+def _plus_plus(rows: np.ndarray, w: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    centres = [rows[rng.choice(len(rows), p=w)]]
+    nearest = np.square(rows - centres[0]).sum(1)
+    for _ in range(1, count):
+        mass = w * nearest
+        if not mass.sum() > 0:  # every value has its centre
+            break
+        drawn = rows[rng.choice(len(rows), 2 + int(np.log(count)), p=mass / mass.sum())]
+        each = np.minimum(nearest[:, None], _squares(rows, drawn))
+        best = int(np.argmin(w @ each))
+        centres.append(drawn[best])
+        nearest = each[:, best]
+    return np.stack(centres)
+
+
+def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    return np.argmin(0.5 * np.square(centres).sum(1) - rows @ centres.T, 1)
+
+
+def _squares(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances [n, k]."""
+    return np.stack([np.square(rows - centre).sum(1) for centre in centres], 1)
+
+
+class FormComponents:
+    """Components of one form: their log-probabilities compiled in double precision, their moments on the host."""
+
+    def __init__(self, form: Form, fixed: Any, y: np.ndarray, w: np.ndarray, floor: float, k: int) -> None:
+        self.form, self.y, self.w = form, y, w
+        self.fixed = {name: np.asarray(value, np.float64) for name, value in fixed.items()}
+        flat = np.asarray(y, np.float64).reshape(len(y), -1)
+        mean, scale = mean_and_scale(flat, w)
+        self.rows = (flat - mean) / scale  # for k-means alone
+        self._pad()
+
+    def _pad(self) -> None:
+        extra = bucket(len(self.w)) - len(self.w)
+        with jax.enable_x64(True):
+            self.padded = as_device(np.concatenate([self.y, np.repeat(self.y[:1], extra, 0)]))
+
+    def part(self, numbers: Int[np.ndarray, " m"], w: np.ndarray) -> FormComponents:
+        """The same over some of the rows, with weights of their own."""
+        some = object.__new__(FormComponents)
+        some.__dict__.update(self.__dict__)
+        some.y, some.w, some.rows = self.y[numbers], w, self.rows[numbers]
+        some._pad()
+        return some
+
+    def from_shares(self, shares: Float[np.ndarray, "n K"]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Mixing logits and parameters from the share of each row that each component has."""
+        # A component without rows of its own, or with equal ones alone, has a little of all.
+        return self._maximized(0.99 * shares + 0.01 / shares.shape[1])[:2]
+
+    def step(self, logits: np.ndarray, parameters: Any) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+        """log q(y) [n] at the parameters, and the logits and parameters that maximise its bound there."""
+        joint = logits + self._log_probs(parameters)
+        most = joint.max(1, keepdims=True)
+        log_q = most[:, 0] + np.log(np.exp(joint - most).sum(1))
+        return log_q, *self._maximized(np.exp(joint - log_q[:, None]))[:2]
+
+    def constrained(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The parameters of the form, in the units of the data."""
+        return parameters
+
+    def narrowest(self, parameters: dict[str, np.ndarray]) -> np.ndarray:
+        """Which components [K] have collapsed on outcomes that are all one number."""
+        k = len(next(iter(parameters.values())))
+        joint = self._log_probs(parameters)
+        shares = np.exp(joint - joint.max(1, keepdims=True))
+        return np.array(self._maximized(shares)[2]) if k else np.zeros(0, bool)
+
+    def _log_probs(self, parameters: dict[str, np.ndarray]) -> np.ndarray:
+        with jax.enable_x64(True):
+            found = _log_probs(Static(self.form), self.fixed, self.padded, parameters)
+        return np.asarray(found, np.float64)[: len(self.w)]
+
+    def _maximized(self, shares: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray], list[bool]]:
+        """Mixing logits, parameters, and which components have no maximum."""
+        solve = closed_form(self.form, self.fixed)
+        assert solve is not None
+        shares = shares * self.w[:, None]
+        mass = np.maximum(shares.sum(0), np.finfo(float).tiny)
+        found = []
+        for share, total in zip(shares.T, mass, strict=True):
+            keep = share > 0 if total > np.finfo(float).tiny else np.ones(len(share), bool)
+            weights = share[keep] / total if total > np.finfo(float).tiny else self.w
+            found.append(solve(Expectation(self.y[keep], weights), self.fixed))
+        values = {
+            name: np.stack([np.broadcast_to(np.asarray(each.values[name], np.float64), shape) for each in found])
+            for name, shape in self.form.shapes
+        }
+        return np.log(mass / mass.sum()), values, [bool(each.unbounded) for each in found]
+
+
+@program(static=())
+def _log_probs(static: Static, fixed: Any, y: Any, parameters: Any) -> Any:
+    """log q_k(y_i) [n, K]."""
+    form = static.value
+    components = form.cls(**parameters, **fixed, **dict(form.sizes), validate_args=False)
+    components = components.to_event(form.independent) if form.independent else components
+    return components.log_prob(y[:, None])
+
 
 TOLERANCE = 1e-5  # nats an example, of all the decrease that is still expected
 # Starts are compared where no more than so many nats are still expected of each, and a start goes on while it is at

@@ -12,15 +12,14 @@ import numpy as np
 
 from kullback.errors import FitError
 from kullback.known import Known
-from kullback.minimize.elsewhere import starts_elsewhere
+from kullback.minimize.elbo_diagnostics import Verdict, judge
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.improper import is_improper, no_start, values_at
-from kullback.minimize.judge import Verdict, judge
-from kullback.minimize.laplace import whitened
+from kullback.minimize.laplace import starts_elsewhere, whitened
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
 from kullback.minimize.pushed import Pushed
 from kullback.minimize.reparameterise import push_for
-from kullback.minimize.reverse import reverse_target
+from kullback.minimize.traits import reverse_target
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 

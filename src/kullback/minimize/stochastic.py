@@ -1,154 +1,301 @@
-"""Stochastic descent: chunks of steps in one compiled program, with a step size that falls where progress stops.
-
-No learning rate is asked of the user. A chunk of steps is one compiled scan; between chunks its mean objective, at
-its mean iterate, is compared in nats with the best so far, and `training.early_stopping` says what follows.
-"""
+"""Rules whose objective is an expectation under fresh draws at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jax import lax
+from jax.tree_util import Partial
 
-from kullback.result import Status
+from kullback.families.learnable import Learnable
+from kullback.known import Known, numpyro_side
+from kullback.known.static import Static
+from kullback.minimize.elbo_diagnostics import DRAWS, SMALL, assess, half_square, without_end
+from kullback.minimize.fitting import Found, Report, fit_from, starts_of
+from kullback.minimize.improper import IMPROPER, is_improper
+from kullback.minimize.objectives import model
+from kullback.minimize.optima import distinct_optima
+from kullback.minimize.runaway import FARTHEST, far
+from kullback.minimize.traits import reverse_target
+from kullback.result import Estimate, Fit, Guarantee, Status
+from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program
-from kullback.training.driver import Iterative, Progress, fingerprint
-from kullback.training.early_stopping import Plateau, no_progress_yet, watched
-from kullback.training.member import Best
-from kullback.training.optimiser import DEFAULT, Descent, begin, descend, in_words, restarted
-from kullback.training.ravel import on_host
+from kullback.training.driver import drive
+from kullback.training.optimiser import checked
+from kullback.training.ravel import Layout
+from kullback.training.stochastic import Pace, StochasticDescent
 
-FACTOR = 1.0 / 3.0  # by which the step size falls
+TOLERANCE = 1e-3  # nats; below the noise of the draws there is nothing to decide
+MAX_STEPS = 50_000
+BATCHES = 128  # by which a fit is judged
+MORE, ROUNDS = 4, 2  # where the draws were too few, so many times as many are taken, so often
 
 
-class State(NamedTuple):
-    """One start: where it is, the best so far, and how long without progress. A stack of them is minimised at once."""
+def _descend(
+    learnable: Learnable,
+    objective: Partial,
+    request: Request,
+    title: str,
+    starts: int,
+    optimiser: optax.GradientTransformation | None,
+    vectors: np.ndarray | None = None,
+) -> tuple[Layout, Found]:
+    """Stochastic descent from each start, or from vectors given; the ends by increasing objective, as far as the draws
+    tell them apart."""
+    layout, drawn = starts_of(learnable, request, starts)
+    vectors = drawn if vectors is None else vectors
+    key, pace = request.key, Pace.of(optimiser)
 
-    descent: Descent
-    best: Best
-    plateau: Plateau
-    chunks: Int[Array, ""]
+    def feeds(chunk: int) -> jax.Array:
+        return jax.random.key_data(jax.random.split(jax.random.fold_in(key, chunk), pace.steps))
+
+    tolerance = request.tolerance or TOLERANCE
+    bound = Partial(objective.func, Static((learnable.structure, layout)), learnable.fixed, *objective.args)
+    algorithm = StochasticDescent(title, bound, feeds, vectors, tolerance, pace, seed=jax.random.key_data(key))
+    outcome = drive(algorithm, request, MAX_STEPS)
+    values = np.asarray(outcome.state.best.value, np.float64)
+    order = np.argsort(values, kind="stable")
+    return layout, Found(np.asarray(outcome.state.best.x)[order], values[order], outcome)
+
+
+def _reverse(p: Known, q: Known, scheme: Any, rule: PathwiseGradients | ScoreFunction, request: Request) -> Fit:
+    """A reverse fit by an unbiased gradient, on draws as many as fresh ones find enough."""
+    batch, title, starts, optimiser = rule.batch, rule.name, rule.starts, rule.optimiser
+    learnable = p.learnable
+    assert learnable is not None
+    objective = Partial(scheme, q.log_density, Static(batch))
+    layout, found = _descend(learnable, objective, request, title, starts, optimiser)
+    static, words = Static((learnable.structure, layout)), jax.random.key_data(request.key)
+    decrease = _remaining(static, learnable, objective, found.vectors[0], request)
+    optima_found, again = found, replace(request, checkpoint=None)
+    for _ in range(ROUNDS):
+        if found.outcome.status is not Status.CONVERGED or _is_small(decrease):
+            break
+        batch *= MORE
+        objective = Partial(scheme, q.log_density, Static(batch))
+        layout, found = _descend(learnable, objective, again, title, starts, optimiser, found.vectors[:1])
+        decrease = _remaining(static, learnable, objective, found.vectors[0], request)
+    vectors = np.concatenate([found.vectors[:1], optima_found.vectors[1:]])
+    ends = Found(vectors, np.concatenate([found.values[:1], optima_found.values[1:]]), found.outcome)
+
+    def distance(i: int, j: int) -> float:
+        return float(_divergence_between(static, learnable.fixed, vectors[i], vectors[j], words))
+
+    kept, optima = distinct_optima(learnable, layout, ends, distance)
+    value, diagnostics = assess(learnable, layout, vectors[0], q, request)
+    report = Report(value, {**diagnostics, "expected_decrease": decrease, "optima": len(kept)}, optima)
+    away = layout.tree(vectors[0] - starts_of(learnable, request, 1)[1][0])
+    runaway = far(learnable.structure, away, FARTHEST / 2)
+    status, message = _confirmed(found.outcome.status, value, decrease, runaway)
+
+    def values(some: np.ndarray) -> np.ndarray:
+        return np.asarray([assess(learnable, layout, at, q, request)[0].value for at in some])
+
+    if status is not Status.INTERRUPTED and is_improper(learnable.structure, layout, vectors[0], values):
+        status, message = Status.DIVERGED, IMPROPER
+    fit = fit_from(p, layout.tree(vectors[0]), status, report, found.outcome)
+    return replace(fit, message=message or fit.message)
+
+
+def _is_small(decrease: Estimate) -> bool:
+    return bool(decrease.value <= max(SMALL, 3 * decrease.standard_error))
+
+
+def _confirmed(status: Status, objective: Estimate, decrease: Estimate, runaway: str) -> tuple[Status, str]:
+    """How the descent ended, as far as fresh draws confirm it."""
+    if runaway:
+        return Status.DIVERGED, without_end(runaway)
+    if status is not Status.CONVERGED or (_is_small(decrease) and np.isfinite(objective.value)):
+        return status, ""
+    if not np.isfinite(objective.value):
+        return Status.DIVERGED, (
+            "diverged: log P is −∞ or NaN at draws of q, so the divergence is infinite or unknown; use a family whose "
+            "support lies inside that of P"
+        )
+    return Status.NOT_CONVERGED, (
+        f"not converged: on fresh draws a decrease of {decrease.value:.2g} ± {decrease.standard_error:.1g} nats is "
+        "still expected; pass a larger batch, as rule=kl.rules.PathwiseGradients(batch=1024), or a family nearer to P"
+    )
+
+
+def _remaining(
+    static: Static, learnable: Learnable, objective: Partial, vector: np.ndarray, request: Request
+) -> Estimate:
+    """½ Σ gᵢ²/Fᵢᵢ from fresh draws: the decrease still to be had where the curvature is Fisher's information."""
+    words = jax.random.key_data(jax.random.split(jax.random.fold_in(request.key, 0x6772), BATCHES))
+    answer = _batches(static, learnable.fixed, objective, words, vector)
+    gradients, scores = (np.asarray(x, np.float64) for x in answer)
+    information = np.maximum(np.square(scores).mean(0), 1e-300)  # of the mean over a batch, hence / batch
+    scaled = gradients / np.sqrt(information)
+    return half_square(scaled @ scaled.T / objective.args[1].value)
+
+
+@program(static=())
+def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector: Any) -> tuple[jax.Array, jax.Array]:
+    """Gradients of the objective, and mean scores of q, on batches of draws [b, n]."""
+    batch = objective.args[1].value
+
+    def one(some: Any) -> tuple[Any, Any]:
+        slope = jax.grad(lambda at: objective.func(static, fixed, *objective.args, some, at))(vector)
+        x = lax.stop_gradient(model(static, fixed, vector).sample(jax.random.wrap_key_data(some), (batch,)))
+        return slope, jax.grad(lambda at: jnp.mean(numpyro_side.log_prob(model(static, fixed, at), x)))(vector)
+
+    return lax.map(one, words)
+
+
+@program(static=())
+def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) -> jax.Array:
+    first, second = model(static, fixed, a), model(static, fixed, b)
+    x = first.sample(jax.random.wrap_key_data(words), (1024,))
+    return jnp.mean(numpyro_side.log_prob(first, x) - numpyro_side.log_prob(second, x))
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How fast to go: the first step size, steps a chunk, chunks of patience, and how often the step size falls."""
+class StreamingDraws(Rule):
+    """Maximum likelihood where P can only be sampled: fresh draws at every step.
 
-    rate: float = 3e-2
-    steps: int = 64
-    patience: int = 4
-    max_reductions: int = 3
-    optimiser: optax.GradientTransformation | None = None
+    batch      draws a step
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
+    """
 
-    @property
-    def descent(self) -> optax.GradientTransformation:
-        return self.optimiser or DEFAULT
+    name: ClassVar[str] = "streaming draws"
+    question: ClassVar[Question] = "forward"
+    identity: ClassVar[str] = "KL(P‖Q) = H(P, Q) − H(P), with E_P[∇ log q] from fresh draws of P"
+    needs_p: ClassVar[str] = "a sampler"
+    needs_q: ClassVar[str] = "learnable"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Robbins and Monro (1951); Kingma and Ba (2015), algorithm 1"
 
-    @staticmethod
-    def of(optimiser: optax.GradientTransformation | None) -> Pace:
-        """The usual pace; updates of an optimiser of the user's have their step size already."""
-        return Pace() if optimiser is None else Pace(rate=1.0, optimiser=optimiser)
+    batch: int = 256
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
 
-class StochasticDescent(Iterative):
-    """Descent from a stack of starts [s, n] on an objective(feed, vector), fed by `feeds(chunk)` [steps, ...]."""
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        if p.sampler is None:
+            return Missing("P cannot be sampled", "a sampler of P")
+        if p.batch_shape or p.inputs is not None:
+            return Missing("P is a batch of distributions or a teacher at inputs; one distribution is fitted at a time")
+        return Applies(dropped=("H(P)",))
 
-    def __init__(
-        self,
-        title: str,
-        objective: Any,
-        feeds: Callable[[int], Any],
-        starts: np.ndarray,
-        tolerance: float,
-        pace: Pace,
-        seed: Any = 0,
-    ) -> None:
-        self.title, self.objective, self.feeds, self.starts = title, objective, feeds, starts
-        self.tolerance, self.pace, self.seed = tolerance, pace, seed
-
-    def init(self) -> State:
-        dtype, whole = jnp.result_type(float), np.zeros((), np.int32)
-
-        def one(x: np.ndarray) -> State:
-            return on_host(
-                State,
-                descent=begin(x, self.pace.descent),
-                best=on_host(Best, x=x, value=np.asarray(np.inf, dtype), step=whole),
-                plateau=no_progress_yet(self.pace.rate),
-                chunks=whole,
-            )
-
-        return jax.tree.map(lambda *leaves: np.stack(leaves), *map(one, np.asarray(self.starts, dtype)))
-
-    def step(self, state: State) -> State:
-        feeds = self.feeds(int(np.max(np.asarray(state.chunks))))
-        return advance(self.objective, state, feeds, self.tolerance, self.pace)
-
-    def progress(self, state: State) -> Progress:
-        steps = int(np.max(np.asarray(state.chunks))) * self.pace.steps
-        values = np.asarray(state.best.value)
-        value = float(np.min(values))
-        if not (np.asarray(state.plateau.reductions) > self.pace.max_reductions).all():
-            return Progress(value, steps)
-        return Progress(value, steps, Status.CONVERGED if np.isfinite(value) else Status.DIVERGED)
-
-    def fingerprint(self) -> str:
-        pace = self.pace
-        own = () if pace.optimiser is None else (in_words(pace.optimiser),)
-        settings = (pace.rate, pace.steps, pace.patience, pace.max_reductions)
-        return fingerprint(self.title, self.objective, self.starts, self.tolerance, *settings, *own, str(self.seed))
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        learnable, sampler = q.learnable, p.sampler
+        assert learnable is not None and sampler is not None
+        draw = sampler if isinstance(sampler, Partial) else Static(sampler)
+        objective = Partial(_streamed_likelihood, draw, Static(self.batch))
+        layout, found = _descend(learnable, objective, request, self.name, 1, self.optimiser)
+        vector = found.vectors[0]
+        fresh = jax.random.fold_in(request.key, 0x455355)
+        static = Static((learnable.structure, layout))
+        losses = np.asarray(_losses(static, learnable.fixed, draw, fresh, vector), np.float64)
+        error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
+        objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
+        return fit_from(q, layout.tree(vector), found.outcome.status, Report(objective_value), found.outcome)
 
 
-@program(static=(4,))
-def advance(objective: Any, states: State, feeds: Any, tolerance: Any, pace: Pace) -> State:
-    """One chunk of steps for each start that has not ended, and the decision that follows it."""
-
-    def one(state: State) -> State:
-        over = state.plateau.reductions > pace.max_reductions
-        return jax.lax.cond(over, lambda s: s, partial(_chunk, objective, feeds, tolerance, pace), state)
-
-    return jax.lax.map(one, states)
+def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    sampler = draw.value if isinstance(draw, Static) else draw
+    y = lax.stop_gradient(sampler(jax.random.wrap_key_data(words), batch.value))
+    return -jnp.mean(model(static, fixed, vector).log_prob(y))
 
 
-def _chunk(objective: Any, feeds: Any, tolerance: Any, pace: Pace, state: State) -> State:
-    def one(carry: tuple[Descent, Any], feed: Any) -> tuple[tuple[Descent, Any], Any]:
-        descent, total = carry
-        value, gradient = jax.value_and_grad(objective, argnums=1)(feed, descent.x)
-        descent = descend(descent, gradient, state.plateau.rate, pace.descent)
-        return (descent, total + descent.x), value
-
-    (descent, total), values = jax.lax.scan(one, (state.descent, jnp.zeros_like(state.descent.x)), feeds)
-    n = values.shape[0]
-    # A decrease within the noise of a chunk's mean is no progress.
-    needed = jnp.maximum(tolerance, jnp.std(values) / jnp.sqrt(n))
-    return _decided(pace, state, descent, total / n, jnp.mean(values), needed)
+@program(static=())
+def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax.Array:
+    sampler = draw.value if isinstance(draw, Static) else draw
+    return -model(static, fixed, vector).log_prob(sampler(key, DRAWS))
 
 
-def _decided(
-    pace: Pace,
-    state: State,
-    descent: Descent,
-    mean: Float[Array, " n"],
-    value: Float[Array, ""],
-    needed: Float[Array, ""],
-) -> State:
-    """The state after a chunk, whose mean iterate has a value."""
-    usable = jnp.isfinite(value) & jnp.all(jnp.isfinite(descent.x))
-    better = usable & (value < state.best.value)
-    best = Best(
-        x=jnp.where(better, mean, state.best.x),
-        value=jnp.where(better, value, state.best.value),
-        step=jnp.where(better, descent.steps, state.best.step),
-    )
-    patience, factor = jnp.asarray(pace.patience), jnp.asarray(FACTOR, value.dtype)
-    plateau, reduced = watched(state.plateau, value, usable, needed, patience, factor)
-    # Values of fresh draws fall below one another by chance: each is judged by the lowest of all.
-    plateau = plateau._replace(lowest=best.value)
-    return State(restarted(descent, best.x, reduced, pace.descent), best, plateau, state.chunks + 1)
+@dataclass(frozen=True)
+class PathwiseGradients(Rule):
+    """Minimise E_Q[log q − log p] by stochastic gradients through reparametrised draws.
+
+    batch      draws a step
+    starts     how many starting points
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
+    """
+
+    name: ClassVar[str] = "pathwise gradients"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "∇ KL(P‖Q) = E_ε[∇ (log p − log q)(push(θ, ε))], fresh noise at every step"
+    needs_p: ClassVar[str] = "learnable and reparametrisable"
+    needs_q: ClassVar[str] = "a differentiable log-density, up to a constant"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 6.0
+    source: ClassVar[str] = "Kingma and Welling (2014), eq. 4; Roeder, Wu and Duvenaud (2017), eq. 8"
+
+    batch: int = 32
+    starts: int = 3
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        target = reverse_target(p, q)
+        if isinstance(target, Missing):
+            return target
+        if not p.reparametrized:
+            return Missing("draws of the learnable side are not differentiable functions of its parameters")
+        return target
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        return _reverse(p, q, _pathwise, self, request)
+
+
+def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    d = model(static, fixed, vector)
+    x = d.rsample(jax.random.wrap_key_data(words), (batch.value,))
+    # The score of q at its own draws has expectation 0; leaving it out makes the gradient vanish where q = p.
+    return jnp.mean(model(static, fixed, lax.stop_gradient(vector)).log_prob(x) - target(x))
+
+
+@dataclass(frozen=True)
+class ScoreFunction(Rule):
+    """Minimise E_Q[log q − log p] by the score-function gradient with a leave-one-out baseline.
+
+    batch      draws a step
+    starts     how many starting points
+    optimiser  an Optax transformation in the place of Adam with adaptive clipping
+    """
+
+    name: ClassVar[str] = "score function"
+    question: ClassVar[Question] = "reverse"
+    identity: ClassVar[str] = "∇ KL(P‖Q) = E_P[(log p − log q − baseline) ∇ log p]"
+    needs_p: ClassVar[str] = "learnable, with a sampler"
+    needs_q: ClassVar[str] = "a log-density, up to a constant"
+    guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
+    cost: ClassVar[float] = 7.0
+    source: ClassVar[str] = "Williams (1992), theorem 1; Kool, van Hoof and Welling (2019), eq. 8"
+
+    batch: int = 64
+    starts: int = 3
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checked(self.optimiser)
+
+    def check(self, p: Known, q: Known) -> Applies | Missing:
+        return reverse_target(p, q, gradient=False)
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        return _reverse(p, q, _scored, self, request)
+
+
+def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+    d, n = model(static, fixed, vector), batch.value
+    x = lax.stop_gradient(d.sample(jax.random.wrap_key_data(words), (n,)))
+    log_q = d.log_prob(x)
+    gap = lax.stop_gradient(log_q - target(x))
+    advantage = (gap - jnp.mean(gap)) * n / (n - 1)
+    surrogate = jnp.mean(advantage * log_q)
+    return jnp.mean(gap) + surrogate - lax.stop_gradient(surrogate)

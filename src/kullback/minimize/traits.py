@@ -1,4 +1,4 @@
-"""What a rule asks of a learnable side: whether it is a deep network, and whether its weights have a prior."""
+"""What rules ask of their sides: whether one is a deep network, whether its weights have a prior, what a target is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense, Rows
 from kullback.families.initialisation.guess import is_dispersion
 from kullback.families.learnable import Learnable
+from kullback.known import Known
+from kullback.rule import Applies, Missing
 
 ROWS_A_WEIGHT = 10  # below which residuals near 0 pass for certainty
 
@@ -39,3 +41,15 @@ def prior_in_words(learnable: Learnable) -> str:
     if not has_prior(learnable):
         return ""
     return f"; the mode of the posterior under a Gaussian prior of scale {float(learnable.fixed['prior_scale']):g}"
+
+
+def reverse_target(p: Known, q: Known, gradient: bool = True) -> Applies | Missing:
+    """Whether the fixed side q can be the target of a reverse KL, and what is dropped if it can."""
+    assert p.learnable is not None
+    if q.log_density is None:
+        return Missing("the fixed side has no log-density to evaluate at chosen points", "log P up to a constant")
+    if q.batch_shape or p.learnable.conditional:
+        return Missing("one distribution is fitted at a time, and a side is conditional or a batch")
+    if gradient and not q.differentiable:
+        return Missing("the log-density comes from a library that JAX cannot differentiate", "a JAX log-density")
+    return Applies(dropped=() if q.normalized else ("log Z",))

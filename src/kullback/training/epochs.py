@@ -25,10 +25,9 @@ from kullback.runtime.random import key_of
 from kullback.training.batches import Feed, Rows, Table, on_each, over, spans_processes
 from kullback.training.driver import Iterative, Progress, fingerprint
 from kullback.training.early_stopping import Schedule
-from kullback.training.evaluation import EpochConfig, final_values, judged, rows_at
+from kullback.training.evaluation import EpochConfig, final_values, judged, negative_log_prior, row_losses, rows_at
 from kullback.training.member import DIVERGED, Hyperparameters, Member, at_start, decided, each_member, stepped
 from kullback.training.min_scale import floored, least_outputs
-from kullback.training.objectives import negative_log_prior, row_losses
 from kullback.training.optimiser import in_words
 from kullback.training.ravel import on_host
 from kullback.training.shuffle import shuffled, words_of

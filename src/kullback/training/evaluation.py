@@ -1,4 +1,4 @@
-"""What parameters are worth: the mean loss of rows in blocks, of each member and of their mixture."""
+"""What parameters are worth: the cost of a row, and the mean over rows in blocks, for members and their mixture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,34 @@ import numpy as np
 import optax
 from jax import lax
 
+from kullback.exact import kl_divergence
 from kullback.known.index_batch import rows_of
 from kullback.runtime.export_cache import program
 from kullback.training.batches import BLOCK, Rows, some_of
 from kullback.training.early_stopping import bounded
 from kullback.training.member import each_member
-from kullback.training.objectives import row_losses
 from kullback.training.optimiser import DEFAULT
+
+
+def row_losses(config: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = None) -> jax.Array:
+    """What each row costs [n], in nats: −log q(y∣x), or the divergence from or to a teacher's distribution y.
+
+    `config`, an `EpochConfig`, holds the structure, the layout and the kind: "sample", "forward" or "reverse". A key
+    means training.
+    """
+    free = config.layout.tree(vector)
+    extra = {} if key is None else {"key": key}
+    d = config.structure.distribution(free, fixed, x, **extra)
+    if config.kind == "sample":
+        return -d.log_prob(y)
+    return kl_divergence(y, d) if config.kind == "forward" else kl_divergence(d, y)
+
+
+def negative_log_prior(config: Any, fixed: Any, vector: Any) -> Any:
+    """−log π(θ) up to a constant, where the structure has a prior; 0 where it has none."""
+    if "prior_scale" not in fixed:
+        return 0.0
+    return config.structure.negative_log_prior(config.layout.tree(vector), fixed)
 
 
 @dataclass(frozen=True)
