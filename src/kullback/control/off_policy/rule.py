@@ -72,7 +72,7 @@ class OffPolicyRule(Rule):
     capacity   the most transitions that are kept; the oldest make room
     noise      "pink", "white", or the steps over which it forgets; what is done at a step has the policy's law in any
                case
-    until      end as soon as the greedy policy returns this on average over 100 fresh episodes
+    until      end as soon as the greedy policy returns this on average over fresh episodes, as many as `Optimal` says
     steps      environment steps of the whole training
     """
 
@@ -133,6 +133,7 @@ class OffPolicyRule(Rule):
         box, choice = self.costs
         sizes = self.sizes(task, p.learnable.structure)
         note = f"{sizes.updates:g} updates a step, {sizes.batch} transitions each, discount {task.discount:g}"
+        note += task.closing.note
         return Applies(cost=choice if actions.is_discrete else box, dropped=("log Z",), note=note)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
@@ -156,6 +157,8 @@ class OffPolicyRule(Rule):
         is_table = isinstance(structure.network, Rows)
         usual = TABLE if is_table else CHOICE if task.facts.actions.is_discrete else BOX
         asked = {field.name: getattr(self, field.name) for field in fields(Sizes)}
+        if task.compiled is None and task.lanes is not None:
+            asked["lanes"] = task.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
