@@ -176,16 +176,27 @@ class Fit:
                 "q: this fit has no description that a file can hold; save its parameters with your own code"
             )
         side, arrays = self.record
-        o = self.objective
-        value, standard_error = np.asarray(o.value).tolist(), np.asarray(o.standard_error).tolist()
-        objective = {"value": value, "standard_error": standard_error, "guarantee": o.guarantee.value,
-                     "quantity": o.quantity, "dropped": list(o.dropped), "reason": o.reason}  # fmt: skip
         numbers = {
             k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)
         }
-        about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace],
-                 "history": [dict(line) for line in self.history], "message": self.message}  # fmt: skip
+        estimates = {k: _stated(v) for k, v in self.diagnostics.items() if isinstance(v, Estimate)}
+        about = {
+            "objective": _stated(self.objective),
+            "estimates": estimates,
+            "status": self.status.name,
+            "trace": [float(x) for x in self.trace],
+            "history": [dict(line) for line in self.history],
+            "message": self.message,
+        }
         write(path, {"format": "fit", **side, **about, "diagnostics": numbers}, arrays)
+
+
+def _stated(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as a file has it."""
+    e = estimate
+    return {"value": np.asarray(e.value).tolist(), "standard_error": np.asarray(e.standard_error).tolist(),
+            "guarantee": e.guarantee.value, "quantity": e.quantity, "dropped": list(e.dropped), "reason": e.reason,
+            "unit": e.unit}  # fmt: skip
 
 
 def _scalar_or_array(x: Any) -> Any:

@@ -216,3 +216,64 @@ def test_a_horizon_that_is_not_the_limit(horizon):
     message = said(lambda: Optimal("CartPole-v1", compiled=False, horizon=horizon).task)
     env = eval(code_in(message, "gymnasium.make"))
     assert Optimal(env, compiled=False, horizon=horizon).task.facts.limit == horizon
+
+
+def test_a_class_or_a_function_in_place_of_an_environment():
+    for given, words in ((Anything, r"Anything is a class; pass an instance of it, Anything\(\)"),
+                         (lambda: Anything(), "a function is no environment; pass what it returns"),
+                         (3, "int is no environment; supported are Gymnasium ids")):  # fmt: skip
+        with pytest.raises(InputError, match=f"env: {words}"):
+            Optimal(given)
+
+
+def test_an_environment_without_spaces_or_with_empty_ones():
+    class Bare(gym.Env):
+        action_space = S.Discrete(2)
+
+    with pytest.raises(InputError, match="env: Bare has no observation_space"):
+        Optimal(Bare())
+    for empty in (S.Box(0.0, 1.0, (0,)), S.Dict({})):
+        message = said(lambda env: Optimal(env), Anything(seen=empty))
+        env = Anything(seen=empty)
+        assert learn(eval(code_in(message, "gymnasium.wrappers.TransformObservation"))).q is not None
+        with pytest.raises(InputError, match=r"env: the action space .* is empty; give it a part"):
+            Optimal(Anything(actions=empty))
+        assert env.observation_space == empty
+
+
+def test_a_box_as_wide_as_its_numbers_go_bounds_nothing():
+    message = said(learn, Anything(actions=S.Box(-3e38, 3e38, (2,))))
+    assert "have no bounds" in message
+
+
+@pytest.mark.parametrize("over", [lambda env: env, lambda env: gym.wrappers.TimeLimit(env, 3)])
+def test_clipped_actions_lie_in_the_box_that_they_are_clipped_to(over):
+    inner = Anything(actions=S.Box(-2.0, 3.0, (2,)))
+    env = over(gym.wrappers.ClipAction(inner))
+    fit = kl.KL(kl.Conditional(kl.MLP((4,)), kl.TanhNormal), Optimal(env)).minimize(rule=BRIEF)
+    assert Optimal(env).task.facts.actions.bounds[1].tolist() == [3.0, 3.0]
+    agent = kl.control.Agent(fit, env)
+    drawn = np.array([agent(env.reset()[0]) for _ in range(50)])
+    assert inner.action_space.contains(drawn[0])
+    assert ((drawn > -2.0) & (drawn < 3.0)).all()
+    envs = gym.wrappers.vector.ClipAction(gym.vector.SyncVectorEnv([lambda: Anything(actions=S.Box(-2.0, 3.0, (2,)))]))
+    assert Optimal(envs).task.facts.actions.bounds[0].tolist() == [-2.0, -2.0]
+
+
+def test_a_schedule_of_temperatures_ends_where_it_should():
+    """In four blocks: the last one is learned from at the last temperature."""
+    rule = TrajectoryGradient(lanes=2, block=8, epochs=1, minibatches=1, steps=64)
+    target = Optimal(Anything(), temperature=kl.control.Annealed(1.0, 0.125))
+    fit = kl.KL(kl.Conditional(kl.MLP((4,)), dist.Categorical), target).minimize(rule=rule)
+    assert fit.diagnostics["temperature"] == pytest.approx(0.125, rel=1e-5)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "FrozenLake-v1"])
+def test_sides_in_the_wrong_order_are_told_to_turn_round(env):
+    target, q = Optimal(env), kl.Conditional(kl.MLP(), dist.Categorical)
+    message = said(kl.KL(target, q).minimize, error=PlanError)
+    turned = eval(code_in(message, "kl.KL(kl.Conditional"), {"kl": kl, "dist": dist, "P": target})
+    assert turned.plan().question == "reverse"
+    policy = turned.minimize(steps=32, rule=BRIEF).q
+    named = {"kl": kl, "env": env, "policy": policy, "Q": q}
+    assert eval(code_in(message, "kl.KL(kl.control").replace("100", "2"), named).plan().question == "forward"

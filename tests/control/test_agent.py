@@ -245,7 +245,9 @@ def test_a_fit_acts_and_so_does_what_was_saved(tmp_path):
     agent, again = Agent(fit, env), Agent(kl.load(tmp_path / "policy"), "FrozenLake-v1")
     labels = np.arange(16)
     np.testing.assert_array_equal(agent(labels, greedy=True), again(labels, greedy=True))
-    np.testing.assert_array_equal(agent(labels, greedy=True), np.argmax(np.asarray(fit.q(labels).logits), -1))
+    logits = np.asarray(fit.q(labels).logits)
+    chosen = logits[labels, agent(labels, greedy=True)]  # in some states several actions are as probable
+    np.testing.assert_allclose(chosen, logits.max(-1), atol=2e-6)
     assert repr(agent) == "Agent(Conditional(Table(), Categorical), FrozenLake-v1)"
     env.close()
 

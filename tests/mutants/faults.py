@@ -445,6 +445,27 @@ fault(
     "control/learning/test_assessment.py::test_the_interval_of_few_episodes_covers",
 )
 fault(
+    "control: part of an episode is taken for the return of a whole one",
+    "control/learning/training.py",
+    "mean = -np.inf if is_cut_short(task, played) else float(np.mean(returns))",
+    "mean = float(np.mean(returns))",
+    "control/learning/test_assessment.py::test_part_of_an_episode_is_not_taken_for_the_return_of_a_whole_one",
+)
+fault(
+    "control: a critic that has seen nothing speaks in units of 1",
+    "control/trajectory_gradient/targets.py",
+    "jnp.where(units.count > 0, units.scale, 0.0)",
+    "units.scale",
+    "control/learning/test_units_of_reward.py::test_the_unit_of_reward_changes_nothing",
+)
+fault(
+    "control: of tied actions the first is taken",
+    "control/learning/policy.py",
+    "best = self.log_policy >= jnp.max(self.log_policy, -1, keepdims=True) - TIE",
+    "best = jnp.arange(self.log_policy.shape[-1]) == jnp.argmax(self.log_policy, -1)[..., None]",
+    "control/test_ties.py",
+)
+fault(
     "control: a policy may take choices that are not there",
     "control/learning/checks.py",
     'np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)',

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import kullback as kl
 from kullback.cli.folder import Folder, name_for, settings_of
-from kullback.cli.scores import score_table
+from kullback.cli.scores import remarks, score_table
 from kullback.control.agent import Agent
 from kullback.control.catalogue import RULES
 from kullback.control.learning.temperature import Annealed, TargetKL
@@ -65,6 +65,7 @@ def _train(options: Control) -> int:
         numbers |= _in_person(fit, options)
     console.print(score_table(numbers, fit.objective, optimal.discount))
     fit.save(folder.policy)
+    _say(console, remarks(numbers))
     if "episodes" in numbers and "episodes" not in fit.diagnostics:
         _say(console, f"Returns and length are of {numbers['episodes']} fresh episodes of the environment itself.")
     made = _film(films, folder.path, options, fit)
@@ -103,6 +104,7 @@ def _evaluate(options: Control) -> int:
         numbers |= {name: exact.diagnostics[name] for name in ("kl", "kl_excess")}
     console.print()
     console.print(score_table(numbers, found, optimal.discount))
+    _say(console, remarks(numbers))
     made = [str(film(_place(path, options.evaluate.parent), options.env, agent, seed=options.seed)) for path in films]
     _say(console, _verdict(numbers.get("greedy_return"), optimal))
     _say(console, f"Written: {', '.join(made)}." if made else "")
@@ -279,6 +281,8 @@ def _verdict(greedy: Any, optimal: kl.Optimal) -> str:
     threshold = _threshold(optimal)
     if threshold is None or greedy is None:
         return ""
+    if isinstance(greedy, Estimate) and greedy.diagnostics.get("cut"):
+        return f"It counts as solved at {threshold:g}; whether that is reached, episodes that were cut do not tell."
     reached = "reached" if float(greedy) >= threshold else "not reached"
     error = greedy.standard_error if isinstance(greedy, Estimate) else 0.0
     is_close = abs(float(greedy) - threshold) < 2.0 * error

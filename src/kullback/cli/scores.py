@@ -46,6 +46,20 @@ def score_table(numbers: Mapping[str, Any], objective: Estimate, discount: float
     return table
 
 
+def remarks(numbers: Mapping[str, Any]) -> str:
+    """What is to be said of the estimates in the table, each remark once, beside what it is said of."""
+    said: dict[str, list[str]] = {}
+    for name, shown, _ in ROWS:
+        reason = numbers[name].reason if isinstance(numbers.get(name), Estimate) else ""
+        for remark in filter(None, reason.split("; ")):
+            said.setdefault(remark, []).append(shown)
+    return " ".join(f"{_capital(', '.join(names))}: {remark}." for remark, names in said.items())
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def figures(x: Any) -> tuple[str, str]:
     """A number and its standard error, to two digits of the latter; "–" where there is none."""
     value = float(x.value if isinstance(x, Estimate) else x)

@@ -66,7 +66,8 @@ class Agent:
     def __call__(self, observation: Any, greedy: bool = False, mask: Any = None, time: Any = None) -> Any:
         """The action at an observation, or those at a batch [n, ...] of them.
 
-        greedy  the most probable action, in a box the median of each coordinate, and not a drawn one
+        greedy  the most probable action (of several equally probable ones any), in a box the median of each
+                coordinate, and not a drawn one
         mask    the actions allowed, as the environment gives it (`info["action_mask"]`), or a sequence of n of them
         time    steps since the episode began, of a policy that depends on time
 
@@ -148,13 +149,12 @@ class Agent:
     def _act(self, rows: np.ndarray, greedy: bool, mask: np.ndarray | None) -> np.ndarray:
         n = len(rows)
         size = 1 if n == 1 else FEW if n <= FEW else block_size(n)
-        key = None if greedy else self._key
         parts = []
         for start in range(0, n, size):
             block = tuple(None if x is None else _filled(x[start : start + size], size) for x in (rows, mask))
-            action = answer(self._acting, greedy, self._free, self._fixed, *block, key, np.uint32(self._drawn))
+            action = answer(self._acting, greedy, self._free, self._fixed, *block, self._key, np.uint32(self._drawn))
             parts.append(np.asarray(action)[: n - start])
-            self._drawn += not greedy
+            self._drawn += 1
         action = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return within_bounds(self._actions, action)
 

@@ -56,7 +56,7 @@ class FreshEpisodes(Rule):
         if task.temperature.is_adapted:
             return Missing("the temperature is to be found, and a given policy is judged at one", "a number for it")
         reason = why_no_actor(p.origin.structure, p.origin.members, task)
-        return Missing(reason) if reason else Applies(dropped=("log Z",), note=_note(task))
+        return Missing(reason) if reason else Applies(dropped=("log Z",), note=str(task.closing))
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         task = self._task(q)
@@ -66,9 +66,3 @@ class FreshEpisodes(Rule):
         with telling(request.quiet) as tell:
             report = assess(task, acting, p.origin.free, task.fixed(p.origin.fixed), alpha, rng, tell)
         return replace(report.objective, diagnostics=report.numbers)
-
-
-def _note(task: Task) -> str:
-    episodes, budget = task.fresh.settled(task.compiled is None)
-    within = "" if budget is None else f", or as many as fit into {budget:,} steps"
-    return f"{episodes} episodes{within}"

@@ -57,7 +57,8 @@ class Optimal:
     episodes     fresh episodes that say what a fit is worth, as many played greedily and as many as the policy draws;
                  None is 100, or as many as fit into the budget
     budget       the most environment steps of these episodes; None is 200,000 for an environment that is stepped,
-                 unless `episodes` is given, and else no bound
+                 unless `episodes` is given, and else no bound. Without a time limit episodes are cut in place of it, so
+                 that all take 200,000 steps at most, compiled 1,000,000, though not before 1,000 steps
 
     Raises `InputError` for unknown ids (naming the nearest), tables that are not probabilities and values out of
     range. Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
@@ -105,7 +106,8 @@ class Optimal:
         if self.compiled or isinstance(self.env, FiniteMDP):
             return task
         source = stepped(AsTable(self.env, self.horizon), self.patience)
-        return replace(task, facts=source.facts, compiled=None, stepper=source.stepper)
+        return replace(task, facts=source.facts, compiled=None, stepper=source.stepper, lanes=source.lanes,
+                       caveat=source.caveat)  # fmt: skip
 
     @cached_property
     def task(self) -> Task:
@@ -121,8 +123,10 @@ class Optimal:
                 f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; bound them by "
                 f"{bounded(source.facts.actions)}; or pass a prior=, as {PRIOR}"
             )
-        return Task(source.facts, self.temperature, self.discount, source.stepper, source.compiled,
-                    self.horizon is not None, self.prior, source.remark, fresh=self.fresh)  # fmt: skip
+        return Task(
+            source.facts, self.temperature, self.discount, source.stepper, source.compiled, self.horizon is not None,
+            self.prior, source.remark, fresh=self.fresh, lanes=source.lanes, caveat=source.caveat,
+        )  # fmt: skip
 
     def known(self) -> Known:
         """What is known of it: a table or an environment to play, and the rules for either."""
@@ -164,7 +168,7 @@ class Optimal:
         if model is not None:
             return model, None
         source = source_of(self.env, self.compiled, patience)
-        return None, replace(source, remark=f"stepped, as {reason}") if reason else source
+        return None, replace(source, remark=f"stepped, as {reason}") if reason and not source.lanes else source
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:

@@ -8,11 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
+from kullback.control.learning.policy import TIE
 from kullback.control.learning.temperature import Temperature
 from kullback.control.tabular.mdp import Model
 from kullback.control.task import Task
-
-TIE = 1e-6  # nats: actions this close to the most probable one are equally greedy
 
 
 @dataclass(frozen=True, eq=False)

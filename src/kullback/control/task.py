@@ -4,18 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kullback.arguments import whole
 from kullback.control.envs.simulator import Compiled, Facts, Stepper
+from kullback.control.envs.table import TableSimulator
 from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.learning.temperature import Temperature
 from kullback.families.fitted import FittedConditional
 
 EPISODES = 100
 BUDGET = 200_000  # steps of 200 episodes of 1,000
+BUDGET_COMPILED = 1_000_000  # of an environment without end: 200 episodes of 5,000
+LONGEST, SHORTEST = 20_000, 1_000  # steps after which an episode that no limit ends is cut, and the report says so
+
+
+class Closing(NamedTuple):
+    """The fresh episodes at the end of a training.
+
+    episodes  of either kind, at most
+    budget    the most steps of both kinds together, or None
+    longest   steps after which an episode is cut that no limit ends
+    """
+
+    episodes: int
+    budget: int | None
+    longest: int = LONGEST
+
+    def __str__(self) -> str:
+        cut = "" if self.longest == LONGEST else f" of at most {self.longest:,} steps"
+        within = "" if self.budget is None else f", or as many as fit into {self.budget:,} steps"
+        return f"{self.episodes} fresh episodes of either kind{cut}{within}"
+
+    @property
+    def note(self) -> str:
+        """What a plan says of them, where they are not simply as many as usual."""
+        return "" if self.budget is None and self.longest == LONGEST else f"; then {self}"
 
 
 @dataclass(frozen=True)
@@ -24,8 +50,11 @@ class Fresh:
 
     episodes  as many played greedily, and as many as the policy draws; None for 100
     budget    the most environment steps of all of them, which fewer episodes then keep to; None for 200,000 where the
-              environment is stepped on the host and `episodes` is None as well (more if two whole ones of either kind
-              take more), and else for no bound
+              environment is stepped on the host, has a time limit, and `episodes` is None as well (more if two whole
+              ones of either kind take more), and else for no bound
+
+    Without a budget, episodes of an environment that states no time limit are cut so that all together take 1,000,000
+    steps at most where it is compiled, and 200,000 where it is stepped; but not before 1,000 steps.
 
     Raises `InputError` for fewer than 2 episodes, and for a budget that is no positive number.
     """
@@ -40,10 +69,14 @@ class Fresh:
                 continue
             object.__setattr__(self, name, whole(name, value, least))
 
-    def settled(self, is_stepped: bool) -> tuple[int, int | None]:
-        """The episodes of either kind, and the budget of both together."""
-        usual = BUDGET if is_stepped and self.episodes is None else None
-        return self.episodes or EPISODES, self.budget or usual
+    def settled(self, is_stepped: bool, is_endless: bool = False) -> Closing:
+        """What they come to in an environment that is stepped or compiled, and with or without a time limit."""
+        episodes = self.episodes or EPISODES
+        if self.budget is not None or not is_endless:
+            usual = BUDGET if is_stepped and self.episodes is None else None
+            return Closing(episodes, self.budget or usual)
+        share = (BUDGET if is_stepped else BUDGET_COMPILED) // (2 * episodes)
+        return Closing(episodes, None, min(LONGEST, max(SHORTEST, share)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +92,8 @@ class Task:
     remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
     truth        (a fitted policy, temperature) -> numbers that are known exactly of it, where a table is known
     fresh        how many fresh episodes say what a policy is worth
+    lanes        how many of the environment there are side by side where it is stepped, or None for as many as wanted
+    caveat       what is to be said of every return in it
     """
 
     facts: Facts
@@ -71,6 +106,14 @@ class Task:
     remark: str = ""
     truth: Callable[[FittedConditional, float], Mapping[str, Any]] | None = None
     fresh: Fresh = Fresh()
+    lanes: int | None = None
+    caveat: str = ""
+
+    @property
+    def closing(self) -> Closing:
+        """The fresh episodes at the end. The trajectories of a table end by themselves or are few to compute."""
+        is_endless = self.facts.limit is None and not isinstance(self.compiled, TableSimulator)
+        return self.fresh.settled(self.compiled is None, is_endless)
 
     def acting(self, structure: Any) -> Acting:
         """How a policy of this structure acts beside the prior."""

@@ -57,7 +57,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "trace": list,
     "diagnostics": dict,
 }
-_LATER = {"history": list, "message": str, "members": int}  # that early files lack
+_LATER = {"history": list, "message": str, "members": int, "estimates": dict}  # that early files lack
 
 
 def _check_fields(spec: Mapping[str, Any]) -> None:
@@ -114,15 +114,20 @@ def _fit(
     else:
         jax.eval_shape(structure.distribution, free, fixed)
         q = fitted_distribution(structure, fixed, free)
-    stated = spec["objective"]
-    objective = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
-    numbers = [np.asarray(number) for number in (objective.value, objective.standard_error)]
-    if not all(number.size and number.dtype.kind in "fiu" for number in numbers):
-        raise ValueError("its objective is not a number")
+    objective = _estimate(spec["objective"], "its objective")
+    estimates = {name: _estimate(said, f"its {name}") for name, said in spec.get("estimates", {}).items()}
     record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
     trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
     told = {"history": tuple(spec.get("history", ())), "message": spec.get("message", "")}
-    return Fit(q, objective, status, trace, diagnostics=spec["diagnostics"], record=record, **told)
+    return Fit(q, objective, status, trace, diagnostics={**spec["diagnostics"], **estimates}, record=record, **told)
+
+
+def _estimate(stated: Mapping[str, Any], called: str) -> Estimate:
+    found = Estimate(**{**stated, "guarantee": Guarantee(stated["guarantee"]), "dropped": tuple(stated["dropped"])})
+    numbers = [np.asarray(number) for number in (found.value, found.standard_error)]
+    if not all(number.size and number.dtype.kind in "fiu" for number in numbers):
+        raise ValueError(f"{called} is not a number")
+    return found
 
 
 def _one_row(structure: ConditionalStructure, fixed: Params) -> jax.ShapeDtypeStruct:

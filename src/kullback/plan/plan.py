@@ -160,4 +160,7 @@ def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[
     missing = [(r, v) for r, v in verdicts if isinstance(v, Missing)]
     near = [f"{r.name} would, given {v.unlock}" for r, v in missing if v.unlock]
     hint = "; ".join(near[:3] or [f"{r.name}: {v.reason}" for r, v in missing[:3]])
+    if question == "forward" and p.takes and not any(r.question == question for r in p.rules):
+        hint = (f"nothing draws from P; put the learnable side first, as in kl.KL({p.takes}, P), or imitate episodes, "
+                "as in kl.KL(kl.control.rollout(env, policy, 100).pairs(), Q)")  # fmt: skip
     return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"

@@ -47,7 +47,7 @@ def raises(env: Any, action: Any) -> Any:
         (bad(info={"action_mask": np.ones(2)}), "gave an action mask in a step, and none in its reset"),
         (raises, r"raised ZeroDivisionError \(the wheel came off\)"),
         (lambda env, action: env.seen(terminated=env.time == 2)[: 4 if env.episode == 3 and env.time == 2 else 5],
-         r"raised ValueError \(not enough values to unpack"),
+         r"gave 4 values, and not \(observation, reward, terminated, truncated, info\)"),
     ],
 )  # fmt: skip
 def test_faults(script: Any, words: str) -> None:
@@ -73,7 +73,7 @@ def test_faults(script: Any, words: str) -> None:
         (lambda env: (np.array([np.nan, 0.0], np.float32), {}), r"gave an observation that is nan at \[0\]"),
         (lambda env: (np.zeros(5), {}), r"gave an observation of shape \(5,\)"),
         (lambda env: 1 // 0, r"raised ZeroDivisionError"),
-        (lambda env: np.zeros(2, np.float32), r"gave an observation of shape \(\)"),
+        (lambda env: np.zeros(2, np.float32), r"gave one ndarray, and not \(observation, info\)"),
         (lambda env: (np.zeros(2, np.float32), {"action_mask": np.zeros(2)}), "which allows nothing"),
         (lambda env: (np.zeros(2, np.float32), {"action_mask": np.zeros(3)}), "does not fit the action space"),
     ],

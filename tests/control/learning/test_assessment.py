@@ -1,6 +1,7 @@
 """How many fresh episodes are played, within how many steps, and what means over them are worth."""
 
 import io
+import re
 import sys
 from dataclasses import replace
 
@@ -59,7 +60,7 @@ def played(q, seed=0, env="kullback-test/Coin-v0", discount=1.0, **fresh):
 
 
 def test_as_many_episodes_as_are_asked_for(q):
-    for episodes in (2, 7, 40):
+    for episodes in (2, 7, 25, 40):
         assert played(q, episodes=episodes)[0].diagnostics["episodes"] == episodes
     assert played(q)[0].diagnostics["episodes"] == 100
     found = kl.KL(q, Optimal("kullback-test/Coin-v0", episodes=5)).estimate(rule=FreshEpisodes(episodes=3))
@@ -96,9 +97,10 @@ def test_episodes_are_whole_and_few_ones_say_so(q):
 
 def test_the_default_budget_of_an_environment_without_end(q):
     """Without it 4,000,000 steps would be made. A trillion-sided coin never falls."""
-    assert Optimal("kullback-test/EndlessCoin-v0").task.fresh.settled(True) == (100, 200_000)
-    assert Optimal("kullback-test/EndlessCoin-v0").task.fresh.settled(False) == (100, None)
-    assert Optimal("kullback-test/EndlessCoin-v0", episodes=7).task.fresh.settled(True) == (7, None)
+    assert Optimal("kullback-test/EndlessCoin-v0").task.closing == (100, None, 1_000)
+    assert Optimal("kullback-test/EndlessCoin-v0", episodes=7).task.closing == (7, None, 200_000 // 14)
+    assert Optimal("kullback-test/EndlessCoin-v0", episodes=1000).task.closing == (1000, None, 1000)
+    assert Optimal("kullback-test/Coin-v0", episodes=7).task.closing.note == ""
     found, steps = played(q, env="kullback-test/EndlessCoin-v0", stop=0.0, budget=2000, discount=0.9)
     assert steps <= 2000
     assert "were cut" in found.diagnostics["sampled_return"].reason
@@ -183,10 +185,59 @@ def test_episodes_that_are_all_the_same_do_not_say_that_all_are(q):
 
 def test_until_looks_at_as_many_episodes_as_are_asked_for():
     rule = kl.control.TrajectoryGradient(lanes=2, block=4, epochs=1, minibatches=1, until=1.0)
-    fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), Optimal("kullback-test/Coin-v0", episodes=6)).minimize(
-        steps=400, rule=rule
-    )
-    assert fit.message.endswith("on average over 6 fresh episodes")
+    for asked, counts in (({"episodes": 6}, {6}), ({"budget": 200}, range(2, 100))):
+        target = Optimal("kullback-test/Coin-v0", **asked)
+        fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), target).minimize(steps=400, rule=rule)
+        assert int(re.search(r"on average over (\d+) fresh episodes$", fit.message)[1]) in counts
+
+
+def test_a_compiled_environment_without_end_is_cut_and_the_plan_says_so():
+    """The pendulum without its limit swings for ever: 4,000,000 steps became 1,000,000."""
+    endless, ends = Optimal(gym.make("Pendulum-v1").unwrapped), Optimal("Pendulum-v1")
+    assert endless.task.compiled is not None
+    assert endless.task.closing == (100, None, 5_000)
+    assert ends.task.closing == (100, None, 20_000)
+    policy = kl.Conditional(kl.MLP((4,)), kl.TanhNormal)
+    assert "then 100 fresh episodes of either kind of at most 5,000 steps" in kl.KL(policy, endless).explain()
+    assert "fresh episodes" not in str(kl.KL(policy, ends).plan())
+    rule = kl.control.SoftActorCritic(warmup=4, updates=0.25)
+    fit = kl.KL(policy, replaced(endless, episodes=500)).minimize(rule=rule, steps=20)
+    assert fit.diagnostics["steps"].value == 1_000
+    assert fit.diagnostics["greedy_return"].quantity == "E[R], greedy, of at most 1,000 steps"
+
+
+def replaced(target, **changes):
+    return Optimal(target.env, **changes)
+
+
+class Toll(Coin):
+    """Each step costs 1, and only the time limit of 50 ends it: the return is −50. After its first episode an instance
+    costs a quarter of that, so that a training has hopes; fresh episodes are those of others."""
+
+    begun = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.begun += 1
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        return 0, -1.0 if self.begun == 1 else -0.25, False, False, {}
+
+
+gym.register("kullback-test/Toll-v0", Toll, max_episode_steps=50)
+
+
+@pytest.mark.parametrize(("budget", "cut"), [(40, True), (None, False)])
+def test_part_of_an_episode_is_not_taken_for_the_return_of_a_whole_one(budget, cut):
+    """Of 10 steps the return is −10, which would reach −20; of a whole episode it is −50."""
+    rule = kl.control.TrajectoryGradient(lanes=2, block=4, epochs=1, minibatches=1, until=-20.0)
+    target = Optimal("kullback-test/Toll-v0", budget=budget, episodes=2)
+    fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), target).minimize(steps=2000, rule=rule)
+    assert fit.status is Status.STEP_LIMIT
+    assert max(line["return"] for line in fit.history) > -20.0
+    greedy = fit.diagnostics["greedy_return"]
+    assert greedy.value == (-10.0 if cut else -50.0)
+    assert greedy.diagnostics["cut"] == (2 if cut else 0)
 
 
 def test_a_line_says_how_far_they_are(q, monkeypatch):
@@ -233,3 +284,18 @@ def test_bad_numbers(bad):
         Optimal("FrozenLake-v1", **bad)
     with pytest.raises(InputError, match=next(iter(bad))):
         replace(FreshEpisodes(), **bad)
+
+
+def test_a_file_keeps_what_the_numbers_are_worth(tmp_path):
+    rule = kl.control.TrajectoryGradient(lanes=2, block=4, epochs=1, minibatches=1)
+    target = Optimal("kullback-test/Coin-v0", budget=400)
+    fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), target).minimize(steps=8, rule=rule)
+    fit.save(tmp_path / "policy")
+    again = kl.load(tmp_path / "policy")
+    for name in ("greedy_return", "sampled_return", "soft_value", "prior_kl", "steps"):
+        kept, was = again.diagnostics[name], fit.diagnostics[name]
+        told = ("value", "standard_error", "guarantee", "quantity", "reason", "unit")
+        assert [getattr(kept, field) for field in told] == [getattr(was, field) for field in told]
+    assert again.objective.unit == "nats"
+    again.save(tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "policy").read_bytes()

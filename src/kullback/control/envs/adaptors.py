@@ -10,24 +10,32 @@ from typing import Any
 import gymnasium as gym
 import jax
 
+from kullback.control.envs.alone import unsteady, why_alone
 from kullback.control.envs.functional import functional_simulator, is_functional
 from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.envs.native import twin_of
 from kullback.control.envs.simulator import Compiled, Facts, Stepper
 from kullback.control.envs.stepping import facts_of, stepper_for
 from kullback.control.envs.watchdog import PATIENCE
-from kullback.control.tabular.environment import SUPPORTED
+from kullback.control.tabular.environment import no_environment
 from kullback.errors import InputError
 
 
 @dataclass(frozen=True)
 class Source:
-    """What is known of an environment, and how to play it: compiled, or by `stepper(lanes)`; a remark for the plan."""
+    """What is known of an environment, and how to play it: compiled, or by `stepper(lanes)`.
+
+    remark  what the plan calls it
+    lanes   how many of it there are side by side where it is stepped; None for as many as are wanted
+    caveat  what is to be said of every return in it
+    """
 
     facts: Facts
     compiled: Compiled | None = None
     stepper: Callable[[int], Stepper] | None = None
     remark: str = ""
+    lanes: int | None = None
+    caveat: str = ""
 
     def until(self, horizon: int) -> Source:
         """The same cut off after so many steps; raises `InputError` where a stepped environment goes on longer."""
@@ -84,16 +92,21 @@ def source_of(env: Any, compiled: bool = True, patience: float | None = PATIENCE
         simulator = functional_simulator(env)
         return Source(simulator.facts, simulator, stepper if isinstance(env, gym.Env) else None)
     if isinstance(env, gym.vector.VectorEnv):
-        return Source(facts_of(env), stepper=stepper)
+        return Source(facts_of(env), stepper=stepper, lanes=env.num_envs, caveat=unsteady(env))
     if not isinstance(env, gym.Env):
-        raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
+        raise InputError(f"env: {no_environment(env)}")
     twin = twin_of(env) if compiled else None
     return stepped(env, patience) if twin is None else Source(facts_of(env), twin, stepper, "a compiled twin")
 
 
 def stepped(env: gym.Env[Any, Any], patience: float | None = PATIENCE) -> Source:
     """How to play a Gymnasium environment by nothing but its own steps."""
-    return Source(facts_of(env), stepper=partial(_stepped, env, patience))
+    facts = facts_of(env)
+    if reason := why_alone(env):
+        alone = lambda lanes: stepper_for(env, 1, patience)  # noqa: E731
+        remark = f"a simulator that steps, alone, as {reason}"
+        return Source(facts, stepper=alone, remark=remark, lanes=1, caveat=unsteady(env))
+    return Source(facts, stepper=partial(_stepped, env, patience))
 
 
 def _stepped(env: Any, patience: float | None, lanes: int) -> Stepper:

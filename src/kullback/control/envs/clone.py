@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from copy import deepcopy
 from typing import Any
@@ -42,7 +43,9 @@ def copies(env: Any, lanes: int) -> list[Any]:
     if spec.kwargs.get("render_mode") == "human":
         del spec.kwargs["render_mode"]
     try:
-        made = [gym.make(spec, disable_env_checker=True) for _ in range(lanes)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever made the one that was given has seen them
+            made = [gym.make(spec, disable_env_checker=True) for _ in range(lanes)]
     except Exception as error:
         raise InputError(f"env: Gymnasium cannot make {lanes} of {name} ({error}); {remedy}") from error
     spaces = made[0].observation_space, made[0].action_space

@@ -14,6 +14,8 @@ from kullback.control.envs.spaces import Actions
 from kullback.control.envs.watchdog import Watchdog
 
 MASK = "action_mask"  # in the info of a reset or a step
+RESET = ("observation", "info")
+STEP = ("observation", "reward", "terminated", "truncated", "info")
 
 
 class Lane:
@@ -33,7 +35,7 @@ class Lane:
 
     def reset(self, seed: int, rows: Shaped[np.ndarray, "n ..."], mask: Bool[np.ndarray, "n ..."], at: int) -> None:
         """Begin an episode; the first observation and mask go to row `at`."""
-        observation, info = self.env.reset(seed=seed)
+        observation, info = _parts(self.env.reset(seed=seed), RESET)
         self._read(rows, at, observation)
         if self.masked is None:
             self.masked = self._given(info) is not None
@@ -42,7 +44,7 @@ class Lane:
 
     def step(self, action: Any, rows: np.ndarray, mask: np.ndarray, at: int) -> tuple[float, Any, Any]:
         """The reward, and whether the episode terminated and was truncated; no mask is read at its end."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = _parts(self.env.step(action), STEP)
         self._read(rows, at, observation)
         if self.masked:
             if not terminated:
@@ -72,6 +74,14 @@ class Lane:
     def _allowed(self, info: Any) -> Any:
         given = self._given(info)
         return self._actions.exists if given is None else read_mask(self._space, self._actions, given)
+
+
+def _parts(returned: Any, names: tuple[str, ...]) -> Any:
+    is_several = isinstance(returned, tuple | list)
+    if is_several and len(returned) == len(names):
+        return returned
+    what = f"{len(returned)} values" if is_several else f"one {type(returned).__name__}"
+    raise Mismatch(f"{what}, and not ({', '.join(names)})")
 
 
 def _mask_method(env: Any) -> Callable[[], Any] | None:

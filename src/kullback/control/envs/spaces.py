@@ -92,7 +92,10 @@ class Actions:
 
     @property
     def is_bounded(self) -> bool:
-        return bool(np.isfinite([*self.low, *self.high]).all())
+        """Whether its width is a number in single precision: the largest numbers there are bound nothing."""
+        with np.errstate(over="ignore"):
+            width = np.asarray(self.high, np.float32) - np.asarray(self.low, np.float32)
+        return bool(np.isfinite(width).all())
 
     def __str__(self) -> str:
         if self.kind == "choice":
@@ -105,10 +108,14 @@ class Actions:
 def observations_of(space: Any, name: str = "env") -> Observations:
     """What an observation space means: labels, an array, or the flattened parts of a composite space.
 
-    Raises `InputError` for what is no array of a fixed size (Text, Sequence, Graph).
+    Raises `InputError` for what is no array of a fixed size (Text, Sequence, Graph), and for one without a number.
     """
     if isinstance(space, spaces.Discrete):
         return Observations((), int(space.n))
+    if not _is_any(space):
+        raise InputError(f"env: the observation space {space} of {name} holds nothing; where there is nothing to see, "
+                         "gymnasium.wrappers.TransformObservation(env, lambda x: 0, gymnasium.spaces.Discrete(1)) "
+                         "says so")  # fmt: skip
     if isinstance(space, spaces.Box):
         shape = space.shape or (1,)
         return Observations(shape, None, _numbers(space.low), _numbers(space.high))
@@ -131,8 +138,10 @@ def read_observation(space: Any, observation: Any) -> np.ndarray:
 def actions_of(space: Any, name: str = "env") -> Actions:
     """What an action space means. A Dict or a Tuple is one action if its parts are all discrete, or all boxes.
 
-    Raises `InputError` for other spaces, and for mixtures of discrete and continuous parts.
+    Raises `InputError` for other spaces, empty ones, and mixtures of discrete and continuous parts.
     """
+    if not _is_any(space):
+        raise InputError(f"env: the action space {space} of {name} is empty; give it a part")
     if isinstance(space, spaces.Discrete):
         return Actions("choice", (), (int(space.n),))
     if isinstance(space, spaces.MultiDiscrete):
@@ -143,8 +152,6 @@ def actions_of(space: Any, name: str = "env") -> Actions:
         return Actions("box", space.shape, (), _numbers(space.low), _numbers(space.high))
     if isinstance(space, spaces.Dict | spaces.Tuple):
         parts = [actions_of(part, name) for part in _parts(space)]
-        if not parts:
-            raise InputError(f"env: the action space {space} of {name} is empty; give it a part")
         if all(part.is_discrete for part in parts):
             sizes = tuple(n for part in parts for n in part.sizes)
             return Actions("choices", (len(sizes),), sizes)
@@ -179,6 +186,13 @@ def write_action(space: Any, action: np.ndarray) -> Any:
         values.append(write_action(part, flat[0] if part.shape == () else flat[:width]))
         flat = flat[width:]
     return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
+
+
+def _is_any(space: Any) -> bool:
+    """Whether there is a number in what a space holds."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return any(map(_is_any, _parts(space)))
+    return 0 not in (getattr(space, "shape", None) or ())
 
 
 def _flattened(space: Any) -> Any:

@@ -13,8 +13,8 @@ from kullback.control.envs.observations import Mismatch
 from kullback.control.envs.simulator import Facts
 from kullback.control.envs.spaces import actions_of, observations_of
 from kullback.control.envs.wrappers import time_limit
-from kullback.control.tabular.environment import name_of, stated_limit
-from kullback.errors import EnvironmentFault
+from kullback.control.tabular.environment import is_harmless, name_of, stated_limit
+from kullback.errors import EnvironmentFault, InputError
 
 KEEP_TO_SPACES = (
     "correct the environment, or wrap it so that it gives finite numbers of the shapes and kinds that its spaces state"
@@ -32,12 +32,27 @@ def facts_of(env: Any) -> Facts:
     if isinstance(env, gym.vector.VectorEnv):
         spec, limit = _vector_spec(env)
         name = spec.id if spec is not None else name_of(env)
-        observation_space, action_space = env.single_observation_space, env.single_action_space
+        observation_space, action_space = env.single_observation_space, unclipped(env)
     else:
         spec, limit = env.spec, time_limit(env) or stated_limit(env.spec)
-        name, observation_space, action_space = name_of(env), env.observation_space, env.action_space
+        name, observation_space, action_space = name_of(env), getattr(env, "observation_space", None), unclipped(env)
+    for which, space in (("observation_space", observation_space), ("action_space", action_space)):
+        if not isinstance(space, gym.Space):
+            raise InputError(f"env: {name} has no {which}; set it to one of gymnasium.spaces where it is made")
     threshold = None if spec is None or spec.reward_threshold is None else float(spec.reward_threshold)
     return Facts(name, observations_of(observation_space, name), actions_of(action_space, name), limit, threshold)
+
+
+def unclipped(env: Any) -> Any:
+    """The space of one action: of a wrapper that clips actions to a box it is that box, in which nothing is clipped."""
+    at, name = env, "single_action_space" if isinstance(env, gym.vector.VectorEnv) else "action_space"
+    while isinstance(at, gym.Wrapper | gym.vector.VectorWrapper):
+        if isinstance(at, gym.wrappers.ClipAction | gym.wrappers.vector.ClipAction):
+            return getattr(at.env, name, None)
+        if not is_harmless(at):
+            break
+        at = at.env
+    return getattr(env, name, None)
 
 
 def fault(name: str, what: str, where: str, remedy: str = KEEP_TO_SPACES) -> EnvironmentFault:

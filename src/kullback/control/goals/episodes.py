@@ -12,7 +12,7 @@ import numpy as np
 from kullback.control.envs.simulator import Stepper
 from kullback.control.goals.goals import GoalInputs
 from kullback.control.goals.task import GoalTask
-from kullback.control.learning.policy import Acting, Fixed, InBox
+from kullback.control.learning.policy import Acting, Fixed
 
 LANES = 20  # episodes side by side that show what was learned
 
@@ -46,11 +46,9 @@ def act(
 ) -> jax.Array:  # fmt: skip
     """Actions on the way to goals, drawn by the count-th key or greedy: one compiled program."""
     here = acting.at(free, fixed, inputs.join(*seen, jnp), mask)
-    if greedy:
-        return here.greedy()
     own, other, which = jax.random.split(jax.random.fold_in(key, count), 3)
-    action = here.policy.sample(own) if isinstance(here, InBox) else here.draw(own)[0]
-    if explore is None:
+    action = here.taken(greedy, own)
+    if greedy or explore is None:
         return action
     away = jax.random.uniform(which, action.shape[:1]) < explore
     return jnp.where(_along(away, action), here.prior_draw(other), action)

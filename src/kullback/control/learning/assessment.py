@@ -36,7 +36,7 @@ def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: flo
     Where a budget of steps decided how many episodes there are, their number goes with their lengths: means are then
     consistent and no more.
     """
-    wanted, budget = task.fresh.settled(task.compiled is None)
+    wanted, budget, _ = task.closing
     half = None if budget is None else budget // 2
     greedy = play(task, acting, free, fixed, True, rng, wanted, half, tell)
     sampled = play(task, acting, free, fixed, False, rng, wanted, half, tell)
@@ -64,7 +64,7 @@ class _Worth:
     """What means over episodes are worth.
 
     returns, steps  what the environment counts [n]
-    at_most  how long episodes may be, where some were cut
+    at_most  how long episodes may be, where some were cut; `cut` is how many were
     counted, whole  remarks on means of what it counts, and on means over whole trajectories
     is_complete     whether every trajectory was seen to its end
     """
@@ -74,12 +74,13 @@ class _Worth:
     returns: Float[np.ndarray, " n"]
     steps: Float[np.ndarray, " n"]
     at_most: str
+    cut: int
     counted: str
     whole: str
 
     def of_counted(self, x: Float[np.ndarray, " n"], quantity: str, unit: str) -> Estimate:
         remark = "; ".join(filter(None, (self.counted, if_all_alike(x))))
-        return mean_of(x, quantity + self.at_most, unit, self.guarantee, remark)
+        return mean_of(x, quantity + self.at_most, unit, self.guarantee, remark, self.cut)
 
     def of_whole(self, x: Float[np.ndarray, " n"], quantity: str, unit: str = "nats") -> Estimate:
         return mean_of(x, quantity, unit, self.guarantee, self.whole)
@@ -95,7 +96,8 @@ def _worth_of(task: Task, played: Played) -> _Worth:
     truncated = int(np.sum(of.truncated)) if not (task.cut_ends or is_rest_0) else 0
     beyond = f"{truncated} of {n} episodes were cut off by the time limit, beyond which nothing is counted"
     trajectories = _cut(over | is_rest_0, played.longest)
-    episodes = trajectories if arrays else _cut(over | (steps >= played.counted), played.longest)
+    are_whole = over | (is_rest_0 if arrays else steps >= played.counted)
+    episodes = _cut(are_whole, played.longest)
     if arrays and discount < 1.0:
         steps = (1.0 - discount**steps) / (1.0 - discount)
     return _Worth(
@@ -103,9 +105,10 @@ def _worth_of(task: Task, played: Played) -> _Worth:
         is_complete=not (trajectories or truncated),
         returns=np.asarray(of.discounted if arrays else of.returns, np.float64),
         steps=steps,
+        cut=int((~are_whole).sum()),
         at_most=f", of at most {played.longest:,} steps" if episodes else "",
-        counted="; ".join(filter(None, (fewer, episodes))),
-        whole="; ".join(filter(None, (fewer, trajectories, beyond if truncated else ""))),
+        counted="; ".join(filter(None, (task.caveat, fewer, episodes))),
+        whole="; ".join(filter(None, (task.caveat, fewer, trajectories, beyond if truncated else ""))),
     )
 
 

@@ -22,7 +22,6 @@ from kullback.runtime.random import key_of, words_from
 
 LANES = 20  # environments that only step, side by side
 FEWEST = 2  # episodes, however small the budget: one has no standard error
-LONGEST = 20_000  # steps of an episode that no limit ends; it is cut there, and the report says so
 ANY = 2**31 - 1  # steps: no limit
 TOLD = 0.2  # seconds between two lines of progress
 
@@ -75,8 +74,8 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
          wanted: int, budget: int | None = None, tell: Tell = silent) -> Played:  # fmt: skip
     """Play `wanted` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
 
-    Where the environment is compiled they run side by side; else each of a few lanes plays as many as the others, so
-    that short episodes do not count more.
+    Where the environment is compiled they run side by side; else each of a few lanes plays a number that is settled
+    before, so that short episodes do not count more.
 
     budget  the most environment steps. Episodes are played in rounds, each of as many as are sure to fit into what is
             left of it, so that all are whole; there are at least two, which are cut if they must be
@@ -85,13 +84,15 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     """
     longest, counted = _lengths(task, greedy)
     # A budget that nobody asked for cuts no episode that a time limit ends.
-    is_strict = budget is not None and (task.fresh.budget is not None or task.facts.limit is None)
+    is_strict = budget is not None and task.fresh.budget is not None
     if budget is not None and is_strict:
         longest = max(1, min(longest, budget // FEWEST))
     how = "played greedily" if greedy else "as the policy draws"
 
+    at_most = "" if budget is None else "at most "
+
     def said(done: int, steps: int) -> None:
-        tell(f"{done:,} of {wanted:,} fresh episodes {how} · {steps:,} steps")
+        tell(f"{done:,} of {at_most}{wanted:,} fresh episodes {how} · {steps:,} steps")
 
     if task.compiled is not None:
         played = _on_device(task, acting, free, fixed, greedy, longest, counted, wanted)
@@ -114,9 +115,9 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
 def _lengths(task: Task, greedy: bool) -> tuple[int, int]:
     """The most steps of an episode, and how many of them the environment counts."""
     if not isinstance(task.compiled, TableSimulator):
-        return task.facts.limit or LONGEST, task.facts.limit or ANY
+        return task.facts.limit or task.closing.longest, task.facts.limit or ANY
     # The trajectories of P_opt go on beyond the time limit of a table's environment; a greedy policy has only a return.
-    limit, whole = task.compiled.limit, task.compiled.horizon or LONGEST
+    limit, whole = task.compiled.limit, task.compiled.horizon or task.closing.longest
     return min(whole, limit or whole) if greedy else whole, limit or ANY
 
 
@@ -124,23 +125,23 @@ def _in_rounds(
     play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]], wanted: int,
     budget: int | None, longest: int, lanes: int, rng: np.random.Generator, said: Callable[[int, int], None],
 ) -> tuple[Episodes, bool]:  # fmt: skip
-    """Rounds of (each, words, said) -> `each` episodes of every lane and their steps; and whether one round was all."""
+    """Rounds of (n, words, said) -> n episodes and the steps of all lanes; and whether one round was all."""
     rounds: list[Episodes] = []
     done, used = 0, 0
     while done < wanted:
-        each = -(-(wanted - done) // lanes)
+        n = wanted - done
         if budget is not None:
-            fits, least = (budget - used) // (lanes * longest), 0 if rounds else -(-FEWEST // lanes)
-            each = min(each, max(fits, least))
-        if each < 1:
+            fits, least = (budget - used) // (lanes * longest) * lanes, 0 if rounds else max(FEWEST, lanes)
+            n = min(n, max(fits, least))
+        if n < 1:
             break
         said(done, used)
         before = done, used
         episodes, steps = play_round(
-            each, words_from(rng), lambda more, steps, at=before: said(at[0] + more, at[1] + steps)
+            n, words_from(rng), lambda more, steps, at=before: said(at[0] + more, at[1] + steps)
         )
         rounds.append(episodes)
-        done, used = done + lanes * each, used + steps
+        done, used = done + n, used + steps
     whole = Episodes(*(np.concatenate(column) for column in zip(*rounds, strict=True)))
     return whole, len(rounds) == 1 and done >= wanted
 
@@ -196,7 +197,7 @@ def _compiled(
 def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tuple[Any, Any, Any]:
     """The action, KL(π‖π₀) at the observation, and log π − log π₀ of the action."""
     # One program for both ways of acting: compiling costs more than drawing in vain.
-    drawn = jnp.where(greedy, here.greedy(), here.draw(act_key)[0])
+    drawn = here.taken(greedy, act_key)
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
 
@@ -224,15 +225,15 @@ def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, 
 
 
 def _stepped(
-    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, discount: float, longest: int, each: int,
+    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, discount: float, longest: int, n: int,
     words: np.ndarray, said: Callable[[int, int], None],
 ) -> tuple[Episodes, int]:  # fmt: skip
-    """Sums over `each` episodes of every lane, and the steps that they took together."""
+    """Sums over n episodes, and the steps that all lanes took together."""
     stepper.reset(int(words[0] >> 1))
-    n = stepper.lanes
-    running = np.zeros((5, n))
+    lanes = stepper.lanes
+    running = np.zeros((5, lanes))
     done: list[np.ndarray] = []
-    count = np.zeros(n, int)
+    count, each = np.zeros(lanes, int), n // lanes + (np.arange(lanes) < n % lanes)
     step, told = 0, time.monotonic()
     while (count < each).any():
         action, kl, ratio = (np.asarray(x) for x in act(
@@ -240,17 +241,17 @@ def _stepped(
         seen = stepper.step(action)
         weight = discount ** running[4]
         valid = seen.valid.astype(float)
-        running += valid * np.stack([seen.reward, weight * seen.reward, weight * kl, ratio, np.ones(n)])
+        running += valid * np.stack([seen.reward, weight * seen.reward, weight * kl, ratio, np.ones(lanes)])
         over = seen.valid & (seen.terminated | seen.truncated | (running[4] >= longest))
         for lane in np.flatnonzero(over):
-            if count[lane] < each:
+            if count[lane] < each[lane]:
                 ends = seen.terminated[lane] or seen.truncated[lane], seen.truncated[lane]
                 done.append(np.append(running[:, lane], ends))
             count[lane] += 1
             running[:, lane] = 0.0
         step += 1
         if time.monotonic() - told > TOLD:
-            said(len(done), step * n)
+            said(len(done), step * lanes)
             told = time.monotonic()
     columns = np.array(done).T
-    return Episodes(*columns[:5], *(columns[5:] > 0)), step * n
+    return Episodes(*columns[:5], *(columns[5:] > 0)), step * lanes

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from kullback.control.envs.spaces import Actions
-from kullback.control.learning.policy import Acting, Fixed, InBox
+from kullback.control.learning.policy import Acting, Fixed
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
 
@@ -36,12 +36,7 @@ def answer(
     acting: Acting, greedy: bool, free: Any, fixed: Fixed, observation: Any, mask: Any, key: Any, count: Any
 ) -> jax.Array:
     """Actions at observations [n, ...], greedy or drawn by the count-th key: one compiled program."""
-    here = acting.at(free, fixed, observation, mask)
-    if greedy:
-        return here.greedy()
-    key = jax.random.fold_in(key, count)
-    # In a box without bounds there is no uniform prior to compare the draw with.
-    return here.policy.sample(key) if isinstance(here, InBox) else here.draw(key)[0]
+    return acting.at(free, fixed, observation, mask).taken(greedy, jax.random.fold_in(key, count))
 
 
 def within_bounds(actions: Actions, action: Any) -> np.ndarray:

@@ -13,13 +13,22 @@ LEVEL = 0.975
 
 
 def mean_of(
-    x: Float[np.ndarray, " n"], quantity: str, unit: str, guarantee: Guarantee = Guarantee.UNBIASED, remark: str = ""
+    x: Float[np.ndarray, " n"],
+    quantity: str,
+    unit: str,
+    guarantee: Guarantee = Guarantee.UNBIASED,
+    remark: str = "",
+    cut: int = 0,
 ) -> Estimate:
-    """The mean of n ≥ 2 independent numbers, with a standard error s so that ±1.96 s is Student's interval at 95 %."""
+    """The mean of n ≥ 2 independent numbers, with a standard error s so that ±1.96 s is Student's interval at 95 %.
+
+    cut  how many of them are of episodes that were cut before their end
+    """
     values = np.asarray(x, np.float64)
     n, spread = len(values), values.std(ddof=1) if np.ptp(values) else 0.0
     error = float(spread / np.sqrt(n) * stdtrit(n - 1, LEVEL) / ndtri(LEVEL))
-    return Estimate(float(values.mean()), error, guarantee, quantity, reason=remark, unit=unit)
+    return Estimate(float(values.mean()), error, guarantee, quantity, reason=remark, unit=unit,
+                    diagnostics={"cut": cut, "episodes": n})  # fmt: skip
 
 
 def if_all_alike(x: Float[np.ndarray, " n"]) -> str:

@@ -17,6 +17,7 @@ from kullback.distributions import TanhNormal
 from kullback.families.conditional_structure import ConditionalStructure
 
 NEVER = -1e30  # log-probability of what is forbidden: finite, so that 0 · log 0 has the gradient 0
+TIE = 1e-6  # nats: actions this close to the most probable one are equally greedy
 
 
 class Fixed(NamedTuple):
@@ -85,8 +86,9 @@ class Here(abc.ABC):
         """KL(π‖π₀) in nats: exact where it is known, else from one draw by the key."""
 
     @abc.abstractmethod
-    def greedy(self) -> Any:
-        """What is most probable [n, *shape]; in a box the median of each coordinate."""
+    def taken(self, greedy: Any, key: jax.Array) -> Any:
+        """Actions [n, *shape]: drawn, or if `greedy` (which may be traced) the most probable ones, of which several
+        are equally likely; in a box the median of each coordinate."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,10 @@ class Choosing(Here):
         ratio = self.log_policy - self.log_prior
         return _total(jnp.sum(jnp.exp(self.log_policy) * ratio, -1))
 
-    def greedy(self) -> Any:
-        return jnp.argmax(self.log_policy, -1)
+    def taken(self, greedy: Any, key: jax.Array) -> Any:
+        best = self.log_policy >= jnp.max(self.log_policy, -1, keepdims=True) - TIE
+        # One draw for both ways of acting.
+        return jax.random.categorical(key, jnp.where(greedy, jnp.where(best, 0.0, NEVER), self.log_policy))
 
 
 @dataclass(frozen=True)
@@ -162,9 +166,10 @@ class InBox(Here):
         assert key is not None
         return self.draw(key)[1]
 
-    def greedy(self) -> Any:
+    def taken(self, greedy: Any, key: jax.Array) -> Any:
         base, _ = _base(self.policy)
-        return base.median if isinstance(base, TanhNormal) else self.policy.mean
+        middle = base.median if isinstance(base, TanhNormal) else self.policy.mean
+        return jnp.where(greedy, middle, self.policy.sample(key))
 
     @property
     def _widths(self) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kullback.control.learning.episode_statistics import COLUMNS
-from kullback.control.learning.episodes import play
+from kullback.control.learning.episodes import Played, play
 from kullback.control.learning.policy import Fixed
 from kullback.control.learning.running_moments import Running, scale_of
 from kullback.control.task import Task
@@ -59,6 +59,7 @@ class Playing(Iterative):
     screened: ClassVar[int]
     cheap: ClassVar[int]
     note: str = ""  # what is to be said of how it went
+    looked: str = ""  # at which greedy episodes the last look was
 
     def __init__(self, goal: Goal, budget: int) -> None:
         self.goal, self.title = goal, goal.title
@@ -90,20 +91,23 @@ class Playing(Iterative):
 
     def _looked(self, state: Any) -> Any:
         """The state with what greedy episodes returned, and when to play some again."""
-        steps, until = int(state.steps), float(self.goal.numbers.until)
-        is_stepped = self.goal.task.compiled is None
-        episodes, budget = self.goal.task.fresh.settled(is_stepped)
-        played = self._greedy(state, min(episodes, self.screened) if is_stepped else episodes, 0, budget)
-        if np.mean(played.returns) >= until:
+        steps, until, task = int(state.steps), float(self.goal.numbers.until), self.goal.task
+        episodes, budget, _ = task.closing
+        played = self._greedy(state, min(episodes, self.screened) if task.compiled is None else episodes, 0, budget)
+        if np.mean(played.episodes.returns) >= until:
             # The best of many looks is luck in part: what counts are episodes that did not choose it.
             played = self._greedy(state, episodes, 1, budget)
-        mean, wait = float(np.mean(played.returns)), _WAIT * steps + float(np.sum(played.length)) / self.cheap
+        returns, length = played.episodes.returns, played.episodes.length
+        self.looked = looked_at(len(returns), None if played.episodes.finished.all() else played.longest)
+        # Part of an episode says nothing of whether the whole returns enough.
+        mean = -np.inf if is_cut_short(task, played) else float(np.mean(returns))
+        wait = _WAIT * steps + float(np.sum(length)) / self.cheap
         return state._replace(greedy=np.asarray(mean, jnp.result_type(float)), look=np.zeros((), bool),
                               check=np.asarray(min(steps + wait, 2**31 - 1), np.int32))  # fmt: skip
 
     def _greedy(self, state: Any, episodes: int, stream: int, budget: int | None = None) -> Any:
         rng = np.random.default_rng([*self.goal.numbers.seed.tolist(), int(state.steps), stream])
-        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes, budget).episodes
+        return play(self.goal.task, self.goal.problem.acting, *self.policy(state), True, rng, episodes, budget)
 
     def policy(self, state: Any) -> tuple[Any, Fixed]:
         """The policy's parameters, and its arrays with the scales of its inputs, on the host."""
@@ -121,8 +125,9 @@ class Playing(Iterative):
                        "check the rewards, or pass a rule with a smaller rate=")  # fmt: skip
             return Progress(line["objective"], steps, Status.DIVERGED, message, words)
         if float(state.greedy) >= until:
-            episodes, _ = self.goal.task.fresh.settled(self.goal.task.compiled is None)
-            message = f"the greedy policy returned {float(state.greedy):,.4g} on average over {episodes} fresh episodes"
+            # A checkpoint of a training that had ended does not say how many it was.
+            looked = self.looked or looked_at(self.goal.task.closing.episodes, None)
+            message = f"the greedy policy returned {float(state.greedy):,.4g} on average over {looked}"
             return Progress(line["objective"], steps, Status.CONVERGED, message, words)
         return Progress(line["objective"], steps, words=words)
 
@@ -141,3 +146,14 @@ class Playing(Iterative):
         numbers = goal.numbers._replace(total=0, budget=0)
         simulator = None if goal.task.compiled is None else goal.task.compiled.parameters
         return fingerprint(goal.title, goal.settings, repr(goal.task.facts), goal.start, goal.fixed, numbers, simulator)
+
+
+def looked_at(episodes: int, longest: int | None) -> str:
+    """Which episodes a mean is of, in words; `longest`: steps after which they are cut."""
+    return f"{episodes} fresh episodes" + ("" if longest is None else f" of at most {longest:,} steps")
+
+
+def is_cut_short(task: Task, played: Played) -> bool:
+    """Whether a budget cut episodes before the environment's time limit would have."""
+    limit, over = task.facts.limit, np.asarray(played.episodes.finished)
+    return limit is not None and played.longest < limit and not over.all()

@@ -74,7 +74,7 @@ class OffPolicyRule(Rule):
     capacity   the most transitions that are kept; the oldest make room
     noise      "pink", "white", or the steps over which it forgets; what is done at a step has the policy's law in any
                case
-    until      end as soon as the greedy policy returns this on average over 100 fresh episodes
+    until      end as soon as the greedy policy returns this on average over fresh episodes, as many as `Optimal` says
     steps      environment steps of the whole training
     optimiser  an Optax transformation in the place of Adam with adaptive clipping, for the policy and the critics; its
                updates are multiplied by `rate`, whose first value is then 1 unless given
@@ -139,6 +139,7 @@ class OffPolicyRule(Rule):
         box, choice = self.costs
         sizes = self.sizes(task, p.learnable.structure)
         note = f"{sizes.updates:g} updates a step, {sizes.batch} transitions each, discount {task.discount:g}"
+        note += task.closing.note
         return Applies(cost=choice if actions.is_discrete else box, dropped=("log Z",), note=note)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
@@ -164,6 +165,8 @@ class OffPolicyRule(Rule):
         asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
+        if task.compiled is None and task.lanes is not None:
+            asked["lanes"] = task.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:

@@ -43,7 +43,7 @@ def make(env: Any) -> Any:
     if isinstance(env, gym.Env):
         return env
     if not isinstance(env, str):
-        raise InputError(f"env: {type(env).__name__} is no environment; supported are {SUPPORTED}")
+        raise InputError(f"env: {no_environment(env)}")
     if ":" not in env and env not in gym.registry:
         near = difflib.get_close_matches(env, gym.registry, n=3, cutoff=0.6)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -52,6 +52,15 @@ def make(env: Any) -> Any:
         return gym.make(env)
     except (gym.error.Error, ImportError) as error:
         raise InputError(f"env: Gymnasium cannot make {env!r} ({error})") from error
+
+
+def no_environment(env: Any) -> str:
+    """Why something is no environment, and what would be one."""
+    if isinstance(env, type):
+        return f"{env.__name__} is a class; pass an instance of it, {env.__name__}()"
+    if callable(env):
+        return f"a {type(env).__name__} is no environment; pass what it returns"
+    return f"{type(env).__name__} is no environment; supported are {SUPPORTED}"
 
 
 def table_of(env: Any) -> tuple[Model | None, str]:

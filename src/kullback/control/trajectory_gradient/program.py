@@ -108,7 +108,10 @@ def collected(problem: Problem, fixed: Fixed, parameters: Any, state: State, key
 def learned(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers, keys: Keys) -> State:
     """The state after learning from a block."""
     fraction = (state.steps / numbers.total).astype(state.log_alpha.dtype)
-    log_alpha = log_temperature(numbers.temperature, state.log_alpha, fraction, problem.adapted)
+    # A schedule ends with the last block, which begins that much before the end.
+    before_last = jnp.maximum(numbers.total - problem.lanes * problem.block, 1)
+    annealed = jnp.minimum(state.steps / before_last, 1.0).astype(state.log_alpha.dtype)
+    log_alpha = log_temperature(numbers.temperature, state.log_alpha, annealed, problem.adapted)
     lesson = prepared(problem, fixed, state, block, numbers, jnp.exp(log_alpha), keys.kl)
     rate = numbers.rate + fraction * (numbers.last_rate - numbers.rate)
     before = state.descent._replace(x=lesson.x)

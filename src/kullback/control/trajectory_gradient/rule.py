@@ -66,7 +66,7 @@ class TrajectoryGradient(Rule):
     value_weight  of the critic's squared error in units of its targets' deviation
     trust         the most mean KL(π_old‖π) in nats by which a block may move the policy, or None
     discounted_states  whether a state counts γᵗ, as the gradient says; without it, as is usual, that factor is left out
-    until         end as soon as the greedy policy returns this on average over 100 fresh episodes
+    until         end as soon as the greedy policy returns this on average over as many fresh episodes as `Optimal` says
     steps         environment steps of the whole training
     optimiser     an Optax transformation in the place of Adam with adaptive clipping; its updates are multiplied by
                   `rate`, which is then 1 unless given
@@ -126,10 +126,12 @@ class TrajectoryGradient(Rule):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
         cost = 6.6 if not task.facts.actions.is_discrete else 5.0 if task.compiled is not None else 5.5
         sizes = self._sizes(task, p.learnable)
-        note = f"{sizes.lanes} lanes × {sizes.block} steps an update, discount {task.discount:g}"
+        note = (
+            f"{sizes.lanes} lane{'s' * (sizes.lanes > 1)} × {sizes.block} steps an update, discount {task.discount:g}"
+        )
         if task.discount < 1.0 and not self.discounted_states:
             note += ", without the factor γᵗ of states"
-        return Applies(cost=cost, dropped=("log Z",), note=note)
+        return Applies(cost=cost, dropped=("log Z",), note=note + task.closing.note)
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         task = task_of(q)
@@ -154,6 +156,8 @@ class TrajectoryGradient(Rule):
         asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
+        if task.compiled is None and task.lanes is not None:
+            asked["lanes"] = task.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:

@@ -58,7 +58,9 @@ def prepared(problem: Problem, fixed: Fixed, state: State, block: Block, numbers
     used = jax.tree.map(lambda new, old: jnp.where(state.inputs.count > 0, old, new), inputs, state.inputs)
     fixed, units = scaled(fixed, used), state.values
     both = jnp.concatenate([flat.observation, flat.following])
-    value, following = (units.mean + units.scale * problem.critic(critic, fixed.policy, both)[:, 0]).reshape(2, *shape)
+    # A critic that has seen nothing says 0 whatever the unit of reward: what it says by chance may be far larger.
+    spread = jnp.where(units.count > 0, units.scale, 0.0)
+    value, following = (units.mean + spread * problem.critic(critic, fixed.policy, both)[:, 0]).reshape(2, *shape)
     over = block.terminated | block.truncated
     ended = over if problem.cut_ends else block.terminated
     advantage = advantages(soft, value, following, ended, over, block.valid, numbers.discount, numbers.lam)
