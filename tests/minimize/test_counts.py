@@ -81,6 +81,31 @@ def test_overdispersed_counts_reach_the_maximum(family, shape):
     assert in_double(fit.q, x) == pytest.approx(best.fun, abs=1e-5)
 
 
+HUGE = {
+    "Poisson": np.random.default_rng(2).poisson(1e9, 30),
+    "slightly more": np.random.default_rng(2).negative_binomial(10**9, 0.5, 30),
+    "much more": np.random.default_rng(2).negative_binomial(5, 1e-8, 30),
+}
+
+
+@pytest.mark.parametrize("family", NEGATIVE_BINOMIALS[:4], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("data", HUGE)
+def test_counts_of_a_billion(family, data):
+    """What is stated is the law's own value in 50 digits, and no concentration near it has a lower one."""
+    x = HUGE[data]
+    fit = kl.KL(x, kl.Family(family)).minimize()
+    assert fit.status is (Status.BOUNDARY if x.var() <= x.mean() else Status.CLOSED_FORM)
+    with jax.enable_x64(True):
+        mean, c = float(fit.q.mean), float(getattr(fit.q, "concentration", getattr(fit.q, "total_count", None)))
+    with mpmath.workdps(50):
+        found, *others = (
+            -float(sum(_negative_binomial(int(k), c * factor, mean) for k in x) / len(x))
+            for factor in (1.0, 0.99, 1.01)
+        )
+    assert fit.objective.value == pytest.approx(found, abs=1e-7)
+    assert min(others) >= found - 1e-9
+
+
 def test_beta_binomial_counts_reach_the_maximum():
     x = st.betabinom(20, 2, 3).rvs(60, random_state=1)
     best = scipy.optimize.minimize(

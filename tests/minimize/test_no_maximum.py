@@ -89,12 +89,21 @@ def exponential_limit(x):
     return 1.0 + np.log(x.mean())
 
 
+def power_law_limit(x):
+    # Of the density ∝ x^(c − 1) up to the greatest outcome b, with 1/c = E[log(b/x)].
+    b = x.max()
+    c = 1.0 / np.log(b / x).mean()
+    return np.log(b / c) + 1.0 - 1.0 / c
+
+
 # Data, and the cross entropy of the limit law in closed form.
 LIMITS = [
     (dist.StudentT, np.random.default_rng(0).uniform(size=200), lambda x: 0.5 + np.log(x.std() * np.sqrt(2 * np.pi))),
     (dist.NegativeBinomial2, np.full(10, 4), poisson_limit),
     (dist.Gompertz, np.random.default_rng(1).pareto(1.0, 300), exponential_limit),
     (dist.AsymmetricLaplace, np.random.default_rng(1).exponential(size=300), lambda x: exponential_limit(x - x.min())),
+    (dist.Dagum, np.random.default_rng(5).uniform(size=20), power_law_limit),
+    (dist.Dagum, np.array([0.25, 0.5]), power_law_limit),
     (dist.Bernoulli, np.ones(9, int), lambda x: 0.0),
     (dist.BernoulliProbs, np.zeros(9, int), lambda x: 0.0),
     (dist.Poisson, np.zeros(9, int), lambda x: 0.0),

@@ -49,7 +49,7 @@ class MultinomialGivenTotal(GivenTotal):
 
     logits  [*batch, k]
 
-    Source: Agresti (2013), Categorical data analysis, section 1.2.2.
+    Source: Johnson, Kotz and Balakrishnan (1997), Discrete multivariate distributions, chapter 35, section 2.
     """
 
     arg_constraints: dict[str, Any] = {"logits": constraints.real_vector}  # noqa: RUF012
@@ -74,7 +74,8 @@ class BinomialGivenTotal(GivenTotal):
 
     logits  of the probability of a success [*batch]
 
-    Source: McCullagh and Nelder (1989), Generalized linear models, section 4.4.
+    Source: Johnson, Kotz and Balakrishnan (1997), Discrete multivariate distributions, chapter 35, section 2, of two
+    labels.
     """
 
     arg_constraints: dict[str, Any] = {"logits": constraints.real}  # noqa: RUF012
@@ -102,7 +103,8 @@ class DirichletMultinomialGivenTotal(GivenTotal):
 
     concentration  a, positive [*batch, k]
 
-    Source: Mosimann (1962), section 2.
+    Source: Mosimann (1962), On the compound multinomial distribution; Johnson, Kotz and Balakrishnan (1997), chapter
+    35, section 13.1.
     """
 
     arg_constraints: dict[str, Any] = {  # noqa: RUF012

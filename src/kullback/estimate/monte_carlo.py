@@ -16,6 +16,7 @@ from kullback.errors import InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.control_variate import ratio_second_moment
 from kullback.estimate.draws import Integrand, Sums, sum_over_draws
+from kullback.estimate.log_draws import in_logs
 from kullback.estimate.strata import strata_of, whole
 from kullback.estimate.support import escape_of
 from kullback.estimate.tail import Seen, Tails
@@ -98,6 +99,9 @@ def integrand_of(p: Known, q: Known, log_p: Any, control: bool = False) -> Integ
     assert q.log_density is not None
     batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
     shapes = (len(p.batch_shape), batch, event)
+    if log_p is not None and (logs := in_logs(p.distribution, q.distribution)) is not None:
+        strata, shapes = whole(logs.sampler, p.batch_shape), (len(p.batch_shape), batch, logs.event)
+        return Integrand(strata, logs.log_p, logs.log_q, mean_over_inputs(p, q), shapes, False)
     strata = strata_of(p.distribution) or whole(p.sampler, p.batch_shape)
     return Integrand(strata, log_p, q.log_density, mean_over_inputs(p, q), shapes, control)
 

@@ -29,6 +29,9 @@ class Family:
     fixed         parameters held at a value, by name: `Family(dist.Normal, scale=1.)`
 
     Its sizes come from the other side. Outcomes with more axes than the class has are independent coordinates.
+    The objective of a fit is evaluated in double precision and in forms without cancellation, and is the number to
+    trust. `fit.q.log_prob` is NumPyro's formula in JAX's precision: of a concentration of 10⁸ and more it is off by
+    nats in single precision, and from about 10¹⁵ in double precision too.
     Raises `InputError` for unknown parameters and for classes without any.
     """
 
@@ -47,10 +50,16 @@ class Family:
     def form(self, other: Known) -> Form:
         """The form for the other side's outcomes."""
         require_parameters(self.cls)
+        _require_shapes(self.cls, self.fixed, other)
         sizes = static_sizes(self.cls, self.fixed, other)
         given = {**self.fixed, **sizes}
         given = {name: value for name, value in given.items() if name not in sizes or name in self.cls.arg_constraints}
         form = form_for(self.cls, given, sizes_of(other))
+        if not form.shapes:
+            raise InputError(
+                f"distribution: every parameter of {self.cls.__name__} is held fixed and none is left to learn; "
+                "leave one free, or pass the distribution itself and call estimate()"
+            )
         return replace(form, within=_within(other), sizes=tuple(sizes.items()))
 
     def _matched(self, other: Known) -> Known:
@@ -62,6 +71,21 @@ class Family:
 
     def __repr__(self) -> str:
         return self.name
+
+
+def _require_shapes(cls: type, fixed: Params, other: Known) -> None:
+    """Raise `InputError` for a parameter held at numbers that are not of the shape of the outcomes."""
+    for name, value in fixed.items():
+        number = not getattr(cls.arg_constraints.get(name), "event_dim", 1)
+        try:
+            fits = not number or np.broadcast_shapes(value.shape, other.event_shape or ()) == (other.event_shape or ())
+        except ValueError:
+            fits = False
+        if not fits:
+            raise InputError(
+                f"{name}: numbers of shape {value.shape} do not fit outcomes of shape {other.event_shape}; pass one "
+                "number, or one for each coordinate"
+            )
 
 
 def matched_side(

@@ -273,7 +273,7 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
     if base in (constraints.positive, constraints.nonnegative):
         return np.log(np.where(value > 0, value, np.finfo(np.float32).tiny))
     if base is constraints.unit_interval:
-        inside = np.clip(value, 1e-7, 1 - 1e-7)
+        inside = np.clip(value, 1e-30, 1 - 1e-15)
         return np.log(inside) - np.log1p(-inside)
     if base is constraints.ordered_vector:
         return np.concatenate([value[..., :1], np.log(np.diff(value))], -1)

@@ -15,44 +15,28 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
 
-from kullback.distributions import TruncatedNormal
+from kullback.families.closure import (
+    INVERSE,
+    LENGTH,
+    LOG,
+    PLACE,
+    RATE,
+    ROOT,
+    SQUARE,
+    VARIANCE,
+    is_moved,
+    kinds_of,
+)
 from kullback.families.form import Form
 from kullback.families.initialisation.scaling import middle_and_spread, quantiles
 from kullback.families.mixture import MixtureStructure
 
 Values = Mapping[str, Any]
 
-# What a parameter measures: where outcomes lie, how far apart they lie, the reciprocal of that, the logarithm of where
-# they lie, a root of their covariance (by rows), that covariance and its inverse, and the variance of each coordinate.
-PLACE, LENGTH, RATE, LOG, ROOT, SQUARE, INVERSE, VARIANCE = range(8)
 
-_LOCATION = {"loc": PLACE, "scale": LENGTH}
-_MATRICES = {"loc": PLACE, "scale_tril": ROOT, "covariance_matrix": SQUARE, "precision_matrix": INVERSE}
-
-# Families that are closed under moving and scaling outcomes, and those closed under scaling alone. One whose end is at
-# an outcome is not among them: rounding would leave that outcome outside.
-MOVED: dict[type, dict[str, int]] = {
-    **dict.fromkeys(
-        (dist.Normal, dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile, dist.SoftLaplace,
-         dist.Logistic, dist.Gumbel, dist.Cauchy, dist.StudentT, dist.Levy),
-        _LOCATION,
-    ),
-    TruncatedNormal: {**_LOCATION, "low": PLACE, "high": PLACE},
-    dist.MultivariateNormal: _MATRICES,
-    dist.MultivariateStudentT: _MATRICES,
-    dist.LowRankMultivariateNormal: {"loc": PLACE, "cov_factor": ROOT, "cov_diag": VARIANCE},
-}  # fmt: skip
-SCALED: dict[type, dict[str, int]] = {
-    dist.HalfNormal: {"scale": LENGTH},
-    dist.HalfCauchy: {"scale": LENGTH},
-    dist.Exponential: {"rate": RATE},
-    dist.Gamma: {"rate": RATE},
-    dist.InverseGamma: {"rate": LENGTH},
-    dist.Weibull: {"scale": LENGTH},
-    dist.LogNormal: {"loc": LOG},
-    dist.Gompertz: {"rate": RATE},
-    dist.Dagum: {"scale": LENGTH},
-}
+# Laws whose scale follows the farthest outcome; of others it may be that of the nearest ones.
+_LIGHT_TAILED = (dist.Normal, dist.Logistic, dist.Gumbel, dist.SoftLaplace, dist.MultivariateNormal)
+_MOST, _FEW_UNITS = 1e100, 8.0
 
 
 @dataclass(frozen=True)
@@ -110,11 +94,6 @@ _BACK = {
 }
 
 
-def kinds_of(cls: type) -> dict[str, int] | None:
-    """What each parameter of a class measures; None for a class that is not closed under a change of units."""
-    return MOVED.get(cls, SCALED.get(cls))
-
-
 def form_of(structure: Any) -> Form | None:
     """The form of a family, or of the components of a mixture; None for another structure."""
     if isinstance(structure, MixtureStructure):
@@ -132,12 +111,18 @@ def units_for(structure: Any, rows: np.ndarray, weights: np.ndarray) -> Units | 
     if form is None or kinds_of(form.cls) is None:
         return None
     rows = np.asarray(rows, np.float64)
-    if form.cls in MOVED:
+    if is_moved(form.cls):
         shift, scale = middle_and_spread(rows, weights)
+        if form.cls in _LIGHT_TAILED:
+            # Outcomes so far out decide the scale, and their squares are numbers of double precision in their units.
+            far = np.abs(rows / _FEW_UNITS - shift / _FEW_UNITS).max(0)
+            scale = np.where(far / _MOST > scale, far, scale)
         return Units(shift, scale)
     middle = np.abs(quantiles(np.abs(rows), weights, (0.5,))[0])
     mean = np.tensordot(weights, np.abs(rows), 1) / weights.sum()
     scale = np.where(middle > 0, middle, np.where(mean > 0, mean, 1.0))
+    if form.cls is dist.HalfNormal:
+        scale = np.where(np.abs(rows).max(0) / _MOST > scale, np.abs(rows).max(0), scale)
     return Units(np.zeros(scale.shape), scale)
 
 

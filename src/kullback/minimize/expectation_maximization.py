@@ -167,6 +167,7 @@ _LEVELS, _MARGIN = (1e-2, 1e-3, 1e-4), 10.0
 _PART, _PART_A_PARAMETER = 5_000, 20  # rows on which starts are compared first
 RUNNING, CONVERGED, DROPPED = 0, 1, 2
 _CHUNK = 20
+_LARGEST = 1e150
 
 
 class State(NamedTuple):
@@ -230,6 +231,11 @@ class ExpectationMaximization(Rule):
         assert isinstance(structure, MixtureStructure)
         data = weighted(p)
         require_support(data, q)
+        if (most := float(np.abs(data.y[data.weights > 0].astype(np.float64)).max())) > _LARGEST:
+            raise FitError(
+                f"p: the outcomes reach {most:.3g} in size, of which double precision holds no squares; divide the "
+                "column by a number of that size, and multiply locations and scales by it"
+            )
         problem = _Problem(structure, learnable.fixed, data, self.starts, self.floor, request)
         outcome = drive(problem, request, 5_000)
         best = problem.best(outcome.state)

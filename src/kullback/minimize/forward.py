@@ -12,8 +12,9 @@ from numpyro.distributions import constraints
 from kullback.errors import FitError
 from kullback.estimate.quadrature import Quadrature
 from kullback.exact.countable_sum import CountableSum
+from kullback.families.closure import is_moved
 from kullback.families.form import LOWER_ENDS, UPPER_ENDS, Form
-from kullback.families.units import MOVED, Units, form_of, units_for
+from kullback.families.units import Units, form_of, units_for
 from kullback.known import Known, describe
 from kullback.minimize.closed_forms import multivariate_normal
 from kullback.minimize.expectation import Expectation, some_rows
@@ -106,7 +107,7 @@ def standing_apart(found: Outcomes, structure: Any) -> tuple[Outcomes, str]:
         return found, ""
     y, names = units.standardized(data.y), set(form.names)
     apart = replace(found, data=replace(data, y=y))
-    if form.cls not in MOVED or "loc" not in names or not names & {"scale", "scale_tril"}:
+    if not is_moved(form.cls) or "loc" not in names or not names & {"scale", "scale_tril"}:
         return apart, ""
     if form.cls is dist.MultivariateStudentT and not form.independent:
         why = multivariate_normal(Expectation(y, data.weights), {}).unbounded
@@ -152,6 +153,12 @@ def forward_report(data: Weighted, p: Known, q: Any, cross_entropy: float) -> Re
             raise FitError(f"p: KL(P‖Q) is infinite at every member of this family: {objective.reason}")
         return Report(objective)
     if data.negentropy is None:
+        if np.isnan(cross_entropy) or cross_entropy == np.inf:
+            raise FitError(
+                f"p: the outcomes reach from {data.y.min():.3g} to {data.y.max():.3g}, so far that double precision "
+                "does not hold their likelihood in this family; fit the logarithms of the outcomes, or rescale them "
+                "and leave out the most extreme ones"
+            )
         objective = Estimate(cross_entropy, quantity="H(P, Q)", dropped=("H(P)",))
         return Report(objective, {"train_nll": cross_entropy})
     return Report(Estimate(data.negentropy + cross_entropy), {"cross_entropy": cross_entropy})

@@ -38,7 +38,7 @@ def log_uniform(E: Expectation, fixed: Fixed) -> Solution:
     """The uniform law's, of log x."""
     least, most = E.ends()
     low, high = np.asarray(fixed.get("low", least)), np.asarray(fixed.get("high", most))
-    width = np.log(high / low)
+    width = _log_ratio(high, low)
     flat = width <= ROUNDING
     if flat.any():
         low, high = np.where(flat, low * (1 - POINT), low), np.where(flat, high * (1 + POINT), high)
@@ -61,7 +61,7 @@ def lower_truncated_power_law(E: Expectation, fixed: Fixed) -> Solution:
 
 def _power_tail(E: Expectation, low: Any, tail: Any, end: str) -> tuple[Any, Any, Any, str]:
     low = E.ends()[0] if low is None else np.asarray(low, np.float64)
-    log_excess = E(lambda x: np.log(x / low))
+    log_excess = E(lambda x: _log_ratio(x, low))
     unbounded = ""
     if tail is None:
         flat = log_excess <= ROUNDING
@@ -70,11 +70,18 @@ def _power_tail(E: Expectation, low: Any, tail: Any, end: str) -> tuple[Any, Any
     return low, tail, np.log(low) - np.log(tail) + (1.0 + tail) * log_excess, unbounded
 
 
+def _log_ratio(x: Any, y: Any) -> Any:
+    """log(x/y), to all digits where the ratio is near 1, and where it is no number of double precision."""
+    with np.errstate(over="ignore", divide="ignore"):
+        ratio = np.log(x / y)
+    return np.where(np.isfinite(ratio), ratio, np.log(x) - np.log(y))
+
+
 def doubly_truncated_power_law(E: Expectation, fixed: Fixed) -> Solution:
     """The ends are those of the data; the exponent matches the mean of log x, an exponential law on an interval."""
     least, most = E.ends()
     low, high = np.asarray(fixed.get("low", least)), np.asarray(fixed.get("high", most))
-    width = np.log(high / low)
+    width = _log_ratio(high, low)
     flat = width <= ROUNDING
     if flat.any():
         low, high = np.where(flat, low * (1 - POINT), low), np.where(flat, high * (1 + POINT), high)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import numpyro.distributions as dist
 
 from kullback.families.form import Form
 from kullback.minimize import closed_forms, concentrations, likelihood_forms, matrix_forms
 from kullback.minimize.expectation import Expectation
+from kullback.minimize.overdispersed import negative_binomial
 from kullback.minimize.solution import Fixed, Solution
 
 ClosedForm = Callable[[Expectation, Fixed], Solution]
@@ -67,6 +69,26 @@ CLOSED_FORMS: dict[type, Kind] = {
         likelihood_forms.asymmetric_laplace_quantile, _sets("loc scale quantile", "loc scale"), moments=False
     ),
     dist.Weibull: Kind(likelihood_forms.weibull, _sets("concentration scale", "scale"), moments=False),
+    dist.NegativeBinomial2: Kind(
+        negative_binomial("concentration", lambda m, c: {"mean": m, "concentration": c}),
+        _sets("mean concentration", "mean"),
+        moments=False,
+    ),
+    dist.GammaPoisson: Kind(
+        negative_binomial("concentration", lambda m, c: {"concentration": c, "rate": c / m}),
+        _sets("concentration rate", "rate"),
+        moments=False,
+    ),
+    dist.NegativeBinomialProbs: Kind(
+        negative_binomial("total_count", lambda m, c: {"total_count": c, "probs": m / (c + m)}),
+        _sets("total_count probs", "probs"),
+        moments=False,
+    ),
+    dist.NegativeBinomialLogits: Kind(
+        negative_binomial("total_count", lambda m, c: {"total_count": c, "logits": np.log(m / c)}),
+        _sets("total_count logits", "logits"),
+        moments=False,
+    ),
 }
 
 _ONE_EVENT = (

@@ -14,13 +14,14 @@ from kullback.families.form import Form
 from kullback.families.units import free_back, free_into
 from kullback.known import Known
 from kullback.known.static import Static
+from kullback.minimize import lbfgs
 from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
 from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
 from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
 from kullback.minimize.required import require_support
 from kullback.minimize.traits import has_prior, is_deep, is_scarce, prior_in_words
-from kullback.minimize.verdict import Verdict, box_of, judged, value_of
+from kullback.minimize.verdict import Box, Further, Verdict, box_of, judged, value_of
 from kullback.minimize.weighted import can_be_weighted, padded, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -94,8 +95,22 @@ class MaximumLikelihood(Rule):
             full, static = padded(found.data), Static((structure, layout))
             box = box_of(structure, layout, starts)
             objective = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *box)
-            descent = descend(self.name, objective, starts, replace(request, tolerance=request.tolerance or _CLOSE))
-            verdict, value = _best(structure, layout, descent, box, value_of(objective), request.steps is not None)
+            request = replace(request, tolerance=request.tolerance or _CLOSE)
+            descent = descend(self.name, objective, starts, request)
+
+            def further(points: np.ndarray, wider: Box) -> tuple[np.ndarray, float]:
+                again = replace(request, checkpoint=None, logger=None, quiet=True)
+                wide = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *wider)
+                # In stacks of as many as before, for which there is a program.
+                rows = np.resize(points, (max(len(points), len(starts)), points.shape[1]))
+                parts = [rows[i : i + len(starts)] for i in range(0, len(rows) - len(rows) % len(starts), len(starts))]
+                ends = [descend(self.name, wide, part, again) for part in parts]
+                best = min(ends, key=lambda end: float(end.values[0]))
+                return best.vectors[0], float(best.values[0])
+
+            anywhere = Partial(within_reach, static, found.fixed, as_device(full.y), full.weights, *_everywhere(box))
+            cut_short, one_number = request.steps is not None, bool((found.data.y == found.data.y[:1]).all())
+            verdict, value = _best(structure, layout, descent, box, value_of(anywhere), further, cut_short, one_number)
         if repeated:
             verdict, value = replace(verdict, status=Status.UNBOUNDED, message=repeated), -np.inf
         free = layout.tree(verdict.vector)
@@ -141,21 +156,35 @@ def _below_outcomes(structure: Any) -> Any:
 
 
 def _best(
-    structure: Any, layout: Layout, descent: Found, box: Any, value: Any, cut_short: bool
+    structure: Any,
+    layout: Layout,
+    descent: Found,
+    box: Box,
+    value: Any,
+    further: Further,
+    cut_short: bool,
+    one_number: bool,
 ) -> tuple[Verdict, float]:
     """The best end point that is an optimum or a limit; where there is none, the likelihood has no maximum."""
     if descent.outcome.status is Status.INTERRUPTED or (descent.outcome.status is Status.STEP_LIMIT and cut_short):
         # Where it would have gone is not known.
         return Verdict(descent.outcome.status, "", np.clip(descent.vectors[0], *box)), float(descent.values[0])
     ends = [
-        (judged(structure, layout, vector, box, value), float(end))
-        for vector, end in zip(descent.vectors, descent.values, strict=True)
+        (judged(structure, layout, vector, box, value, further), float(end), how != lbfgs.RUNNING)
+        for vector, end, how in zip(descent.vectors, descent.values, descent.ended, strict=True)
         if np.isfinite(end)
     ]
-    settled = [pair for pair in ends if pair[0].status is not Status.UNBOUNDED]
-    if not settled:
-        return ends[0][0], -np.inf
-    verdict, value = settled[0]
+    settled = [end for end in ends if end[0].status is not Status.UNBOUNDED]
+    # Beside one that falls without bound nothing is settled by one that was still on its way, nor on a single number.
+    if (one_number or not any(ended for _, _, ended in settled)) and len(settled) < len(ends):
+        return next(verdict for verdict, _, _ in ends if verdict.status is Status.UNBOUNDED), -np.inf
+    verdict, reached, _ = settled[0]
+    # That of the parameters that are returned, which a verdict may have moved.
+    reached = min(reached, at) if np.isfinite(at := value(verdict.vector)) else reached
     if verdict.status is Status.CONVERGED:
         verdict = replace(verdict, status=descent.outcome.status)
-    return verdict, value
+    return verdict, reached
+
+
+def _everywhere(box: Box) -> Box:
+    return np.full_like(box[0], -np.inf), np.full_like(box[1], np.inf)

@@ -2,7 +2,8 @@
 
 Positive parameters are learned by their logarithms and probabilities by their logits, so that a descent that ends far
 out on such a coordinate either has its optimum there or follows a limit law. What a few more steps outward change tells
-them apart: nothing for a limit law, a constant decrease a step for a likelihood without maximum.
+them apart: nothing for a limit law, a constant decrease a step for a likelihood without maximum. Other parameters may
+have to move along, so that before a likelihood is said to have no maximum the descent goes on in a wider box.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from kullback.training.ravel import Layout
 FAR = 8.0  # of a logarithm or a logit, in units in which parameters are about 1
 REACH = float(-np.log(POINT))
 _STEP = 3.0
+_WIDER = 6.0  # how much farther a descent goes on before a likelihood is said to have no maximum
 _ROOM = 0.5  # of a step: with less before the end of the box nothing is to be seen outward
 _MOST = 8  # coordinates that are tried one by one
 _EXPONENTIAL = 100.0  # scales from the location to the outcomes: exponential to about 1e-8 nats
@@ -60,6 +62,9 @@ LIMITS: dict[tuple[type, str, int], str] = {
 
 
 Value = Callable[[np.ndarray], float]
+Box = tuple[np.ndarray, np.ndarray]
+# The best end point of descents that go on from some points [k, n] in another box, and the objective there.
+Further = Callable[[np.ndarray, Box], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,7 @@ def box_of(structure: Any, layout: Layout, starts: np.ndarray) -> tuple[np.ndarr
     return low, np.where(names >= 0, np.maximum(starts.max(0), 0.0) + REACH, np.inf)
 
 
-def judged(
-    structure: Any, layout: Layout, vector: np.ndarray, box: tuple[np.ndarray, np.ndarray], value: Value
-) -> Verdict:
+def judged(structure: Any, layout: Layout, vector: np.ndarray, box: Box, value: Value, further: Further) -> Verdict:
     """The verdict on an end point [n] of a descent, whose objective elsewhere is `value`."""
     if limit := _exponential_limit(structure, layout, vector):
         return Verdict(Status.BOUNDARY, limit, vector)
@@ -92,6 +95,9 @@ def judged(
     capped = np.isfinite(most) & (vector >= most)
     far = ((np.abs(vector) > FAR) | at_end) & (names >= 0) & ~capped & ~((vector > 0) & _is_mean(structure, names))
     found = _looked_at(structure, names, vector, box, far, value) if far.any() else None
+    if found is None or found.status is Status.UNBOUNDED:
+        # An end that looks like an optimum may be a valley too narrow to follow.
+        found = _confirmed(found, structure, names, vector, box, far, value, further) if far.any() else found
     if capped.any() and (found is None or found.status is not Status.UNBOUNDED):
         # Beyond the most degrees nothing changes, by definition.
         return Verdict(Status.BOUNDARY, _limit(structure, names, capped * 1.0), vector)
@@ -102,7 +108,8 @@ def _exponential_limit(structure: Any, layout: Layout, vector: np.ndarray) -> st
     """What to say of truncated normals whose location has run so far from the outcomes that they are exponential.
 
     Of one end the likelihood has a maximum only where the standard deviation is below the mean distance from that end.
-    Source: del Castillo (1994), The singly truncated normal distribution: a non-steep exponential family.
+    Source: del Castillo (1994), The singly truncated normal distribution: a non-steep exponential family, where the
+    coefficient of variation decides.
     """
     form = form_of(structure)
     if structure is not form or form is None or form.cls is not TruncatedNormal or len(form.names) < 2:
@@ -133,6 +140,26 @@ def _looked_at(structure: Any, names: Any, vector: Any, box: Any, far: np.ndarra
         if fall >= -_FLAT * max(1.0, abs(here)) or stuck:
             return Verdict(Status.BOUNDARY, _limit(structure, names, direction), vector)
     return None
+
+
+def _confirmed(found: Verdict | None, structure: Any, names: np.ndarray, vector: np.ndarray, box: Box, far: np.ndarray,
+               value: Value, further: Further) -> Verdict | None:  # fmt: skip
+    """The verdict "no maximum" if the descent falls on in a wider box; else that of a limit law, or of an optimum."""
+    wider = np.where(names >= 0, box[0] - _WIDER, box[0]), np.where(names >= 0, box[1] + _WIDER, box[1])
+    outward = np.where(box[1] - vector < vector - box[0], 1.0, -1.0) * far
+    point, lower = further(np.stack([vector, vector + 0.5 * _WIDER * outward, vector + _WIDER * outward]), wider)
+    if value(vector) - lower >= _FALLING:
+        if found is not None:
+            return found
+        words = _runs_away(structure, names, outward)
+        return Verdict(Status.UNBOUNDED, words, _usable(vector, outward, value))
+    if found is None:
+        return None
+    point = np.clip(point, *wider)
+    out = far & (np.abs(point) > FAR)
+    if not out.any():
+        return Verdict(Status.CONVERGED, "", point)
+    return Verdict(Status.BOUNDARY, _limit(structure, names, np.sign(point) * out), point)
 
 
 def _is_mean(structure: Any, names: np.ndarray) -> np.ndarray:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpyro.distributions import constraints
 
+from kullback.families.closure import LENGTH, PLACE, RATE, VARIANCE, kinds_of
 from kullback.families.form import Form
 from kullback.families.initialisation.location_scale import Hints, hints_from
 from kullback.families.initialisation.scaling import middle_and_spread
 from kullback.families.initialisation.starts import STARTS
+from kullback.families.limit_starts import LIMIT_STARTS
 
 __all__ = ["LOCATIONS", "SCALES", "Hints", "hints_from", "initial_parameters", "unit_of"]
 
@@ -22,6 +24,14 @@ SCALES = ("scale",)
 # what to expect, and where rows are few nothing but the prior says so.
 DISPERSION = 0.2
 _INSIDE = 6.9  # the logit of a share of 0.999, of an interval that a parameter lies in
+
+
+_BY_KIND = {
+    PLACE: lambda hints: hints.mean,
+    LENGTH: lambda hints: hints.scale,
+    VARIANCE: lambda hints: np.square(hints.scale),
+    RATE: lambda hints: 1.0 / np.maximum(np.abs(hints.mean), hints.scale),
+}
 
 
 def initial_parameters(
@@ -34,7 +44,12 @@ def initial_parameters(
         middle, spread = middle_and_spread(hints.rows, hints.weights)
         hints = replace(hints, mean=middle, scale=spread)
     values = form.zeros()
-    known = STARTS[form.cls.__name__](hints, fixed or {}) if form.cls.__name__ in STARTS else {}
+    limits = LIMIT_STARTS.get(form.cls.__name__, ()) if hints.rows is not None else ()
+    if at_limit := 2 <= start < 2 + len(limits):
+        known = limits[start - 2](hints)
+        known = {name: np.broadcast_to(known[name], shape) for name, shape in form.shapes}
+    else:
+        known = STARTS[form.cls.__name__](hints, fixed or {}) if form.cls.__name__ in STARTS else {}
     for name, shape in form.shapes:
         guess = known.get(name)
         if guess is None or np.shape(guess) != shape:
@@ -45,7 +60,7 @@ def initial_parameters(
         if isinstance(form.constraint(name), constraints.interval):
             # Nearer to an end the gradient vanishes.
             values[name] = np.clip(values[name], -_INSIDE, _INSIDE)
-    if start > 0 and not robust:
+    if start > 0 and not robust and not at_limit:
         values = {name: _spread(form, name, value, hints, rng) for name, value in values.items()}
     return {name: np.asarray(value, np.float64) for name, value in values.items()}
 
@@ -65,6 +80,8 @@ def _guess(form: Form, name: str, shape: tuple[int, ...], hints: Hints) -> np.nd
         return hints.scale
     if name == "scale_tril" and shape[-1] == hints.scale.size:
         return np.diag(hints.scale.reshape(-1))
+    if (kind := (kinds_of(form.cls) or {}).get(name)) in _BY_KIND and hints.scale.shape == shape:
+        return _BY_KIND[kind](hints)
     if name == "logits" and shape == (hints.categories,) and hints.shares is not None:
         return np.log(hints.shares)
     if name == "rate" and hints.mean.shape == shape:

@@ -25,8 +25,21 @@ def mean_and_scale(values: np.ndarray, weights: np.ndarray | None = None) -> tup
 
     values   [n, ...], read once in blocks; weights [n] of any positive sum, None for equal ones
     Rows of weight 0 do not count. Blocks are merged by Chan, Golub and LeVeque (1983), equation 2.1, about a row that
-    counts: a constant column then has the variance 0 without rounding.
+    counts: a constant column then has the variance 0 without rounding. Rows or weights whose squares or sums are no
+    numbers of double precision are divided by the largest first.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = _mean_and_scale(values, weights)
+    if np.isfinite(mean).all() and np.isfinite(scale).all():
+        return mean, scale
+    counted = values if weights is None else values[weights > 0]
+    peak = float(np.abs(counted.astype(np.float64)).max())
+    relative = None if weights is None else weights[weights > 0] / weights.max()
+    mean, scale = _mean_and_scale(counted.astype(np.float64) / peak, relative)
+    return mean * peak, scale * peak
+
+
+def _mean_and_scale(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     first = 0 if weights is None else int(np.argmax(weights > 0))
     shift = np.asarray(values[first], np.float64)
     total, mean, squares = 0.0, np.zeros_like(shift), np.zeros_like(shift)
