@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.index_batch import rows_of
 from kullback.minimize.fitting import Report, fit_from, starts_of
+from kullback.minimize.linear_model import Trained, better_of, is_separable, of_all_rows
 from kullback.minimize.required import require_support
 from kullback.minimize.traits import prior_in_words
 from kullback.minimize.weighted import can_be_weighted, weighted
@@ -28,7 +30,16 @@ from kullback.training.driver import Outcome, drive
 from kullback.training.epoch_program import Problem, chosen, final_now
 from kullback.training.epochs import EpochDescent
 from kullback.training.min_scale import floor_of, floored, least_now, with_floor
-from kullback.training.preparation import begun, default_batch, scaling_of, schedule_for, split, without_scaling
+from kullback.training.preparation import (
+    LINEAR_ROWS,
+    begun,
+    default_batch,
+    needs_double,
+    scaling_of,
+    schedule_for,
+    split,
+    without_scaling,
+)
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
@@ -112,18 +123,32 @@ class Batches(Rule):
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         train, held = split(table, self._held(table.size), request)
-        learner = begun(learner, train) if self.linear else learner
-        learnable = learner.learnable
+        started = begun(learner, train) if self.linear else learner
+        assert started.learnable is not None
+        if held is None or train.size > LINEAR_ROWS or not _is_modelled(started):
+            return self._trained(started, train, held, kind, request).fitted
+        separable = is_separable(started.learnable.structure)
+        trained = self._trained(learner if separable else started, train, held, kind, request)
+        if not (trained.ended and trained.resident and (separable or trained.at_start)):
+            return trained.fitted
+        outcome: Outcome | None = trained.fitted.outcome
+        if separable and (outcome := better_of(started, trained, held)) is None:
+            return trained.fitted
+        assert outcome is not None
+        return of_all_rows(begun(learner, table), trained, outcome, train, held)
+
+    def _trained(self, learner: Known, train: Table, held: Table | None, kind: str, request: Request) -> Trained:
+        learnable, size = learner.learnable, train.size + (0 if held is None else held.size)
         assert learnable is not None
         layout, starts = starts_of(learnable, request, learnable.members)
         network = getattr(learnable.structure, "network", None)
         mesh = automatic(self.mesh)
-        batch = self._batch(table.size, train.size, mesh)
+        batch = self._batch(size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
         floor = self._floor(learnable)
         problem = Problem(learnable.structure, layout, kind, batch, stochastic, mesh, floor, train.weighted)
-        schedule = schedule_for(table.size, max(1, train.size // batch), self.rate, self.patience)
-        if learnable.begin is None or "slope" not in learnable.fixed:
+        schedule = schedule_for(size, max(1, train.size // batch), self.rate, self.patience)
+        if not _is_modelled(learner):
             # A marginal law is no fit to hold on to, and what goes on from where it stands may be improved by little.
             schedule = replace(schedule, caution=0.0)
         seed = words_from(request.host_rng(_SHUFFLE))
@@ -146,7 +171,8 @@ class Batches(Rule):
         if np.isnan(final[0]):
             least, final = self._final(algorithm, problem, fixed, vectors)
         aside = float(final[1]) if held is not None else None
-        return Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        fitted = Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        return Trained(fitted, problem, starts, vectors, algorithm.rows is not None)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
         """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""
@@ -182,6 +208,12 @@ class Batches(Rule):
             mean, held = value(part.resident(mesh))
             total, weight = total + mean * part.total, weight + part.total
         return least, np.array([total / weight, held])
+
+
+def _is_modelled(learner: Known) -> bool:
+    """Whether a network starts at a linear model."""
+    learnable = learner.learnable
+    return learnable is not None and learnable.begin is not None and "slope" in learnable.fixed
 
 
 @dataclass(frozen=True)
@@ -221,7 +253,8 @@ class Minibatches(Batches):
         require_support(data, q)
         weights = data.weights * data.total
         table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
-        fitted = self._fit(q, table, "sample", request)
+        with jax.enable_x64(True) if needs_double(data.y) else nullcontext():
+            fitted = self._fit(q, table, "sample", request)
         return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 
 

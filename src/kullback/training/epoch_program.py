@@ -117,9 +117,8 @@ def advance(
     over_now = jnp.all(state.members.ended > 0) | (state.total >= numbers.limit)
 
     def last(s: State) -> State:
-        vectors = chosen(s, jnp)
-        least = least_outputs(problem, fixed, rows, vectors)
-        return s._replace(least=least, final=final_values(problem, floored(fixed, least), rows, held, vectors))
+        least, final = valued(problem, fixed, rows, held, chosen(s, jnp))
+        return s._replace(least=least, final=final)
 
     return on_each(problem.mesh, lax.cond(over_now, last, lambda s: s, state))
 
@@ -267,4 +266,10 @@ def final_values(problem: Problem, fixed: Any, rows: Rows, held: Rows | None, ve
     return jnp.stack([training, aside.astype(training.dtype)])
 
 
-final_now = program(final_values)
+def valued(problem: Problem, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> tuple[Any, Any]:
+    """The least outputs and, with them as a floor, the final values."""
+    least = least_outputs(problem, fixed, rows, vectors)
+    return least, final_values(problem, floored(fixed, least), rows, held, vectors)
+
+
+final_now, valued_now, judged_now = program(final_values), program(valued), program(judged)

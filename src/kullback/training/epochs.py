@@ -145,11 +145,16 @@ def _undecided(state: State, held: int) -> str:
     """What is to be said where no step was clearly better than the start, though one may be by much; else nothing."""
     gains, errors = np.asarray(state.members.doubtful, np.float64).T
     k = int(np.argmax(gains + 2.0 * errors))
-    if (np.asarray(state.members.best_step) > 0).any() or not gains[k] + 2.0 * errors[k] > MUCH:
+    return "" if (np.asarray(state.members.best_step) > 0).any() else doubtful(gains[k], errors[k], held)
+
+
+def doubtful(gain: float, error: float, held: int) -> str:
+    """What is to be said of a gain over the start that was not taken, where it may be large; else nothing."""
+    if not (gain > 0 and gain + 2.0 * error > MUCH):
         return ""
     return (
-        f"the {held:,} held-out rows are too few to tell: the best step was {gains[k]:.2g} ± {errors[k]:.2g} nats a "
-        "row better than the start, which is returned; more rows would tell, or a larger held_out="
+        f"the {held:,} held-out rows are too few to tell: the best step was {gain:.2g} ± {error:.2g} nats a row "
+        "better than the start, which is returned; more rows would tell, or a larger held_out="
     )
 
 
