@@ -268,3 +268,16 @@ def test_constant_columns_change_nothing(monkeypatch):
     plain = model.fit(X, Y).predict(X)
     constant = np.column_stack([X, np.full(20, 7.0)])
     np.testing.assert_allclose(model.fit(constant, Y).predict(constant), plain, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([1, "a"] * 10, object), "labels of several types"),
+        (np.array([b"p", b"q"] * 10), "bytes"),
+    ],
+)
+def test_labels_that_cannot_be_sorted_are_refused_in_a_sentence(values: np.ndarray, said: str):
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(InputError, match=said):
+        kl.KLClassifier(random_state=0).fit(x, values)

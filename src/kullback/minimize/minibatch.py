@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.index_batch import rows_of
 from kullback.minimize.fitting import Report, fit_from, starts_of
+from kullback.minimize.linear_model import Trained, better_of, is_separable, of_all_rows
 from kullback.minimize.required import require_support
 from kullback.minimize.traits import prior_in_words
 from kullback.minimize.weighted import can_be_weighted, weighted
@@ -31,7 +33,15 @@ from kullback.training.epochs import EpochDescent, chosen
 from kullback.training.evaluation import EpochConfig, final_now
 from kullback.training.min_scale import floor_of, floored, least_now, with_floor
 from kullback.training.optimiser import checked
-from kullback.training.preparation import begun, default_batch, scaling_of, split, without_scaling
+from kullback.training.preparation import (
+    LINEAR_ROWS,
+    begun,
+    default_batch,
+    needs_double,
+    scaling_of,
+    split,
+    without_scaling,
+)
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
@@ -121,13 +131,27 @@ class Batches(Rule):
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         train, held = split(table, rows_held_out(table.size, self.held_out), request)
-        learner = begun(learner, train) if self.linear else learner
-        learnable = learner.learnable
+        started = begun(learner, train) if self.linear else learner
+        assert started.learnable is not None
+        if held is None or train.size > LINEAR_ROWS or not _is_modelled(started):
+            return self._trained(started, train, held, kind, request).fitted
+        separable = is_separable(started.learnable.structure)
+        trained = self._trained(learner if separable else started, train, held, kind, request)
+        if not (trained.ended and trained.resident and (separable or trained.at_start)):
+            return trained.fitted
+        outcome: Outcome | None = trained.fitted.outcome
+        if separable and (outcome := better_of(started, trained, held)) is None:
+            return trained.fitted
+        assert outcome is not None
+        return of_all_rows(begun(learner, table), trained, outcome, train, held)
+
+    def _trained(self, learner: Known, train: Table, held: Table | None, kind: str, request: Request) -> Trained:
+        learnable, size = learner.learnable, train.size + (0 if held is None else held.size)
         assert learnable is not None
         layout, starts = starts_of(learnable, request, learnable.members)
         network = getattr(learnable.structure, "network", None)
         mesh = automatic(self.mesh)
-        batch = self._batch(table.size, train.size, mesh)
+        batch = self._batch(size, train.size, mesh)
         stochastic = bool(getattr(network, "stochastic", False))
         config = EpochConfig(
             structure=learnable.structure,
@@ -140,8 +164,8 @@ class Batches(Rule):
             weighted=train.weighted,
             optimiser=self.optimiser,
         )
-        schedule = schedule_for(table.size, max(1, train.size // batch), self._rate, self.patience)
-        if learnable.begin is None or "slope" not in learnable.fixed:
+        schedule = schedule_for(size, max(1, train.size // batch), self._rate, self.patience)
+        if not _is_modelled(learner):
             # A marginal law is no fit to hold on to, and what goes on from where it stands may be improved by little.
             schedule = replace(schedule, caution=0.0)
         fixed = learnable.fixed
@@ -171,7 +195,8 @@ class Batches(Rule):
         if np.isnan(final[0]):
             least, final = self._final(algorithm, config, fixed, vectors)
         aside = float(final[1]) if held is not None else None
-        return Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        fitted = Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        return Trained(fitted, config, before=starts, after=vectors, resident=algorithm.rows is not None)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
         """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""
@@ -207,6 +232,12 @@ class Batches(Rule):
             mean, held = value(part.resident(mesh))
             total, weight = total + mean * part.total, weight + part.total
         return least, np.array([total / weight, held])
+
+
+def _is_modelled(learner: Known) -> bool:
+    """Whether a network starts at a linear model."""
+    learnable = learner.learnable
+    return learnable is not None and learnable.begin is not None and "slope" in learnable.fixed
 
 
 @dataclass(frozen=True)
@@ -246,7 +277,8 @@ class Minibatches(Batches):
         require_support(data, q)
         weights = data.weights * data.total
         table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
-        fitted = self._fit(q, table, "sample", request)
+        with jax.enable_x64(True) if needs_double(data.y) else nullcontext():
+            fitted = self._fit(q, table, "sample", request)
         return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 
 

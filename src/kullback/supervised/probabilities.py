@@ -10,6 +10,7 @@ import numpyro.distributions as dist
 
 from kullback.errors import InputError
 from kullback.known.samples import is_frame
+from kullback.supervised.scipy_laws import precise
 
 LABELS = (dist.CategoricalLogits, dist.CategoricalProbs)
 TOLERANCE = 1e-5  # probabilities in single precision add up to 1 to this
@@ -101,7 +102,7 @@ def classes_of(estimator: Any) -> np.ndarray | None:
 
 
 def _log_probabilities(q: Any, logs: bool) -> np.ndarray:
-    q = getattr(q, "distribution", q)  # what `q.on(x)` returns
+    q = precise(getattr(q, "distribution", q))  # what `q.on(x)` returns
     if isinstance(q, dist.Distribution):
         return _of_distribution(q)
     array = np.asarray(q.to_numpy() if is_frame(q) else q, np.float64)

@@ -73,12 +73,16 @@ def line_of(d: Any) -> Line:
     Raises `InputError` for anything without an order or a distribution function.
     """
     d = getattr(d, "distribution", d)  # what `q.on(x)` returns
-    if PRECISE in getattr(d, "__dict__", {}):
-        d = d.__dict__[PRECISE]()
+    d = precise(d)
     if not isinstance(d, dist.Distribution):
         raise InputError(f"q: {type(d).__name__} is not a NumPyro distribution; pass q(x), or predict_dist(X)")
     with jax.enable_x64(True):  # parameters in double precision stay so
         return _line(d, (*d.batch_shape, *d.event_shape))
+
+
+def precise(d: Any) -> Any:
+    """A predictive law with its parameters in double precision, where it has them; anything else as it is."""
+    return d.__dict__[PRECISE]() if PRECISE in getattr(d, "__dict__", {}) else d
 
 
 def _line(d: Any, shape: tuple[int, ...]) -> Line:

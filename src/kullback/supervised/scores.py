@@ -15,6 +15,7 @@ from kullback.result import Estimate, Guarantee
 from kullback.runtime.export_cache import program
 from kullback.supervised.probabilities import LABELS, labelled
 from kullback.supervised.rowwise import mean_of, outcomes
+from kullback.supervised.scipy_laws import precise
 from kullback.supervised.univariate import in_double
 
 
@@ -56,7 +57,7 @@ def log_losses(y: Any, q: Any, classes: Any = None) -> Float[np.ndarray, " n"]:
     q = getattr(q, "distribution", q)  # what `q.on(x)` returns
     if not isinstance(q, dist.Distribution) or isinstance(q, LABELS):
         return labelled(y, q, classes).log_losses
-    y = outcomes(y, (*q.batch_shape, *q.event_shape))
+    y, q = outcomes(y, (*q.batch_shape, *q.event_shape)), precise(q)
     losses = -in_double(_log_prob, q, y.astype(np.int64) if y.dtype.kind in "bu" else y)
     if np.isnan(losses).any():
         raise InputError(f"q: log q(y∣x) is NaN at row {int(np.argwhere(np.isnan(losses))[0, 0])}")

@@ -39,7 +39,14 @@ def labels(y: Any, size: int) -> np.ndarray:
     try:
         check_classification_targets(array)
         kind = type_of_target(array, input_name="y")
-    except ValueError as error:
+        np.unique(array)
+    except (ValueError, TypeError) as error:
+        kinds = sorted({type(v).__name__ for v in array.ravel()})
+        if array.dtype.kind == "O" and len(kinds) > 1:
+            raise InputError(
+                f"y: labels of several types ({', '.join(kinds)}) have no order; pass labels of one type, such as "
+                "[str(label) for label in y]"
+            ) from error
         raise InputError(f"y: {' '.join(str(error).split())}") from error
     if kind == "multiclass-multioutput":
         raise InputError(
@@ -62,11 +69,18 @@ def codes(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 def _dense(y: Any) -> np.ndarray:
     if scipy.sparse.issparse(y):
         raise InputError("y: sparse targets are not supported; pass y.toarray()")
+    y = _of_numbers(y)
     settings: Any = {"ensure_2d": False, "dtype": None, "ensure_all_finite": False, "input_name": "y"}
     try:
         return np.asarray(check_array(y, **settings, ensure_min_samples=0, ensure_min_features=0))
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise InputError(f"y: {' '.join(str(error).split())}") from error
+
+
+def _of_numbers(y: Any) -> Any:
+    """A nullable column of pandas without missing values in NumPy's type of it, in which whole numbers stay whole."""
+    dtype = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return y if dtype is None or np.dtype(dtype).kind not in "biu" or y.isna().any() else y.to_numpy(dtype)
 
 
 def _shaped(array: np.ndarray, size: int) -> np.ndarray:

@@ -25,9 +25,8 @@ from kullback.runtime.random import key_of
 from kullback.training.batches import Feed, Rows, Table, on_each, over, spans_processes
 from kullback.training.driver import Iterative, Progress, fingerprint
 from kullback.training.early_stopping import Schedule
-from kullback.training.evaluation import EpochConfig, final_values, judged, negative_log_prior, row_losses, rows_at
+from kullback.training.evaluation import EpochConfig, judged, negative_log_prior, row_losses, rows_at, valued
 from kullback.training.member import DIVERGED, Hyperparameters, Member, at_start, decided, each_member, stepped
-from kullback.training.min_scale import floored, least_outputs
 from kullback.training.optimiser import in_words
 from kullback.training.ravel import on_host
 from kullback.training.shuffle import shuffled, words_of
@@ -226,9 +225,8 @@ def advance(
     over_now = jnp.all(state.members.ended > 0) | (state.total >= hyper.limit)
 
     def last(s: State) -> State:
-        vectors = chosen(s, jnp)
-        least = least_outputs(config, fixed, rows, vectors)
-        return s._replace(least=least, final=final_values(config, floored(fixed, least), rows, held, vectors))
+        least, final = valued(config, fixed, rows, held, chosen(s, jnp))
+        return s._replace(least=least, final=final)
 
     return on_each(config.mesh, lax.cond(over_now, last, lambda s: s, state))
 
@@ -314,11 +312,16 @@ def _undecided(state: State, held: int) -> str:
     """What is to be said where no step was clearly better than the start, though one may be by much; else nothing."""
     gains, errors = np.asarray(state.members.doubtful, np.float64).T
     k = int(np.argmax(gains + 2.0 * errors))
-    if (np.asarray(state.members.best.step) > 0).any() or not gains[k] + 2.0 * errors[k] > MUCH:
+    return "" if (np.asarray(state.members.best.step) > 0).any() else doubtful(gains[k], errors[k], held)
+
+
+def doubtful(gain: float, error: float, held: int) -> str:
+    """What is to be said of a gain over the start that was not taken, where it may be large; else nothing."""
+    if not (gain > 0 and gain + 2.0 * error > MUCH):
         return ""
     return (
-        f"the {held:,} held-out rows are too few to tell: the best step was {gains[k]:.2g} ± {errors[k]:.2g} nats a "
-        "row better than the start, which is returned; more rows would tell, or a larger held_out="
+        f"the {held:,} held-out rows are too few to tell: the best step was {gain:.2g} ± {error:.2g} nats a row "
+        "better than the start, which is returned; more rows would tell, or a larger held_out="
     )
 
 

@@ -18,6 +18,7 @@ from kullback.runtime.export_cache import program
 from kullback.training.batches import BLOCK, Rows, some_of
 from kullback.training.early_stopping import bounded
 from kullback.training.member import each_member
+from kullback.training.min_scale import floored, least_outputs
 from kullback.training.optimiser import DEFAULT
 
 
@@ -139,4 +140,10 @@ def final_values(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None,
     return jnp.stack([training, aside.astype(training.dtype)])
 
 
-final_now = program(final_values)
+def valued(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> tuple[Any, Any]:
+    """The least outputs and, with them as a floor, the final values."""
+    least = least_outputs(config, fixed, rows, vectors)
+    return least, final_values(config, floored(fixed, least), rows, held, vectors)
+
+
+final_now, valued_now, judged_now = program(final_values), program(valued), program(judged)

@@ -14,8 +14,10 @@ from kullback.rule import Request
 from kullback.training.batches import Table
 from kullback.training.early_stopping import held_out_mask
 
-_LINEAR_ROWS = 4096  # that the linear model is fitted to, or four times the inputs
+LINEAR_ROWS = 4096  # that the linear model is fitted to, or four times the inputs
 _HELD = 2  # a stream of random numbers
+# What single precision holds: whole numbers, outcomes whose squares are numbers, shares of which 1 − y has four digits.
+LARGEST_COUNT, SMALLEST, LARGEST, NEAREST = 2**24, 1e-18, 1e18, 1e-3
 
 
 def begun(learner: Known, train: Table) -> Known:
@@ -24,7 +26,7 @@ def begun(learner: Known, train: Table) -> Known:
     assert learnable is not None
     if learnable.begin is None or train.x is None or not isinstance(train.y, np.ndarray):
         return learner
-    few = train.numbers[:: -(-train.size // max(_LINEAR_ROWS, 4 * int(np.prod(train.x.shape[1:]))))]
+    few = train.numbers[:: -(-train.size // max(LINEAR_ROWS, 4 * int(np.prod(train.x.shape[1:]))))]
     few = few[train.weights[few] > 0]
     started = learnable.begin(train.x[few], train.y[few], train.weights[few]) if len(few) > 1 else {}
     return replace(learner, learnable=learnable.holding(**started)) if started else learner
@@ -37,6 +39,20 @@ def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | Non
     if train.total == 0 or (held is not None and held.total == 0):
         raise FitError("weights: a part of the rows has no weight at all; pass more weighted rows")
     return train, held
+
+
+def needs_double(y: Any) -> bool:
+    """Whether single precision loses outcomes y [n, ...]: counts that it cannot hold, numbers that become 0 or ∞, and
+    shares so near to 1 that nothing is left of what they lack."""
+    y = np.asarray(y)
+    if y.size == 0 or y.dtype.kind not in "iuf":
+        return False
+    least, most = float(y.min()), float(y.max())
+    if y.dtype.kind in "iu":
+        return max(-least, most) >= LARGEST_COUNT
+    size = max(-least, most)
+    tiny = 0.0 < size < SMALLEST or 0.0 < least < np.finfo(np.float32).tiny
+    return size > LARGEST or tiny or (least > 0.0 and 1.0 - NEAREST < most < 1.0)
 
 
 def default_batch(size: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.families.conditional_structure import FARTHEST, ConditionalStructure
+from kullback.families.glm_starts import glm_start
 from kullback.families.initialisation.location_scale import Hints
 from kullback.families.initialisation.output_scaling import output_scaling
 from kullback.families.initialisation.scaling import mean_and_scale
@@ -97,10 +98,14 @@ def affine_start(structure: ConditionalStructure, given: Params, scaling: Params
 
     x, y, w  rows [n, ...] in the user's units and their weights; empty where no linear model can stand
     """
-    where = locations(structure, TRANSLATED | LOGGED)
     inputs = int(np.prod(np.shape(x)[1:]))
-    if where is None or structure.network.labels is not None or structure.network.linear or inputs > WIDEST:
+    if structure.network.labels is not None or structure.network.linear or inputs > WIDEST:
         return {}
+    where = locations(structure, TRANSLATED | LOGGED)
+    if where is None:
+        seen = scaled(x, scaling["x_mean"], scaling["x_scale"])
+        started = glm_start(structure, given, scaling, seen, y, w)
+        return {name: _rounded(value, np.asarray(scaling["gain"])) for name, value in started.items()}
     logged = structure.form.cls.__name__ in LOGGED
     y = np.log(np.asarray(y, np.float64)) if logged else np.asarray(y, np.float64)
     seen = scaled(x, scaling["x_mean"], scaling["x_scale"])

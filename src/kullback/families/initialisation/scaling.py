@@ -9,7 +9,7 @@ import numpy as np
 
 BLOCK_BYTES = 2**18  # blocks that stay in a cache are several times faster than large ones
 # In single precision a smaller scale would be 0 or its reciprocal infinite.
-SMALLEST = 1e-30
+SMALLEST = 1e-36
 
 
 def blocks_of(values: np.ndarray, weights: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
