@@ -232,7 +232,7 @@ def test_settings_that_make_no_sense_are_refused(setting):
 def test_nothing_usable_raises_and_says_what_to_do(data, what):
     x, y, _ = data
     outlier = what == "an outlier"
-    y = np.where(np.arange(ROWS) == 5, 1e25, y) if outlier else y
+    y = np.where(np.arange(ROWS) == 5, 1e200, y) if outlier else y
     q = kl.Conditional(kl.MLP(hidden=(8,)), dist.Normal, **({"scale": 1.0} if outlier else {}))
     rule = kl.rules.Minibatches() if outlier else kl.rules.Minibatches(rate=1e6)
     with pytest.raises(
