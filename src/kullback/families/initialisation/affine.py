@@ -166,7 +166,9 @@ def ridge(
 
 
 def _leave_one_out(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    total = w.sum()
+    # A power of 2 as the unit of outcomes rounds nothing, and squares of the largest are finite.
+    unit = np.exp2(np.floor(np.log2(np.abs(y).max() or 1.0)))
+    y, total = y / unit, w.sum()
     x_mean, y_mean = w @ x / total, w @ y / total
     x, y = x - x_mean, y - y_mean
     values, vectors = np.linalg.eigh((x * w[:, None]).T @ x)
@@ -183,4 +185,4 @@ def _leave_one_out(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[np.ndar
         if error <= best:
             best, chosen = error, (vectors @ coefficients, left)
     slope, left = chosen
-    return slope, left + (y_mean - x_mean @ slope)
+    return unit * slope, unit * (left + (y_mean - x_mean @ slope))
