@@ -14,8 +14,7 @@ from kullback.catalogue import DEFAULT_RULES
 from kullback.errors import EstimateError, InputError, PlanError
 from kullback.known import Known, describe
 from kullback.known.samples import refuse_probabilities
-from kullback.plan import Plan, make_plan
-from kullback.plan.words import explain_in_words
+from kullback.plan import Plan, explain_in_words, make_plan
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Request, Rule
 from kullback.runtime.export_cache import check_process

@@ -166,14 +166,14 @@ fault(
 # Plans.
 fault(
     "plan: the cost goes before the guarantee",
-    "plan/plan.py",
+    "plan.py",
     "return (len(self.applies.dropped), self.guarantee.rank, self.cost)",
     "return (len(self.applies.dropped), self.cost, self.guarantee.rank)",
     "plan/test_planning.py::test_fewest_terms_dropped_then_guarantee_then_cost",
 )
 fault(
     "plan: an infinite fit is not refused",
-    "plan/plan.py",
+    "plan.py",
     "if out is not None and out.where.all():",
     "if out is not None and not out.where.any():",
     "families/test_form.py::test_a_family_whose_support_cannot_hold_p_is_refused",

@@ -1,7 +1,12 @@
-"""The plan: every rule that answers the question is asked whether it applies, and the best one is taken."""
+"""The plan: every rule that answers the question is asked whether it applies, and the best one is taken.
+
+The plan is also put in words here, at most 80 columns wide: `plan_in_words` is the `repr` of an expression, and
+`explain_in_words` adds the rules that were not taken.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +14,6 @@ from typing import Any
 from kullback.errors import InputError, PlanError
 from kullback.known import Known
 from kullback.known.support import escape
-from kullback.plan.words import plan_in_words
 from kullback.result import Guarantee
 from kullback.rule import Applies, Missing, Question, Rule
 
@@ -161,3 +165,64 @@ def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[
     near = [f"{r.name} would, given {v.unlock}" for r, v in missing if v.unlock]
     hint = "; ".join(near[:3] or [f"{r.name}: {v.reason}" for r, v in missing[:3]])
     return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"
+
+
+# The plan in words
+
+WIDTH = 80
+_LABEL = 12
+
+TITLES = {"estimate": "KL(P ‖ Q)", "forward": "min KL(P ‖ Q) over Q", "reverse": "min KL(P ‖ Q) over P"}
+DIRECTIONS = {
+    "forward": "forward: Q is learnable, so Q covers all of P (mass-covering)",
+    "reverse": "reverse: P is learnable, so it seeks a mode of Q (mode-seeking)",
+}
+
+
+def plan_in_words(plan: Plan) -> str:
+    """What is known of each side, the direction, the identity, what is dropped, the rule and the guarantee."""
+    rows = [("P", side_in_words(plan.p)), ("Q", side_in_words(plan.q))]
+    if plan.question in DIRECTIONS:
+        rows.append(("direction", DIRECTIONS[plan.question]))
+    rows.append(("identity", plan.rule.identity))
+    if plan.dropped:
+        rows.append(("drops", ", ".join(plan.dropped)))
+    note = plan.chosen.applies.note
+    rows.append(("rule", plan.rule.name + (f": {note}" if note else "")))
+    rows.append(("guarantee", plan.guarantee.value))
+    return "\n".join([TITLES[plan.question], *(_row(label, text) for label, text in rows)])
+
+
+def explain_in_words(plan: Plan) -> str:
+    """The plan, then every other rule for the same question with the reason that it was not taken."""
+    lines = [plan_in_words(plan), "", "Rules not taken"]
+    for rule, reason in plan.rejected:
+        lines.append(
+            textwrap.fill(
+                f"{rule.name}: {reason}",
+                WIDTH,
+                initial_indent="  - ",
+                subsequent_indent="    ",
+                break_on_hyphens=False,
+            )
+        )
+    if not plan.rejected:
+        lines.append("  none: this is the only rule for the question")
+    lines.append("")
+    lines.append(_row("source", plan.rule.source))
+    return "\n".join(lines)
+
+
+def side_in_words(side: Known) -> str:
+    return f"{side.name}: {side.facts_in_words()}"
+
+
+def _row(label: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<{_LABEL - 2}}",
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
