@@ -15,7 +15,7 @@ from kullback.errors import InputError, PlanError
 from kullback.known import Known
 from kullback.known.support import escape
 from kullback.result import Guarantee
-from kullback.rule import Applies, Missing, Question, Rule
+from kullback.rule import Applies, Missing, Question, Rule, rules_called
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
-        return _forced(question, p, q, _rule(rule, [*own, *rules]), asked)
+        return _forced(question, p, q, _rule(rule, [*own, *rules], question), asked)
     verdicts = [(r, r.check(p, q)) for r in asked]
     candidates = sorted((Candidate(r, v) for r, v in verdicts if isinstance(v, Applies)), key=lambda c: c.rank)
     if not candidates:
@@ -129,9 +129,9 @@ def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequenc
     return Plan(question, p, q, Candidate(forced, verdict), others)
 
 
-def _rule(rule: Any, rules: Sequence[Rule]) -> Rule:
+def _rule(rule: Any, rules: Sequence[Rule], question: Question) -> Rule:
     if isinstance(rule, str):
-        return _named(rule, rules)
+        return _named(rule, rules, question)
     if isinstance(rule, type) and issubclass(rule, Rule):
         raise InputError(f"rule: {rule.__name__} is a class; call it, as in kl.rules.{rule.__name__}()")
     if not isinstance(rule, Rule):
@@ -139,12 +139,21 @@ def _rule(rule: Any, rules: Sequence[Rule]) -> Rule:
     return rule
 
 
-def _named(name: str, rules: Sequence[Rule]) -> Rule:
-    for candidate in rules:
-        if candidate.name == name:
-            return candidate
-    names = ", ".join(repr(r.name) for r in rules)
-    raise InputError(f"rule: there is no rule named {name!r}; the names are {names}")
+def _named(name: str, rules: Sequence[Rule], question: Question) -> Rule:
+    """The rule of this name, whatever its question; or else the one with this alias, of this question if there is one.
+
+    Raises `InputError` where no rule is called so, or where two rules of the question have the alias.
+    """
+    exact = [rule for rule in rules if rule.name == name]
+    found = exact or rules_called(name, rules)
+    if not found:
+        names = ", ".join(repr(r.name) for r in rules)
+        raise InputError(f"rule: there is no rule named {name!r}; the names are {names}")
+    asked = [rule for rule in found if rule.question == question]
+    if not exact and len({rule.name for rule in asked}) > 1:
+        first, second, *_ = (repr(rule.name) for rule in asked)
+        raise InputError(f"rule: {name!r} is an alias of {first} and of {second}; pass one of these names")
+    return (asked or found)[0]
 
 
 def _why_not(best: Candidate, other: Candidate) -> str:
@@ -177,6 +186,10 @@ DIRECTIONS = {
     "forward": "forward: Q is learnable, so Q covers all of P (mass-covering)",
     "reverse": "reverse: P is learnable, so it seeks a mode of Q (mode-seeking)",
 }
+_DIRECTION_ALIASES = {
+    "forward": [("forward KL", ("inclusive KL", "mass-covering KL", "mean-seeking KL", "moment projection"))],
+    "reverse": [("reverse KL", ("exclusive KL", "mode-seeking KL", "zero-forcing KL", "information projection"))],
+}
 
 
 def plan_in_words(plan: Plan) -> str:
@@ -197,24 +210,26 @@ def explain_in_words(plan: Plan) -> str:
     """The plan, then every other rule for the same question with the reason that it was not taken."""
     lines = [plan_in_words(plan), "", "Rules not taken"]
     for rule, reason in plan.rejected:
-        lines.append(
-            textwrap.fill(
-                f"{rule.name}: {reason}",
-                WIDTH,
-                initial_indent="  - ",
-                subsequent_indent="    ",
-                break_on_hyphens=False,
-            )
-        )
+        lines.append(_filled(f"{rule.name}: {reason}", "  - "))
     if not plan.rejected:
         lines.append("  none: this is the only rule for the question")
     lines.append("")
     lines.append(_row("source", plan.rule.source))
+    lines += [_filled(f"{name}: also known as {', '.join(aliases)}") for name, aliases in _aliases(plan) if aliases]
     return "\n".join(lines)
+
+
+def _aliases(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
+    """What else the rule and the direction are called."""
+    return [(plan.rule.name, plan.rule.aliases), *_DIRECTION_ALIASES.get(plan.question, ())]
 
 
 def side_in_words(side: Known) -> str:
     return f"{side.name}: {side.facts_in_words()}"
+
+
+def _filled(text: str, start: str = "  ") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _row(label: str, text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar, Literal
@@ -111,6 +113,7 @@ class Rule(abc.ABC):
     guarantee  what the answer is worth
     cost       ranks rules of one guarantee: roughly log10 of the evaluations of a log-density it takes
     source     where the method comes from: author, year, equation
+    aliases    other names that a searcher would type, which `rule=` takes too
     """
 
     name: ClassVar[str]
@@ -121,6 +124,7 @@ class Rule(abc.ABC):
     guarantee: ClassVar[Guarantee]
     cost: ClassVar[float]
     source: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
     signed: ClassVar[frozenset[str]] = frozenset()  # settings that may be below 0
 
     def __post_init__(self) -> None:
@@ -133,3 +137,14 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def run(self, p: Known, q: Known, request: Request) -> Estimate | Fit:
         """The answer. Called only where `check` said `Applies`."""
+
+
+def rules_called(name: str, rules: Iterable[Rule]) -> list[Rule]:
+    """The rules of this name, or else those with this alias. Case, spaces and hyphens do not matter."""
+    rules, asked = list(rules), _compared(name)
+    named = [rule for rule in rules if _compared(rule.name) == asked]
+    return named or [rule for rule in rules if asked in map(_compared, rule.aliases)]
+
+
+def _compared(name: str) -> str:
+    return re.sub(r"[\s_‐‑–—-]+", "", name).casefold()
