@@ -46,6 +46,7 @@ class CrossEntropy(Rule):
     guarantee = Guarantee.UNBIASED
     cost = 5.0
     source = "Cover and Thomas (2006), Elements of Information Theory, section 5.4"
+    aliases = ("log loss", "negative log-likelihood", "NLL")
 
     def __post_init__(self) -> None:
         super().__post_init__()

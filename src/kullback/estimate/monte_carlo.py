@@ -71,6 +71,7 @@ class MonteCarlo(Rule):
     guarantee = Guarantee.UNBIASED
     cost = 6.0
     source = "Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9"
+    aliases = ("MC", "sampling", "k1 estimator")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -60,6 +60,7 @@ class OneSample(Rule):
     guarantee = Guarantee.CONSISTENT
     cost = 4.5
     source = "Kozachenko and Leonenko (1987), Problems of Information Transmission 23(2)"
+    aliases = ("Kozachenko–Leonenko",)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -81,6 +81,7 @@ class Quadrature(Rule):
     guarantee = Guarantee.EXACT
     cost = 4.0
     source = "Piessens et al. (1983), QUADPACK, section 2.2"
+    aliases = ("numerical integration", "Gauss–Kronrod", "QUADPACK")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -50,6 +50,7 @@ class TwoSamples(Rule):
     guarantee = Guarantee.CONSISTENT
     cost = 5.0
     source = "Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected"
+    aliases = ("nearest neighbours", "k-nearest neighbours", "kNN", "Wang–Kulkarni–Verdú")
 
     def __post_init__(self) -> None:
         super().__post_init__()
