@@ -638,14 +638,14 @@ fault(
 )
 fault(
     "loggers: rows before a new column are not filled up",
-    "runtime/loggers.py",
+    "runtime/loggers/csv_sink.py",
     '[*row, *[""] * len(new)] for row in rows',
     "row for row in rows",
     "runtime/test_loggers.py::test_a_new_name_widens_the_table",
 )
 fault(
     "loggers: a line that a crash cut short stays",
-    "runtime/loggers.py",
+    "runtime/loggers/sink.py",
     '        if content and not content.endswith(b"\\n"):\n            file.truncate',
     "        if not content:\n            file.truncate",
     "runtime/test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kullback.errors import FileError, InputError
-from kullback.runtime.files import put, read_spec
+from kullback.runtime.files import read_spec, write_atomically
 from kullback.runtime.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
 
 SETTINGS = "run.json"
@@ -110,15 +110,14 @@ class Folder:
     def _same(self, settings: Mapping[str, Any]) -> None:
         for name, before in settings_of(self.path).items():
             if name in settings and settings[name] != before:
-                raise InputError(f"out: {self.path} holds a training with {_option(name, before)} and not "
-                                 f"{_option(name, settings[name])}; pass another --out, or remove it")  # fmt: skip
+                raise InputError(
+                    f"out: {self.path} holds a training with {_option(name, before)} and not "
+                    f"{_option(name, settings[name])}; pass another --out, or remove it"
+                )
 
     def _write(self, settings: Mapping[str, Any], files: Iterable[str]) -> None:
-        try:
-            text = json.dumps({**settings, _OURS: {"files": sorted(files)}}, indent=2) + "\n"
-            put(self.path / SETTINGS, text.encode())
-        except FileError as error:
-            raise FileError(f"{error}".replace("path:", "out:", 1)) from error
+        text = json.dumps({**settings, _OURS: {"files": sorted(files)}}, indent=2) + "\n"
+        write_atomically(self.path / SETTINGS, text.encode(), argument="out")
 
 
 def settings_of(folder: Path) -> dict[str, Any]:

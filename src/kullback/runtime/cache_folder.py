@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from kullback.errors import FileError
-from kullback.runtime.files import put
+from kullback.runtime.files import write_atomically
 from kullback.runtime.identity import processor
 
 VARIABLE = "KULLBACK_CACHE_DIR"
@@ -91,7 +91,7 @@ def write(path: Path, made_from: str, note: Any, payload: bytes) -> None:
     with suppress(OSError, FileError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_ours(path.parent):
-            put(path, json.dumps(about).encode() + b"\n" + payload, 0o600)
+            write_atomically(path, json.dumps(about).encode() + b"\n" + payload, 0o600)
             _bound(path.parent.parent)
 
 

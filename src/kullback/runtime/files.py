@@ -32,15 +32,18 @@ def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[st
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     told = {**spec, "version": _VERSION}
     # In one entry: the format's writer puts several in no order of their own.
-    put(path, save(contiguous, metadata={_KEY: json.dumps({**told, _DIGEST: _digest(told, contiguous)})}))
+    write_atomically(path, save(contiguous, metadata={_KEY: json.dumps({**told, _DIGEST: _digest(told, contiguous)})}))
 
 
-def put(path: str | PathLike[str], content: bytes, mode: int = 0o666) -> None:
+def write_atomically(path: str | PathLike[str], content: bytes, mode: int = 0o666, argument: str = "path") -> None:
     """Write `content` to `path`, aside and then renamed. A link stays one, and a file that is there keeps its mode.
 
-    mode  of a new file, less the umask. Raises `FileError` where the folder or the disk does not take it.
+    mode      of a new file, less the umask
+    argument  what an error calls the path
+
+    Raises `FileError` where the folder or the disk does not take it.
     """
-    target = Path(os.path.realpath(as_path("path", path)))
+    target = Path(os.path.realpath(as_path(argument, path)))
     aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         try:
@@ -55,7 +58,7 @@ def put(path: str | PathLike[str], content: bytes, mode: int = 0o666) -> None:
             aside.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable(target, error, argument) from error
 
 
 def unwritable(target: Path, error: OSError, argument: str = "path") -> FileError:
