@@ -7,7 +7,7 @@ from typing import get_args
 from kullback.estimate.cross_entropy import CrossEntropy as CrossEntropy
 from kullback.estimate.monte_carlo import MonteCarlo as MonteCarlo
 from kullback.estimate.one_sample import OneSample as OneSample
-from kullback.estimate.quadrature import Quadrature as Quadrature
+from kullback.estimate.quadrature.rule import Quadrature as Quadrature
 from kullback.estimate.support import Support as Support
 from kullback.estimate.two_samples import TwoSamples as TwoSamples
 from kullback.exact.bounds import PairwiseLowerBound as PairwiseLowerBound

@@ -99,7 +99,9 @@ class KL:
         plan = self.plan(rule)
         if plan.question == "estimate":
             raise PlanError("minimize: neither side is learnable; wrap one in kl.Family, or call estimate()")
-        request = Request(seed, tolerance, steps, checkpoint, quiet, logger)
+        request = Request(
+            seed=seed, tolerance=tolerance, steps=steps, checkpoint=checkpoint, quiet=quiet, logger=logger
+        )
         fit = plan.rule.run(self._p, self._q, request)
         assert isinstance(fit, Fit)
         objective = dataclasses.replace(fit.objective, plan=plan)

@@ -102,7 +102,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
         )
     why = {id(c.rule): _why_not(best, c) for c in others}
     rejected = tuple((r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule)
-    return Plan(question, p, q, best, rejected)
+    return Plan(question=question, p=p, q=q, chosen=best, rejected=rejected)
 
 
 def _require_finite(p: Known, q: Known) -> None:
@@ -126,7 +126,7 @@ def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequenc
     if isinstance(verdict, Missing):
         raise PlanError(f"rule: {forced.name!r} does not apply: {verdict.reason}")
     others = tuple((r, f"not asked: {forced.name!r} was forced") for r in asked if r.name != forced.name)
-    return Plan(question, p, q, Candidate(forced, verdict), others)
+    return Plan(question=question, p=p, q=q, chosen=Candidate(forced, verdict), rejected=others)
 
 
 def _rule(rule: Any, rules: Sequence[Rule], question: Question) -> Rule:

@@ -60,9 +60,10 @@ class Status(enum.Enum):
 
     @property
     def ok(self) -> bool:
-        return self in (
-            Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY
-        )  # fmt: skip
+        return self in _OK
+
+
+_OK = (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY)
 
 
 def _no_diagnostics() -> Mapping[str, Any]:
@@ -178,13 +179,24 @@ class Fit:
         side, arrays = self.record
         o = self.objective
         value, standard_error = np.asarray(o.value).tolist(), np.asarray(o.standard_error).tolist()
-        objective = {"value": value, "standard_error": standard_error, "guarantee": o.guarantee.value,
-                     "quantity": o.quantity, "dropped": list(o.dropped), "reason": o.reason}  # fmt: skip
+        objective = {
+            "value": value,
+            "standard_error": standard_error,
+            "guarantee": o.guarantee.value,
+            "quantity": o.quantity,
+            "dropped": list(o.dropped),
+            "reason": o.reason,
+        }
         numbers = {
             k: float(v) for k, v in self.diagnostics.items() if isinstance(v, int | float | np.number | Estimate)
         }
-        about = {"objective": objective, "status": self.status.name, "trace": [float(x) for x in self.trace],
-                 "history": [dict(line) for line in self.history], "message": self.message}  # fmt: skip
+        about = {
+            "objective": objective,
+            "status": self.status.name,
+            "trace": [float(x) for x in self.trace],
+            "history": [dict(line) for line in self.history],
+            "message": self.message,
+        }
         write(path, {"format": "fit", **side, **about, "diagnostics": numbers}, arrays)
 
 

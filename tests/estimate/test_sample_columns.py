@@ -12,7 +12,7 @@ import scipy.stats as st
 import kullback as kl
 from kullback.errors import InputError
 from kullback.estimate.columns import rounding_intervals, rounding_step
-from kullback.estimate.tables import compare
+from kullback.estimate.two_samples import compare
 
 WIDE = st.norm.isf(1e-4 / 2)
 START = pd.Timestamp("2024-01-01")

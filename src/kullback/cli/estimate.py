@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kullback.errors import FileError, InputError
-from kullback.estimate.tables import Comparison, compare
+from kullback.estimate.two_samples import Comparison, compare
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Guarantee
 

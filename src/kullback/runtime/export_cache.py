@@ -114,7 +114,7 @@ class Program:
             result = _tree_of(content[0]["result"], flat, leaves)
             if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
                 return found
-        # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.logs.LogDensity`.
+        # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.log_density.LogDensity`.
         lowered = jax.jit(flat).lower(*leaves)
         if about is not None:
             call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)

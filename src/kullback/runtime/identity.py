@@ -24,10 +24,21 @@ import numpyro.distributions as dist
 _KNOWN = ("kullback", "numpyro", "jax", "numpy", "optax", "builtins")
 # Settings of JAX that change neither what is traced nor how it is compiled. All others count, whatever their names.
 _BESIDE = (
-    "jax_compilation_cache", "jax_persistent_cache", "jax_enable_compilation_cache", "jax_raise_persistent_cache",
-    "jax_log", "jax_traceback_filtering", "jax_explain_cache_misses", "jax_pprint", "jax_debug_log_modules",
-    "jax_captured_constants", "jax_send_traceback", "jax_tracer_error", "jax_transfer_guard", "jax_thread_guard",
-)  # fmt: skip
+    "jax_captured_constants",
+    "jax_compilation_cache",
+    "jax_debug_log_modules",
+    "jax_enable_compilation_cache",
+    "jax_explain_cache_misses",
+    "jax_log",
+    "jax_persistent_cache",
+    "jax_pprint",
+    "jax_raise_persistent_cache",
+    "jax_send_traceback",
+    "jax_thread_guard",
+    "jax_traceback_filtering",
+    "jax_tracer_error",
+    "jax_transfer_guard",
+)
 _SIMPLE = {str, int, float, bool, type(None)}
 _ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import kullback as kl
-from kullback.estimate.tables import Comparison, compare
+from kullback.estimate.two_samples import Comparison, compare
 from kullback.report.data import patients_by_sex
 from kullback.report.figures import column_divergences
 from kullback.report.figures.drift import Columns
