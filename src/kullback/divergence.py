@@ -114,7 +114,7 @@ class KL:
             return f"KL(P ‖ Q) without a plan: {error}"
 
 
-def _as_rules(rules: Any) -> tuple[Rule, ...]:
+def _as_rules(rules: object) -> tuple[Rule, ...]:
     found = tuple(rules) if isinstance(rules, list | tuple) else ()
     if not found or not all(isinstance(rule, Rule) for rule in found):
         raise InputError(f"rules: {rules!r:.60} is no sequence of rules; kl.DEFAULT_RULES + (mine,) is one")

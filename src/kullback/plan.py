@@ -9,7 +9,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kullback.errors import InputError, PlanError
 from kullback.known import Known
@@ -129,7 +128,7 @@ def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequenc
     return Plan(question=question, p=p, q=q, chosen=Candidate(forced, verdict), rejected=others)
 
 
-def _rule(rule: Any, rules: Sequence[Rule], question: Question) -> Rule:
+def _rule(rule: object, rules: Sequence[Rule], question: Question) -> Rule:
     if isinstance(rule, str):
         return _named(rule, rules, question)
     if isinstance(rule, type) and issubclass(rule, Rule):

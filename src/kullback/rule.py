@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ class Request:
         return np.random.default_rng([*words, *stream])
 
 
-def _is_seed(x: Any) -> bool:
+def _is_seed(x: object) -> bool:
     if isinstance(x, jax.Array):
         is_new = jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.ndim == 0
         return bool(is_new or (x.dtype == np.uint32 and x.ndim == 1))

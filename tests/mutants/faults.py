@@ -580,7 +580,7 @@ fault(
 )
 fault(
     "report: bars of one standard error, called two",
-    "report/figures/estimates.py",
+    "report/sections/estimates.py",
     "values, 2 * errors,",
     "values, errors,",
     "report/test_bars.py::test_bars_of_growing_samples_are_two_standard_errors_to_either_side",

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.tree_util import Partial
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kullback.errors import EstimateError
 from kullback.estimate.batch import batch_shape, doubled, spread
@@ -41,7 +41,7 @@ class LogDensity:
     """
 
     side: str
-    function: Any
+    function: Callable[..., Any]
     batch: tuple[int, ...]
     event_shape: tuple[int, ...]
     index: tuple[int, ...] = ()
@@ -104,7 +104,13 @@ class LogDensity:
         return found
 
 
-def _evaluate(function: Any, points: Any, index: Any, batch: tuple[int, ...], event_shape: tuple[int, ...]) -> Any:
+def _evaluate(
+    function: Callable[..., Any],
+    points: Float[np.ndarray, "n d"] | Float[Array, "n d"],
+    index: Int[np.ndarray, " b"] | Int[Array, " b"],
+    batch: tuple[int, ...],
+    event_shape: tuple[int, ...],
+) -> Float[Array, " n"]:
     x = spread(jnp.reshape(points, (-1, *event_shape)), 0, len(batch), len(event_shape))
     values = jnp.broadcast_to(jnp.asarray(function(x), jnp.result_type(float)), (len(points), *batch))
     return values[(slice(None), *(index[axis] for axis in range(len(batch))))]
@@ -244,10 +250,10 @@ def guarded(log_q: Callable[[np.ndarray], np.ndarray], inside: np.ndarray) -> Gu
     return Guarded(log_q, np.atleast_1d(inside[top]) if values[top] > -np.inf else None)
 
 
-def floored(log_q: Any, least: float) -> Any:
+def floored(log_q: Callable[..., Any], least: float) -> Callable[..., Any]:
     """log Q, and `least` wherever it is below that: at least what Q gives."""
     return Partial(_floored, log_q, least) if isinstance(log_q, Partial) else partial(_floored, log_q, least)
 
 
-def _floored(log_q: Any, least: Any, x: Any) -> Array:
+def _floored(log_q: Callable[..., Any], least: float, x: Float[Array, " *x"]) -> Float[Array, " *x"]:
     return jnp.maximum(log_q(x), least)

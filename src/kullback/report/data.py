@@ -25,7 +25,7 @@ def _split(x: np.ndarray, y: np.ndarray, rows: int | None, stratify: bool = Fals
     x, y = x[:rows], y[:rows]
     parts = train_test_split(x, y, random_state=0, stratify=y if stratify else None)
     x_fit, x_test, y_fit, y_test = (np.asarray(part) for part in parts)
-    return Split(x_fit, y_fit, x_test, y_test)
+    return Split(x=x_fit, y=y_fit, x_test=x_test, y_test=y_test)
 
 
 def digits(rows: int | None = None) -> Split:

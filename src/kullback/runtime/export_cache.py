@@ -19,7 +19,7 @@ import os
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache, partial, update_wrapper
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ import jax
 import jax.monitoring
 import numpy as np
 from jax.core import Tracer
+from jax.stages import Lowered
 
 from kullback.errors import KullbackError
 from kullback.runtime import cache_folder as kept
@@ -47,7 +48,7 @@ class _Found(NamedTuple):
     first: Any = None
 
 
-_loaded: OrderedDict[Any, _Found] = OrderedDict()
+_loaded: OrderedDict[Hashable, _Found] = OrderedDict()
 
 
 class Effort(enum.Enum):
@@ -130,7 +131,7 @@ class Program:
             return None
         return "\n".join([*parts, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
 
-    def _found_by_text(self, lowered: Any, leaves: list[Any]) -> _Found:
+    def _found_by_text(self, lowered: Lowered, leaves: list[Any]) -> _Found:
         """What the same text was compiled to, here or in a file, or is compiled to now."""
         text = lowered.as_text()
         used = _used(lowered)
@@ -154,7 +155,7 @@ class _Flat:
 
     __name__ = "flat"
 
-    def __init__(self, function: Any, static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
+    def __init__(self, function: Callable[..., Any], static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
         self._function, self._static, self._args, self._tree = function, static, args, tree
         self.tree: Any = None
         self.example: Any = None
@@ -186,14 +187,14 @@ def forget() -> None:
     _loaded.clear()
 
 
-def _recalled(key: Any) -> _Found | None:
+def _recalled(key: Hashable) -> _Found | None:
     found = _loaded.get(key)
     if found is not None:
         _loaded.move_to_end(key)
     return found
 
 
-def _remembered(key: Any, found: _Found) -> _Found:
+def _remembered(key: Hashable, found: _Found) -> _Found:
     _loaded[key] = found
     while len(_loaded) > _IN_MEMORY:
         _loaded.popitem(last=False)
@@ -207,7 +208,7 @@ def _is_apart() -> bool:
     return not jax.sharding.get_abstract_mesh().empty or jax.process_count() > 1
 
 
-def _is_plain(leaf: Any) -> bool:
+def _is_plain(leaf: object) -> bool:
     """Whether a leaf is a number, or an array on the first device that is there and not being traced."""
     if isinstance(leaf, Tracer):
         return False
@@ -223,7 +224,7 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
 
 
-def _effort_for(lowered: Any) -> Effort:
+def _effort_for(lowered: Lowered) -> Effort:
     """By the operations of one pass over the program. What the count leaves out is how often loops turn."""
     if jax.default_backend() != "cpu":
         return Effort.FULL
@@ -236,10 +237,10 @@ def _effort_for(lowered: Any) -> Effort:
     return Effort.LITTLE if operations <= _LITTLE else Effort.SOME if operations <= _SOME else Effort.FULL
 
 
-def _compile(lowered: Any, effort: Effort | None) -> Any:
+def _compile(lowered: Lowered, effort: Effort | None) -> Any:
     """The executable. Options that this XLA does not have are left out, now and later."""
     effort = effort or _effort_for(lowered)
-    options = {name: value for name, value in effort.value if name not in _unknown}
+    options: dict[str, Any] = {name: value for name, value in effort.value if name not in _unknown}
     if jax.default_backend() != "cpu" or not options:
         return lowered.compile()
     try:
@@ -252,7 +253,7 @@ def _compile(lowered: Any, effort: Effort | None) -> Any:
         return _compile(lowered, effort)
 
 
-def _used(lowered: Any) -> str | None:
+def _used(lowered: Lowered) -> str | None:
     """Which of its arguments a lowered program is of, which its text does not say; None where JAX does not tell."""
     about = getattr(getattr(lowered, "_lowering", None), "compile_args", None)
     kept = about.get("kept_var_idx") if isinstance(about, dict) else None
@@ -265,7 +266,7 @@ def _calls(text: str) -> set[str] | None:
     return calls if all(call.startswith(_ANYWHERE) for call in calls) else None
 
 
-def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | None, results: Any) -> Any:
+def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort | None, results: Any) -> Any:
     """The executable, written to a file with the skeleton of its results.
 
     It is not where it calls what another process may not have, nor where JAX had it from a cache of its own: of such a

@@ -136,7 +136,7 @@ def _spec(target: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return spec
 
 
-def _depth(value: Any) -> int:
+def _depth(value: object) -> int:
     """How deep lists and dicts are nested, level by level."""
     depth, level = 0, [value]
     while level:
@@ -168,7 +168,7 @@ def unpack(skeleton: Any, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
     return jax.tree.map(lambda i: arrays[f"{prefix}.{i}"], skeleton)
 
 
-def _is_json(skeleton: Any) -> bool:
+def _is_json(skeleton: object) -> bool:
     if isinstance(skeleton, dict):
         return all(isinstance(key, str) and _is_json(value) for key, value in skeleton.items())
     return isinstance(skeleton, int) or (isinstance(skeleton, list) and all(map(_is_json, skeleton)))

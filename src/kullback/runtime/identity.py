@@ -103,7 +103,7 @@ def is_spelled(tree: Any) -> bool:
     return True
 
 
-def _order(node: Any) -> str:
+def _order(node: object) -> str:
     """The names of what a distribution holds, in the order of its leaves: in NumPyro it differs between processes."""
     if not isinstance(node, dist.Distribution):
         return ""

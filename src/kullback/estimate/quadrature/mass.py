@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from kullback.errors import EstimateError
 from kullback.estimate.batch import spread
 from kullback.estimate.log_density import LogDensity
 from kullback.known import Known
+from kullback.rule import Request
 
 # The line of integration
 
@@ -272,7 +272,7 @@ def _flanks(x: np.ndarray, y: np.ndarray, modes: np.ndarray) -> np.ndarray:
 DRAWS = 2048
 
 
-def points_with_mass(side: Known, log: LogDensity, request: Any, draw: bool) -> Float[np.ndarray, "n d"]:
+def points_with_mass(side: Known, log: LogDensity, request: Request, draw: bool) -> Float[np.ndarray, "n d"]:
     """Points [n, d] near the mass of one element of a side's batch; none where nothing is known.
 
     draw  whether to take draws as well, which costs a compilation of the sampler
@@ -290,7 +290,7 @@ def points_with_mass(side: Known, log: LogDensity, request: Any, draw: bool) -> 
     return points[np.isfinite(points).all(1)]
 
 
-def draws_of(side: Known, log: LogDensity, request: Any) -> Float[np.ndarray, "n d"]:
+def draws_of(side: Known, log: LogDensity, request: Request) -> Float[np.ndarray, "n d"]:
     """Draws [n, d] of one element of a side's batch, in double precision."""
     assert side.sampler is not None
     with jax.enable_x64(True):
@@ -327,7 +327,7 @@ def centres_of_mass(side: Known, log: LogDensity) -> Float[np.ndarray, "n d"]:
     return points[np.isfinite(points).all(1)]
 
 
-def _components(mixture: Any, size: int) -> np.ndarray:
+def _components(mixture: dist.MixtureSameFamily, size: int) -> np.ndarray:
     """The mean of every component, and a standard deviation to both sides, where there are moments."""
     inside = mixture.component_distribution
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from kullback.estimate.quadrature.cubature import Box, adaptive
 from kullback.estimate.quadrature.line import NEGLIGIBLE, Integrals, Settings, Weighted, examine, infinite
 from kullback.estimate.quadrature.mass import Line, centres_of_mass, draws_of, scan
 from kullback.known import Known
+from kullback.rule import Request
 
 # The frame, the boxes and the integral
 
@@ -273,7 +273,7 @@ POWERS = 2.0 ** np.arange(-6.0, 0.5, 0.5)  # of the density, from nearly flat to
 
 
 def explore(
-    log_density: LogDensity, lower: Float[np.ndarray, " 2"], upper: Float[np.ndarray, " 2"], request: Any
+    log_density: LogDensity, lower: Float[np.ndarray, " 2"], upper: Float[np.ndarray, " 2"], request: Request
 ) -> Float[np.ndarray, "n 2"]:
     """Points that follow the density roughly: enough to say where to integrate, not to integrate with.
 
@@ -332,7 +332,11 @@ def walked(
 
 
 def _around(
-    modes: list[tuple[np.ndarray, np.ndarray]], widths: np.ndarray, lower: np.ndarray, upper: np.ndarray, rng: Any
+    modes: list[tuple[np.ndarray, np.ndarray]],
+    widths: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws of the normals at the modes, as many times as wide as each of `widths`, and their log-density."""
     scaled = [(mode, width * root) for mode, root in modes for width in widths]

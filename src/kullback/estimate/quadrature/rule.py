@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 import numpyro.distributions as dist
@@ -273,7 +273,7 @@ def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
     return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in zip(one.parts, other.parts, strict=True)]
 
 
-def _is_independent(d: Any) -> bool:
+def _is_independent(d: object) -> TypeGuard[dist.Independent]:
     return type(d) is dist.Independent and not d.base_dist.event_shape
 
 

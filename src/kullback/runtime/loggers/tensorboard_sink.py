@@ -27,14 +27,13 @@ class TensorBoardLogger(Sink):
         self.folder = as_path("folder", folder)
 
     def log(self, row: Mapping[str, float]) -> None:
-        event_pb2, summary_pb2, events_writer = _tensorboardx()
-        values = numbers_of(row)
         try:
-            self._write(values, event_pb2, summary_pb2, events_writer)
+            self._write(numbers_of(row))
         except OSError as error:
             raise unwritable(self.folder, error, "folder") from error
 
-    def _write(self, values: Mapping[str, float], event_pb2: Any, summary_pb2: Any, events_writer: Any) -> None:
+    def _write(self, values: Mapping[str, float]) -> None:
+        event_pb2, summary_pb2, events_writer = _tensorboardx()
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             # A name holds whole seconds: the suffix keeps a second writer from overwriting the first one's file.
