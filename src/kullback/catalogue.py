@@ -39,7 +39,7 @@ from kullback.rule import Rule as Rule
 
 
 def _place(rule: Rule) -> tuple[int, int, float, str]:
-    """By question, from the strongest guarantee to the weakest, from cheap to dear."""
+    """By question, then from the strongest guarantee to the weakest, then from the lowest cost."""
     return get_args(Question).index(rule.question), rule.guarantee.rank, rule.cost, rule.name
 
 

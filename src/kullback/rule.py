@@ -52,7 +52,7 @@ class Request:
     steps       the most steps of an iterative rule; None lets the rule choose
     checkpoint  a file to save to between chunks of steps, and to resume from if it exists
     quiet       no progress bar
-    logger      what is told of each epoch
+    logger      receives the numbers of each epoch
 
     Raises `InputError` for a field of another kind, before anything is computed.
     """

@@ -1,4 +1,4 @@
-"""What rules that evaluate share: the batch, the mean over the inputs of a conditional, and draws that broadcast."""
+"""Helpers of all rules that estimate: the batch, the mean over the inputs of a conditional, draws that broadcast."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from kullback.known.record import Column, Sample
 
 Weights = tuple[np.ndarray | None, np.ndarray | None]
 
-# A column of labels says nothing of the joint if each label has about one row and few are in both samples.
+# A column of labels is left out of a joint estimate if each label has about one row and few are in both samples.
 ROWS_PER_LABEL, SHARED_LABELS = 2.0, 0.1
 
 
@@ -55,8 +55,8 @@ def _same_names(p: Sequence[str], q: Sequence[str]) -> None:
 def informative(ps: Sequence[Column], qs: Sequence[Column]) -> tuple[list[int], list[str]]:
     """Which columns a joint estimate can use, and the names of the others; all where no column would be left.
 
-    Names and numbers of persons, hashes and the like tell every row from every other: a table of them, or of any
-    columns with them, has a cell for each row, whose frequencies say nothing.
+    Identifiers (names, numbers of persons, hashes) are different in every row: a table with such a column has a cell
+    for each row, and no frequencies can be estimated.
     """
     alone = [_tells_rows_apart(p, q) for p, q in zip(ps, qs, strict=True)]
     if all(alone):

@@ -33,11 +33,12 @@ NOTHING = 200.0  # nats below the highest point that was seen
 class LogDensity:
     """log density at points [n, d] -> [n], for the element `index` of a batch of shape `batch`.
 
-    A function of the user's own is `closed`: nothing of its trace may last, since JAX would take the arrays that it
-    closes over for double ones as long as it does, also where the user computes with them in single precision.
+    A function of the user's own is `closed`: its trace must not be kept. As long as a trace in double precision
+    exists, JAX takes the arrays that the function closes over for double ones, also where the user computes in single
+    precision.
 
-    A log-density that is written as a sum may be ∞ − ∞ far out, where its parts overflow. With a `far` list, such
-    points count as −∞ and one of them is kept in it, if the density is next to nothing all the way there.
+    A log-density that is a sum may be ∞ − ∞ far out, where its terms overflow. With a `far` list, the log-density
+    counts as −∞ at such points if the density is negligible all the way there, and one of them is kept in the list.
     """
 
     side: str
@@ -86,7 +87,7 @@ class LogDensity:
             self.best[:] = [(float(finite[top]), points[top])]
 
     def _is_far(self, points: np.ndarray, undefined: np.ndarray) -> np.ndarray:
-        """Which points lie where the density, on the way from the highest one, has fallen to next to nothing."""
+        """Which points lie where the density, on the way from the highest one, has become negligible."""
         found = np.zeros(len(points), bool)
         if self.far is None or not self.best or not undefined.any():
             return found

@@ -40,9 +40,9 @@ class OneSample(Rule):
     With a sample of P it is the mean over its n rows of log p̂ − log q, where log p̂ = ψ(k) − ψ(n) − d log 2ε for the
     distance ε to the k-th nearest other row, or ψ(nᵢ) − ψ(n) for a row whose value has nᵢ rows. With a sample of m rows
     of Q it is the mean over draws of P of log p − log q̂, with log q̂ = ψ(k) − ψ(m + 1) − d log 2ε, or
-    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. Two samples would
-    know the law by its draws alone, and say no more than about the log of their number. The value can be negative: it
-    is not clipped.
+    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. The rule for two
+    samples would know the law by draws alone, and could not estimate more than about the log of their number. The value
+    can be negative: it is not clipped.
 
     neighbours  k
     repeats     subsamples for the standard error, which does not include the bias
@@ -173,8 +173,8 @@ def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
 def _off_the_ends(values: np.ndarray, law: Known, request: Request) -> np.ndarray:
     """Rows at an end of the law's support moved into it, to anywhere before the nearest row.
 
-    An end has probability 0 and any log-density: NumPyro's is −∞ at the 0 of an exponential law, and ∞ at that of a
-    gamma law below its mode. A row there was rounded to it.
+    An end has probability 0, and its log-density may be anything: NumPyro's is −∞ at the 0 of an exponential law, and ∞
+    at that of a gamma law below its mode. A row at an end was rounded to it.
     """
     if law.support is None or not law.support.bounded:
         return values

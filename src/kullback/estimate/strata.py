@@ -1,4 +1,4 @@
-"""The strata of a law: the components that it is known to consist of, each of which can be drawn from by itself."""
+"""The strata of a law: the components that it is known to consist of, each of which can be sampled separately."""
 
 from __future__ import annotations
 

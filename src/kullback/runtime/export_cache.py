@@ -2,12 +2,13 @@
 
 JAX finds a compiled program by the identity of the function, and its persistent cache only after tracing and lowering,
 which take longer than the fits of small problems. Here a program is found, without tracing, by what it is made from
-(`spelling`): the function, its static arguments, the shapes of the others, the settings of JAX, and the versions and
-sources of all that is traced. What no text says all of, such as a function of the user's own, is lowered, and found by
-the lowered text: another function object with the same trace compiles nothing. Files are kept by `kept`.
+(`runtime.identity`): the function, its static arguments, the shapes of the others, the settings of JAX, and the
+versions and sources of all that is traced. A function that no text describes completely, such as one of the user's own,
+is lowered, and found by the lowered text: another function object with the same trace compiles nothing. Files are kept
+by `runtime.cache_folder`.
 
 How much the compiler optimises follows from what it is given (`Effort`): the first fit of a small problem is nearly all
-compilation, and its steps take no time however they are compiled.
+compilation, and its steps are fast however they are compiled.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from jax.core import Tracer
 from jax.stages import Lowered
 
 from kullback.errors import KullbackError
-from kullback.runtime import cache_folder as kept
+from kullback.runtime import cache_folder
 from kullback.runtime.identity import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
-_APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
+_LEFT_TO_JAX = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
 _IN_MEMORY = 128  # programs of some 5 MB each, of which those not used for longest go first
 _LAPACK = "lapack_"
 _ANYWHERE = (_LAPACK, "mhlo.", "chlo.", "Sharding")  # custom calls that any process can make
@@ -41,7 +42,7 @@ _RESULTS = ("kullback", "optax")  # packages whose named tuples a kept program m
 
 
 class _Found(NamedTuple):
-    """A program at hand: the tree of its results, what computes their leaves, and those of a first call if made."""
+    """A loaded program: the tree of its results, what computes their leaves, and the leaves of a first call if made."""
 
     result: Any
     call: Any
@@ -89,7 +90,7 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         check_process()
         leaves, tree = jax.tree.flatten(self._traced(args))
-        if _is_apart() or not all(map(_is_plain, leaves)):
+        if _is_left_to_jax() or not all(map(_is_plain, leaves)):
             return self._jitted(*args)
         statics = tuple(args[i] for i in self._static)
         key = (self, statics, tree, settings(), *map(_kind, leaves))
@@ -123,7 +124,7 @@ class Program:
         return self._found_by_text(lowered, leaves)._replace(result=flat.tree)
 
     def _made_from(self, args: tuple[Any, ...], leaves: list[Any]) -> str | None:
-        """All that the program depends on; None where no text says it."""
+        """A text of all that the program depends on; None where no text describes it completely."""
         try:
             parts = [spelled(self._function), *(spelled(args[i]) for i in self._static)]
             parts.append(spelled_tree(self._traced(args)))
@@ -201,9 +202,9 @@ def _remembered(key: Hashable, found: _Found) -> _Found:
     return found
 
 
-def _is_apart() -> bool:
-    """Whether JAX is to watch or to place what it computes, which is then left to it."""
-    if any(getattr(jax.config, name, None) for name in _APART):
+def _is_left_to_jax() -> bool:
+    """Whether JAX is set to check or to place what it computes; such calls go to `jax.jit`."""
+    if any(getattr(jax.config, name, None) for name in _LEFT_TO_JAX):
         return True
     return not jax.sharding.get_abstract_mesh().empty or jax.process_count() > 1
 
@@ -218,7 +219,7 @@ def _is_plain(leaf: object) -> bool:
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
-    """What JAX tells apart of an array, or of a number of Python's."""
+    """The kind of an array, or of a number of Python's, by which JAX compiles separate programs."""
     if isinstance(leaf, bool | int | float):
         return (type(leaf).__name__,)
     return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
@@ -274,7 +275,7 @@ def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort |
     """
     before = len(_cache_hits)
     call = _compile(lowered, effort)
-    path, calls = kept.place(about, name), _calls(lowered.as_text())
+    path, calls = cache_folder.place(about, name), _calls(lowered.as_text())
     if path is None or calls is None or len(_cache_hits) > before:
         return call
     from jax.experimental import serialize_executable
@@ -284,7 +285,7 @@ def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort |
         note = {"result": _skeleton(results), "lapack": any(call.startswith(_LAPACK) for call in calls)}
     except Exception:  # this backend has no such form, or the results have no text
         return call
-    kept.write(path, about, note, payload)
+    cache_folder.write(path, about, note, payload)
     return call
 
 
@@ -298,8 +299,8 @@ def _(event: str, **_: Any) -> None:
 
 
 def _content(name: str, about: str) -> tuple[Any, bytes] | None:
-    path = kept.place(about, name)
-    return path and kept.read(path, about)
+    path = cache_folder.place(about, name)
+    return path and cache_folder.read(path, about)
 
 
 def _loaded_from(content: tuple[Any, bytes], leaves: list[Any], result: Any) -> _Found | None:

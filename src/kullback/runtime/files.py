@@ -164,7 +164,7 @@ def pack(tree: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def unpack(skeleton: Any, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
-    """The pytree that `pack` took apart."""
+    """The pytree from which `pack` made the skeleton and the arrays."""
     return jax.tree.map(lambda i: arrays[f"{prefix}.{i}"], skeleton)
 
 

@@ -1,5 +1,7 @@
-"""What a compiled program is made from, as a text: the same in every process, and different for what JAX would trace
-anew."""
+"""What a compiled program is made from, as a text.
+
+The text is the same in every process, and different wherever JAX would trace the function again.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ _ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
 class Unspelled(Exception):
-    """Something that no text says all of."""
+    """Something that no text describes completely."""
 
 
 def spelled(thing: Any) -> str:
@@ -95,7 +97,7 @@ def spelled_tree(tree: Any) -> str:
 
 
 def is_spelled(tree: Any) -> bool:
-    """Whether a text says all of a tree: of one with a function of the user's own, none does."""
+    """Whether a text describes a tree completely. It does not where the tree holds a function of the user's own."""
     try:
         spelled_tree(tree)
     except Unspelled:
@@ -126,8 +128,8 @@ def name_of(thing: Any) -> str:
 def settings() -> tuple[Any, ...]:
     """JAX's backend and all its settings that a program may depend on, as they are in this place of the code."""
     held = jax.config.values
-    here, apart = _counted(tuple(held))
-    values = (*here(jax.config), *map(held.__getitem__, apart))
+    local, global_ = _counted(tuple(held))
+    values = (*local(jax.config), *map(held.__getitem__, global_))
     return (jax.default_backend(), *(v if type(v) in _SIMPLE else str(v) for v in values))
 
 

@@ -164,7 +164,7 @@ def _around(x: np.ndarray, y: np.ndarray, lower: float, upper: float) -> np.ndar
 
 
 def _may_hold_mass(x: np.ndarray, y: np.ndarray, modes: np.ndarray, width: float) -> np.ndarray:
-    """Which modes could hold mass if they were as wide as they are far from the highest: others are rounding."""
+    """Which modes could hold mass if they were as wide as their distance from the highest. The others are rounding."""
     height = np.interp(modes, x, np.maximum(y - y.max(), -1e300))
     return height + np.log1p(np.abs(modes - x[np.argmax(y)]) / width) > NOTHING
 
@@ -177,7 +177,7 @@ def _log_linear(y: np.ndarray) -> np.ndarray:
 
 def _line(lower: float, upper: float, inside: np.ndarray, quantiles: np.ndarray) -> Line:
     low, high = float(inside[0]), float(inside[-1])
-    # Mass that is heaped up at an end, within the rounding of the numbers there, is what a tail is for.
+    # Mass at an end, within the rounding of the numbers there, is integrated as a tail.
     span = high - low
     if span > 0 and upper - high < CLOSE * span and abs(upper) > CLOSE * span:
         high = upper - ROOM * span

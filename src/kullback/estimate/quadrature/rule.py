@@ -29,8 +29,8 @@ MOST_ELEMENTS = 32
 RELATIVE = 1e-10
 HIDDEN = 1e-5
 SEARCHED = (
-    "a side that is not normalised is integrated over the mass that a search finds, by which a mode that is narrower "
-    "than 1/400 of the others, and that nothing slopes towards, is missed unsaid"
+    "a side that is not normalised is integrated over the mass that a search finds; the search misses, without a "
+    "remark, a mode that is narrower than 1/400 of the others and that no slope leads to"
 )
 UNSEEN = 1e-6  # nats, and of the value, that may hide where log Q underflows without being said
 
@@ -57,9 +57,9 @@ class Quadrature(Rule):
     """KL(P‖Q) = ∫ P log(P/Q), adaptive, in one or two dimensions; it normalises a side that is not normalised.
 
     With P = P̃/Z and Q = Q̃/Y:  KL = ∫ P̃ log(P̃/Q̃) / Z − log Z + log Y, each integral by quadrature. The mass is located
-    first (draws, modes, rough quantiles), tails and singular ends are mapped to exponentials, and log-densities, never
-    densities, are compared, so that nothing underflows. Where P's is NaN far out, beyond points at which the density is
-    next to 0, it counts as −∞, and the reason says so. `diagnostics["numerical_error"]` is the error in nats. Of
+    first (draws, modes, rough quantiles), and tails and singular ends are mapped to exponentials. Log-densities are
+    compared, never densities, so that nothing underflows. Where P's is NaN far out, beyond points at which the density
+    is next to 0, it counts as −∞, and the reason says so. `diagnostics["numerical_error"]` is the error in nats. Of
     independent coordinates the divergence is the sum over them, in any dimension.
 
     tolerance        the numerical error aimed at on a line, nats, where the request has none
@@ -173,7 +173,7 @@ class Quadrature(Rule):
 
 
 def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
-    """The outcome, and that P's log-density is NaN far out: no mass is there if what was found has all of it."""
+    """The outcome, with a remark where P's log-density is NaN far out, where a normalised P has no mass."""
     if not log_p.far:
         return outcome
     reason = f"P's log-density is NaN far out, as at {log_p.far[0].squeeze()}, and counts as −∞ there"
@@ -186,9 +186,9 @@ def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
 
 
 def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:
-    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, in which a normalised P's missing mass counts.
+    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, which includes the mass that was not found of a normalised P.
 
-    That mass may lie where the log-ratio is larger than anywhere that P was seen: twice as large, say.
+    That mass may lie where the log-ratio is larger than anywhere else: twice the largest value met is assumed.
     """
     if over_p.reason:
         return Outcome(value=np.inf, error=0.0, panels=over_p.panels, reason=over_p.reason)

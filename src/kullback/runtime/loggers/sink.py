@@ -37,7 +37,7 @@ class Sink(abc.ABC):
     """What the sinks share: `with` closes them, and a copy or a pickle carries settings, not the open file.
 
     So an estimator that holds one can be cloned and sent to another process. Rows of several trainings written to one
-    file follow one another as they come: give each training a file of its own to tell them apart.
+    file follow one another as they come: give each training a file of its own to distinguish them.
     """
 
     _file: Any = None  # what is open, if anything
