@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kullback.errors import InputError
 from kullback.known import Known
@@ -24,7 +25,7 @@ def batch_shape(p: Known, q: Known) -> tuple[int, ...]:
         ) from error
 
 
-def mean_over_inputs(p: Known, q: Known) -> np.ndarray | None:
+def mean_over_inputs(p: Known, q: Known) -> Float[np.ndarray, " n"] | None:
     """Weights [n] that sum to 1 over the inputs at which a conditional side stands; None where neither is one."""
     side = p if p.inputs is not None else q
     if side.inputs is None:

@@ -47,8 +47,8 @@ class LogDensity:
     event_shape: tuple[int, ...]
     index: tuple[int, ...] = ()
     closed: bool = False
-    far: list[np.ndarray] | None = field(default=None, compare=False)
-    best: list[tuple[float, np.ndarray]] = field(default_factory=list, compare=False)
+    far: list[Float[np.ndarray, " d"]] | None = field(default=None, compare=False)
+    best: list[tuple[float, Float[np.ndarray, " d"]]] = field(default_factory=list, compare=False)
 
     def __call__(self, points: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
         size = BUCKETS[-1]
@@ -178,10 +178,10 @@ class Guarded:
     log_q: Callable[[np.ndarray], np.ndarray]
     centre: Float[np.ndarray, " d"] | None
     deepest: float = 0.0
-    edge: np.ndarray | None = None
+    edge: Float[np.ndarray, " d"] | None = None
     _reached: dict[bool, tuple[float, float]] = field(default_factory=dict)
 
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, x: Float[np.ndarray, " n *d"]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         values = np.array(self.log_q(x), float)
         deficit = np.zeros(len(x))
         empty = np.flatnonzero(values == -np.inf)
@@ -241,7 +241,7 @@ class Guarded:
         return 1.0 / np.maximum(inner, 1e-300), np.where(before < SHARE * last, last, 0.0)
 
 
-def guarded(log_q: Callable[[np.ndarray], np.ndarray], inside: np.ndarray) -> Guarded:
+def guarded(log_q: Callable[[np.ndarray], np.ndarray], inside: Float[np.ndarray, " k *d"]) -> Guarded:
     """`Guarded` with the one of the points `inside` at which Q is highest as its centre, if Q is anything there."""
     if not len(inside):
         return Guarded(log_q, None)

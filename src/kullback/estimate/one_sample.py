@@ -217,8 +217,8 @@ class _Space:
     `values` are those of the sample, `scale` [d] what its columns are divided by.
     """
 
-    values: np.ndarray
-    scale: np.ndarray
+    values: Float[np.ndarray, " n *event"]
+    scale: Float[np.ndarray, " d"]
     table: bool
     whole: bool
 
@@ -313,7 +313,7 @@ MOST_COLUMNS = 4
 LACKING = 0.65
 
 
-def has_atoms(law: Known, values: np.ndarray, request: Request) -> bool:
+def has_atoms(law: Known, values: Float[np.ndarray, " n *event"], request: Request) -> bool:
     """Whether a law draws the given outcomes, each of which a sample repeats."""
     if len(values) == 0 or law.sampler is None:
         return len(values) == 0

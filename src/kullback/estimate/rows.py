@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 FEWEST_COPIES, LACKING = 10, 0.1  # of a value, to be an atom; and the share of P's rate below which Q lacks it
@@ -31,7 +31,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.cell)
 
-    def take(self, rows: np.ndarray) -> Rows:
+    def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> Rows:
         weight, log_density = (None if x is None else x[rows] for x in (self.weight, self.log_density))
         return Rows(self.cell[rows], self.point[rows], weight=weight, log_density=log_density)
 
@@ -45,7 +45,7 @@ class Rows:
         return float(terms.mean() if self.weight is None else self.weight @ terms / self.weight.sum())
 
 
-def by_cell(p: Rows, q: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def by_cell(p: Rows, q: Rows) -> Iterator[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]]:
     """The rows of P and those of Q in each cell of P."""
     order_p, order_q = np.argsort(p.cell, kind="stable"), np.argsort(q.cell, kind="stable")
     cells, starts = np.unique(p.cell[order_p], return_index=True)

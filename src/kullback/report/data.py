@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
@@ -15,10 +16,10 @@ from sklearn.model_selection import train_test_split
 class Split:
     """Inputs and outcomes to fit to, and those held out for testing: a quarter."""
 
-    x: np.ndarray
-    y: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x: Float[np.ndarray, "n d"]
+    y: Shaped[np.ndarray, " n"]
+    x_test: Float[np.ndarray, "m d"]
+    y_test: Shaped[np.ndarray, " m"]
 
 
 def _split(x: np.ndarray, y: np.ndarray, rows: int | None, stratify: bool = False) -> Split:
@@ -56,7 +57,7 @@ def doctor_visits(rows: int | None = None) -> Split:
     return _split(x[order], y[order], rows)
 
 
-def tumours(rows: int) -> tuple[np.ndarray, np.ndarray]:
+def tumours(rows: int) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     """Tumours of the Wisconsin set (Street et al., 1993), evenly spread over it: mean radius, standardised, and whether
     each is malignant."""
     x, y = load_breast_cancer(return_X_y=True)

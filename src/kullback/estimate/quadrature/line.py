@@ -36,8 +36,8 @@ class Tail:
     """
 
     length: float
-    remainder: np.ndarray
-    error: np.ndarray
+    remainder: Float[np.ndarray, " 2"]
+    error: Float[np.ndarray, " 2"]
     diverges: bool = False
 
 
@@ -176,7 +176,9 @@ class Weighted:
     def deepest(self) -> float:
         return 0.0 if self.log_q is None else self.log_q.deepest
 
-    def parts(self, x: np.ndarray, log_slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def parts(
+        self, x: Float[np.ndarray, " n *d"], log_slope: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """(log w in the measure of integration, log-ratio where w > 0)."""
         return self._parts(x, log_slope)[:2]
 
@@ -204,7 +206,12 @@ class Weighted:
 
 
 def along_line(
-    log_p: LogDensity1D, log_q: LogDensity1D | None, mass: Mass, inside: np.ndarray, tolerance: float, panels: int
+    log_p: LogDensity1D,
+    log_q: LogDensity1D | None,
+    mass: Mass,
+    inside: Float[np.ndarray, " k"],
+    tolerance: float,
+    panels: int,
 ) -> Integrals:
     """[∫ P, ∫ P log(P/Q)] over a line split at `inside`; without log_q, the first alone.
 

@@ -106,7 +106,7 @@ class Mass:
     """Where a density's mass lies: its line, where to split it, its log-density's `peak`, and log of its rough mass."""
 
     line: Line
-    inside: np.ndarray
+    inside: Float[np.ndarray, " k"]
     peak: float
     log_mass: float
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from kullback.errors import InputError
@@ -11,10 +12,10 @@ from kullback.report.style import FORWARD, INK, apart, as_svg, drawing, label
 
 
 def predictive_bands(
-    grid: np.ndarray,
-    quantiles: np.ndarray,
-    x: np.ndarray | None = None,
-    y: np.ndarray | None = None,
+    grid: Float[np.ndarray, " n"],
+    quantiles: Float[np.ndarray, "n levels"],
+    x: Float[np.ndarray, " rows"] | None = None,
+    y: Float[np.ndarray, " rows"] | None = None,
     *,
     levels: tuple[float, ...] = (0.05, 0.25, 0.5, 0.75, 0.95),
     labels: tuple[str, str] = ("x", "y"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from sklearn.linear_model import LogisticRegression
@@ -148,9 +149,9 @@ def _doubt(data: Split, probabilities: np.ndarray, count: int = 8) -> Doubt:
 class Doubt:
     """Images [k, side, side] in [0, 1], their true labels [k], and q(y∣x) [k, classes]."""
 
-    images: np.ndarray
-    labels: np.ndarray
-    probabilities: np.ndarray
+    images: Float[np.ndarray, "k side side"]
+    labels: Int[np.ndarray, " k"]
+    probabilities: Float[np.ndarray, "k classes"]
 
 
 def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingRegressor
@@ -132,7 +133,10 @@ class Score:
 
 
 def counts_and_heads(
-    counts: np.ndarray, expected: tuple[np.ndarray, ...], scores: tuple[Score, ...], name: str = "counts"
+    counts: Float[np.ndarray, " k"],
+    expected: tuple[Float[np.ndarray, " k"], ...],
+    scores: tuple[Score, ...],
+    name: str = "counts",
 ) -> Picture:
     """Left: how often each count occurs and how often each head expects it. Right: held-out scores, best at the top."""
     with drawing(8.2, 2.9) as figure:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 import kullback as kl
 from kullback.estimate.two_samples import Comparison, compare
@@ -79,8 +80,8 @@ class Columns:
     """Divergences in nats and their standard errors, one for each named column."""
 
     names: tuple[str, ...]
-    nats: np.ndarray
-    errors: np.ndarray
+    nats: Float[np.ndarray, " columns"]
+    errors: Float[np.ndarray, " columns"]
 
 
 def column_divergences(tables: Columns, chance: Columns, name: str = "drift") -> Picture:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import scipy.stats
+from jaxtyping import Float, Int
 
 import kullback as kl
 from kullback.report.record import Picture, Section, Table
@@ -88,7 +89,11 @@ def _value(estimate: kl.Estimate) -> str:
 
 
 def growing_samples(
-    sizes: np.ndarray, values: np.ndarray, errors: np.ndarray, truth: float, name: str = "samples"
+    sizes: Int[np.ndarray, " n"],
+    values: Float[np.ndarray, " n"],
+    errors: Float[np.ndarray, " n"],
+    truth: float,
+    name: str = "samples",
 ) -> Picture:
     """Estimates from samples of growing size [n], with bars of two standard errors, and the exact value as a line."""
     with drawing(8.2, 2.3) as figure:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from scipy.special import expit, logsumexp
 from scipy.stats import multivariate_normal
@@ -107,21 +108,21 @@ class Posterior:
     intercepts [a], slopes [b], exact and fitted: log-densities [b, a] up to a constant.
     """
 
-    intercepts: np.ndarray
-    slopes: np.ndarray
-    exact: np.ndarray
-    fitted: np.ndarray
+    intercepts: Float[np.ndarray, " a"]
+    slopes: Float[np.ndarray, " b"]
+    exact: Float[np.ndarray, "b a"]
+    fitted: Float[np.ndarray, "b a"]
 
 
 @dataclass(frozen=True)
 class Curve:
     """The probability of the outcome along an input: the data, and 5, 50 and 95 per cent of each posterior, [3, n]."""
 
-    x: np.ndarray
-    y: np.ndarray
-    grid: np.ndarray
-    exact: np.ndarray
-    fitted: np.ndarray
+    x: Float[np.ndarray, " rows"]
+    y: Int[np.ndarray, " rows"]
+    grid: Float[np.ndarray, " n"]
+    exact: Float[np.ndarray, "3 n"]
+    fitted: Float[np.ndarray, "3 n"]
 
 
 def posterior_and_curve(posterior: Posterior, curve: Curve, name: str = "posterior") -> Picture:

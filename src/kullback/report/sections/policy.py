@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -124,18 +125,18 @@ class Lake:
     """A policy on a lake: the map's letters [rows, columns], π(a∣s) and how often each state is visited, per state."""
 
     title: str
-    letters: np.ndarray
-    policy: np.ndarray
-    visits: np.ndarray
+    letters: Shaped[np.ndarray, "rows columns"]
+    policy: Float[np.ndarray, "states actions"]
+    visits: Float[np.ndarray, " states"]
 
 
 @dataclass(frozen=True)
 class Returns:
     """Expected returns by temperature, of the optimal policy sampled and made greedy, and of ordinary control."""
 
-    temperature: np.ndarray
-    sampled: np.ndarray
-    greedy: np.ndarray
+    temperature: Float[np.ndarray, " n"]
+    sampled: Float[np.ndarray, " n"]
+    greedy: Float[np.ndarray, " n"]
     ordinary: float
 
 

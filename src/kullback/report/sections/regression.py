@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy import stats
 from sklearn.linear_model import LinearRegression, QuantileRegressor
@@ -132,11 +133,13 @@ class Bands:
     """A regressor with one input: data, and quantiles of q(y∣x) along a grid, [levels, n], in symmetric order."""
 
     title: str
-    grid: np.ndarray
-    quantiles: np.ndarray
+    grid: Float[np.ndarray, " n"]
+    quantiles: Float[np.ndarray, "levels n"]
 
 
-def regression_bands(x: np.ndarray, y: np.ndarray, bands: tuple[Bands, ...], name: str = "bands") -> Picture:
+def regression_bands(
+    x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], bands: tuple[Bands, ...], name: str = "bands"
+) -> Picture:
     """The data under the bands of each head."""
     with drawing(8.2, 2.9) as figure:
         row = figure.subplots(1, len(bands), sharey=True)

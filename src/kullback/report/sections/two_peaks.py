@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from scipy.integrate import simpson
 
@@ -120,10 +121,10 @@ def _log_normal(x: np.ndarray, mean: np.ndarray, scale: np.ndarray | float) -> n
 class Curves:
     """Densities on a grid x: the target, the forward fit, and the optima of the reverse KL, best first."""
 
-    x: np.ndarray
-    target: np.ndarray
-    forward: np.ndarray
-    reverse: tuple[np.ndarray, ...]
+    x: Float[np.ndarray, " n"]
+    target: Float[np.ndarray, " n"]
+    forward: Float[np.ndarray, " n"]
+    reverse: tuple[Float[np.ndarray, " n"], ...]
 
 
 def two_directions(curves: Curves, name: str = "directions") -> Picture:
@@ -155,10 +156,10 @@ def two_directions(curves: Curves, name: str = "directions") -> Picture:
 class Landscape:
     """Divergences in nats over a grid of means and scales, [scales, means], and the optima as (mean, scale)."""
 
-    means: np.ndarray
-    scales: np.ndarray
-    forward: np.ndarray
-    reverse: np.ndarray
+    means: Float[np.ndarray, " m"]
+    scales: Float[np.ndarray, " s"]
+    forward: Float[np.ndarray, "s m"]
+    reverse: Float[np.ndarray, "s m"]
     forward_optimum: tuple[float, float]
     reverse_optima: tuple[tuple[float, float], ...]
 
