@@ -8,15 +8,12 @@ import os
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpyro.distributions as dist
 
 from kullback.errors import InputError
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 LARGEST = 2**53  # whole numbers up to here are numbers in double precision too
 
@@ -107,7 +104,13 @@ def row(argument: str, value: object) -> Mapping[str, Any]:
     return value
 
 
-def checked_fields(record: DataclassInstance, signed: frozenset[str] = frozenset()) -> None:
+class Dataclass(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+def checked_fields(record: Dataclass, signed: frozenset[str] = frozenset()) -> None:
     """Fields of a frozen dataclass by their annotations: int, float and bool, or None where that is allowed.
 
     Whole numbers are at least 1, or 0 where that is a count; other numbers are at least 0 unless they are `signed`.
