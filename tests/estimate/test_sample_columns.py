@@ -123,7 +123,7 @@ class TestJoint:
         a, b = self.frame(rng, 0.0, 0), self.frame(rng, 1.0, 300)
         joint, name, *_ = compare(a, b)
         assert joint.estimate.value == kl.KL(a[["x", "y"]], b[["x", "y"]]).estimate().value
-        assert "left out: 'name', 'row', which tell the rows apart" in joint.estimate.reason
+        assert "left out: 'name', 'row', which identify every row" in joint.estimate.reason
         assert name.estimate.guarantee is kl.Guarantee.LOWER_BOUND
         assert name.estimate.interval()[1] == np.inf
         assert "100% of its rows, are not in Q's sample" in name.estimate.reason

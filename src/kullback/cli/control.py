@@ -136,7 +136,7 @@ def _usual(env: Any) -> str:
 
 
 def _in_person(fit: Fit, target: OptimalOptions, seed: int, evaluation: EvaluationOptions) -> dict[str, Any]:
-    """What a policy that was solved for returns in the environment itself."""
+    """The returns of an exactly solved policy, played in the environment itself."""
     settled = dataclasses.replace(target, temperature=f"{float(fit.diagnostics['temperature'])!r}")
     played = kl.KL(fit.q, _optimal(settled, evaluation)).estimate(seed=seed, rule="fresh episodes")
     return {name: played.diagnostics[name] for name in ("greedy_return", "sampled_return", "steps", "episodes")}
@@ -199,7 +199,7 @@ def _known_rule(name: str | None) -> str | None:
 
 
 def _until(rule: Rule, text: str | None, optimal: kl.Optimal) -> Rule:
-    """The rule, told at which mean return it may stop."""
+    """The rule with the mean return at which it stops."""
     if text is None:
         return rule
     if not any(field.name == "until" for field in dataclasses.fields(rule)):

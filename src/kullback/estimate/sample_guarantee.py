@@ -126,7 +126,7 @@ def percent(share: float) -> str:
 
 
 def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str, Any]]:
-    """What is odd in the rows of two samples: repeated rows, and rows in both.
+    """Remarks on the rows of two samples: repeated rows, and rows in both.
 
     spread  whether ties are those of rounding, which have a remark of their own
     """

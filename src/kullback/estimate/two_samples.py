@@ -109,8 +109,8 @@ def between_columns(
     notes, diagnostics = remarks_on_rows(first, second, spread)
     if left_out:
         names = ", ".join(map(repr, left_out))
-        verbs = ("tells", "says") if len(left_out) == 1 else ("tell", "say")
-        notes.append(f"left out: {names}, which {verbs[0]} the rows apart and {verbs[1]} nothing of their law")
+        verbs = ("identifies", "carries") if len(left_out) == 1 else ("identify", "carry")
+        notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
     if len(pairs) > 1:
         notes += _below_a_column(value, pairs, request, rule, weights)
     notes += _on_reading(pairs, named and len(pairs) > 1)

@@ -17,7 +17,7 @@ TITLE = "A learning problem is a KL divergence with one side under your control.
 
 @dataclass(frozen=True)
 class Colophon:
-    """What the page says of its own making: versions by name, and seconds by section."""
+    """How the page was made: versions by package, and seconds by section."""
 
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, float], ...]

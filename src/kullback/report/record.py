@@ -69,7 +69,7 @@ class Section:
     code      what a user writes for it
     plans     (what for, the text of `print(kl.KL(...))`) each
     numbers   what was measured, by name, for tests
-    note      what to make of the numbers
+    note      how to read the numbers
     """
 
     key: str

@@ -117,7 +117,7 @@ def apart(heights: list[float], gap: float) -> list[float]:
 
 
 def bare_y(axes: Axes) -> None:
-    """Take away a vertical axis whose numbers say nothing (a density's height)."""
+    """Remove a vertical axis whose numbers are not needed (a density's height)."""
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
 

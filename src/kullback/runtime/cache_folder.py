@@ -1,8 +1,8 @@
 """Compiled programs in files: a folder of the user's own, found by what a program is made from.
 
-A file is a line of JSON and an executable as JAX serialises it. Loading it runs machine code, so that only files are
-read that belong to the user and that no one else may write, with the digest that they were written with; whatever is
-wrong with one, it counts as missing. Files that were not used for longest go where the folder grows too large.
+A file is a line of JSON and an executable as JAX serialises it. Loading it runs machine code. So a file is
+read only if it belongs to the user, nobody else may write to it, and its digest is right; otherwise it counts as
+missing. The least recently used files are removed when the folder grows too large.
 """
 
 from __future__ import annotations

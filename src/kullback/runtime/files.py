@@ -75,7 +75,7 @@ def unwritable(target: Path, error: OSError, argument: str = "path") -> FileErro
 
 
 def check_writable(path: str | PathLike[str], argument: str) -> None:
-    """Raise `FileError` where no file can be written at `path`: a computation should not end by finding that out."""
+    """Raise `FileError` where no file can be written at `path`, before a computation whose result goes there."""
     target = Path(os.path.realpath(as_path(argument, path)))
     if target.is_dir():
         raise FileError(f"{argument}: {target} is a folder; pass the name of a file")

@@ -40,7 +40,7 @@ class Sink(abc.ABC):
     file follow one another as they come: give each training a file of its own to distinguish them.
     """
 
-    _file: Any = None  # what is open, if anything
+    _file: Any = None  # the open file, or the writer of events
 
     @abc.abstractmethod
     def log(self, row: Mapping[str, float]) -> None: ...
@@ -103,7 +103,7 @@ class Several:
 
 
 def in_folder(path: str | PathLike[str]) -> Path:
-    """The path, where its folder exists: a training should not find out at its first row."""
+    """The path, if its folder exists. Raises `FileError` before the training, not at its first row."""
     target = as_path("path", path)
     if target.is_dir() or not target.parent.is_dir():
         what = "is a folder" if target.is_dir() else "lies in a folder that does not exist"
@@ -112,7 +112,7 @@ def in_folder(path: str | PathLike[str]) -> Path:
 
 
 def complete_lines(path: Path) -> None:
-    """Take away a last line without an end, which a crash left: half a number would read as another number."""
+    """Remove a last line without an end, which a crash left: half a number would read as another number."""
     if not path.exists():
         return
     with path.open("rb+") as file:
