@@ -74,7 +74,7 @@ def greedy(q: Any) -> Policy:
 
 def train(peer: str, env: str, seed: int, started: float) -> dict[str, Any]:
     """One training, as the peers' `train`, and then the same again."""
-    from kullback.cli.cache import keep_compilations
+    from kullback.cli.commands import keep_compilations
 
     keep_compilations()
     judge = Judge(env, seed, started)

@@ -29,7 +29,7 @@ QUESTIONS = {
     "forward": "Q learnable: `minimize()` of the forward KL",
     "reverse": "P learnable: `minimize()` of the reverse KL",
 }
-COLUMNS = ("rule", "identity", "needs of P", "needs of Q", "guarantee", "cost", "source")
+COLUMNS = ("rule", "also known as", "identity", "needs of P", "needs of Q", "guarantee", "cost", "source")
 
 
 def row(cells: tuple[str, ...]) -> str:
@@ -39,6 +39,7 @@ def row(cells: tuple[str, ...]) -> str:
 def cells(rule: Rule) -> tuple[str, ...]:
     return (
         f"`{rule.name}`",
+        ", ".join(rule.aliases),
         rule.identity,
         rule.needs_p,
         rule.needs_q,

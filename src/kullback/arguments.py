@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpyro.distributions as dist
@@ -18,7 +18,7 @@ from kullback.errors import InputError
 LARGEST = 2**53  # whole numbers up to here are numbers in double precision too
 
 
-def number(argument: str, value: Any, what: str = "a finite number") -> float:
+def number(argument: str, value: object, what: str = "a finite number") -> float:
     """A finite real number; True and False are none."""
     value = _single(value)
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_) or not _is_finite(value):
@@ -26,7 +26,7 @@ def number(argument: str, value: Any, what: str = "a finite number") -> float:
     return float(value)
 
 
-def positive(argument: str, value: Any) -> float:
+def positive(argument: str, value: object) -> float:
     """A finite number above 0."""
     found = number(argument, value, "a positive number")
     if found <= 0:
@@ -34,7 +34,7 @@ def positive(argument: str, value: Any) -> float:
     return found
 
 
-def share(argument: str, value: Any) -> float:
+def share(argument: str, value: object) -> float:
     """A number from 0 to below 1."""
     found = number(argument, value, "a share from 0 to below 1")
     if not 0 <= found < 1:
@@ -42,7 +42,7 @@ def share(argument: str, value: Any) -> float:
     return found
 
 
-def inside(argument: str, value: Any, usual: float) -> float:
+def inside(argument: str, value: object, usual: float) -> float:
     """A probability strictly between 0 and 1."""
     found = number(argument, value, f"a number between 0 and 1; {usual:g} is usual")
     if not 0 < found < 1:
@@ -50,7 +50,7 @@ def inside(argument: str, value: Any, usual: float) -> float:
     return found
 
 
-def whole(argument: str, value: Any, least: int = 1, most: int = LARGEST) -> int:
+def whole(argument: str, value: object, least: int = 1, most: int = LARGEST) -> int:
     """A whole number in a range; 1e6 is one."""
     value, kind = _single(value), "a positive whole number" if least == 1 else f"a whole number of at least {least}"
     exact = value if type(value) is int else number(argument, value, kind)
@@ -61,14 +61,14 @@ def whole(argument: str, value: Any, least: int = 1, most: int = LARGEST) -> int
     return int(exact)
 
 
-def flag(argument: str, value: Any) -> bool:
+def flag(argument: str, value: object) -> bool:
     """True or False, and nothing that only counts as one."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{argument}: {_shown(value)} is neither True nor False")
     return bool(value)
 
 
-def path(argument: str, value: Any) -> Path:
+def path(argument: str, value: object) -> Path:
     """The name of a file or a folder."""
     if not isinstance(value, str | os.PathLike) or not os.fspath(value) or not isinstance(os.fspath(value), str):
         raise InputError(f"{argument}: {_shown(value)} is not the name of a file")
@@ -77,14 +77,14 @@ def path(argument: str, value: Any) -> Path:
     return Path(value)
 
 
-def distribution(argument: str, value: Any) -> dist.Distribution:
+def distribution(argument: str, value: object) -> dist.Distribution:
     """A NumPyro distribution."""
     if not isinstance(value, dist.Distribution):
         raise InputError(f"{argument}: {_shown(value)} is not a NumPyro distribution, such as dist.Normal(0.0, 1.0)")
     return value
 
 
-def numeric(argument: str, value: Any) -> Any:
+def numeric(argument: str, value: object) -> Any:
     """A number, an array of numbers (traced ones too) or nested lists of them, as an array where it is a list."""
     array: Any = None
     try:
@@ -97,14 +97,20 @@ def numeric(argument: str, value: Any) -> Any:
     raise InputError(f"{argument}: {_shown(value)} is neither a number nor an array of numbers")
 
 
-def row(argument: str, value: Any) -> Mapping[str, Any]:
+def row(argument: str, value: object) -> Mapping[str, Any]:
     """A mapping from names to values."""
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InputError(f"{argument}: {_shown(value)} is not a mapping from names to numbers")
     return value
 
 
-def checked_fields(record: Any, signed: frozenset[str] = frozenset()) -> None:
+class Dataclass(Protocol):
+    """An instance of a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+def checked_fields(record: Dataclass, signed: frozenset[str] = frozenset()) -> None:
     """Fields of a frozen dataclass by their annotations: int, float and bool, or None where that is allowed.
 
     Whole numbers are at least 1, or 0 where that is a count; other numbers are at least 0 unless they are `signed`.
@@ -129,19 +135,19 @@ def checked_fields(record: Any, signed: frozenset[str] = frozenset()) -> None:
 _FROM_0 = ("memory",)  # counts of which 0 is one
 
 
-def _single(value: Any) -> Any:
+def _single(value: object) -> object:
     """A NumPy or JAX scalar as Python's number."""
     if isinstance(value, np.generic | np.ndarray) and np.ndim(value) == 0:
         return value.item()
     return value
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Real) -> bool:
     try:
         return math.isfinite(value)
     except OverflowError:  # a whole number beyond double precision
         return False
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return f"{value!r:.60}".replace("\n", " ")

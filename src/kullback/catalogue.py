@@ -7,7 +7,7 @@ from typing import get_args
 from kullback.estimate.cross_entropy import CrossEntropy as CrossEntropy
 from kullback.estimate.monte_carlo import MonteCarlo as MonteCarlo
 from kullback.estimate.one_sample import OneSample as OneSample
-from kullback.estimate.quadrature import Quadrature as Quadrature
+from kullback.estimate.quadrature.rule import Quadrature as Quadrature
 from kullback.estimate.support import Support as Support
 from kullback.estimate.two_samples import TwoSamples as TwoSamples
 from kullback.exact.bounds import PairwiseLowerBound as PairwiseLowerBound
@@ -39,7 +39,7 @@ from kullback.rule import Rule as Rule
 
 
 def _place(rule: Rule) -> tuple[int, int, float, str]:
-    """By question, from the strongest guarantee to the weakest, from cheap to dear."""
+    """By question, then from the strongest guarantee to the weakest, then from the lowest cost."""
     return get_args(Question).index(rule.question), rule.guarantee.rank, rule.cost, rule.name
 
 

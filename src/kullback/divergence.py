@@ -14,8 +14,7 @@ from kullback.catalogue import DEFAULT_RULES
 from kullback.errors import EstimateError, InputError, PlanError
 from kullback.known import Known, describe
 from kullback.known.samples import refuse_probabilities
-from kullback.plan import Plan, make_plan
-from kullback.plan.words import explain_in_words
+from kullback.plan import Plan, explain_in_words, make_plan
 from kullback.result import Estimate, Fit, Guarantee
 from kullback.rule import Request, Rule
 from kullback.runtime.export_cache import check_process
@@ -100,7 +99,9 @@ class KL:
         plan = self.plan(rule)
         if plan.question == "estimate":
             raise PlanError("minimize: neither side is learnable; wrap one in kl.Family, or call estimate()")
-        request = Request(seed, tolerance, steps, checkpoint, quiet, logger)
+        request = Request(
+            seed=seed, tolerance=tolerance, steps=steps, checkpoint=checkpoint, quiet=quiet, logger=logger
+        )
         fit = plan.rule.run(self._p, self._q, request)
         assert isinstance(fit, Fit)
         objective = dataclasses.replace(fit.objective, plan=plan)
@@ -113,18 +114,19 @@ class KL:
             return f"KL(P ‖ Q) without a plan: {error}"
 
 
-def _as_rules(rules: Any) -> tuple[Rule, ...]:
+def _as_rules(rules: object) -> tuple[Rule, ...]:
     found = tuple(rules) if isinstance(rules, list | tuple) else ()
     if not found or not all(isinstance(rule, Rule) for rule in found):
-        raise InputError(f"rules: {rules!r:.60} is no sequence of rules; kl.DEFAULT_RULES + (mine,) is one")
+        raise InputError(f"rules: {rules!r:.60} is not a sequence of rules, such as kl.DEFAULT_RULES + (mine,)")
     return found
 
 
 def _possible(answer: Estimate) -> Estimate:
-    """The answer. Raises `EstimateError` for a divergence that lies below 0 by more than its errors allow.
+    """The answer, checked. Raises `EstimateError` for a divergence below 0 by more than its errors allow.
 
-    Below 0 by rounding, it says so in its numerical error: that of a form may be as large as single precision's, while
-    sums and integrals are computed in double and state theirs. Samples are let be: their bias is not stated.
+    A value that is below 0 by rounding gets a larger numerical error. Closed forms may be computed in single precision;
+    sums and integrals are computed in double and state their error. Estimates from samples are not checked, since their
+    bias is not stated.
     """
     stated = answer.quantity == "KL(P‖Q)" and not answer.dropped
     if not stated or answer.guarantee in (Guarantee.CONSISTENT, Guarantee.LOWER_BOUND):
@@ -137,7 +139,7 @@ def _possible(answer: Estimate) -> Estimate:
         raise EstimateError(
             f"p and q: the divergence comes out at {np.min(answer.value):.6g} nats, and none is negative; a "
             "log-density is not normalised as stated (kl.Density(..., normalized=False) would do), or not a "
-            "log-density of the law that is drawn from, or a narrow part or gap of P or Q was not met"
+            "log-density of the law that is drawn from, or a narrow part or gap of P or Q was not found"
         )
     diagnostics = {**answer.diagnostics, "numerical_error": answer.numerical_error - float(most)}
     return dataclasses.replace(answer, diagnostics=diagnostics)

@@ -60,9 +60,10 @@ class Status(enum.Enum):
 
     @property
     def ok(self) -> bool:
-        return self in (
-            Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY
-        )  # fmt: skip
+        return self in _OK
+
+
+_OK = (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY)
 
 
 def _no_diagnostics() -> Mapping[str, Any]:
@@ -193,10 +194,15 @@ class Fit:
 
 def _stated(estimate: Estimate) -> dict[str, Any]:
     """An estimate as a file has it."""
-    e = estimate
-    return {"value": np.asarray(e.value).tolist(), "standard_error": np.asarray(e.standard_error).tolist(),
-            "guarantee": e.guarantee.value, "quantity": e.quantity, "dropped": list(e.dropped), "reason": e.reason,
-            "unit": e.unit}  # fmt: skip
+    return {
+        "value": np.asarray(estimate.value).tolist(),
+        "standard_error": np.asarray(estimate.standard_error).tolist(),
+        "guarantee": estimate.guarantee.value,
+        "quantity": estimate.quantity,
+        "dropped": list(estimate.dropped),
+        "reason": estimate.reason,
+        "unit": estimate.unit,
+    }
 
 
 def _scalar_or_array(x: Any) -> Any:

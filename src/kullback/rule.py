@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +52,7 @@ class Request:
     steps       the most steps of an iterative rule; None lets the rule choose
     checkpoint  a file to save to between chunks of steps, and to resume from if it exists
     quiet       no progress bar
-    logger      what is told of each epoch
+    logger      receives the numbers of each epoch
 
     Raises `InputError` for a field of another kind, before anything is computed.
     """
@@ -88,7 +90,7 @@ class Request:
         return np.random.default_rng([*words, *stream])
 
 
-def _is_seed(x: Any) -> bool:
+def _is_seed(x: object) -> bool:
     if isinstance(x, jax.Array):
         is_new = jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.ndim == 0
         return bool(is_new or (x.dtype == np.uint32 and x.ndim == 1))
@@ -111,6 +113,7 @@ class Rule(abc.ABC):
     guarantee  what the answer is worth
     cost       ranks rules of one guarantee: roughly log10 of the evaluations of a log-density it takes
     source     where the method comes from: author, year, equation
+    aliases    other names that a searcher would type, which `rule=` takes too
     """
 
     name: ClassVar[str]
@@ -121,6 +124,7 @@ class Rule(abc.ABC):
     guarantee: ClassVar[Guarantee]
     cost: ClassVar[float]
     source: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
     signed: ClassVar[frozenset[str]] = frozenset()  # settings that may be below 0
 
     def __post_init__(self) -> None:
@@ -133,3 +137,14 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def run(self, p: Known, q: Known, request: Request) -> Estimate | Fit:
         """The answer. Called only where `check` said `Applies`."""
+
+
+def rules_called(name: str, rules: Iterable[Rule]) -> list[Rule]:
+    """The rules of this name, or else those with this alias. Case, spaces and hyphens do not matter."""
+    rules, asked = list(rules), _compared(name)
+    named = [rule for rule in rules if _compared(rule.name) == asked]
+    return named or [rule for rule in rules if asked in map(_compared, rule.aliases)]
+
+
+def _compared(name: str) -> str:
+    return re.sub(r"[\s_‐‑–—-]+", "", name).casefold()

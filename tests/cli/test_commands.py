@@ -12,7 +12,7 @@ from tests.cli.printed import one_line
 
 from kullback import __version__
 from kullback.cli import main
-from kullback.cli.cache import keep_compilations
+from kullback.cli.commands import keep_compilations
 from kullback.cli.estimate import _footnote, _merged
 from kullback.cli.expression import side
 from kullback.errors import InputError
@@ -218,6 +218,7 @@ def test_rules_lists_every_rule_within_80_columns(capsys, monkeypatch):
     assert main(["rules"]) == 0
     printed = capsys.readouterr().out
     assert all(rule.name in printed for rule in DEFAULT_RULES)
+    assert "also known as sample average approximation" in " ".join(printed.split())
     assert max(map(len, printed.splitlines())) <= 80
 
 

@@ -13,9 +13,9 @@ from tests.cli.printed import one_line
 import kullback as kl
 from kullback.cli import control as command
 from kullback.cli import main
-from kullback.cli.commands import Control
+from kullback.cli.control import figures
 from kullback.cli.folder import Folder, name_for
-from kullback.cli.scores import figures
+from kullback.cli.options import EvaluationOptions, OptimalOptions, OutputOptions, TrainingOptions
 from kullback.control.agent import Agent
 from kullback.errors import FileError, InputError
 from kullback.result import Estimate, Status
@@ -45,8 +45,9 @@ def run(capsys, *args, status=0) -> str:
 def test_help_fits_and_names_every_option(capsys):
     assert main(["control", "--help"]) == 0
     printed = capsys.readouterr().out
-    for field in dataclasses.fields(Control):
-        assert f"--{field.name}" in printed or field.name == "env"
+    for record in (OptimalOptions, TrainingOptions, OutputOptions, EvaluationOptions):
+        for field in dataclasses.fields(record):
+            assert f" --{field.name}" in printed or field.name == "env"
 
 
 def test_a_table_is_solved_and_shown(capsys, here):
@@ -256,9 +257,10 @@ def test_a_folder_that_cannot_be_made(capsys, here):
 
 
 def test_rules_are_named_as_they_can_be_typed():
-    assert command._known_rule("Soft Value Iteration") == "soft value iteration"
-    assert command._known_rule(None) is None
-    assert command._typed("soft actor–critic") == command._typed("soft actor-critic")
+    for name in ("Soft Value Iteration", "soft actor-critic", "sac", None):
+        assert command._known_rule(name) == name
+    with pytest.raises(InputError, match=r"no rule 'REINFORCE' for environments; there are .*soft actor-critic"):
+        command._known_rule("REINFORCE")
 
 
 def test_the_name_of_a_folder():

@@ -9,8 +9,7 @@ import scipy.stats as st
 
 import kullback as kl
 from kullback.errors import EstimateError
-from kullback.estimate.lines import Line
-from kullback.estimate.modes import locate
+from kullback.estimate.quadrature.mass import Line, locate
 
 mp.mp.dps = 50
 INF = mp.inf

@@ -12,7 +12,7 @@ import scipy.stats as st
 import kullback as kl
 from kullback.errors import InputError
 from kullback.estimate.columns import rounding_intervals, rounding_step
-from kullback.estimate.tables import compare
+from kullback.estimate.two_samples import compare
 
 WIDE = st.norm.isf(1e-4 / 2)
 START = pd.Timestamp("2024-01-01")
@@ -123,7 +123,7 @@ class TestJoint:
         a, b = self.frame(rng, 0.0, 0), self.frame(rng, 1.0, 300)
         joint, name, *_ = compare(a, b)
         assert joint.estimate.value == kl.KL(a[["x", "y"]], b[["x", "y"]]).estimate().value
-        assert "left out: 'name', 'row', which tell the rows apart" in joint.estimate.reason
+        assert "left out: 'name', 'row', which identify every row" in joint.estimate.reason
         assert name.estimate.guarantee is kl.Guarantee.LOWER_BOUND
         assert name.estimate.interval()[1] == np.inf
         assert "100% of its rows, are not in Q's sample" in name.estimate.reason

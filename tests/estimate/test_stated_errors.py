@@ -217,5 +217,5 @@ def test_a_gap_that_no_point_met_is_no_answer():
         [dist.Uniform(0.0, 1.5), dist.Uniform(1.501, 3.0)],
         support=dist.constraints.real,
     )
-    with pytest.raises(EstimateError, match="gap of P or Q was not met"):
+    with pytest.raises(EstimateError, match="gap of P or Q was not found"):
         kl.KL(dist.Uniform(0.0, 3.0), gap).estimate()

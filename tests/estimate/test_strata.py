@@ -14,8 +14,8 @@ import scipy.integrate
 import scipy.stats as st
 
 import kullback as kl
+from kullback.estimate.pareto_tail import tail_index
 from kullback.estimate.strata import MOST, count, strata_of
-from kullback.estimate.tail import tail_index
 from kullback.known import describe
 
 FALSE_ALARM = 1e-4

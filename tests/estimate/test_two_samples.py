@@ -11,9 +11,8 @@ from scipy.special import digamma
 
 import kullback as kl
 from kullback.errors import InputError, PlanError
-from kullback.estimate.neighbours import divergence, log_ratios
 from kullback.estimate.rows import Rows
-from kullback.estimate.tables import compare
+from kullback.estimate.two_samples import compare, divergence, log_ratios
 
 FALSE_ALARM = 1e-4
 WIDE = st.norm.isf(FALSE_ALARM / 2)

@@ -166,14 +166,14 @@ fault(
 # Plans.
 fault(
     "plan: the cost goes before the guarantee",
-    "plan/plan.py",
+    "plan.py",
     "return (len(self.applies.dropped), self.guarantee.rank, self.cost)",
     "return (len(self.applies.dropped), self.cost, self.guarantee.rank)",
     "plan/test_planning.py::test_fewest_terms_dropped_then_guarantee_then_cost",
 )
 fault(
     "plan: an infinite fit is not refused",
-    "plan/plan.py",
+    "plan.py",
     "if out is not None and out.where.all():",
     "if out is not None and not out.where.any():",
     "families/test_form.py::test_a_family_whose_support_cannot_hold_p_is_refused",
@@ -182,7 +182,7 @@ fault(
 # Estimates.
 fault(
     "two samples: an estimate below 0 is clipped",
-    "estimate/neighbours.py",
+    "estimate/two_samples.py",
     "return float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1))",
     "return max(0.0, float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1)))",
     "estimate/test_two_samples.py::TestRemarks::test_shared_rows",
@@ -196,24 +196,24 @@ fault(
 )
 fault(
     "two samples: subsamples vary as independent ones would",
-    "estimate/subsampling.py",
+    "estimate/sample_guarantee.py",
     "np.sqrt(fraction / (1.0 - fraction))",
     "np.sqrt(fraction)",
     "estimate/test_two_samples.py::test_standard_error_is_calibrated",
 )
 fault(
     "two samples: Q's weights are forgotten",
-    "estimate/neighbours.py",
+    "estimate/two_samples.py",
     " - log_weights(p, q, own=False)",
     "",
     "estimate/test_weighted_samples.py::test_right_on_average_and_calibrated",
 )
 fault(
     "two samples: what is beyond the reach of Q is not looked for",
-    "estimate/reach.py",
+    "estimate/sample_guarantee.py",
     "continuous = max(0.0, p.mean(found)",
     "continuous = 0.0 * max(0.0, p.mean(found)",
-    "estimate/test_reach.py::test_samples_apart_give_a_lower_bound",
+    "estimate/test_sample_guarantee.py::test_samples_apart_give_a_lower_bound",
 )
 fault(
     "reading: integers are labels by their type",
@@ -245,7 +245,7 @@ fault(
 )
 fault(
     "monte carlo: the tail of the values is not looked at",
-    "estimate/tail.py",
+    "estimate/pareto_tail.py",
     "self.kept @ self.kept > MATERIAL * self.square",
     "self.kept @ self.kept > 2.0 * self.square",
     "estimate/test_strata.py::test_infinite_variance_and_infinite_mean_are_said[3.0-variance]",
@@ -266,7 +266,7 @@ fault(
 )
 fault(
     "quadrature: no tail ever diverges",
-    "estimate/tails.py",
+    "estimate/quadrature/line.py",
     "SEEN / length) and growth - decay > -1e-4:",
     "SEEN / length) and growth - decay > 1e4:",
     "estimate/test_quadrature.py::test_divergent_integrals_are_infinite_with_the_reason",
@@ -601,7 +601,7 @@ fault(
 )
 fault(
     "report: bars of one standard error, called two",
-    "report/figures/estimates.py",
+    "report/sections/estimates.py",
     "values, 2 * errors,",
     "values, errors,",
     "report/test_bars.py::test_bars_of_growing_samples_are_two_standard_errors_to_either_side",
@@ -659,14 +659,14 @@ fault(
 )
 fault(
     "loggers: rows before a new column are not filled up",
-    "runtime/loggers.py",
+    "runtime/loggers/csv_sink.py",
     '[*row, *[""] * len(new)] for row in rows',
     "row for row in rows",
     "runtime/test_loggers.py::test_a_new_name_widens_the_table",
 )
 fault(
     "loggers: a line that a crash cut short stays",
-    "runtime/loggers.py",
+    "runtime/loggers/sink.py",
     '        if content and not content.endswith(b"\\n"):\n            file.truncate',
     "        if not content:\n            file.truncate",
     "runtime/test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",

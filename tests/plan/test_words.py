@@ -110,7 +110,8 @@ Rules not taken
   - variational upper bound: applies, but is an upper bound where the chosen
     rule is exact
 
-  source    Piessens et al. (1983), QUADPACK, section 2.2""",
+  source    Piessens et al. (1983), QUADPACK, section 2.2
+  quadrature: also known as numerical integration, Gauss–Kronrod, QUADPACK""",
     "tables": """\
 KL(P ‖ Q)
   P         a sample of 40 rows × 2: a sample
@@ -132,7 +133,9 @@ Rules not taken
   - pairwise upper bound: P is not a distribution with known components
   - variational upper bound: P is not a distribution with known components
 
-  source    Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected""",
+  source    Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected
+  two samples: also known as nearest neighbours, k-nearest neighbours, kNN,
+    Wang–Kulkarni–Verdú""",
     "unnormalised": """\
 KL(P ‖ Q)
   P         Normal(scale=1) (3,), independent over (3,): log-probability,
@@ -156,7 +159,8 @@ Rules not taken
   - pairwise upper bound: Q is not a distribution with known components
   - variational upper bound: Q is not a distribution with known components
 
-  source    Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9""",
+  source    Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9
+  monte carlo: also known as MC, sampling, k1 estimator""",
 }
 
 

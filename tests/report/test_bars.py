@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.special import comb
 
-from kullback.report.figures import calibration, estimates
+from kullback.report.figures import calibration
+from kullback.report.sections import estimates
 from kullback.supervised.calibration import CalibrationCurve
 
 

@@ -111,9 +111,7 @@ def test_writing_replaces_a_page_whole_and_leaves_nothing_beside_it(tmp_path):
 
 def test_a_failed_write_keeps_the_old_page(tmp_path, monkeypatch):
     write_page(tmp_path, "old")
-    monkeypatch.setattr(
-        "kullback.report.page.os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left"))
-    )
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(FileError, match="No space left"):
         write_page(tmp_path, "new")
     assert [file.name for file in tmp_path.iterdir()] == ["index.html"]

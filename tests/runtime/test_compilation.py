@@ -21,10 +21,10 @@ imported = time.process_time() - start
 import numpy as np, numpyro.distributions as dist
 import kullback as kl
 from kullback import control
-from kullback.runtime import export_cache as programs
+from kullback.runtime import export_cache
 
 operations, seconds = [], 0.0
-compile = programs._compile
+compile = export_cache._compile
 
 def watched(lowered, effort):
     global seconds
@@ -34,7 +34,7 @@ def watched(lowered, effort):
     operations.append(sum(" = " in line for line in call.as_text().splitlines()))
     return call
 
-programs._compile = watched
+export_cache._compile = watched
 rng = np.random.default_rng(0)
 x = rng.normal(size=(20_000, 20))
 categories = kl.Conditional(kl.MLP((64, 64)), dist.Categorical)

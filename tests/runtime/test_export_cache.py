@@ -24,9 +24,7 @@ from kullback.control.learning import episodes
 from kullback.control.trajectory_gradient import program as on_policy_program
 from kullback.families import evaluation
 from kullback.minimize import lbfgs
-from kullback.runtime import cache_folder as kept
-from kullback.runtime import export_cache as programs
-from kullback.runtime import identity as spelling
+from kullback.runtime import cache_folder, export_cache, identity
 from kullback.training import epochs
 
 
@@ -34,12 +32,12 @@ from kullback.training import epochs
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty place for programs, none in memory, and none in a cache of JAX's own."""
     before = jax.config.jax_compilation_cache_dir
-    monkeypatch.setenv(kept.VARIABLE, str(tmp_path / "programs"))
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path / "programs"))
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     for folder in (None, before):
         jax.config.update("jax_compilation_cache_dir", folder)
         compilation_cache.reset_cache()
-        programs.forget()
+        export_cache.forget()
         if folder is None:
             yield tmp_path / "programs"
 
@@ -50,10 +48,10 @@ def files(root: Path, name: str = "") -> list[Path]:
 
 def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
-    programs.forget()
+    export_cache.forget()
     for module in (epochs, episodes, on_policy_program):
         for found in vars(module).values():
-            if isinstance(found, programs.Program):
+            if isinstance(found, export_cache.Program):
                 monkeypatch.setattr(found, "_function", _fails(found._function))
                 monkeypatch.setattr(found, "_jitted", _fails(found._function))
 
@@ -90,18 +88,18 @@ def test_a_later_process_reads_what_an_earlier_one_left(root, monkeypatch):
 
 def test_what_is_kept_computes_what_jax_computes(root, precision, monkeypatch):
     kept_so = fitted()
-    monkeypatch.setattr(programs, "_is_apart", lambda: True)
+    monkeypatch.setattr(export_cache, "_is_left_to_jax", lambda: True)
     np.testing.assert_allclose(fitted(), kept_so, rtol=1e-4, atol=1e-6)
     assert len(files(root)) == 2
 
 
 def test_nothing_is_kept_where_nothing_is_wanted(root, monkeypatch):
-    monkeypatch.setenv(kept.VARIABLE, "off")
+    monkeypatch.setenv(cache_folder.VARIABLE, "off")
     first = fitted()
-    monkeypatch.setenv(kept.VARIABLE, str(root))
+    monkeypatch.setenv(cache_folder.VARIABLE, str(root))
     jax.config.update("jax_enable_compilation_cache", False)
     try:
-        programs.forget()
+        export_cache.forget()
         np.testing.assert_array_equal(fitted(), first)
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
@@ -110,11 +108,11 @@ def test_nothing_is_kept_where_nothing_is_wanted(root, monkeypatch):
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the folder of XDG")
 def test_the_folder_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.delenv(kept.VARIABLE)
+    monkeypatch.delenv(cache_folder.VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert kept.root() == tmp_path / "kullback"
-    monkeypatch.setenv(kept.VARIABLE, "~/elsewhere")
-    assert kept.root() == Path.home() / "elsewhere"
+    assert cache_folder.root() == tmp_path / "kullback"
+    monkeypatch.setenv(cache_folder.VARIABLE, "~/elsewhere")
+    assert cache_folder.root() == Path.home() / "elsewhere"
 
 
 def test_whatever_changes_a_program_is_part_of_what_it_is_found_by(root, monkeypatch):
@@ -134,11 +132,11 @@ def test_whatever_changes_a_program_is_part_of_what_it_is_found_by(root, monkeyp
     with jax.default_matmul_precision("highest"):
         fitted()
     assert trained() == 6
-    programs.forget()
+    export_cache.forget()
     fitted()
     assert trained() == 6
-    programs.forget()
-    monkeypatch.setattr(programs, "versions", lambda: "another version")
+    export_cache.forget()
+    monkeypatch.setattr(export_cache, "versions", lambda: "another version")
     fitted()
     assert trained() == 7
 
@@ -146,18 +144,18 @@ def test_whatever_changes_a_program_is_part_of_what_it_is_found_by(root, monkeyp
 @pytest.mark.parametrize("setting", ["jax_high_dynamic_range_gumbel", "jax_numpy_rank_promotion", "jax_unheard_of"])
 def test_every_setting_of_jax_counts(setting, monkeypatch):
     """Also one that this package has never heard of."""
-    before = spelling.settings()
+    before = identity.settings()
     held = {**jax.config.values, setting: "another"}
     monkeypatch.setattr(type(jax.config), "values", held)
     if hasattr(jax.config, setting):
         monkeypatch.setattr(type(jax.config), setting, "another")
-    assert spelling.settings() != before
+    assert identity.settings() != before
 
 
 def test_where_files_and_messages_go_does_not_count():
-    before = spelling.settings()
+    before = identity.settings()
     with jax.log_compiles(True):
-        assert spelling.settings() == before
+        assert identity.settings() == before
 
 
 def test_another_rate_or_another_split_is_the_same_program(root):
@@ -190,9 +188,9 @@ def test_a_broken_file_is_replaced(root, damage):
     (path,) = files(root, "advance")
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
-    programs.forget()
+    export_cache.forget()
     np.testing.assert_array_equal(fitted(), first)
-    assert kept.read(path, "what it is not made from") is None
+    assert cache_folder.read(path, "what it is not made from") is None
     assert json.loads(path.read_bytes().split(b"\n")[0])["format"] == 1
     assert abs(len(path.read_bytes()) - len(whole)) < 1000
 
@@ -206,7 +204,7 @@ def test_another_programs_file_is_not_taken(root):
     bent = named.read_bytes()
     named.write_bytes(other)
     path.write_bytes(bent)
-    programs.forget()
+    export_cache.forget()
     np.testing.assert_array_equal(fitted(kl.MLP((8,), activation="relu")), rectified)
 
 
@@ -228,23 +226,26 @@ def test_what_others_may_write_is_not_read(root):
 def _read(path: Path) -> Any:
     """What is there, by the digest that the file itself names."""
     made_from = json.loads(path.read_bytes().split(b"\n")[0])["made from"]
-    original, kept._digest = kept._digest, lambda content: made_from if content == b"it" else original(content)
+    original, cache_folder._digest = (
+        cache_folder._digest,
+        lambda content: made_from if content == b"it" else original(content),
+    )
     try:
-        return kept.read(path, "it")
+        return cache_folder.read(path, "it")
     finally:
-        kept._digest = original
+        cache_folder._digest = original
 
 
 @pytest.mark.parametrize("name", ["os:system", "kullback.errors:FileError", "subprocess:Popen", "no.such:thing", "x"])
 def test_a_file_names_no_class_but_our_named_tuples(name):
-    assert programs._tree_of([name, [0, 0]], None, []) is None
+    assert export_cache._tree_of([name, [0, 0]], None, []) is None
 
 
 def test_trees_of_results_are_written_and_read():
     state = epochs.State(*(0,) * 8)
     for tree in (0, (0, [0, {"a": 0, "b": (0,)}]), (state, None), None):
-        skeleton = json.loads(json.dumps(programs._skeleton(tree)))
-        assert programs._tree_of(skeleton, None, []) == jax.tree.structure(tree)
+        skeleton = json.loads(json.dumps(export_cache._skeleton(tree)))
+        assert export_cache._tree_of(skeleton, None, []) == jax.tree.structure(tree)
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_no_answers(root):
@@ -256,23 +257,23 @@ def test_a_full_disk_costs_time_and_no_answers(root, monkeypatch):
     def full(path: Any, content: bytes, mode: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(kept, "put", full)
+    monkeypatch.setattr(cache_folder, "write_atomically", full)
     assert np.isfinite(fitted()).all()
     assert files(root) == []
 
 
 def test_the_folder_is_bounded_and_the_least_recently_used_go_first(root, monkeypatch):
-    monkeypatch.setattr(kept, "_MOST", 3000)
+    monkeypatch.setattr(cache_folder, "_MOST", 3000)
     for k in range(6):
-        path = kept.place(f"made from {k}", "one")
-        kept.write(path, f"made from {k}", None, b"x" * 700)
+        path = cache_folder.place(f"made from {k}", "one")
+        cache_folder.write(path, f"made from {k}", None, b"x" * 700)
         os.utime(path, (k, k))
         if k == 2:
-            os.utime(kept.place("made from 0", "one"), (1000, 1000))
+            os.utime(cache_folder.place("made from 0", "one"), (1000, 1000))
     sizes = [path.stat().st_size for path in files(root)]
     assert sum(sizes) <= 3000
-    assert kept.read(kept.place("made from 0", "one"), "made from 0") is not None
-    assert kept.read(kept.place("made from 1", "one"), "made from 1") is None
+    assert cache_folder.read(cache_folder.place("made from 0", "one"), "made from 0") is not None
+    assert cache_folder.read(cache_folder.place("made from 1", "one"), "made from 1") is None
 
 
 class Own(eqx.Module):
@@ -288,7 +289,7 @@ def test_a_users_own_network_is_found_by_what_it_lowers_to(root):
     first = fitted(Own(eqx.nn.Linear(3, 2, key=jax.random.key(0))))
     written = files(root)
     assert written
-    programs.forget()
+    export_cache.forget()
     np.testing.assert_array_equal(fitted(Own(eqx.nn.Linear(3, 2, key=jax.random.key(0)))), first)
     assert files(root) == written
 
@@ -306,8 +307,8 @@ def bayes(shift: float, slope: float = 1.0) -> Any:
 def test_a_new_function_of_the_same_trace_compiles_nothing(monkeypatch):
     first = bayes(0.5)
     compiled = []
-    monkeypatch.setattr(programs, "_compile", lambda *args: compiled.append(args))
-    monkeypatch.setattr(kept, "read", lambda *args: pytest.fail("read a file"))
+    monkeypatch.setattr(export_cache, "_compile", lambda *args: compiled.append(args))
+    monkeypatch.setattr(cache_folder, "read", lambda *args: pytest.fail("read a file"))
     assert bayes(0.5).loc == first.loc
     assert not compiled
 
@@ -320,10 +321,10 @@ def test_functions_that_differ_in_a_constant_alone_are_told_apart(shift, slope, 
 
 
 def test_functions_that_differ_in_which_argument_they_use_are_told_apart():
-    doubles = [programs.program(lambda a, b: 2 * a, static=()), programs.program(lambda a, b: 2 * b, static=())]
+    doubles = [export_cache.program(lambda a, b: 2 * a, static=()), export_cache.program(lambda a, b: 2 * b, static=())]
     for _ in range(2):
         assert [float(double(np.float32(1.0), np.float32(5.0))) for double in doubles] == [2.0, 10.0]
-        programs.forget()
+        export_cache.forget()
     # Python's numbers and NumPy's are told apart as well: what JAX makes of sums with them differs.
     assert [str(doubles[0](x, x).dtype) for x in (1.0, np.float32(1.0), np.float16(1.0))] == ["float32"] * 2 + [
         "float16"
@@ -361,11 +362,11 @@ def test_what_jax_had_in_its_own_cache_is_not_kept(root, tmp_path):
     first = fitted()
     for path in files(root):
         path.unlink()
-    programs.forget()
+    export_cache.forget()
     jax.clear_caches()
     np.testing.assert_array_equal(fitted(), first)
     for _ in files(root):
-        programs.forget()
+        export_cache.forget()
         np.testing.assert_array_equal(fitted(), first)
 
 
@@ -376,7 +377,7 @@ def test_what_calls_back_is_not_kept(root):
         def shown(x: jax.Array) -> jax.Array:
             return jax.pure_callback(lambda v: factor * np.asarray(v), jax.ShapeDtypeStruct((), jnp.float32), x)
 
-        return programs.program(shown, static=())
+        return export_cache.program(shown, static=())
 
     assert [float(called(factor)(jnp.float32(2.0))) for factor in (2.0, 3.0)] == [4.0, 6.0]
     assert files(root) == []
@@ -407,7 +408,7 @@ def test_what_is_played_in_a_users_own_environment_is_found_by_its_trace(root):
         return kl.KL(q, optimal).minimize(rule=rule, seed=0, quiet=True).diagnostics["soft_value"].value
 
     first = learned()
-    programs.forget()
+    export_cache.forget()
     assert learned() == first
 
 
@@ -436,44 +437,44 @@ def test_a_program_inside_another_is_traced_with_it():
     def double(x: jax.Array) -> jax.Array:
         return 2 * x
 
-    doubled = programs.program(double, static=())
+    doubled = export_cache.program(double, static=())
     assert jax.jit(lambda x: doubled(x) + 1)(jnp.asarray(2.0)) == 5.0
     np.testing.assert_array_equal(jax.vmap(doubled)(jnp.arange(3.0)), [0.0, 2.0, 4.0])
     assert jax.grad(doubled)(jnp.asarray(1.0)) == 2.0
 
 
 def test_an_option_that_the_compiler_does_not_have_is_left_out(monkeypatch):
-    monkeypatch.setattr(programs, "_unknown", set())
+    monkeypatch.setattr(export_cache, "_unknown", set())
     lowered = jax.jit(lambda x: x + 1).lower(np.float32(1.0))
 
     class Odd:
         value = (("xla_no_such_option", 1), ("xla_backend_optimization_level", 0))
 
-    assert programs._compile(lowered, Odd)(np.float32(1.0)) == 2.0
-    assert programs._unknown == {"xla_no_such_option"}
+    assert export_cache._compile(lowered, Odd)(np.float32(1.0)) == 2.0
+    assert export_cache._unknown == {"xla_no_such_option"}
 
 
 def test_programs_in_memory_are_bounded(monkeypatch):
-    monkeypatch.setattr(programs, "_IN_MEMORY", 3)
-    tripled = programs.program(lambda x: 3 * x, static=())
+    monkeypatch.setattr(export_cache, "_IN_MEMORY", 3)
+    tripled = export_cache.program(lambda x: 3 * x, static=())
     for n in range(1, 6):
         np.testing.assert_array_equal(tripled(np.ones(n)), np.full(n, 3.0))
-    assert len(programs._loaded) == 3
+    assert len(export_cache._loaded) == 3
 
 
 def test_what_is_large_is_optimised_and_what_runs_once_is_not():
     def descend(x: jax.Array) -> jax.Array:
         return jax.lax.fori_loop(0, 9, lambda i, x: x @ x / 2.0, x)
 
-    def effort(function: Any, n: int) -> programs.Effort:
-        return programs._effort_for(jax.jit(function).lower(jax.ShapeDtypeStruct((n, n), np.float32)))
+    def effort(function: Any, n: int) -> export_cache.Effort:
+        return export_cache._effort_for(jax.jit(function).lower(jax.ShapeDtypeStruct((n, n), np.float32)))
 
-    assert effort(descend, 8) is programs.Effort.LITTLE
-    assert effort(descend, 150) is programs.Effort.SOME
-    assert effort(descend, 400) is programs.Effort.FULL
-    assert effort(lambda x: x @ x / 2.0, 150) is programs.Effort.LITTLE
+    assert effort(descend, 8) is export_cache.Effort.LITTLE
+    assert effort(descend, 150) is export_cache.Effort.SOME
+    assert effort(descend, 400) is export_cache.Effort.FULL
+    assert effort(lambda x: x @ x / 2.0, 150) is export_cache.Effort.LITTLE
 
 
 def test_the_largest_programs_hold_these():
-    assert isinstance(lbfgs.advance, programs.Program)
-    assert isinstance(evaluation._predictive, programs.Program)
+    assert isinstance(lbfgs.advance, export_cache.Program)
+    assert isinstance(evaluation._predictive, export_cache.Program)

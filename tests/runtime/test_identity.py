@@ -5,8 +5,7 @@ import os
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.runtime import export_cache as programs
-from kullback.runtime import identity as spelling
+from kullback.runtime import export_cache, identity
 
 
 def halved(x):
@@ -15,7 +14,7 @@ def halved(x):
 
 def test_types_and_shapes(precision):
     """Whatever came before, values and types are those of JAX."""
-    ours = programs.program(halved, static=())
+    ours = export_cache.program(halved, static=())
     given = [np.ones(3, np.float32), np.ones(3, np.int32), np.ones(3, bool), np.ones((3, 1), np.float32), 1, 1.0, True,
              np.float32(1), jnp.ones(3, jnp.float16), np.ones(3, np.float64)]  # fmt: skip
     for x in [*given, *given]:
@@ -28,18 +27,18 @@ def test_any_change_of_a_source(tmp_path, monkeypatch):
     (tmp_path / "part").mkdir()
     module = tmp_path / "part" / "module.py"
     module.write_text("x = 1")
-    seen = {tuple(spelling._sources(str(tmp_path)))}
+    seen = {tuple(identity._sources(str(tmp_path)))}
     module.write_text("x = 10")
-    seen.add(tuple(spelling._sources(str(tmp_path))))
+    seen.add(tuple(identity._sources(str(tmp_path))))
     os.utime(module, ns=(0, 0))
-    seen.add(tuple(spelling._sources(str(tmp_path))))
+    seen.add(tuple(identity._sources(str(tmp_path))))
     (tmp_path / "another.py").write_text("")
-    seen.add(tuple(spelling._sources(str(tmp_path))))
+    seen.add(tuple(identity._sources(str(tmp_path))))
     assert len(seen) == 4
     texts = set()
     for sources in seen:
-        monkeypatch.setattr(spelling, "_SOURCES", sources)
-        spelling.versions.cache_clear()
-        texts.add(spelling.versions())
-    spelling.versions.cache_clear()
+        monkeypatch.setattr(identity, "_SOURCES", sources)
+        identity.versions.cache_clear()
+        texts.add(identity.versions())
+    identity.versions.cache_clear()
     assert len(texts) == 4

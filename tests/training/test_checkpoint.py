@@ -12,7 +12,7 @@ import pytest
 
 import kullback as kl
 from kullback.errors import FileError, InputError
-from kullback.runtime.files import put, read
+from kullback.runtime.files import read, write_atomically
 from kullback.training import checkpoint as keeping
 from kullback.training import driver
 
@@ -111,10 +111,10 @@ with locked(sys.argv[1]):
 def test_files_have_the_modes_that_the_umask_leaves_and_keep_their_own(tmp_path):
     mask = os.umask(0o022)
     try:
-        put(tmp_path / "new", b"a")
+        write_atomically(tmp_path / "new", b"a")
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
         (tmp_path / "new").chmod(0o600)
-        put(tmp_path / "new", b"b")
+        write_atomically(tmp_path / "new", b"b")
         assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(mask)

@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """Warnings as errors are shown, without the line of source that they come from."""
+    """Show warnings in one line, as errors are, without the line of source."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: _say(f"{message}")
         yield
@@ -56,7 +56,7 @@ class _Usage(Exception):
 
 
 def _parse(args: list[str]):
-    """The command that the arguments ask for, or None where they asked for help and got it."""
+    """The command that the arguments name; None where help was asked for, which is then printed."""
     import tyro
 
     from kullback.cli.commands import Command
@@ -72,7 +72,7 @@ def _parse(args: list[str]):
 
 
 def _one_line(box: str) -> str:
-    """What tyro says in a box of several lines, as one: its text up to the first rule across."""
+    """The text of one of tyro's boxes in one line, up to its first horizontal rule."""
     lines = [re.sub(r"\x1b\[[\d;]*m", "", line).strip("│╭╮╰╯ ") for line in box.splitlines()]
     body = lines[1:] if lines and "─" in lines[0] else lines
     text = " ".join(_until_rule(body)) or "the arguments cannot be read"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
+from kullback.cli.options import EvaluationOptions, OptimalOptions, OutputOptions, TrainingOptions
+
 Side = Positional[Annotated[str, arg(metavar="SIDE")]]
-Table = Positional[Annotated[Path, arg(metavar="CSV")]]
+Csv = Positional[Annotated[Path, arg(metavar="CSV")]]
+
+QUESTIONS = {
+    "estimate": "Estimate KL(P‖Q), both sides fixed",
+    "forward": "Minimise the forward KL, Q learnable",
+    "reverse": "Minimise the reverse KL, P learnable",
+}
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,6 @@ class Demo:
     """Run these sections only, by name: two-peaks, classifier, policy, ..."""
 
     def run(self) -> int:
-        from kullback.cli.cache import keep_compilations
         from kullback.report.demo import demo
 
         keep_compilations()
@@ -54,11 +62,11 @@ class Explain:
 class Estimate:
     """Jointly, and column by column, with standard errors, in nats."""
 
-    a: Table
+    a: Csv
     """The first table, a CSV file with a header. Numbers with a decimal point are measurements; whole numbers and text
     are counts and labels."""
 
-    b: Table
+    b: Csv
     """The second table; its columns are matched by name."""
 
     columns: tuple[str, ...] = ()
@@ -71,7 +79,6 @@ class Estimate:
     """Print JSON instead of a table."""
 
     def run(self) -> int:
-        from kullback.cli.cache import keep_compilations
         from kullback.cli.estimate import estimate
 
         keep_compilations()
@@ -83,77 +90,66 @@ class Estimate:
 class Control:
     """A policy is trained; the same command goes on with a training that was stopped, or evaluates one that is done."""
 
-    env: Positional[Annotated[str, arg(metavar="ENV")]]
-    """A Gymnasium id, such as CartPole-v1 or phys2d/CartPole-v1."""
-
-    temperature: Annotated[
-        str | None, arg(metavar="A|A:B|target:N", help_behavior_hint="(default: 0.1; 0.01 for a table)")
-    ] = None
-    """Reward per nat, the lower the greedier: a number, one that falls from A to B, or what makes it N nats a step."""
-
-    discount: Annotated[float | None, arg(metavar="G", help_behavior_hint="(default: 0.99; 1 for a table)")] = None
-    """Probability that an episode goes on after a step, in (0, 1]."""
-
-    horizon: Annotated[str | None, arg(metavar="H|limit", help_behavior_hint="(default: none)")] = None
-    """Steps after which an episode ends; "limit" for the environment's own limit, which else only truncates."""
-
-    steps: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: as the rule says)")] = None
-    """The most environment steps of all runs together; a larger number goes on with a training that is done."""
-
-    seed: Annotated[int, arg(metavar="N")] = 0
-    """The seed of everything that is drawn."""
-
-    rule: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as planned)")] = None
-    """A rule by its name, instead of the planner's choice."""
-
-    until: Annotated[str | None, arg(metavar="R|solved", help_behavior_hint="(default: at the last step)")] = None
-    """Stop at this mean return of fresh greedy episodes; "solved" for what the environment's authors state."""
-
-    hidden: Annotated[
-        tuple[int, ...], arg(metavar="N...", help_behavior_hint="(default: 64 64; none with a table)")
-    ] = ()
-    """Widths of the policy's hidden layers."""
-
-    out: Annotated[
-        Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: ./cartpole-v1 for CartPole-v1)")
-    ] = None
-    """The folder for everything that is written."""
-
-    tensorboard: bool = False
-    """Write TensorBoard's events too."""
-
-    film: Annotated[tuple[str, ...], arg(metavar="FILE...", help_behavior_hint="(default: strip.png)")] = ("strip.png",)
-    """Show a greedy episode: .gif, .mp4, .png (a strip of frames) or .txt; a bare name lies in the folder."""
-
-    compiled: bool = True
-    """Play the compiled twin or the table of an environment that has one, or else the environment itself."""
-
-    episodes: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 100, within the budget)")] = None
-    """Fresh episodes at the end that say what the policy returns: N played greedily, and N as it draws."""
-
-    budget: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 200,000 where it is stepped)")] = None
-    """The most environment steps of these episodes, of which there are then fewer."""
-
-    evaluate: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: train)")] = None
-    """Train nothing, and play a policy that was saved in fresh episodes, greedily and as it draws."""
+    optimal: Annotated[OptimalOptions, arg(name="")]
+    training: Annotated[TrainingOptions, arg(name="")]
+    output: Annotated[OutputOptions, arg(name="")]
+    evaluation: Annotated[EvaluationOptions, arg(name="")]
 
     def run(self) -> int:
-        from kullback.cli.cache import keep_compilations
         from kullback.cli.control import control
 
         keep_compilations()
-        return control(self)
+        return control(self.optimal, self.training, self.output, self.evaluation)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """List the rules that the planner chooses from."""
+    """Every rule by the question that it answers, those of control last: its name, what it needs of P and Q, what else
+    it is called, and what its answer is worth."""
 
     def run(self) -> int:
-        from kullback.cli.rules import show_rules
+        from rich.console import Console
+        from rich.table import Table
 
-        show_rules()
+        from kullback.catalogue import DEFAULT_RULES
+        from kullback.control.catalogue import GOAL_RULES, RULES
+
+        console = Console(highlight=False)
+        for question, title in QUESTIONS.items():
+            table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+            table.add_column("rule", no_wrap=True)
+            table.add_column("needs")
+            table.add_column("guarantee", no_wrap=True)
+            for rule in (*DEFAULT_RULES, *RULES, *GOAL_RULES):
+                if rule.question == question:
+                    about = [f"P: {rule.needs_p}", f"Q: {rule.needs_q}"]
+                    about += [f"also known as {', '.join(rule.aliases)}"] if rule.aliases else []
+                    table.add_row(rule.name, "\n".join(about), rule.guarantee.value)
+            console.print(f"\n[bold]{title}[/bold]")
+            console.print(table)
         return 0
+
+
+def keep_compilations() -> None:
+    """Keep what JAX compiles beside the kept programs, unless JAX_COMPILATION_CACHE_DIR says another place.
+
+    Programs of this package are kept whatever the command; this is for all that a command compiles besides.
+    """
+    import jax
+
+    from kullback.runtime.cache_folder import root
+
+    folder = root()
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder is None:
+        return
+    folder = folder / "jax"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return  # a home that cannot be written costs time, not answers
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _command(name: str, description: str) -> object:

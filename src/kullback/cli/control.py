@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpyro.distributions as dist
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 import kullback as kl
 from kullback.cli.folder import Folder, name_for, settings_of
-from kullback.cli.scores import remarks, score_table
+from kullback.cli.options import STRIP, EvaluationOptions, OptimalOptions, OutputOptions, TrainingOptions
 from kullback.control.agent import Agent
 from kullback.control.catalogue import RULES
 from kullback.control.learning.temperature import Annealed, TargetKL
@@ -23,52 +27,54 @@ from kullback.control.view.film import check_film, film
 from kullback.errors import InputError
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Estimate, Fit, Status
-from kullback.rule import Request
+from kullback.rule import Request, Rule, rules_called
 from kullback.runtime.files import check_writable
 
-if TYPE_CHECKING:
-    from kullback.cli.commands import Control
-
 TEMPERATURE, OF_TABLE = "0.1", "0.01"  # reward per nat, unless given
-STRIP = ("strip.png",)  # unless other films are asked for; where it cannot be made, that is no error
 INTERRUPTED, FAILED = 130, 1
 
 
-def control(options: Control) -> int:
+def control(
+    target: OptimalOptions, training: TrainingOptions, output: OutputOptions, evaluation: EvaluationOptions
+) -> int:
     """Train, resume or evaluate; returns the exit status."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # films are drawn in memory: pygame needs no screen
-    return _evaluate(options) if options.evaluate is not None else _train(options)
+    if evaluation.evaluate is not None:
+        return _evaluate(evaluation.evaluate, target, training.seed, output.film, evaluation)
+    return _train(target, training, output, evaluation)
 
 
-def _train(options: Control) -> int:
+def _train(
+    target: OptimalOptions, training: TrainingOptions, output: OutputOptions, evaluation: EvaluationOptions
+) -> int:
     console = make_console()
-    Request(seed=options.seed, steps=options.steps)  # raises before anything is written
-    optimal = _optimal(options)
-    problem = kl.KL(_policy(optimal, options.hidden), optimal)
-    plan = problem.plan(_known_rule(options.rule))
-    rule = _until(plan.rule, options.until, optimal)
-    films, why_none = _films(options)
-    folder = Folder(options.out or Path(name_for(options.env)), options.tensorboard)
-    settings, inside = _settings(options, optimal), list(filter(_is_inside, films))
+    Request(seed=training.seed, steps=training.steps)  # raises before anything is written
+    optimal = _optimal(target, evaluation)
+    problem = kl.KL(_policy(optimal, training.hidden), optimal)
+    plan = problem.plan(_known_rule(training.rule))
+    rule = _until(plan.rule, training.until, optimal)
+    films, why_none = _films(output.film, target.env)
+    folder = Folder(output.out or Path(name_for(target.env)), output.tensorboard)
+    settings, inside = _settings(target, training, optimal), list(filter(_is_inside, films))
     done = folder.open(settings, inside)
     console.print(Text(str(plan)), soft_wrap=True)
     _say(console, f"Resumes at step {done:,} of {folder.checkpoint}." if done else "")
     began = time.monotonic()
     with folder.logger() as logger:
         fit = problem.minimize(
-            seed=options.seed, rule=rule, steps=options.steps, checkpoint=folder.checkpoint, logger=logger
+            seed=training.seed, rule=rule, steps=training.steps, checkpoint=folder.checkpoint, logger=logger
         )
     seconds = time.monotonic() - began
     console.print()
     numbers = dict(fit.diagnostics)
-    if optimal.model is not None and not options.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
-        numbers |= _in_person(fit, options)
+    if optimal.model is not None and not target.compiled and not isinstance(numbers.get("greedy_return"), Estimate):
+        numbers |= _in_person(fit, target, training.seed, evaluation)
     console.print(score_table(numbers, fit.objective, optimal.discount))
     fit.save(folder.policy)
     _say(console, remarks(numbers))
     if "episodes" in numbers and "episodes" not in fit.diagnostics:
         _say(console, f"Returns and length are of {numbers['episodes']} fresh episodes of the environment itself.")
-    made = _film(films, folder.path, options, fit)
+    made = _film(films, folder.path, target.env, training.seed, fit)
     folder.close(settings, inside)
     _say(console, _at_end(fit, done, seconds, numbers, optimal))
     _say(console, f"In {folder.path}: {', '.join([*folder.files(), *made])}.")
@@ -78,26 +84,29 @@ def _train(options: Control) -> int:
     return FAILED if fit.status is Status.DIVERGED else 0
 
 
-def _evaluate(options: Control) -> int:
+def _evaluate(
+    saved: Path, target: OptimalOptions, seed: int, asked_films: tuple[str, ...], evaluation: EvaluationOptions
+) -> int:
+    """Play a saved policy in fresh episodes, with the settings that it was trained with unless others are given."""
     console = make_console()
-    assert options.evaluate is not None
-    fit = kl.load(options.evaluate)
-    asked = settings_of(options.evaluate.parent)
-    asked = {name: asked.get(name) for name in ("temperature", "discount", "horizon")} if _is_of(asked, options) else {}
+    fit = kl.load(saved)
+    asked = settings_of(saved.parent)
+    is_same = asked.get("env") == target.env
+    asked = {name: asked.get(name) for name in ("temperature", "discount", "horizon")} if is_same else {}
     if "temperature" in fit.diagnostics:
         asked["temperature"] = f"{float(fit.diagnostics['temperature'])!r}"  # what a target or a schedule ended at
-    given = {name: getattr(options, name) for name in asked if getattr(options, name) is not None}
-    optimal = _optimal(dataclasses.replace(options, **{**asked, **given}))
+    given = {name: getattr(target, name) for name in asked if getattr(target, name) is not None}
+    optimal = _optimal(dataclasses.replace(target, **{**asked, **given}), evaluation)
     agent = Agent(fit, optimal.env)
-    films = () if options.film == STRIP else options.film
+    films = () if asked_films == STRIP else asked_films
     for path in films:
-        check_film(path, options.env)
+        check_film(path, target.env)
     problem = kl.KL(fit.q, optimal)
-    found = problem.estimate(seed=options.seed, rule="fresh episodes")
+    found = problem.estimate(seed=seed, rule="fresh episodes")
     how = optimal.known().facts
     numbers = dict(found.diagnostics)
     count = numbers["episodes"]
-    about = f"{options.evaluate} in {optimal.name}: {how}; {count} fresh episodes as it draws, and others greedily."
+    about = f"{saved} in {optimal.name}: {how}; {count} fresh episodes as it draws, and others greedily."
     console.print(Text(wrapped(about)), soft_wrap=True)
     if optimal.model is not None:
         exact = problem.estimate(rule="policy evaluation")
@@ -105,22 +114,22 @@ def _evaluate(options: Control) -> int:
     console.print()
     console.print(score_table(numbers, found, optimal.discount))
     _say(console, remarks(numbers))
-    made = [str(film(_place(path, options.evaluate.parent), options.env, agent, seed=options.seed)) for path in films]
+    made = [str(film(_place(path, saved.parent), target.env, agent, seed=seed)) for path in films]
     _say(console, _verdict(numbers.get("greedy_return"), optimal))
     _say(console, f"Written: {', '.join(made)}." if made else "")
     return 0
 
 
-def _optimal(options: Control) -> kl.Optimal:
-    env = make(options.env)
+def _optimal(target: OptimalOptions, evaluation: EvaluationOptions) -> kl.Optimal:
+    env = make(target.env)
     return kl.Optimal(
         env,
-        temperature=_temperature(options.temperature or _usual(env)),
-        discount=options.discount,
-        horizon=_horizon(options.horizon),
-        compiled=options.compiled,
-        episodes=options.episodes,
-        budget=options.budget,
+        temperature=_temperature(target.temperature or _usual(env)),
+        discount=target.discount,
+        horizon=_horizon(target.horizon),
+        compiled=target.compiled,
+        episodes=evaluation.episodes,
+        budget=evaluation.budget,
     )
 
 
@@ -128,24 +137,24 @@ def _usual(env: Any) -> str:
     return TEMPERATURE if table_of(env)[0] is None else OF_TABLE
 
 
-def _in_person(fit: Fit, options: Control) -> dict[str, Any]:
-    """What a policy that was solved for returns in the environment itself."""
-    settled = dataclasses.replace(options, temperature=f"{float(fit.diagnostics['temperature'])!r}")
-    played = kl.KL(fit.q, _optimal(settled)).estimate(seed=options.seed, rule="fresh episodes")
+def _in_person(fit: Fit, target: OptimalOptions, seed: int, evaluation: EvaluationOptions) -> dict[str, Any]:
+    """The returns of an exactly solved policy, played in the environment itself."""
+    settled = dataclasses.replace(target, temperature=f"{float(fit.diagnostics['temperature'])!r}")
+    played = kl.KL(fit.q, _optimal(settled, evaluation)).estimate(seed=seed, rule="fresh episodes")
     return {name: played.diagnostics[name] for name in ("greedy_return", "sampled_return", "steps", "episodes")}
 
 
-def _settings(options: Control, optimal: kl.Optimal) -> dict[str, Any]:
-    """What the same training is asked for each time, as JSON has it."""
+def _settings(target: OptimalOptions, training: TrainingOptions, optimal: kl.Optimal) -> dict[str, Any]:
+    """The settings that a resumed training must share, as JSON has them."""
     return {
-        "env": options.env,
-        "temperature": options.temperature or _usual(optimal.env),
+        "env": target.env,
+        "temperature": target.temperature or _usual(optimal.env),
         "discount": optimal.discount,
-        "horizon": options.horizon,
-        "seed": options.seed,
-        "rule": options.rule,
-        "hidden": list(options.hidden),
-        "compiled": options.compiled,
+        "horizon": target.horizon,
+        "seed": training.seed,
+        "rule": training.rule,
+        "hidden": list(training.hidden),
+        "compiled": target.compiled,
     }
 
 
@@ -183,19 +192,16 @@ def _policy(optimal: kl.Optimal, hidden: tuple[int, ...]) -> kl.Conditional:
 
 
 def _known_rule(name: str | None) -> str | None:
-    """The rule of this name, dashes and capitals aside; raises `InputError` where there is none for environments."""
-    names = {_typed(rule.name): rule.name for rule in RULES if rule.question == "reverse"}
-    if name is not None and _typed(name) not in names:
-        raise InputError(f"rule: there is no rule {name!r} for environments; there are {', '.join(names)}")
-    return None if name is None else names[_typed(name)]
+    """The name, if a rule for environments has it or is known as it. Raises `InputError` where none is."""
+    rules = [rule for rule in RULES if rule.question == "reverse"]
+    if name is not None and not rules_called(name, rules):
+        names = ", ".join(rule.name.replace("–", "-") for rule in rules)
+        raise InputError(f"rule: there is no rule {name!r} for environments; there are {names}")
+    return name
 
 
-def _typed(name: str) -> str:
-    return name.lower().replace("–", "-").replace("-", " ")
-
-
-def _until(rule: Any, text: str | None, optimal: kl.Optimal) -> Any:
-    """The rule, told at which mean return it may stop."""
+def _until(rule: Rule, text: str | None, optimal: kl.Optimal) -> Rule:
+    """The rule with the mean return at which it stops."""
     if text is None:
         return rule
     if not any(field.name == "until" for field in dataclasses.fields(rule)):
@@ -216,33 +222,33 @@ def _threshold(optimal: kl.Optimal) -> float | None:
     return getattr(getattr(optimal.env, "spec", None), "reward_threshold", None)
 
 
-def _films(options: Control) -> tuple[tuple[str, ...], str]:
+def _films(asked: tuple[str, ...], env: str) -> tuple[tuple[str, ...], str]:
     """The films that can be made; and why the usual one cannot, where none was asked for."""
-    if options.film != STRIP:
-        for path in options.film:
-            check_film(path, options.env)
+    if asked != STRIP:
+        for path in asked:
+            check_film(path, env)
             if not _is_inside(path):
                 check_writable(path, "film")
-        return options.film, ""
+        return asked, ""
     try:
-        check_film(STRIP[0], options.env)
+        check_film(STRIP[0], env)
         return STRIP, ""
     except InputError as error:
         why = f"No strip of frames: {error}."
     try:
-        check_film("strip.txt", options.env)
+        check_film("strip.txt", env)
         return ("strip.txt",), ""
     except InputError:
         return (), why
 
 
-def _film(films: tuple[str, ...], folder: Path, options: Control, fit: Fit) -> list[str]:
+def _film(films: tuple[str, ...], folder: Path, env: str, seed: int, fit: Fit) -> list[str]:
     """Play an episode greedily for each film; the names of what was written."""
-    agent = Agent(fit, options.env) if films else None
+    agent = Agent(fit, env) if films else None
     made = []
     for path in films:
         assert agent is not None
-        place = film(_place(path, folder), options.env, agent, seed=options.seed)
+        place = film(_place(path, folder), env, agent, seed=seed)
         made.append(place.name if place.parent == folder else str(place))
     return made
 
@@ -254,10 +260,6 @@ def _place(path: str, folder: Path) -> Path:
 
 def _is_inside(path: str) -> bool:
     return Path(path).name == path
-
-
-def _is_of(settings: dict[str, Any], options: Control) -> bool:
-    return settings.get("env") == options.env
 
 
 def _at_end(fit: Fit, done: int, seconds: float, numbers: dict[str, Any], optimal: kl.Optimal) -> str:
@@ -296,3 +298,63 @@ def _sentence(text: str) -> str:
 def _say(console: Console, text: str) -> None:
     if text:
         console.print(Text("\n" + wrapped(text)), soft_wrap=True)
+
+
+# The scores of a policy, as a table of at most 80 columns: name of a diagnostic, what it is called, its unit
+SCORES = (
+    ("greedy_return", "greedy return", "reward an episode"),
+    ("sampled_return", "sampled return", "reward an episode"),
+    ("soft_value", "soft value", "reward an episode"),
+    ("prior_kl", "KL to the prior", "nats an episode"),
+    ("steps", "length", "steps an episode"),
+    ("kl", "KL(π‖P_opt)", "nats, exact"),
+    ("kl_excess", "of which avoidable", "nats, exact"),
+    ("kl_lower_bound", "KL(π‖P_opt), at least", "nats, on average"),
+    ("temperature", "temperature", "reward a nat"),
+)
+
+
+def score_table(numbers: Mapping[str, Any], objective: Estimate, discount: float) -> Table:
+    """Returns, soft value, nats and lengths with standard errors, and what the objective is worth."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
+    table.add_column("", no_wrap=True)
+    for name in ("value", "± s.e."):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("unit")
+    for name, shown, unit in SCORES:
+        if name in numbers:
+            discounted = name in ("soft_value", "prior_kl") and discount < 1.0
+            unit += f", discount {discount:g}" if discounted else ""
+            bold = "bold" if name == "greedy_return" else None
+            table.add_row(shown, *map(Text, figures(numbers[name])), unit, style=bold)
+    if "kl" not in numbers:
+        worth = f"nats, {objective.guarantee.value}"
+        worth += f"; {', '.join(objective.dropped)} dropped" if objective.dropped else ""
+        table.add_row(Text(objective.quantity), *map(Text, figures(objective)), worth)
+    return table
+
+
+def remarks(numbers: Mapping[str, Any]) -> str:
+    """What is to be said of the estimates in the table, each remark once, beside what it is said of."""
+    said: dict[str, list[str]] = {}
+    for name, shown, _ in SCORES:
+        reason = numbers[name].reason if isinstance(numbers.get(name), Estimate) else ""
+        for remark in filter(None, reason.split("; ")):
+            said.setdefault(remark, []).append(shown)
+    return " ".join(f"{_capital(', '.join(names))}: {remark}." for remark, names in said.items())
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def figures(x: Any) -> tuple[str, str]:
+    """A number and its standard error, to two digits of the latter; "–" where there is none."""
+    value = float(x.value if isinstance(x, Estimate) else x)
+    error = float(x.standard_error) if isinstance(x, Estimate) else math.nan
+    if not math.isfinite(error) or not math.isfinite(value):
+        return f"{value:,.6g}", "–"
+    if error == 0.0:
+        return f"{value:,.6g}", "0"
+    digits = min(6, max(0, 1 - math.floor(math.log10(error))))
+    return f"{value:,.{digits}f}", f"{error:,.{digits}f}"

@@ -24,7 +24,7 @@ def side(text: str, argument: str) -> Any:
     Raises `InputError` for anything but a call of a known name with literal arguments.
     """
     if text.lower().endswith((".csv", ".tsv")):
-        from kullback.cli.tables import read_table
+        from kullback.cli.estimate import read_table
 
         return kl.Samples(read_table(Path(text)))
     try:

@@ -1,4 +1,4 @@
-"""The folder of one training: what it was asked for, its checkpoint, its metrics, and what came of it."""
+"""The folder of one training: its settings, checkpoint, metrics and results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from kullback.errors import FileError, InputError
-from kullback.runtime.files import put, read_spec
+from kullback.runtime.files import read_spec, write_atomically
 from kullback.runtime.loggers import CSVLogger, JSONLLogger, Logger, Several, TensorBoardLogger
 
 SETTINGS = "run.json"
-_OURS = "kullback"  # in it: what trainings wrote to the folder, by name
-_EARLY = {"env", "temperature", "discount", "horizon", "seed"}  # by which those are told that were written without it
+_OURS = "kullback"  # the entry of the settings that names the files a training wrote
+_EARLY = {
+    "env",
+    "temperature",
+    "discount",
+    "horizon",
+    "seed",
+}  # the settings in files of earlier versions
 
 
 def name_for(env: str) -> str:
@@ -25,9 +31,9 @@ def name_for(env: str) -> str:
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the files of one training are, TensorBoard's events among them if asked for.
+    """Where the files of one training are, with TensorBoard's events if asked for.
 
-    Raises `InputError` where what writes those is not installed.
+    Raises `InputError` where tensorboardX, which writes the events, is not installed.
     """
 
     path: Path
@@ -35,7 +41,7 @@ class Folder:
 
     def __post_init__(self) -> None:
         if self.with_tensorboard:
-            TensorBoardLogger(self.tensorboard)  # it looks for what it needs, and writes nothing yet
+            TensorBoardLogger(self.tensorboard)  # raises where tensorboardX is missing, and writes nothing yet
 
     @property
     def policy(self) -> Path:
@@ -103,26 +109,25 @@ class Folder:
         return Several([*loggers, TensorBoardLogger(self.tensorboard)] if self.with_tensorboard else loggers)
 
     def files(self) -> list[str]:
-        """What it holds of what a training writes, by name."""
+        """The names of the files in it that a training writes."""
         names = [self.policy, self.checkpoint, *self.metrics, self.tensorboard]
         return [path.name for path in names if path.exists()]
 
     def _same(self, settings: Mapping[str, Any]) -> None:
         for name, before in settings_of(self.path).items():
             if name in settings and settings[name] != before:
-                raise InputError(f"out: {self.path} holds a training with {_option(name, before)} and not "
-                                 f"{_option(name, settings[name])}; pass another --out, or remove it")  # fmt: skip
+                raise InputError(
+                    f"out: {self.path} holds a training with {_option(name, before)} and not "
+                    f"{_option(name, settings[name])}; pass another --out, or remove it"
+                )
 
     def _write(self, settings: Mapping[str, Any], files: Iterable[str]) -> None:
-        try:
-            text = json.dumps({**settings, _OURS: {"files": sorted(files)}}, indent=2) + "\n"
-            put(self.path / SETTINGS, text.encode())
-        except FileError as error:
-            raise FileError(f"{error}".replace("path:", "out:", 1)) from error
+        text = json.dumps({**settings, _OURS: {"files": sorted(files)}}, indent=2) + "\n"
+        write_atomically(self.path / SETTINGS, text.encode(), argument="out")
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
-    """What the training in a folder was asked for; nothing where none says."""
+    """The settings of the training in a folder; empty where there are none."""
     try:
         found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -131,14 +136,14 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 def _written(settings: Mapping[str, Any]) -> list[str]:
-    """The names of files that it says a training wrote."""
+    """The names of the files that a training wrote, by its settings."""
     about = settings.get(_OURS)
     names = about.get("files", ()) if isinstance(about, dict) else ()
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def steps_of(checkpoint: Path) -> int:
-    """The environment steps that a checkpoint has behind it."""
+    """The environment steps made before a checkpoint was written."""
     history = read_spec(checkpoint).get("history") or [{}]
     return int(history[-1].get("step", 0))
 

@@ -35,6 +35,7 @@ class FreshEpisodes(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
     cost: ClassVar[float] = 5.0
     source: ClassVar[str] = "Levine (2018), arXiv:1805.00909, section 2"
+    aliases: ClassVar[tuple[str, ...]] = ("rollouts", "Monte Carlo evaluation")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,6 +39,7 @@ class SoftValueIteration(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 4.0
     source: ClassVar[str] = "Todorov (2007); Ziebart (2010), ch. 5; Levine (2018), arXiv:1805.00909"
+    aliases: ClassVar[tuple[str, ...]] = ("soft Bellman backup", "maximum-entropy value iteration")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         missing = _no_policy(p, q)
@@ -75,6 +76,7 @@ class SoftValueIterationProjected(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UPPER_BOUND
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Todorov (2007); Levine (2018), arXiv:1805.00909; Rusu et al. (2016) for the projection"
+    aliases: ClassVar[tuple[str, ...]] = ("projected soft value iteration",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         missing = _no_policy(p, q)
@@ -103,6 +105,7 @@ class PolicyEvaluation(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 4.0
     source: ClassVar[str] = "Puterman (1994), ch. 6; Levine (2018), arXiv:1805.00909"
+    aliases: ClassVar[tuple[str, ...]] = ("dynamic programming",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         missing = _no_table(q)

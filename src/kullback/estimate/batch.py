@@ -1,14 +1,18 @@
-"""What rules that evaluate share: the batch, the mean over the inputs of a conditional, and draws that broadcast."""
+"""Helpers of all rules that estimate: the batch, the mean over the inputs of a conditional, draws that broadcast."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from kullback.errors import InputError
 from kullback.known import Known
+
+A = TypeVar("A", jax.Array, np.ndarray)
+F = TypeVar("F")
 
 
 def batch_shape(p: Known, q: Known) -> tuple[int, ...]:
@@ -21,7 +25,7 @@ def batch_shape(p: Known, q: Known) -> tuple[int, ...]:
         ) from error
 
 
-def mean_over_inputs(p: Known, q: Known) -> np.ndarray | None:
+def mean_over_inputs(p: Known, q: Known) -> Float[np.ndarray, " n"] | None:
     """Weights [n] that sum to 1 over the inputs at which a conditional side stands; None where neither is one."""
     side = p if p.inputs is not None else q
     if side.inputs is None:
@@ -32,13 +36,13 @@ def mean_over_inputs(p: Known, q: Known) -> np.ndarray | None:
     return np.asarray(weights, np.float64) / np.sum(weights)
 
 
-def spread(x: Any, own: int, batch: int, event: int) -> Any:
+def spread(x: A, own: int, batch: int, event: int) -> A:
     """x [n, *own batch, *event] with axes of length 1 put in, so that it broadcasts with `batch` batch axes."""
     shape = x.shape
     return x.reshape(shape[0], *(1,) * (batch - own), *shape[1 : 1 + own], *shape[x.ndim - event :])
 
 
-def doubled(function: Any) -> Any:
+def doubled(function: F) -> F:
     """A `Partial` with its single-precision parameters made double, since JAX computes constants in their precision."""
     return jax.tree.map(_double, function)
 

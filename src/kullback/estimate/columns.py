@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from kullback.errors import InputError
 from kullback.estimate.rows import Rows
@@ -14,7 +15,7 @@ from kullback.known.record import Column, Sample
 
 Weights = tuple[np.ndarray | None, np.ndarray | None]
 
-# A column of labels says nothing of the joint if each label has about one row and few are in both samples.
+# A column of labels is left out of a joint estimate if each label has about one row and few are in both samples.
 ROWS_PER_LABEL, SHARED_LABELS = 2.0, 0.1
 
 
@@ -55,8 +56,8 @@ def _same_names(p: Sequence[str], q: Sequence[str]) -> None:
 def informative(ps: Sequence[Column], qs: Sequence[Column]) -> tuple[list[int], list[str]]:
     """Which columns a joint estimate can use, and the names of the others; all where no column would be left.
 
-    Names and numbers of persons, hashes and the like tell every row from every other: a table of them, or of any
-    columns with them, has a cell for each row, whose frequencies say nothing.
+    Identifiers (names, numbers of persons, hashes) are different in every row: a table with such a column has a cell
+    for each row, and no frequencies can be estimated.
     """
     alone = [_tells_rows_apart(p, q) for p, q in zip(ps, qs, strict=True)]
     if all(alone):
@@ -103,7 +104,9 @@ def side_by_side(ps: Sequence[Column], qs: Sequence[Column], weights: Weights = 
     return weighted(Rows(labels[:n], point[:n]), weights[0]), weighted(Rows(labels[n:], point[n:]), weights[1])
 
 
-def counted(columns: tuple[Column, ...], weights: np.ndarray | None) -> tuple[tuple[Column, ...], np.ndarray | None]:
+def counted(
+    columns: tuple[Column, ...], weights: Float[np.ndarray, " n"] | None
+) -> tuple[tuple[Column, ...], Float[np.ndarray, " m"] | None]:
     """The columns and the weights without the rows of weight 0."""
     if weights is None or (weights > 0).all():
         return columns, weights
@@ -111,7 +114,7 @@ def counted(columns: tuple[Column, ...], weights: np.ndarray | None) -> tuple[tu
     return tuple(replace(column, values=column.values[kept]) for column in columns), weights[kept]
 
 
-def weighted(rows: Rows, weights: np.ndarray | None) -> Rows:
+def weighted(rows: Rows, weights: Float[np.ndarray, " n"] | None) -> Rows:
     """Rows with weights; equal weights are none, and rows of weight 0 are dropped."""
     if weights is None:
         return rows
@@ -136,7 +139,7 @@ def _same_kind(p: Column, q: Column) -> None:
         )
 
 
-def scale_of(values: np.ndarray) -> float:
+def scale_of(values: Shaped[np.ndarray, " n"]) -> float:
     """The interquartile range, or the standard deviation where that is 0, or 1."""
     low, high = np.quantile(values, [0.25, 0.75])
     return float(high - low) or float(values.std()) or 1.0
@@ -153,7 +156,9 @@ def spread_ties(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[Rows, Rows,
     return replace(p, point=both[: len(p)]), replace(q, point=both[len(p) :]), found
 
 
-def spread_points(point: np.ndarray, rng: np.random.Generator, samples: int = 1) -> tuple[np.ndarray, bool]:
+def spread_points(
+    point: Float[np.ndarray, "n d"], rng: np.random.Generator, samples: int = 1
+) -> tuple[Float[np.ndarray, "n d"], bool]:
     """The columns of `point` [n, d] that are rounded, spread over the steps of their rounding, and whether any is."""
     spread, found = point.copy(), False
     for at, values in enumerate(point.T):
@@ -164,7 +169,9 @@ def spread_points(point: np.ndarray, rng: np.random.Generator, samples: int = 1)
     return spread, found
 
 
-def rounding_intervals(values: np.ndarray, samples: int = 1) -> tuple[np.ndarray, np.ndarray] | None:
+def rounding_intervals(
+    values: Float[np.ndarray, " n"], samples: int = 1
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]] | None:
     """How far below and above each value the interval reaches that is rounded to it; None where there is no rounding.
 
     On a grid with ties it is half a step. Without a grid, as for the logarithms of counts, values are rounded if most
@@ -182,7 +189,7 @@ def rounding_intervals(values: np.ndarray, samples: int = 1) -> tuple[np.ndarray
     return np.append(half[0], half)[inverse], np.append(half, half[-1])[inverse]
 
 
-def rounding_step(values: np.ndarray) -> float:
+def rounding_step(values: Float[np.ndarray, " n"]) -> float:
     """The step of the grid on which values with ties lie; 0 where there are no ties, or no grid."""
     distinct = np.unique(values)
     if len(distinct) == len(values) or len(distinct) < 3:

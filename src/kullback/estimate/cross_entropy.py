@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
+from jaxtyping import Float
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import doubled
@@ -46,6 +48,7 @@ class CrossEntropy(Rule):
     guarantee = Guarantee.UNBIASED
     cost = 5.0
     source = "Cover and Thomas (2006), Elements of Information Theory, section 5.4"
+    aliases = ("log loss", "negative log-likelihood", "NLL")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,7 +108,7 @@ def _over_rows(sample: Sample, q: Known) -> Estimate:
     )
 
 
-def losses_of(sample: Sample, q: Known) -> np.ndarray:
+def losses_of(sample: Sample, q: Known) -> Float[np.ndarray, " n"]:
     """−log Q at every row [n], in double precision; in chunks unless Q is a conditional at those rows."""
     values, log_q = sample.values, q.log_prob
     assert values is not None
@@ -122,7 +125,7 @@ def losses_of(sample: Sample, q: Known) -> np.ndarray:
     return np.concatenate([np.asarray(part) for part in parts])[: len(values)]
 
 
-def _negative(log_q: Any, x: Any) -> jax.Array:
+def _negative(log_q: Callable[..., Any], x: np.ndarray | jax.Array) -> Float[jax.Array, " n"]:
     return -jnp.asarray(log_q(x), jnp.result_type(float))
 
 

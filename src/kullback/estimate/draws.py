@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 
 from kullback.errors import EstimateError
 from kullback.estimate.batch import doubled, spread
+from kullback.estimate.pareto_tail import Seen, Tails
 from kullback.estimate.strata import Strata
-from kullback.estimate.tail import Seen, Tails
 from kullback.runtime.export_cache import program
 from kullback.runtime.identity import is_spelled
 

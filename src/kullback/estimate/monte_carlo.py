@@ -16,11 +16,11 @@ from kullback.errors import InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.control_variate import ratio_second_moment
 from kullback.estimate.draws import Integrand, Sums, sum_over_draws
+from kullback.estimate.log_density import floored, guarded
 from kullback.estimate.log_draws import in_logs
+from kullback.estimate.pareto_tail import Seen, Tails
 from kullback.estimate.strata import strata_of, whole
 from kullback.estimate.support import escape_of
-from kullback.estimate.tail import Seen, Tails
-from kullback.estimate.underflow import floored, guarded
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -72,6 +72,7 @@ class MonteCarlo(Rule):
     guarantee = Guarantee.UNBIASED
     cost = 6.0
     source = "Owen (2013), Monte Carlo theory, methods and examples, 2.1, 8.9"
+    aliases = ("MC", "sampling", "k1 estimator")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,8 @@
-"""One side a sample, the other a law: the law's log-probability as it is, the sample's by neighbours or frequencies."""
+"""One side a sample, the other a law: the law's log-probability as it is, the sample's by neighbours or frequencies.
+
+The rule comes first, then the statistics, and last the tests for sets to which every density gives probability 0 and on
+which a sample may lie: atoms, planes, curved surfaces.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,16 @@ import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
-from scipy.special import digamma
+from scipy.special import digamma, ndtri
+from scipy.stats import rankdata
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import losses_of
 from kullback.estimate.monte_carlo import untrusted
-from kullback.estimate.null_sets import FEWEST_DRAWS, has_atoms, is_flat, on_dimension
-from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows
-from kullback.estimate.subsampling import subsampled
-from kullback.estimate.tail import verdict_on
-from kullback.estimate.weights import log_weights
-from kullback.estimate.worth import judged
+from kullback.estimate.pareto_tail import verdict_on
+from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows, log_weights
+from kullback.estimate.sample_guarantee import estimate_with_guarantee, subsampled
 from kullback.known import Known
 from kullback.known.reading import is_table
 from kullback.known.record import Sample
@@ -38,9 +40,9 @@ class OneSample(Rule):
     With a sample of P it is the mean over its n rows of log p̂ − log q, where log p̂ = ψ(k) − ψ(n) − d log 2ε for the
     distance ε to the k-th nearest other row, or ψ(nᵢ) − ψ(n) for a row whose value has nᵢ rows. With a sample of m rows
     of Q it is the mean over draws of P of log p − log q̂, with log q̂ = ψ(k) − ψ(m + 1) − d log 2ε, or
-    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. Two samples would
-    know the law by its draws alone, and say no more than about the log of their number. The value can be negative: it
-    is not clipped.
+    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. The rule for two
+    samples would know the law by draws alone, and could not estimate more than about the log of their number. The value
+    can be negative: it is not clipped.
 
     neighbours  k
     repeats     subsamples for the standard error, which does not include the bias
@@ -60,6 +62,7 @@ class OneSample(Rule):
     guarantee = Guarantee.CONSISTENT
     cost = 4.5
     source = "Kozachenko and Leonenko (1987), Problems of Information Transmission 23(2)"
+    aliases = ("Kozachenko–Leonenko",)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -144,7 +147,7 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
     notes = _notes(spread, copies) + [heavy] * bool(heavy)
     thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
-    return judged(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
+    return estimate_with_guarantee(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
 
 
 def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) -> Estimate:
@@ -160,7 +163,7 @@ def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) 
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     value = statistic(drawn, known)
     varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
-    return judged(value, varied, drawn, known, _notes(spread), diagnostics)
+    return estimate_with_guarantee(value, varied, drawn, known, _notes(spread), diagnostics)
 
 
 def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -170,15 +173,15 @@ def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
 def _off_the_ends(values: np.ndarray, law: Known, request: Request) -> np.ndarray:
     """Rows at an end of the law's support moved into it, to anywhere before the nearest row.
 
-    An end has probability 0 and any log-density: NumPyro's is −∞ at the 0 of an exponential law, and ∞ at that of a
-    gamma law below its mode. A row there was rounded to it.
+    An end has probability 0, and its log-density may be anything: NumPyro's is −∞ at the 0 of an exponential law, and ∞
+    at that of a gamma law below its mode. A row at an end was rounded to it.
     """
     if law.support is None or not law.support.bounded:
         return values
     moved, share = values.copy(), request.host_rng(5).uniform(0.25, 0.75, values.shape)
     flat, by = moved.reshape(len(values), -1), share.reshape(len(values), -1)
-    ends = (np.broadcast_to(np.asarray(end, np.float64), values.shape[1:]).reshape(-1)
-            for end in (law.support.lower, law.support.upper))  # fmt: skip
+    bounds = (law.support.lower, law.support.upper)
+    ends = (np.broadcast_to(np.asarray(end, np.float64), values.shape[1:]).reshape(-1) for end in bounds)
     for at, pair in enumerate(zip(*ends, strict=True)):
         distinct = np.unique(flat[:, at])
         for end, next_to in zip(pair, (1, -2), strict=True):
@@ -203,6 +206,9 @@ def _notes(spread: bool, copies: int = 0) -> list[str]:
     return notes
 
 
+# Where outcomes are compared, and the statistics there
+
+
 @dataclass(frozen=True)
 class _Space:
     """Where the outcomes are compared: by value (`table`), by distance after each count k became the interval k ± ½
@@ -211,8 +217,8 @@ class _Space:
     `values` are those of the sample, `scale` [d] what its columns are divided by.
     """
 
-    values: np.ndarray
-    scale: np.ndarray
+    values: Float[np.ndarray, " n *event"]
+    scale: Float[np.ndarray, " d"]
     table: bool
     whole: bool
 
@@ -223,7 +229,7 @@ class _Space:
         table = discrete and any(is_table(column) for column in columns_of(sample))
         flat = values.reshape(len(values), -1)
         scale = np.ones(flat.shape[1]) if table else np.array([scale_of(column) for column in flat.T])
-        space = cls(values, scale, table, discrete and not table)
+        space = cls(values=values, scale=scale, table=table, whole=discrete and not table)
         return replace(space, values=space.as_outcomes(values))
 
     def log_scale(self, rows: Rows) -> Float[np.ndarray, " n"]:
@@ -294,3 +300,95 @@ def _log_volume(at: np.ndarray, of: np.ndarray, k: int) -> Float[np.ndarray, " n
     distance, _ = cKDTree(of).query(at, k=[k], p=np.inf)
     with np.errstate(divide="ignore"):
         return at.shape[1] * np.log(2.0 * distance[:, 0])
+
+
+# Sets to which every density gives probability 0: atoms, planes, curved surfaces
+
+FEWEST_DRAWS = 2_000
+
+NEIGHBOURS, FEWEST, QUERIES = 10, 50, 2000
+# The curse of dimensionality: with more columns a thousand rows do not tell a surface from the space about it.
+MOST_COLUMNS = 4
+# Half of the dimension that a surface lacks, and a little more for the noise of the estimate.
+LACKING = 0.65
+
+
+def has_atoms(law: Known, values: Float[np.ndarray, " n *event"], request: Request) -> bool:
+    """Whether a law draws the given outcomes, each of which a sample repeats."""
+    if len(values) == 0 or law.sampler is None:
+        return len(values) == 0
+    with jax.enable_x64(True):
+        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS))
+    known = {row.tobytes() for row in draws.reshape(len(draws), -1).astype(np.float32)}
+    return all(row.tobytes() in known for row in np.unique(values.reshape(len(values), -1), axis=0).astype(np.float32))
+
+
+def is_flat(values: np.ndarray, scale: Float[np.ndarray, " d"], eps: float, law: Known, request: Request) -> bool:
+    """Whether a sample [n, *event] lies on a plane, exactly, on which a law does not; draws of the law say so if any.
+
+    scale  what each coordinate is divided by
+    eps    the relative rounding of the numbers
+    """
+    points = np.unique(values.reshape(len(values), -1) / scale, axis=0)
+    directions = flat_directions(points, eps)
+    if directions.shape[1] == 0 or law.sampler is None:
+        return directions.shape[1] > 0
+    with jax.enable_x64(True):
+        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS), np.float64)
+    others = draws.reshape(len(draws), -1) / scale
+    return bool((np.ptp(others @ directions, axis=0) > 1e4 * eps * np.abs(others).max()).any())
+
+
+def on_dimension(points: Float[np.ndarray, "n d"], rng: np.random.Generator) -> str:
+    """The remark on a sample that fills fewer dimensions than it has columns; empty where it may fill them all."""
+    found = apparent_dimension(points, rng)
+    if found is None:
+        return ""
+    return (
+        f"P's rows fill about {found:.1f} of {points.shape[1]} dimensions, as on a curve or a surface, to which a "
+        "density gives probability 0, or in a layer thinner than the distances between rows: a lower bound"
+    )
+
+
+def flat_directions(points: Float[np.ndarray, "n d"], eps: float) -> Float[np.ndarray, "d r"]:
+    """Directions, of length 1, in which the rows do not vary beyond the rounding of their numbers.
+
+    eps  the relative rounding of the numbers
+
+    With n ≤ d + 1 rows there are such directions whatever the law, and none are returned.
+    """
+    n, d = points.shape
+    if d < 2 or n < d + 2:
+        return np.zeros((d, 0))
+    centred = points - points.mean(0)
+    # Some rows say where to look, for all of them to confirm.
+    some = centred[:: max(1, n // max(10 * d, QUERIES))]
+    _, _, axes = np.linalg.svd(some, full_matrices=False)
+    rounding = 32.0 * np.sqrt(d) * eps * np.abs(points).max()
+    return axes.T[:, np.ptp(centred @ axes.T, axis=0) <= rounding]
+
+
+def apparent_dimension(points: Float[np.ndarray, "n d"], rng: np.random.Generator) -> float | None:
+    """The dimension that the rows fill about each of them; None where it may be that of the space.
+
+    With T_j the distance to the j-th nearest row, the mean of log(T_k/T_j) over j < k and over rows is the reciprocal
+    of the dimension. A column is first mapped to normal scores by its ranks, which bends a surface and leaves its
+    dimension, so that tails and skewness are not taken for one; and the estimate is compared with that of as many
+    independent normal rows, whose bias it shares. A law whose thickness the rows do not resolve has a lower dimension
+    too, and the same bias of all that is told by distances.
+
+    Source: Levina and Bickel (2004), NIPS 17, eq. 8, averaged as MacKay and Ghahramani (2005) propose.
+    """
+    points = np.unique(points, axis=0)
+    n, d = points.shape
+    if not 2 <= d <= MOST_COLUMNS or n < FEWEST:
+        return None
+    scores = np.stack([ndtri(rankdata(column) / (n + 1.0)) for column in points.T], 1)
+    found, whole = _dimension(rng.permutation(scores)), _dimension(rng.normal(size=(n, d)))
+    return d * found / whole if found < (1.0 - LACKING / d) * whole else None
+
+
+def _dimension(points: np.ndarray) -> float:
+    distance, _ = cKDTree(points).query(points[:QUERIES], k=NEIGHBOURS + 1)
+    near = distance[distance[:, 1] > 0][:, 1:]
+    return float(1.0 / np.log(near[:, -1:] / near[:, :-1]).mean()) if len(near) else 0.0

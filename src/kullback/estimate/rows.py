@@ -1,4 +1,8 @@
-"""A sample as rows of a cell and a point, with weights."""
+"""A sample as rows of a cell and a point, with weights.
+
+A cell is a label, or the combination of several; within a cell rows are compared by the distance of their points.
+Weights enter an estimate of log P/Q by the log of their mean over neighbours (`log_weights`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
 FEWEST_COPIES, LACKING = 10, 0.1  # of a value, to be an atom; and the share of P's rate below which Q lacks it
 
@@ -26,9 +31,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.cell)
 
-    def take(self, rows: np.ndarray) -> Rows:
+    def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> Rows:
         weight, log_density = (None if x is None else x[rows] for x in (self.weight, self.log_density))
-        return Rows(self.cell[rows], self.point[rows], weight, log_density)
+        return Rows(self.cell[rows], self.point[rows], weight=weight, log_density=log_density)
 
     @property
     def effective_size(self) -> float:
@@ -40,7 +45,7 @@ class Rows:
         return float(terms.mean() if self.weight is None else self.weight @ terms / self.weight.sum())
 
 
-def by_cell(p: Rows, q: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def by_cell(p: Rows, q: Rows) -> Iterator[tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]]:
     """The rows of P and those of Q in each cell of P."""
     order_p, order_q = np.argsort(p.cell, kind="stable"), np.argsort(q.cell, kind="stable")
     cells, starts = np.unique(p.cell[order_p], return_index=True)
@@ -86,3 +91,50 @@ def atom_share(p: Rows, q: Rows) -> float:
 
 def _table(rows: Rows) -> np.ndarray:
     return np.concatenate([rows.cell[:, None].astype(np.float64), rows.point], axis=1)
+
+
+# What weights add to a log-density
+
+NEIGHBOURS = 16
+
+
+def log_weights(at: Rows, of: Rows, own: bool) -> Float[np.ndarray, " n"]:
+    """log E[w∣x] − log E[w] for the weights w of the sample `of`, at each row x of the sample `at`.
+
+    own  whether the two are one sample: a row is then left out of the mean at its own place
+
+    E[w∣x] is the mean over the 16 nearest rows in x's cell, or over the cell where there are no measurements. The log
+    of a mean of K weights is low by s²/(2K w̄²), which is added; the product of a cell's mean, which counts there as P's
+    frequency, with its log is high by as much, which is taken off. A cell without rows has weight 1.
+    """
+    terms = np.zeros(len(at))
+    if of.weight is None:
+        return terms
+    w = of.weight / of.weight.mean()
+    for rows, inside in by_cell(at, of):
+        if len(inside) == 0:
+            continue
+        if at.point.shape[1] == 0 or len(inside) == 1:
+            terms[rows] = _log_mean(w[inside][None], sign=-1.0 if own else 1.0)
+        else:
+            terms[rows] = _log_mean(w[inside][_nearest(at.point[rows], of.point[inside], own)], sign=1.0)
+    return terms
+
+
+def _log_mean(w: np.ndarray, sign: float) -> np.ndarray:
+    """log of the mean over the last axis, corrected by ± its relative variance over 2."""
+    count, mean = w.shape[-1], w.mean(-1)
+    variance = w.var(-1, ddof=1) / count if count > 1 else 0.0
+    return np.log(mean) + sign * variance / (2.0 * mean**2)
+
+
+def _nearest(x: np.ndarray, y: np.ndarray, own: bool) -> np.ndarray:
+    """The rows of y nearest to each of x [n, K]; where they are one sample, without the row itself."""
+    count = min(NEIGHBOURS + own, len(y))
+    _, found = cKDTree(y).query(x, k=count, p=np.inf)
+    found = found.reshape(len(x), count)
+    if not own:
+        return found
+    itself = found == np.arange(len(x))[:, None]
+    itself[~itself.any(1), -1] = True
+    return found[~itself].reshape(len(x), count - 1)

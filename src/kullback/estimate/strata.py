@@ -1,4 +1,4 @@
-"""The strata of a law: the components that it is known to consist of, each of which can be drawn from by itself."""
+"""The strata of a law: the components that it is known to consist of, each of which can be sampled separately."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def strata_of(d: Any) -> Strata | None:
     return Strata(weights, Partial(_labelled, d), _width(d))
 
 
-def _unlabelled(sampler: Callable[..., Any], key: Any, labels: Int[Array, " n"]) -> Any:
+def _unlabelled(sampler: Callable[..., Any], key: Array, labels: Int[Array, " n"]) -> Any:
     return sampler(key, len(labels))
 
 
-def _labelled(d: Any, key: Any, labels: Int[Array, " n"]) -> Array:
+def _labelled(d: Any, key: Array, labels: Int[Array, " n"]) -> Array:
     return _draw(d, key, labels.reshape(-1, *(1,) * len(d.batch_shape)))
 
 
@@ -120,7 +120,7 @@ def _weights(d: Any) -> Float[Array, " k *batch"]:
     return _weights(d.base_dist) if kind is not ExpandedDistribution else _expanded_weights(d)
 
 
-def _draw(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
+def _draw(d: Any, key: Array, labels: Int[Array, " n *batch"]) -> Array:
     """Draws [n, *batch, *event] of the strata that the labels name, which may broadcast along the batch."""
     kind, n = type(d), len(labels)
     if count(d) == 1:
@@ -149,7 +149,7 @@ def _draw(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
     return x
 
 
-def _draw_component(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
+def _draw_component(d: Any, key: Array, labels: Int[Array, " n *batch"]) -> Array:
     """Of components of several kinds: draws of every one, of its own strata where the labels name these."""
     inner, shape = _inner_counts(d), (*labels.shape, *d.event_shape)
     starts = np.cumsum([0, *inner[:-1]])
@@ -165,7 +165,7 @@ def _draw_component(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
     return jnp.take_along_axis(jnp.stack(every, labels.ndim), chosen, labels.ndim).squeeze(labels.ndim)
 
 
-def _draw_given_label(d: Any, key: Any, labels: Int[Array, " n *batch"]) -> Array:
+def _draw_given_label(d: Any, key: Array, labels: Int[Array, " n *batch"]) -> Array:
     """The component of a mixture, or the pair of a label and the rest, out of draws of the rest for every label."""
     inside = _given_label(d)
     size = 1 if inside is None else count(inside)

@@ -32,6 +32,7 @@ class Support(Rule):
     guarantee = Guarantee.EXACT
     cost = 0.0
     source = "Kullback and Leibler (1951), section 2"
+    aliases = ("absolute continuity",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         if q.sample is not None:

@@ -1,20 +1,27 @@
-"""Two samples: nearest neighbours for measurements, counts for categories, both for mixed tables."""
+"""Two samples: nearest neighbours for measurements, counts for categories, both for mixed tables.
+
+The rule comes first, then the statistic, log P − log Q from counts within balls that adapt to both samples, and last
+the comparison of two tables, jointly and column by column.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
+from scipy.special import digamma
 
 from kullback.errors import InputError
 from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
-from kullback.estimate.neighbours import divergence
-from kullback.estimate.subsampling import subsampled
-from kullback.estimate.worth import judged, remarks_on_rows
-from kullback.known import Known
-from kullback.known.reading import remark_on
+from kullback.estimate.rows import Rows, by_cell, log_weights
+from kullback.estimate.sample_guarantee import estimate_with_guarantee, remarks_on_rows, subsampled
+from kullback.known import Known, Samples
+from kullback.known.reading import is_table, remark_on
 from kullback.known.record import Column, Sample
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -36,7 +43,7 @@ class TwoSamples(Rule):
     repeats     subsamples for the standard error, which does not include the bias
 
     Source: Wang, Kulkarni and Verdú (2009), IEEE Transactions on Information Theory 55(5), eq. 29, with the correction
-    that `kullback.estimate.neighbours` derives; Grassberger (2003) for the counts.
+    that `log_ratios` derives; Grassberger (2003) for the counts.
     """
 
     neighbours: int = 5
@@ -50,6 +57,7 @@ class TwoSamples(Rule):
     guarantee = Guarantee.CONSISTENT
     cost = 5.0
     source = "Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected"
+    aliases = ("nearest neighbours", "k-nearest neighbours", "kNN", "Wang–Kulkarni–Verdú")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,14 +109,14 @@ def between_columns(
     notes, diagnostics = remarks_on_rows(first, second, spread)
     if left_out:
         names = ", ".join(map(repr, left_out))
-        verbs = ("tells", "says") if len(left_out) == 1 else ("tell", "say")
-        notes.append(f"left out: {names}, which {verbs[0]} the rows apart and {verbs[1]} nothing of their law")
+        verbs = ("identifies", "carries") if len(left_out) == 1 else ("identify", "carry")
+        notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
     if len(pairs) > 1:
         notes += _below_a_column(value, pairs, request, rule, weights)
     notes += _on_reading(pairs, named and len(pairs) > 1)
     if spread:
         notes.append("rounded measurements are spread evenly over the step of the rounding")
-    return judged(value, varied, p, q, notes, diagnostics)
+    return estimate_with_guarantee(value, varied, p, q, notes, diagnostics)
 
 
 def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
@@ -144,3 +152,103 @@ def _sample_of(side: Known, other: Known, request: Request) -> Sample:
     if side.support is not None and side.support.discrete:
         draws = draws.astype(np.int64)
     return Sample(draws)
+
+
+# The statistic: log P − log Q at the rows of P, from counts within balls
+
+CHEBYSHEV = np.inf
+
+
+def divergence(p: Rows, q: Rows, neighbours: int) -> float:
+    """KL(P‖Q) in nats from samples of n and m rows: the mean of `log_ratios` − ψ(n) + ψ(m + 1).
+
+    Weighted rows are draws of a law P₀ whose density is that of P over w: log P = log P₀ + log w, with the weights
+    averaged over neighbours.
+    """
+    terms = log_ratios(p, q, neighbours)
+    if p.weight is not None or q.weight is not None:
+        terms = terms + log_weights(p, p, own=True) - log_weights(p, q, own=False)
+    return float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1))
+
+
+def log_ratios(p: Rows, q: Rows, neighbours: int) -> Float[np.ndarray, " n"]:
+    """log P − log Q at each row of P, up to −ψ(n) + ψ(m + 1).
+
+    With ε the larger of the distances to the k-th nearest other row of P and the k-th nearest row of Q, and l and c the
+    numbers of other rows of P and of rows of Q within ε, it is ψ(l) − ψ(c + 1) where P's row sets the radius and
+    ψ(l + 1) − ψ(c) where Q's does. Wang, Kulkarni and Verdú (2009), eq. 29, have ψ(l) − ψ(c) for both, which is biased
+    towards 0 even where both densities are constant; raising the count that does not set the radius makes the mean
+    exactly log P/Q there, as a sum over the two negative binomial laws shows. With discrete columns the balls stay in
+    the row's cell; a cell with too few rows, or a ball of radius 0, is an atom, where neither count sets the radius.
+    """
+    terms = np.empty(len(p))
+    for rows, inside in by_cell(p, q):
+        k = min(neighbours, len(rows) - 1, len(inside))
+        if p.point.shape[1] == 0 or k == 0:
+            terms[rows] = digamma(len(rows)) - digamma(len(inside) + 1)
+        else:
+            terms[rows] = _in_cell(p.point[rows], q.point[inside], k)
+    return terms
+
+
+def _in_cell(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
+    tree_x, tree_y = cKDTree(x), cKDTree(y)
+    order = tree_x.indices
+    ordered = x[order]
+    own = _kth(tree_x, ordered, k + 1)
+    other = _kth(tree_y, ordered, k)
+    radius = np.maximum(own, other)
+    count_x = _count(tree_x, ordered, radius) - 1
+    count_y = _count(tree_y, ordered, radius)
+    atom = radius == 0
+    above_x, above_y = (own < radius) | atom, (other < radius) | atom
+    terms = np.empty(len(x))
+    terms[order] = digamma(count_x + above_x) - digamma(count_y + above_y)
+    return terms
+
+
+def _kth(tree: cKDTree, points: np.ndarray, k: int) -> np.ndarray:
+    distance, _ = tree.query(points, k=[k], p=CHEBYSHEV)
+    return distance[:, 0]
+
+
+def _count(tree: cKDTree, points: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return np.asarray(tree.query_ball_point(points, radius, p=CHEBYSHEV, return_length=True))
+
+
+# Two tables, jointly and column by column
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An estimate for one column, or for all together where `column` is None; `kind` says how they were read."""
+
+    column: str | None
+    kind: str
+    estimate: Estimate
+
+
+def compare(p: Any, q: Any, seed: int = 0, rule: TwoSamples | None = None) -> list[Comparison]:
+    """KL(P‖Q) in nats between two data frames, or `Samples` of them, with the same columns: together, then each.
+
+    seed  an integer, for the subsamples of the standard errors
+    rule  `TwoSamples` with its settings
+
+    Raises `InputError` for different columns, missing values, or text against numbers.
+    """
+    rule, request = rule or TwoSamples(), Request(seed=seed)
+    samples = [_sample(side) for side in (p, q)]
+    ps, qs = matched_columns(*samples)
+    weights = samples[0].weights, samples[1].weights
+    kinds = ["discrete" if is_table(a, b) else "continuous" for a, b in zip(ps, qs, strict=True)]
+    joint = kinds[0] if len(set(kinds)) == 1 else "mixed"
+    rows = [Comparison(None, joint, between_columns(ps, qs, request, rule, weights))]
+    for a, b, kind in zip(ps, qs, kinds, strict=True):
+        rows.append(Comparison(a.name, kind, between_columns((a,), (b,), request, rule, weights)))
+    return rows
+
+
+def _sample(side: Any) -> Sample:
+    sample = (side if isinstance(side, Samples) else Samples(side)).known().sample
+    assert sample is not None
+    return sample

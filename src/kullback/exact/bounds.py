@@ -61,6 +61,7 @@ class VariationalUpperBound(Rule):
     guarantee = Guarantee.UPPER_BOUND
     cost = 1.5
     source = "Hershey and Olsen (2007), section 8"
+    aliases = ("Hershey–Olsen", "variational approximation")
 
     steps: int = 1000
     tolerance: float = 1e-9
@@ -122,6 +123,7 @@ class PairwiseUpperBound(Rule):
     guarantee = Guarantee.UPPER_BOUND
     cost = 1.25
     source = "Kolchinsky and Tracey (2017), section 3; Durrieu, Thiran and Kelly (2012)"
+    aliases = ("Kolchinsky–Tracey upper bound",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         return _missing(p, q, (p, q, kl_form, "KL(fₖ‖gₗ)")) or Applies()
@@ -154,6 +156,7 @@ class PairwiseLowerBound(Rule):
     guarantee = Guarantee.LOWER_BOUND
     cost = 1.25
     source = "Kolchinsky and Tracey (2017), section 3; Durrieu, Thiran and Kelly (2012)"
+    aliases = ("Kolchinsky–Tracey lower bound",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         overlap = (p, q, distance_form, "∫√(fₖ gₗ)") if is_mixture(q.distribution) else (p, q, kl_form, "KL(fₖ‖Q)")

@@ -30,6 +30,7 @@ class ClosedForm(Rule):
     guarantee = Guarantee.EXACT
     cost = 0.5
     source = "Kullback and Leibler (1951), eq. 2.4"
+    aliases = ("analytic", "analytical", "formula")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         for side, name in ((p, "P"), (q, "Q")):

@@ -76,6 +76,7 @@ class CountableSum(Rule):
     guarantee = Guarantee.EXACT
     cost = 3.0
     source = "Knopp (1951), Theory and Application of Infinite Series, sections 34 and 64"
+    aliases = ("series", "infinite sum")
 
     tolerance: float = 1e-13
     max_terms: int = 2**20

@@ -31,6 +31,7 @@ class FiniteSum(Rule):
     guarantee = Guarantee.EXACT
     cost = 1.0
     source = "Kullback and Leibler (1951), eq. 2.4"
+    aliases = ("enumeration",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         if p.atoms is None:

@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from kullback.estimate.tail import pareto_fit, tail_size
+from kullback.estimate.pareto_tail import pareto_fit, tail_size
 from kullback.families.learnable import Learnable
 from kullback.known import Known, numpyro_side
 from kullback.known.static import Static

@@ -89,6 +89,7 @@ class ForwardExact(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.0
     source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS; Hinton, Vinyals and Dean (2015) for a teacher"
+    aliases: ClassVar[tuple[str, ...]] = ("closed-form M-projection",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         return _applies(q, p, learnable_first=False)
@@ -109,6 +110,7 @@ class ReverseExact(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.0
     source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS"
+    aliases: ClassVar[tuple[str, ...]] = ("closed-form ELBO",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         return _applies(p, q, learnable_first=True)
@@ -129,6 +131,7 @@ class ReverseSum(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.5
     source: ClassVar[str] = "Liu and Nocedal (1989) for L-BFGS"
+    aliases: ClassVar[tuple[str, ...]] = ("enumerated ELBO",)
 
     starts: int = 6
 

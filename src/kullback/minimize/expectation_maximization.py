@@ -207,6 +207,7 @@ class ExpectationMaximization(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.9
     source: ClassVar[str] = "Dempster, Laird and Rubin (1977), eq. 2.17; Arthur and Vassilvitskii (2007) for the starts"
+    aliases: ClassVar[tuple[str, ...]] = ("EM", "expectation maximization", "GMM")
 
     starts: int = 4
     floor: float = 1e-6

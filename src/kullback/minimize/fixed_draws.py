@@ -49,6 +49,7 @@ class FixedDraws(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
     cost: ClassVar[float] = 5.0
     source: ClassVar[str] = "Giordano, Ingram and Broderick (2024), eq. 6"
+    aliases: ClassVar[tuple[str, ...]] = ("sample average approximation", "SAA", "DADVI", "deterministic ADVI")
 
     draws: int = 512
     starts: int = 8

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
 from kullback.errors import FitError
-from kullback.estimate.quadrature import Quadrature
+from kullback.estimate.quadrature.rule import Quadrature
 from kullback.exact.countable_sum import CountableSum
 from kullback.families.closure import is_moved
 from kullback.families.form import LOWER_ENDS, UPPER_ENDS, Form

@@ -43,6 +43,7 @@ class LeastSquares(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.0
     source: ClassVar[str] = "Gauss (1809), art. 179; Hoerl and Kennard (1970), eq. 2.1; Golub (1965) for the factor"
+    aliases: ClassVar[tuple[str, ...]] = ("OLS", "linear regression", "ridge regression")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         found = _linear(p, q, dist.Normal)
@@ -85,6 +86,7 @@ class LeastAbsoluteDeviations(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 2.5
     source: ClassVar[str] = "Charnes, Cooper and Ferguson (1955); Koenker and Bassett (1978), eq. 3.1"
+    aliases: ClassVar[tuple[str, ...]] = ("LAD", "median regression", "L1 regression")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         if (missing := _linear(p, q, dist.Laplace)) is not None:

@@ -52,6 +52,7 @@ class MaximumLikelihood(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 5.0
     source: ClassVar[str] = "Fisher (1922); Liu and Nocedal (1989) for L-BFGS"
+    aliases: ClassVar[tuple[str, ...]] = ("MLE", "maximum likelihood estimation")
 
     starts: int | None = None
 

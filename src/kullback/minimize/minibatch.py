@@ -255,6 +255,7 @@ class Minibatches(Batches):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Kingma and Ba (2015), algorithm 1; Prechelt (1998) for early stopping"
+    aliases: ClassVar[tuple[str, ...]] = ("SGD", "stochastic gradient descent", "Adam")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         assert q.learnable is not None
@@ -297,6 +298,7 @@ class ReverseMinibatches(Batches):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Kingma and Ba (2015), algorithm 1; Hinton, Vinyals and Dean (2015) for a teacher"
+    aliases: ClassVar[tuple[str, ...]] = ("policy distillation", "mode-seeking distillation")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         assert p.learnable is not None

@@ -31,6 +31,7 @@ class MomentMatching(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 1.0
     source: ClassVar[str] = "Barndorff-Nielsen (1978), theorem 9.13"
+    aliases: ClassVar[tuple[str, ...]] = ("method of moments", "M-projection")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         learnable = q.learnable

@@ -34,6 +34,7 @@ class OwnFamily(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.EXACT
     cost: ClassVar[float] = 0.5
     source: ClassVar[str] = "Gibbs (1902), chapter XI, theorem VIII; Kullback and Leibler (1951), lemma 3.1"
+    aliases: ClassVar[tuple[str, ...]] = ("same family",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
         assert q.learnable is not None

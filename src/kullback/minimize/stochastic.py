@@ -171,6 +171,7 @@ class StreamingDraws(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Robbins and Monro (1951); Kingma and Ba (2015), algorithm 1"
+    aliases: ClassVar[tuple[str, ...]] = ("stochastic approximation", "Robbins–Monro")
 
     batch: int = 256
     optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
@@ -230,6 +231,7 @@ class PathwiseGradients(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Kingma and Welling (2014), eq. 4; Roeder, Wu and Duvenaud (2017), eq. 8"
+    aliases: ClassVar[tuple[str, ...]] = ("reparameterisation gradient", "reparameterization trick", "ADVI", "SVI")
 
     batch: int = 32
     starts: int = 3
@@ -275,6 +277,7 @@ class ScoreFunction(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.UNBIASED
     cost: ClassVar[float] = 7.0
     source: ClassVar[str] = "Williams (1992), theorem 1; Kool, van Hoof and Welling (2019), eq. 8"
+    aliases: ClassVar[tuple[str, ...]] = ("REINFORCE", "likelihood-ratio gradient", "BBVI")
 
     batch: int = 64
     starts: int = 3

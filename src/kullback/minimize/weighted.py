@@ -11,11 +11,8 @@ import numpy as np
 from numpy.polynomial.legendre import leggauss
 
 from kullback.errors import FitError
-from kullback.estimate.hints import hints_of
-from kullback.estimate.lines import Line
-from kullback.estimate.logs import LogDensity, log_densities
-from kullback.estimate.modes import Mass, locate
-from kullback.estimate.quadrature import box_of
+from kullback.estimate.log_density import LogDensity, box_of, log_densities
+from kullback.estimate.quadrature.mass import Line, Mass, locate, points_with_mass
 from kullback.exact.log_probs import log_probs, precise
 from kullback.known import Known, Sample
 from kullback.rule import Missing, Request
@@ -41,7 +38,7 @@ def line_nodes(p: Known) -> Nodes:
     """Nodes for a density on an interval, normalised; the error is what halving every panel changes."""
     log_p, _ = log_densities(p, p)
     lower, upper = (float(end[0]) for end in box_of(p, log_p))
-    hints = hints_of(p, log_p, Request(), draw=p.sampler is not None)[:, 0]
+    hints = points_with_mass(p, log_p, Request(), draw=p.sampler is not None)[:, 0]
     mass = locate("p", lambda x: log_p(x[:, None]), lower, upper, hints)
     cuts = _graded(mass.line.cuts(mass.inside), mass.line)
     coarse = _on_panels(mass, log_p, _halved(cuts))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int, Shaped
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.model_selection import train_test_split
 
@@ -15,17 +16,17 @@ from sklearn.model_selection import train_test_split
 class Split:
     """Inputs and outcomes to fit to, and those held out for testing: a quarter."""
 
-    x: np.ndarray
-    y: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    x: Float[np.ndarray, "n d"]
+    y: Shaped[np.ndarray, " n"]
+    x_test: Float[np.ndarray, "m d"]
+    y_test: Shaped[np.ndarray, " m"]
 
 
 def _split(x: np.ndarray, y: np.ndarray, rows: int | None, stratify: bool = False) -> Split:
     x, y = x[:rows], y[:rows]
     parts = train_test_split(x, y, random_state=0, stratify=y if stratify else None)
     x_fit, x_test, y_fit, y_test = (np.asarray(part) for part in parts)
-    return Split(x_fit, y_fit, x_test, y_test)
+    return Split(x=x_fit, y=y_fit, x_test=x_test, y_test=y_test)
 
 
 def digits(rows: int | None = None) -> Split:
@@ -56,7 +57,7 @@ def doctor_visits(rows: int | None = None) -> Split:
     return _split(x[order], y[order], rows)
 
 
-def tumours(rows: int) -> tuple[np.ndarray, np.ndarray]:
+def tumours(rows: int) -> tuple[Float[np.ndarray, " rows"], Int[np.ndarray, " rows"]]:
     """Tumours of the Wisconsin set (Street et al., 1993), evenly spread over it: mean radius, standardised, and whether
     each is malignant."""
     x, y = load_breast_cancer(return_X_y=True)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from kullback.errors import FileError
 from kullback.report.record import Picture, Section, Table
+from kullback.runtime.files import check_writable, unwritable, write_atomically
 
 TITLE = "A learning problem is a KL divergence with one side under your control."
 
 
 @dataclass(frozen=True)
 class Colophon:
-    """What the page says of its own making: versions by name, and seconds by section."""
+    """How the page was made: versions by package, and seconds by section."""
 
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, float], ...]
@@ -57,42 +55,28 @@ def page(lead: str, sections: Sequence[Section], colophon: Colophon) -> str:
 
 
 def write_page(folder: str | os.PathLike[str], text: str) -> Path:
-    """Write `index.html` into `folder`, made if need be: aside first, then renamed, so that it is always whole.
+    """Write `index.html` into `folder`, which is made if need be; the file is always whole.
 
     Raises `FileError` where the folder cannot be written.
     """
-    target = Path(folder) / "index.html"
-    with _our_error(target), ready(folder) as aside:
-        aside.write_text(text, encoding="utf-8")
-        os.replace(aside, target)
+    target = _index(folder)
+    write_atomically(target, text.encode(), argument="out")
     return target
 
 
 def check_folder(folder: str | os.PathLike[str]) -> None:
     """Raise `FileError` now if `write_page` could not write into `folder` later."""
-    with _our_error(Path(folder) / "index.html"), ready(folder):
-        pass
+    check_writable(_index(folder), "out")
 
 
-@contextmanager
-def ready(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """An empty file in `folder`, which is made if need be; it is gone afterwards, unless it was renamed."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".index", suffix=".html")
-    os.close(handle)
+def _index(folder: str | os.PathLike[str]) -> Path:
+    """The page's file in `folder`, which is made if need be."""
+    target = Path(folder) / "index.html"
     try:
-        os.chmod(name, 0o644)
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _our_error(target: Path) -> Iterator[None]:
-    try:
-        yield
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f"out: {target} cannot be written ({error.strerror}); choose another folder") from error
+        raise unwritable(target, error, "out") from error
+    return target
 
 
 def _section(section: Section) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from kullback.errors import FileError, InputError
+from kullback.errors import InputError
 from kullback.report.style import alone
+from kullback.runtime.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,7 @@ class Picture:
         target = Path(path)
         if target.suffix.lower() != ".svg":
             raise InputError(f"path: {target} does not end in .svg, which is what a picture is written as")
-        aside = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
-            aside.write_text(self._repr_svg_(), encoding="utf-8")
-            os.replace(aside, target)
-        except OSError as error:
-            with suppress(OSError):
-                aside.unlink(missing_ok=True)
-            raise FileError(f"path: {target} cannot be written ({error.strerror}); choose another folder") from error
+        write_atomically(target, self._repr_svg_().encode())
 
     def _repr_svg_(self) -> str:
         return alone(self.svg, self.alt)
@@ -77,7 +69,7 @@ class Section:
     code      what a user writes for it
     plans     (what for, the text of `print(kl.KL(...))`) each
     numbers   what was measured, by name, for tests
-    note      what to make of the numbers
+    note      how to read the numbers
     """
 
     key: str

@@ -12,7 +12,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Roles, and their colours on a light page. The hues are those of Okabe and Ito (2008), told apart by every kind of
+# Roles, and their colours on a light page. The hues are those of Okabe and Ito (2008), distinct for every kind of
 # colour vision; in a page they become variables, so that a dark theme can brighten them.
 COLOURS = {
     "ink": "#1d2229",
@@ -95,7 +95,7 @@ def as_svg(figure: Figure, name: str) -> str:
 
 
 def alone(svg: str, alt: str) -> str:
-    """An <svg> of `as_svg` that stands by itself: with a size, paper, colours and halos, and a text for the blind."""
+    """An <svg> of `as_svg` to be used without a page: with a size, a background, colours, halos and a text instead."""
     width, height = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0]
     svg = re.sub(r"var\(--\w+, (#[0-9a-f]{6})\)", r"\1", svg)
     head, _, rest = svg.partition(">")
@@ -108,7 +108,7 @@ def alone(svg: str, alt: str) -> str:
 
 
 def apart(heights: list[float], gap: float) -> list[float]:
-    """Heights of labels, increasing, moved until neighbours are `gap` apart, and no more than that on the whole."""
+    """Heights of labels, increasing, moved until neighbours are at least `gap` apart; their mean does not change."""
     moved = list(heights)
     for i in range(1, len(moved)):
         moved[i] = max(moved[i], moved[i - 1] + gap)
@@ -117,7 +117,7 @@ def apart(heights: list[float], gap: float) -> list[float]:
 
 
 def bare_y(axes: Axes) -> None:
-    """Take away a vertical axis whose numbers say nothing (a density's height)."""
+    """Remove a vertical axis whose numbers are not needed (a density's height)."""
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
 

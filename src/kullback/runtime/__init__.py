@@ -1,1 +1,1 @@
-"""What runs underneath: compiled programs that are kept, random keys, files, and where numbers are logged."""
+"""Infrastructure: the cache of compiled programs, random keys, files, and loggers."""

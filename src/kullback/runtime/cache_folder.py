@@ -1,8 +1,8 @@
 """Compiled programs in files: a folder of the user's own, found by what a program is made from.
 
-A file is a line of JSON and an executable as JAX serialises it. Loading it runs machine code, so that only files are
-read that belong to the user and that no one else may write, with the digest that they were written with; whatever is
-wrong with one, it counts as missing. Files that were not used for longest go where the folder grows too large.
+A file is a line of JSON and an executable as JAX serialises it. Loading it runs machine code. So a file is
+read only if it belongs to the user, nobody else may write to it, and its digest is right; otherwise it counts as
+missing. The least recently used files are removed when the folder grows too large.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import jax
 
 from kullback.errors import FileError
-from kullback.runtime.files import put
+from kullback.runtime.files import write_atomically
 from kullback.runtime.identity import processor
 
 VARIABLE = "KULLBACK_CACHE_DIR"
@@ -91,7 +91,7 @@ def write(path: Path, made_from: str, note: Any, payload: bytes) -> None:
     with suppress(OSError, FileError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_ours(path.parent):
-            put(path, json.dumps(about).encode() + b"\n" + payload, 0o600)
+            write_atomically(path, json.dumps(about).encode() + b"\n" + payload, 0o600)
             _bound(path.parent.parent)
 
 

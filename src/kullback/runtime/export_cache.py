@@ -2,12 +2,13 @@
 
 JAX finds a compiled program by the identity of the function, and its persistent cache only after tracing and lowering,
 which take longer than the fits of small problems. Here a program is found, without tracing, by what it is made from
-(`spelling`): the function, its static arguments, the shapes of the others, the settings of JAX, and the versions and
-sources of all that is traced. What no text says all of, such as a function of the user's own, is lowered, and found by
-the lowered text: another function object with the same trace compiles nothing. Files are kept by `kept`.
+(`runtime.identity`): the function, its static arguments, the shapes of the others, the settings of JAX, and the
+versions and sources of all that is traced. A function that no text describes completely, such as one of the user's own,
+is lowered, and found by the lowered text: another function object with the same trace compiles nothing. Files are kept
+by `runtime.cache_folder`.
 
 How much the compiler optimises follows from what it is given (`Effort`): the first fit of a small problem is nearly all
-compilation, and its steps take no time however they are compiled.
+compilation, and its steps are fast however they are compiled.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import cache, partial, update_wrapper
 from typing import Any, NamedTuple
 
@@ -27,12 +28,13 @@ import jax
 import jax.monitoring
 import numpy as np
 from jax.core import Tracer
+from jax.stages import Lowered
 
 from kullback.errors import KullbackError
-from kullback.runtime import cache_folder as kept
+from kullback.runtime import cache_folder
 from kullback.runtime.identity import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
-_APART = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
+_LEFT_TO_JAX = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
 _IN_MEMORY = 128  # programs of some 5 MB each, of which those not used for longest go first
 _LAPACK = "lapack_"
 _ANYWHERE = (_LAPACK, "mhlo.", "chlo.", "Sharding")  # custom calls that any process can make
@@ -40,14 +42,14 @@ _RESULTS = ("kullback", "optax")  # packages whose named tuples a kept program m
 
 
 class _Found(NamedTuple):
-    """A program at hand: the tree of its results, what computes their leaves, and those of a first call if made."""
+    """A loaded program: the tree of its results, what computes their leaves, and the leaves of a first call if made."""
 
     result: Any
     call: Any
     first: Any = None
 
 
-_loaded: OrderedDict[Any, _Found] = OrderedDict()
+_loaded: OrderedDict[Hashable, _Found] = OrderedDict()
 
 
 class Effort(enum.Enum):
@@ -88,7 +90,7 @@ class Program:
     def __call__(self, *args: Any) -> Any:
         check_process()
         leaves, tree = jax.tree.flatten(self._traced(args))
-        if _is_apart() or not all(map(_is_plain, leaves)):
+        if _is_left_to_jax() or not all(map(_is_plain, leaves)):
             return self._jitted(*args)
         statics = tuple(args[i] for i in self._static)
         key = (self, statics, tree, settings(), *map(_kind, leaves))
@@ -114,7 +116,7 @@ class Program:
             result = _tree_of(content[0]["result"], flat, leaves)
             if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
                 return found
-        # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.logs.LogDensity`.
+        # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.log_density.LogDensity`.
         lowered = jax.jit(flat).lower(*leaves)
         if about is not None:
             call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)
@@ -122,7 +124,7 @@ class Program:
         return self._found_by_text(lowered, leaves)._replace(result=flat.tree)
 
     def _made_from(self, args: tuple[Any, ...], leaves: list[Any]) -> str | None:
-        """All that the program depends on; None where no text says it."""
+        """A text of all that the program depends on; None where no text describes it completely."""
         try:
             parts = [spelled(self._function), *(spelled(args[i]) for i in self._static)]
             parts.append(spelled_tree(self._traced(args)))
@@ -130,7 +132,7 @@ class Program:
             return None
         return "\n".join([*parts, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
 
-    def _found_by_text(self, lowered: Any, leaves: list[Any]) -> _Found:
+    def _found_by_text(self, lowered: Lowered, leaves: list[Any]) -> _Found:
         """What the same text was compiled to, here or in a file, or is compiled to now."""
         text = lowered.as_text()
         used = _used(lowered)
@@ -154,7 +156,7 @@ class _Flat:
 
     __name__ = "flat"
 
-    def __init__(self, function: Any, static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
+    def __init__(self, function: Callable[..., Any], static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
         self._function, self._static, self._args, self._tree = function, static, args, tree
         self.tree: Any = None
         self.example: Any = None
@@ -186,28 +188,28 @@ def forget() -> None:
     _loaded.clear()
 
 
-def _recalled(key: Any) -> _Found | None:
+def _recalled(key: Hashable) -> _Found | None:
     found = _loaded.get(key)
     if found is not None:
         _loaded.move_to_end(key)
     return found
 
 
-def _remembered(key: Any, found: _Found) -> _Found:
+def _remembered(key: Hashable, found: _Found) -> _Found:
     _loaded[key] = found
     while len(_loaded) > _IN_MEMORY:
         _loaded.popitem(last=False)
     return found
 
 
-def _is_apart() -> bool:
-    """Whether JAX is to watch or to place what it computes, which is then left to it."""
-    if any(getattr(jax.config, name, None) for name in _APART):
+def _is_left_to_jax() -> bool:
+    """Whether JAX is set to check or to place what it computes; such calls go to `jax.jit`."""
+    if any(getattr(jax.config, name, None) for name in _LEFT_TO_JAX):
         return True
     return not jax.sharding.get_abstract_mesh().empty or jax.process_count() > 1
 
 
-def _is_plain(leaf: Any) -> bool:
+def _is_plain(leaf: object) -> bool:
     """Whether a leaf is a number, or an array on the first device that is there and not being traced."""
     if isinstance(leaf, Tracer):
         return False
@@ -217,13 +219,13 @@ def _is_plain(leaf: Any) -> bool:
 
 
 def _kind(leaf: Any) -> tuple[Any, ...]:
-    """What JAX tells apart of an array, or of a number of Python's."""
+    """The kind of an array, or of a number of Python's, by which JAX compiles separate programs."""
     if isinstance(leaf, bool | int | float):
         return (type(leaf).__name__,)
     return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
 
 
-def _effort_for(lowered: Any) -> Effort:
+def _effort_for(lowered: Lowered) -> Effort:
     """By the operations of one pass over the program. What the count leaves out is how often loops turn."""
     if jax.default_backend() != "cpu":
         return Effort.FULL
@@ -236,10 +238,10 @@ def _effort_for(lowered: Any) -> Effort:
     return Effort.LITTLE if operations <= _LITTLE else Effort.SOME if operations <= _SOME else Effort.FULL
 
 
-def _compile(lowered: Any, effort: Effort | None) -> Any:
+def _compile(lowered: Lowered, effort: Effort | None) -> Any:
     """The executable. Options that this XLA does not have are left out, now and later."""
     effort = effort or _effort_for(lowered)
-    options = {name: value for name, value in effort.value if name not in _unknown}
+    options: dict[str, Any] = {name: value for name, value in effort.value if name not in _unknown}
     if jax.default_backend() != "cpu" or not options:
         return lowered.compile()
     try:
@@ -252,7 +254,7 @@ def _compile(lowered: Any, effort: Effort | None) -> Any:
         return _compile(lowered, effort)
 
 
-def _used(lowered: Any) -> str | None:
+def _used(lowered: Lowered) -> str | None:
     """Which of its arguments a lowered program is of, which its text does not say; None where JAX does not tell."""
     about = getattr(getattr(lowered, "_lowering", None), "compile_args", None)
     kept = about.get("kept_var_idx") if isinstance(about, dict) else None
@@ -265,7 +267,7 @@ def _calls(text: str) -> set[str] | None:
     return calls if all(call.startswith(_ANYWHERE) for call in calls) else None
 
 
-def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | None, results: Any) -> Any:
+def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort | None, results: Any) -> Any:
     """The executable, written to a file with the skeleton of its results.
 
     It is not where it calls what another process may not have, nor where JAX had it from a cache of its own: of such a
@@ -273,7 +275,7 @@ def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | Non
     """
     before = len(_cache_hits)
     call = _compile(lowered, effort)
-    path, calls = kept.place(about, name), _calls(lowered.as_text())
+    path, calls = cache_folder.place(about, name), _calls(lowered.as_text())
     if path is None or calls is None or len(_cache_hits) > before:
         return call
     from jax.experimental import serialize_executable
@@ -283,7 +285,7 @@ def _compiled_and_kept(name: str, about: str, lowered: Any, effort: Effort | Non
         note = {"result": _skeleton(results), "lapack": any(call.startswith(_LAPACK) for call in calls)}
     except Exception:  # this backend has no such form, or the results have no text
         return call
-    kept.write(path, about, note, payload)
+    cache_folder.write(path, about, note, payload)
     return call
 
 
@@ -297,8 +299,8 @@ def _(event: str, **_: Any) -> None:
 
 
 def _content(name: str, about: str) -> tuple[Any, bytes] | None:
-    path = kept.place(about, name)
-    return path and kept.read(path, about)
+    path = cache_folder.place(about, name)
+    return path and cache_folder.read(path, about)
 
 
 def _loaded_from(content: tuple[Any, bytes], leaves: list[Any], result: Any) -> _Found | None:

@@ -32,15 +32,18 @@ def write(path: str | PathLike[str], spec: Mapping[str, Any], arrays: Mapping[st
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     told = {**spec, "version": _VERSION}
     # In one entry: the format's writer puts several in no order of their own.
-    put(path, save(contiguous, metadata={_KEY: json.dumps({**told, _DIGEST: _digest(told, contiguous)})}))
+    write_atomically(path, save(contiguous, metadata={_KEY: json.dumps({**told, _DIGEST: _digest(told, contiguous)})}))
 
 
-def put(path: str | PathLike[str], content: bytes, mode: int = 0o666) -> None:
+def write_atomically(path: str | PathLike[str], content: bytes, mode: int = 0o666, argument: str = "path") -> None:
     """Write `content` to `path`, aside and then renamed. A link stays one, and a file that is there keeps its mode.
 
-    mode  of a new file, less the umask. Raises `FileError` where the folder or the disk does not take it.
+    mode      of a new file, less the umask
+    argument  what an error calls the path
+
+    Raises `FileError` where the folder or the disk does not take it.
     """
-    target = Path(os.path.realpath(as_path("path", path)))
+    target = Path(os.path.realpath(as_path(argument, path)))
     aside = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         try:
@@ -55,7 +58,7 @@ def put(path: str | PathLike[str], content: bytes, mode: int = 0o666) -> None:
             aside.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise unwritable(target, error) from error
+        raise unwritable(target, error, argument) from error
 
 
 def unwritable(target: Path, error: OSError, argument: str = "path") -> FileError:
@@ -72,7 +75,7 @@ def unwritable(target: Path, error: OSError, argument: str = "path") -> FileErro
 
 
 def check_writable(path: str | PathLike[str], argument: str) -> None:
-    """Raise `FileError` where no file can be written at `path`: a computation should not end by finding that out."""
+    """Raise `FileError` where no file can be written at `path`, before a computation whose result goes there."""
     target = Path(os.path.realpath(as_path(argument, path)))
     if target.is_dir():
         raise FileError(f"{argument}: {target} is a folder; pass the name of a file")
@@ -133,7 +136,7 @@ def _spec(target: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return spec
 
 
-def _depth(value: Any) -> int:
+def _depth(value: object) -> int:
     """How deep lists and dicts are nested, level by level."""
     depth, level = 0, [value]
     while level:
@@ -161,11 +164,11 @@ def pack(tree: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def unpack(skeleton: Any, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
-    """The pytree that `pack` took apart."""
+    """The pytree from which `pack` made the skeleton and the arrays."""
     return jax.tree.map(lambda i: arrays[f"{prefix}.{i}"], skeleton)
 
 
-def _is_json(skeleton: Any) -> bool:
+def _is_json(skeleton: object) -> bool:
     if isinstance(skeleton, dict):
         return all(isinstance(key, str) and _is_json(value) for key, value in skeleton.items())
     return isinstance(skeleton, int) or (isinstance(skeleton, list) and all(map(_is_json, skeleton)))

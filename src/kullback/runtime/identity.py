@@ -1,5 +1,7 @@
-"""What a compiled program is made from, as a text: the same in every process, and different for what JAX would trace
-anew."""
+"""What a compiled program is made from, as a text.
+
+The text is the same in every process, and different wherever JAX would trace the function again.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,27 @@ import numpyro.distributions as dist
 _KNOWN = ("kullback", "numpyro", "jax", "numpy", "optax", "builtins")
 # Settings of JAX that change neither what is traced nor how it is compiled. All others count, whatever their names.
 _BESIDE = (
-    "jax_compilation_cache", "jax_persistent_cache", "jax_enable_compilation_cache", "jax_raise_persistent_cache",
-    "jax_log", "jax_traceback_filtering", "jax_explain_cache_misses", "jax_pprint", "jax_debug_log_modules",
-    "jax_captured_constants", "jax_send_traceback", "jax_tracer_error", "jax_transfer_guard", "jax_thread_guard",
-)  # fmt: skip
+    "jax_captured_constants",
+    "jax_compilation_cache",
+    "jax_debug_log_modules",
+    "jax_enable_compilation_cache",
+    "jax_explain_cache_misses",
+    "jax_log",
+    "jax_persistent_cache",
+    "jax_pprint",
+    "jax_raise_persistent_cache",
+    "jax_send_traceback",
+    "jax_thread_guard",
+    "jax_traceback_filtering",
+    "jax_tracer_error",
+    "jax_transfer_guard",
+)
 _SIMPLE = {str, int, float, bool, type(None)}
 _ENVIRONMENT = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 
 
 class Unspelled(Exception):
-    """Something that no text says all of."""
+    """Something that no text describes completely."""
 
 
 def spelled(thing: Any) -> str:
@@ -84,7 +97,7 @@ def spelled_tree(tree: Any) -> str:
 
 
 def is_spelled(tree: Any) -> bool:
-    """Whether a text says all of a tree: of one with a function of the user's own, none does."""
+    """Whether a text describes a tree completely. It does not where the tree holds a function of the user's own."""
     try:
         spelled_tree(tree)
     except Unspelled:
@@ -92,7 +105,7 @@ def is_spelled(tree: Any) -> bool:
     return True
 
 
-def _order(node: Any) -> str:
+def _order(node: object) -> str:
     """The names of what a distribution holds, in the order of its leaves: in NumPyro it differs between processes."""
     if not isinstance(node, dist.Distribution):
         return ""
@@ -115,8 +128,8 @@ def name_of(thing: Any) -> str:
 def settings() -> tuple[Any, ...]:
     """JAX's backend and all its settings that a program may depend on, as they are in this place of the code."""
     held = jax.config.values
-    here, apart = _counted(tuple(held))
-    values = (*here(jax.config), *map(held.__getitem__, apart))
+    local, global_ = _counted(tuple(held))
+    values = (*local(jax.config), *map(held.__getitem__, global_))
     return (jax.default_backend(), *(v if type(v) in _SIMPLE else str(v) for v in values))
 
 

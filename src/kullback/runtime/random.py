@@ -25,7 +25,7 @@ def key_of(words: Any) -> jax.Array:
 
 
 def shared_out(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
-    """Keys in arrays of these shapes, from one split; an array last does not change those before it."""
+    """Keys in arrays of these shapes, from one split. An array that is added at the end does not change the others."""
     ends = np.cumsum([math.prod(shape) for shape in shapes]).tolist()
     parts = jnp.split(jax.random.split(key, ends[-1]), ends[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]

@@ -79,6 +79,7 @@ class RelabelledImitation(Rule):
     guarantee: ClassVar[Guarantee] = Guarantee.CONSISTENT
     cost: ClassVar[float] = 6.0
     source: ClassVar[str] = "Ghosh, Gupta, Reddy, Fu, Devin, Eysenbach and Levine (2021), arXiv:1912.06088, algorithm 1"
+    aliases: ClassVar[tuple[str, ...]] = ("GCSL", "hindsight", "hindsight relabelling")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -62,6 +62,7 @@ class SoftActorCritic(OffPolicyRule):
         "Haarnoja et al. (2018), arXiv:1801.01290 and 1812.05905; Christodoulou (2019), arXiv:1910.07207; Fujimoto et "
         "al. (2018), arXiv:1802.09477; Eberhard et al. (2023)"
     )
+    aliases: ClassVar[tuple[str, ...]] = ("SAC",)
 
     @property
     def costs(self) -> tuple[float, float]:

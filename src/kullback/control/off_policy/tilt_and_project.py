@@ -151,6 +151,7 @@ class TiltAndProject(OffPolicyRule):
     source: ClassVar[str] = (
         "Peters, Mülling and Altün (2010); Abdolmaleki et al. (2018), arXiv:1806.06920, sections 3.1 and 3.2"
     )
+    aliases: ClassVar[tuple[str, ...]] = ("MPO", "REPS", "maximum a posteriori policy optimisation")
 
     def __post_init__(self) -> None:
         super().__post_init__()

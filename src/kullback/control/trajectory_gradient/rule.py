@@ -103,6 +103,7 @@ class TrajectoryGradient(Rule):
         "Schulman et al. (2016), arXiv:1506.02438, eq. 16; Schulman et al. (2017), arXiv:1707.06347, eq. 7; "
         "Levine (2018), arXiv:1805.00909, section 4.1"
     )
+    aliases: ClassVar[tuple[str, ...]] = ("PPO", "proximal policy optimization", "GAE", "policy gradient", "A2C")
 
     signed = frozenset({"until"})
 

@@ -19,7 +19,7 @@ import numpy as np
 from kullback.control.agent import Agent
 from kullback.control.tabular.environment import make, name_of
 from kullback.errors import FileError, InputError
-from kullback.runtime.files import put
+from kullback.runtime.files import write_atomically
 
 STEPS = 1000
 SHOTS = 64  # at least half as many are kept of an episode of unknown length, evenly spaced
@@ -65,7 +65,7 @@ def film(
     target, kind = Path(path), _kind(path)
     with _rendering(env, kind.mode) as rendered:
         content = kind.write(rendered, _episode(rendered, agent, steps, seed, greedy))
-    put(target, content)
+    write_atomically(target, content)
     return target
 
 

@@ -90,8 +90,15 @@ def _how_many(axes: Axes, curve: CalibrationCurve) -> None:
     middle = (left[most] + right[most]) / 2
     side = "right" if middle > 0.85 else "left" if middle < 0.15 else "center"
     at = {"right": right[most], "left": left[most], "center": middle}[side]
-    label(axes, at, 1.04 * float(curve.counts[most]), f"{int(curve.counts[most]):,} of {int(curve.counts.sum()):,}",
-          SOFT, ha=side, va="bottom")  # fmt: skip
+    label(
+        axes,
+        at,
+        1.04 * float(curve.counts[most]),
+        f"{int(curve.counts[most]):,} of {int(curve.counts.sum()):,}",
+        SOFT,
+        ha=side,
+        va="bottom",
+    )
     bare_y(axes)
 
 
@@ -123,8 +130,9 @@ def pit_panels(histograms: Mapping[str, PITHistogram], name: str = "pits") -> Pi
             axes.set_title(title)
         svg = as_svg(figure, name)
     said = ", ".join(f"{title}: {n} bars outside it" for title, n in outside.items())
-    return Picture(svg, alt=f"PIT histograms with the band that holds 95 % of the bars of a right q. {said}.",
-                   caption=_PIT)  # fmt: skip
+    return Picture(
+        svg, alt=f"PIT histograms with the band that holds 95 % of the bars of a right q. {said}.", caption=_PIT
+    )
 
 
 _PIT = (

@@ -85,12 +85,29 @@ def _mark_best(axes: Axes, at: np.ndarray, nats: np.ndarray) -> float:
     k = int(np.argmin(nats))
     top = axes.get_ylim()[1]
     axes.axvline(at[k], color=LINE, linewidth=0.9, zorder=0)
-    axes.plot(at[k], nats[k], "o", markersize=6.5, color=PAPER, markeredgecolor=FORWARD, markeredgewidth=1.5,
-              clip_on=False, zorder=4)  # fmt: skip
+    axes.plot(
+        at[k],
+        nats[k],
+        "o",
+        markersize=6.5,
+        color=PAPER,
+        markeredgecolor=FORWARD,
+        markeredgewidth=1.5,
+        clip_on=False,
+        zorder=4,
+    )
     late = at[k] > np.mean(axes.get_xlim())
-    axes.annotate(f"best, epoch {at[k]:g}: {nats[k]:.4g}".replace("-", "−"), (at[k], top), (-6 if late else 6, -2),
-                  textcoords="offset points", ha="right" if late else "left", va="top", fontsize=8.5, color=INK,
-                  gid="halo")  # fmt: skip
+    axes.annotate(
+        f"best, epoch {at[k]:g}: {nats[k]:.4g}".replace("-", "−"),
+        (at[k], top),
+        (-6 if late else 6, -2),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        va="top",
+        fontsize=8.5,
+        color=INK,
+        gid="halo",
+    )
     return float(at[k])
 
 

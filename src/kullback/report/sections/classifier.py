@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier
@@ -15,9 +19,9 @@ from threadpoolctl import threadpool_limits
 
 import kullback as kl
 from kullback.report.data import Split, digits
-from kullback.report.figures import digits_in_doubt, learning_curve, reliabilities
-from kullback.report.figures.supervised import Doubt
+from kullback.report.figures import learning_curve, reliabilities
 from kullback.report.record import Picture, Section, Table
+from kullback.report.style import EDGE, FORWARD, INK, as_svg, bare_y, drawing
 from kullback.supervised import calibration_curve, log_score
 
 CODE = """\
@@ -59,8 +63,12 @@ def classifier(hidden: int = 64, rows: int | None = None, peers: bool = True) ->
         code=CODE,
         plans=(("Fitting", f"{divergence}"), ("Testing", f"{test}")),
         pictures=(digits_in_doubt(_doubt(data, probabilities)), learning_curve(fit), calibration),
-        tables=(Table(("model", "test nats", "accuracy"), rows_shown, _caption(score, data), frozenset({0, 1})),
-                calibrated),
+        tables=(
+            Table(
+                ("model", "test nats", "accuracy"), rows_shown, caption=_caption(score, data), ours=frozenset({0, 1})
+            ),
+            calibrated,
+        ),
         numbers={
             "test_nll": float(score),
             "accuracy": found[0][2],
@@ -68,7 +76,7 @@ def classifier(hidden: int = 64, rows: int | None = None, peers: bool = True) ->
             **errors,
             **{f"peer_{i}": n for i, (_, n, _) in enumerate(found[2:])},
         },
-    )  # fmt: skip
+    )
 
 
 def _scores(d: Any, y: np.ndarray) -> tuple[float, float]:
@@ -102,7 +110,7 @@ def _tempering(data: Split, network: Any) -> tuple[Picture, Table, dict[str, flo
     )
     numbers = {"ece_before": before.error, "ece_after": after.error, "temperature": temperature}
     columns = (by_heart, "test nats", "calibration error", "accuracy")
-    return reliabilities(curves), Table(columns, tuple(rows), caption, frozenset({0, 1})), numbers
+    return reliabilities(curves), Table(columns, tuple(rows), caption=caption, ours=frozenset({0, 1})), numbers
 
 
 def _caption(score: kl.Estimate, data: Split) -> str:
@@ -132,3 +140,51 @@ def _doubt(data: Split, probabilities: np.ndarray, count: int = 8) -> Doubt:
     entropy = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-30)), axis=1)
     worst = np.argsort(-entropy)[:count]
     return Doubt(data.x_test[worst].reshape(-1, 8, 8), data.y_test[worst], probabilities[worst])
+
+
+# The picture: digits in doubt
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Images [k, side, side] in [0, 1], their true labels [k], and q(y∣x) [k, classes]."""
+
+    images: Float[np.ndarray, "k side side"]
+    labels: Int[np.ndarray, " k"]
+    probabilities: Float[np.ndarray, "k classes"]
+
+
+def digits_in_doubt(doubt: Doubt, name: str = "digits") -> Picture:
+    """Each image over the probabilities that the classifier gives to the ten digits."""
+    count, classes = doubt.probabilities.shape
+    with drawing(8.2, 2.0) as figure:
+        grid = figure.subplots(2, count, height_ratios=(1.0, 0.75))
+        for i in range(count):
+            _image(grid[0, i], doubt.images[i])
+            below = grid[1, i]
+            colours = [FORWARD if digit == doubt.labels[i] else EDGE for digit in range(classes)]
+            below.bar(range(classes), doubt.probabilities[i], width=0.72, color=colours)
+            below.set_ylim(0, 1)
+            bare_y(below)
+            below.set_xticks([int(doubt.labels[i])])
+            below.tick_params(length=0, labelsize=9, labelcolor=FORWARD)
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt=f"{count} handwritten digits, each over bars of the probabilities that the classifier gives to the ten "
+        "digits.",
+        caption="The test digits on which the fitted q(y∣x) is least certain, and the distribution it returns for "
+        "each; the true digit is in blue.",
+    )
+
+
+def _image(axes: Axes, image: np.ndarray) -> None:
+    """The image as squares of ink, which follow the page's theme as a bitmap would not."""
+    for (row, column), ink in np.ndenumerate(image):
+        if ink > 0.03:
+            square = Rectangle((column, row), 0.94, 0.94, facecolor=INK, alpha=float(ink), linewidth=0)
+            axes.add_patch(square)
+    axes.set_xlim(-0.5, image.shape[1] + 0.5)
+    axes.set_ylim(image.shape[0] + 0.2, -0.2)
+    axes.set_aspect("equal")
+    axes.set_axis_off()

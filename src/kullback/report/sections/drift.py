@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 import kullback as kl
-from kullback.estimate.tables import Comparison, compare
+from kullback.estimate.two_samples import Comparison, compare
 from kullback.report.data import patients_by_sex
-from kullback.report.figures import column_divergences
-from kullback.report.figures.drift import Columns
-from kullback.report.record import Section, Table
+from kullback.report.record import Picture, Section, Table
+from kullback.report.style import EDGE, FORWARD, INK, SOFT, as_svg, drawing, label
 
 CODE = """\
 kl.KL(first, second).estimate()  # two data frames
@@ -69,3 +70,43 @@ def _columns(found: list[Comparison]) -> Columns:
 
 def _nats(x: float) -> str:
     return f"{x:z.3f}".replace("-", "−")
+
+
+# The picture: each column's divergence, beside what chance alone would show
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Divergences in nats and their standard errors, one for each named column."""
+
+    names: tuple[str, ...]
+    nats: Float[np.ndarray, " columns"]
+    errors: Float[np.ndarray, " columns"]
+
+
+def column_divergences(tables: Columns, chance: Columns, name: str = "drift") -> Picture:
+    """Each column's divergence with two standard errors, largest first, over that of two halves at random."""
+    order = np.argsort(-tables.nats)
+    at = np.arange(len(order))
+    with drawing(8.2, 2.5) as figure:
+        axes = figure.subplots()
+        axes.axhline(0.0, color=EDGE, linewidth=0.8)
+        style = {"fmt": "o", "elinewidth": 1.2, "capsize": 0}
+        axes.errorbar(at + 0.13, chance.nats[order], 2 * chance.errors[order], color=EDGE, markersize=4, **style)
+        axes.errorbar(at - 0.13, tables.nats[order], 2 * tables.errors[order], color=FORWARD, markersize=5.5, **style)
+        axes.set_xticks(at, [tables.names[i] for i in order], color=INK)
+        axes.tick_params(axis="x", length=0)
+        axes.spines["bottom"].set_visible(False)
+        top = float((tables.nats + 2 * tables.errors).max())
+        label(axes, len(order) - 0.6, 0.95 * top, "one sex against the other", FORWARD, ha="right")
+        label(axes, len(order) - 0.6, 0.8 * top, "two halves at random", SOFT, ha="right")
+        axes.set_xlim(-0.6, len(order) - 0.4)
+        axes.set_title("KL(P‖Q) column by column, nats")
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="The divergence of each column between the sexes, largest first, beside that of two random halves, which "
+        "is near 0.",
+        caption="Bars are two standard errors. An estimate may fall below 0, since that is what those samples say; "
+        "nothing is clipped.",
+    )

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import scipy.stats
+from jaxtyping import Float, Int
 
 import kullback as kl
-from kullback.report.figures import growing_samples
-from kullback.report.record import Section, Table
+from kullback.report.record import Picture, Section, Table
 from kullback.report.sections.two_peaks import target
+from kullback.report.style import EDGE, FORWARD, SOFT, as_svg, drawing, label
 
 CODE = """\
 kl.KL(dist.Normal(0.0, 1.0), dist.Normal(1.0, 2.0)).estimate()  # 0.4431 nats, exact
@@ -82,3 +83,34 @@ def _value(estimate: kl.Estimate) -> str:
         return "∞"
     digits = f"{float(estimate):.4f}".replace("-", "−")
     return f"{digits} ± {estimate.standard_error:.4f}" if estimate.standard_error else digits
+
+
+# The picture: two samples, growing, against the truth
+
+
+def growing_samples(
+    sizes: Int[np.ndarray, " n"],
+    values: Float[np.ndarray, " n"],
+    errors: Float[np.ndarray, " n"],
+    truth: float,
+    name: str = "samples",
+) -> Picture:
+    """Estimates from samples of growing size [n], with bars of two standard errors, and the exact value as a line."""
+    with drawing(8.2, 2.3) as figure:
+        axes = figure.subplots()
+        axes.axhline(truth, color=EDGE, linewidth=1.0)
+        label(axes, sizes[-1] * 1.25, truth, f"exact\n{truth:.4f}", SOFT, va="center")
+        axes.errorbar(sizes, values, 2 * errors, fmt="o", color=FORWARD, markersize=5, elinewidth=1.2, capsize=0)
+        axes.set_xscale("log")
+        axes.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.2)
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel("rows in each sample")
+        axes.set_title("KL(P‖Q) from two samples, nats")
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="Estimates of a divergence from two samples, with error bars that shrink around the exact value as the "
+        "samples grow.",
+        caption="All that is known is a sample of each side: nearest neighbours, with bars of two standard errors.",
+    )

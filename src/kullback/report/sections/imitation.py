@@ -31,8 +31,14 @@ def imitation(episodes: tuple[int, ...] = (10, 100, 1000), hidden: int = 32) -> 
         imitating = kl.KL(shown.pairs(), q)
         found = kl.KL(imitating.minimize(quiet=True).q, target).estimate().diagnostics
         plan = plan or f"{imitating}"
-        rows.append((f"from {count:,} episodes", f"{len(shown.actions):,}", _number(found["sampled_return"]),
-                     _nats(found["kl_excess"])))  # fmt: skip
+        rows.append(
+            (
+                f"from {count:,} episodes",
+                f"{len(shown.actions):,}",
+                _number(found["sampled_return"]),
+                _nats(found["kl_excess"]),
+            )
+        )
         numbers[f"imitator_{count}"] = found["sampled_return"]
     return Section(
         key="imitation",

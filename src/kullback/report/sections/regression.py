@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from scipy import stats
 from sklearn.linear_model import LinearRegression, QuantileRegressor
 
 import kullback as kl
 from kullback.report.data import Split, diabetes
-from kullback.report.figures import pit_panels, regression_bands
-from kullback.report.figures.supervised import Bands
+from kullback.report.figures import pit_panels
 from kullback.report.record import Picture, Section, Table
+from kullback.report.style import FORWARD, INK, as_svg, drawing
 from kullback.supervised import pit, pit_histogram
 
 CODE = """\
@@ -66,11 +70,11 @@ def regression(rows: int | None = None) -> Section:
             Table(
                 ("model", "squared", "absolute", "test nats"),
                 tuple(shown[i] for i in order),
-                f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and nats each "
-                "where there is a scale: learned for each x by kl, one for all x, that of the residuals, by the "
+                caption=f"Root mean squared and mean absolute error on {len(data.y_test)} held-out patients, and nats "
+                "each where there is a scale: learned for each x by kl, one for all x, that of the residuals, by the "
                 "peers. With the scale fixed, the normal head is least squares, and the Laplace head is median "
                 "regression: the first is solved in closed form, the second as a linear programme.",
-                frozenset(i for i, k in enumerate(order) if k < len(heads)),
+                ours=frozenset(i for i, k in enumerate(order) if k < len(heads)),
             ),
         ),
         numbers={
@@ -119,3 +123,44 @@ def _picture(data: Split) -> Picture:
         q = fit.q(grid[:, None])
         bands.append(Bands(title, grid, np.stack([np.asarray(q.icdf(np.float32(level))) for level in LEVELS])))
     return regression_bands(x_test, data.y_test, tuple(bands))
+
+
+# The picture: bands of two heads
+
+
+@dataclass(frozen=True)
+class Bands:
+    """A regressor with one input: data, and quantiles of q(y∣x) along a grid, [levels, n], in symmetric order."""
+
+    title: str
+    grid: Float[np.ndarray, " n"]
+    quantiles: Float[np.ndarray, "levels n"]
+
+
+def regression_bands(
+    x: Float[np.ndarray, " rows"], y: Float[np.ndarray, " rows"], bands: tuple[Bands, ...], name: str = "bands"
+) -> Picture:
+    """The data under the bands of each head."""
+    with drawing(8.2, 2.9) as figure:
+        row = figure.subplots(1, len(bands), sharey=True)
+        for axes, band in zip(np.atleast_1d(row), bands, strict=True):
+            _bands(axes, band)
+            axes.scatter(x, y, s=7, color=INK, alpha=0.45, linewidth=0)
+            axes.set_title(band.title)
+            axes.set_xlabel("body mass index")
+            axes.set_xlim(band.grid[0], band.grid[-1])
+        np.atleast_1d(row)[0].set_ylabel("disease progression")
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="Disease progression against body mass index with the median and the 50 and 90 per cent bands of q(y∣x).",
+        caption="Held-out patients, with the median of q(y∣x) and the bands that should hold 50 and 90 per cent of "
+        "them.",
+    )
+
+
+def _bands(axes: Axes, band: Bands) -> None:
+    low, lower, middle, upper, high = band.quantiles
+    axes.fill_between(band.grid, low, high, color=FORWARD, alpha=0.13, linewidth=0)
+    axes.fill_between(band.grid, lower, upper, color=FORWARD, alpha=0.2, linewidth=0)
+    axes.plot(band.grid, middle, color=FORWARD)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
+from matplotlib.axes import Axes
 from scipy.integrate import simpson
 
 import kullback as kl
-from kullback.report.figures import landscapes, two_directions
-from kullback.report.figures.peaks import Curves, Landscape
-from kullback.report.record import Section, Table
+from kullback.report.record import Picture, Section, Table
+from kullback.report.style import EDGE, FILL, FORWARD, INK, PAPER, REVERSE, SOFT, as_svg, bare_y, drawing, label
 
 WEIGHTS, PLACES, SCALES = (0.6, 0.4), (-2.5, 2.5), (0.5, 0.8)
 
@@ -82,7 +84,8 @@ def _density(q: dist.Distribution, x: np.ndarray) -> np.ndarray:
 
 def _curves(p: dist.Distribution, covers: Any, optima: list[Any]) -> Curves:
     x = np.linspace(-8.0, 8.0, 481)
-    return Curves(x, _density(p, x), _density(covers, x), tuple(_density(q, x) for q in optima))
+    reverse = tuple(_density(q, x) for q in optima)
+    return Curves(x=x, target=_density(p, x), forward=_density(covers, x), reverse=reverse)
 
 
 def _landscape(covers: Any, optima: list[Any], grid: int) -> Landscape:
@@ -97,8 +100,132 @@ def _landscape(covers: Any, optima: list[Any], grid: int) -> Landscape:
         forward[i] = simpson(np.exp(log_p) * (log_p - log_q), x=x)
         reverse[i] = simpson(np.exp(log_q) * (log_q - log_p), x=x)
     at = [(float(q.loc), float(q.scale)) for q in (covers, *optima)]
-    return Landscape(means, scales, forward, reverse, at[0], tuple(at[1:]))
+    return Landscape(
+        means=means,
+        scales=scales,
+        forward=forward,
+        reverse=reverse,
+        forward_optimum=at[0],
+        reverse_optima=tuple(at[1:]),
+    )
 
 
 def _log_normal(x: np.ndarray, mean: np.ndarray, scale: np.ndarray | float) -> np.ndarray:
     return -0.5 * ((x - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
+
+
+# The pictures: the densities, and both divergences over the parameters of Q
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Densities on a grid x: the target, the forward fit, and the optima of the reverse KL, best first."""
+
+    x: Float[np.ndarray, " n"]
+    target: Float[np.ndarray, " n"]
+    forward: Float[np.ndarray, " n"]
+    reverse: tuple[Float[np.ndarray, " n"], ...]
+
+
+def two_directions(curves: Curves, name: str = "directions") -> Picture:
+    """The target with the forward fit on the left and the reverse fits on the right."""
+    top = 1.18 * max(curves.target.max(), *(density.max() for density in curves.reverse))
+    with drawing(8.2, 2.75) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes in (left, right):
+            _target(axes, curves, top)
+        left.plot(curves.x, curves.forward, color=FORWARD)
+        left.set_title("Forward: least KL(P‖Q). Q covers P")
+        _name_peak(left, curves.x, curves.forward, "Q", FORWARD)
+        for density in curves.reverse[1:]:
+            right.plot(curves.x, density, color=REVERSE, linewidth=1.3, linestyle=(0, (4, 2.5)), dash_capstyle="butt")
+            _name_peak(right, curves.x, density, "Q, a local optimum", REVERSE)
+        right.plot(curves.x, curves.reverse[0], color=REVERSE)
+        _name_peak(right, curves.x, curves.reverse[0], "Q", REVERSE)
+        right.set_title("Reverse: least KL(Q‖P). Q seeks a peak")
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="A two-peaked density P, twice. The forward fit is one wide normal over both peaks; the reverse fit is a "
+        "narrow normal on one peak, with a second local optimum on the other.",
+        caption="The same P and the same family of normals. Only the order of the two arguments differs.",
+    )
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Divergences in nats over a grid of means and scales, [scales, means], and the optima as (mean, scale)."""
+
+    means: Float[np.ndarray, " m"]
+    scales: Float[np.ndarray, " s"]
+    forward: Float[np.ndarray, "s m"]
+    reverse: Float[np.ndarray, "s m"]
+    forward_optimum: tuple[float, float]
+    reverse_optima: tuple[tuple[float, float], ...]
+
+
+def landscapes(land: Landscape, name: str = "landscapes") -> Picture:
+    """Both divergences as maps over the parameters of Q: one basin, and one for each peak."""
+    with drawing(8.2, 3.0) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        _contours(left, land, land.forward, FORWARD)
+        _optimum(left, land.forward_optimum, FORWARD, solid=True)
+        left.set_title("KL(P‖Q): one optimum")
+        _contours(right, land, land.reverse, REVERSE)
+        for i, optimum in enumerate(land.reverse_optima):
+            _optimum(right, optimum, REVERSE, solid=i == 0)
+        right.set_title("KL(Q‖P): an optimum for each peak")
+        left.set_ylabel("scale of Q")
+        for axes in (left, right):
+            axes.set_xlabel("mean of Q")
+            axes.set_yscale("log")
+            axes.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"])
+            axes.minorticks_off()
+        svg = as_svg(figure, name)
+    return Picture(
+        svg,
+        alt="Contour maps of the forward and the reverse divergence over the mean and scale of Q. The forward map has "
+        "one basin, the reverse map has two.",
+        caption="Each divergence as a landscape over the parameters of Q, its contours denser towards the optimum. "
+        "Minimisation starts from several places and keeps every distinct optimum that it finds.",
+    )
+
+
+def _target(axes: Axes, curves: Curves, top: float) -> None:
+    axes.fill_between(curves.x, curves.target, color=FILL, linewidth=0)
+    axes.plot(curves.x, curves.target, color=EDGE, linewidth=1.0)
+    axes.set_xlim(curves.x[0], curves.x[-1])
+    axes.set_ylim(0, top)
+    bare_y(axes)
+    right = curves.x > 0
+    peak = int(np.argmax(np.where(right, curves.target, 0.0)))
+    label(axes, curves.x[peak], curves.target[peak] + 0.02 * top, "P", SOFT, ha="center")
+
+
+def _name_peak(axes: Axes, x: np.ndarray, density: np.ndarray, text: str, colour: str) -> None:
+    peak = int(np.argmax(density))
+    axes.annotate(
+        text, (x[peak], density[peak]), (0, 4), textcoords="offset points", color=colour, ha="center", fontsize=9.0
+    )
+
+
+def _contours(axes: Axes, land: Landscape, nats: np.ndarray, colour: str) -> None:
+    levels = float(nats.min()) + np.geomspace(0.03, 12.0, 15)
+    axes.contour(
+        land.means, land.scales, nats, levels=levels, colors=colour, linewidths=np.geomspace(1.2, 0.4, len(levels))
+    )
+    axes.set_xlim(land.means[0], land.means[-1])
+    axes.set_ylim(land.scales[0], land.scales[-1])
+
+
+def _optimum(axes: Axes, at: tuple[float, float], colour: str, solid: bool) -> None:
+    axes.plot(*at, "o", markersize=7, color=colour if solid else PAPER, markeredgecolor=colour, markeredgewidth=1.6)
+    axes.annotate(
+        f"({at[0]:.2f}, {at[1]:.2f})".replace("-", "−"),
+        at,
+        (9, 7),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        gid="halo",
+    )

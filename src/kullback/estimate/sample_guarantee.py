@@ -1,15 +1,21 @@
-"""What an estimate from samples is worth: what its standard error leaves out, said in its guarantee and its reason."""
+"""What an estimate from samples is worth: its standard error, its bias, and what Q's sample cannot show.
+
+The standard error and the size of the bias come from subsamples without replacement (`subsampled`). How much of P lies
+where Q's sample has no rows, and may hide a larger divergence, is `reach_of`. `estimate_with_guarantee` puts both into
+the guarantee and the reason of the estimate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
-from kullback.estimate.reach import reach_of
-from kullback.estimate.rows import Rows, atom_share, repeated_rows, shared_rows
-from kullback.estimate.subsampling import FEWEST, Subsampled
+from kullback.estimate.rows import Rows, atom_share, by_cell, repeated_rows, shared_rows
 from kullback.result import Estimate, Guarantee
 
 MANY_DIMENSIONS = 5
@@ -17,7 +23,7 @@ FEW_EFFECTIVE = 30.0
 LEAST_MISSING = 0.1  # nats, where there is no standard error to compare with
 
 
-def judged(
+def estimate_with_guarantee(
     value: float,
     spread: Subsampled,
     p: Rows,
@@ -120,7 +126,7 @@ def percent(share: float) -> str:
 
 
 def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str, Any]]:
-    """What is odd in the rows of two samples: repeated rows, and rows in both.
+    """Remarks on the rows of two samples: repeated rows, and rows in both.
 
     spread  whether ties are those of rounding, which have a remark of their own
     """
@@ -139,3 +145,108 @@ def remarks_on_rows(p: Rows, q: Rows, spread: bool) -> tuple[list[str], dict[str
                 f"{shared:,} rows of P's sample are also in Q's: if they are the same rows, the value is too low"
             )
     return notes, diagnostics
+
+
+# How far P lies beyond Q's sample, which cannot tell how small Q is there
+
+SPACING = 10
+# The tenth spacing from the end of a sample with an exponential tail of rate λ is H₁₀/λ in the mean.
+HARMONIC = float((1.0 / np.arange(1, SPACING + 1)).sum())
+
+
+@dataclass(frozen=True)
+class Reach:
+    """`share` of P lies beyond the reach of Q's sample; `missing` nats or more are then missing from an estimate."""
+
+    share: float
+    missing: float
+
+
+def reach_of(p: Rows, q: Rows) -> Reach:
+    """How much of P is beyond the rows of Q, and what that may hide.
+
+    For each row of P, g is the distance to the nearest row of Q and s the distance from there to its tenth neighbour in
+    Q. Within Q's sample g is a small part of s. Outside, the balls that count rows grow with g, so that the estimate of
+    −log Q grows with log g, where an exponential tail falls by g H₁₀/s nats. What that exceeds 1 is called missing, up
+    to log m, less the same for rows of Q against the others, which shares the tails and the dimension, and less the
+    standard error of that difference. A row of P in a cell without rows of Q, whose log Q is set by half a row, misses
+    1 nat. Over normal, gamma, uniform and Student samples of 200 to 5,000 rows in one to ten dimensions it was of the
+    order of the bias.
+    """
+    gaps, unseen = _gaps(p, q), ~np.isin(p.cell, q.cell)
+    found, own = np.where(unseen, 0.0, _nats(gaps, len(q))), _nats(_gaps(q, q), len(q))
+    noise = np.sqrt(_variance(p, found) + _variance(q, own))
+    continuous = max(0.0, p.mean(found) - q.mean(own) - noise)
+    return Reach(p.mean((unseen | (gaps > 1.0)).astype(float)), p.mean(unseen.astype(float)) + continuous)
+
+
+def _variance(rows: Rows, terms: np.ndarray) -> float:
+    """The variance of the weighted mean of the terms."""
+    return rows.mean((terms - rows.mean(terms)) ** 2) / rows.effective_size
+
+
+def _nats(gaps: np.ndarray, size: int) -> np.ndarray:
+    return np.clip(HARMONIC * gaps - 1.0, 0.0, np.log(size))
+
+
+def _gaps(p: Rows, q: Rows) -> Float[np.ndarray, " n"]:
+    """g/s for each row of P; 0 in cells where Q has ten rows or fewer, and without measurements."""
+    gaps, own = np.zeros(len(p)), int(p is q)
+    if p.point.shape[1] == 0:
+        return gaps
+    for rows, inside in by_cell(p, q):
+        if len(inside) > SPACING + 1:
+            tree = cKDTree(q.point[inside])
+            distance, nearest = tree.query(p.point[rows], k=[1 + own], p=np.inf)
+            spacing = tree.query(q.point[inside], k=[SPACING + 1 + own], p=np.inf)[0][:, 0]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                gaps[rows] = np.nan_to_num(distance[:, 0] / spacing[nearest[:, 0]], nan=0.0, posinf=np.inf)
+    return gaps
+
+
+# How a statistic varies, and how it changes with the size of the samples
+
+LARGE = 4000
+FEWEST = 8
+
+
+@dataclass(frozen=True)
+class Subsampled:
+    """`error` is the standard error of a statistic, `bias` how large its bias may be by the change with the size."""
+
+    error: float
+    bias: float
+
+
+def subsampled(
+    statistic: Callable[..., float],
+    samples: tuple[Rows, ...],
+    value: float,
+    repeats: int,
+    rng: np.random.Generator,
+) -> Subsampled:
+    """The standard error and the bias of `value`, which is `statistic(*samples)`; infinite below 8 rows.
+
+    Subsamples of a fraction f of each sample vary by (1 − f)/f times the variance of the whole: less than samples of
+    their size would, since they share rows. Small fractions are quicker, and say too little in several dimensions,
+    where the bias changes with the size: of 1,000 rows in five dimensions, tenths gave 0.7 of the true standard error
+    and halves 1.0. The ordinary bootstrap would repeat rows, and a repeated row is its own nearest neighbour.
+
+    A bias of c n^(−r) is c (f^(−r) − 1) n^(−r) larger in the subsamples, which gives c, with r = 2/d in d > 2
+    dimensions, as for a smooth density, and at most 1. Its size and two of its standard errors are given as what the
+    bias may be: an order of magnitude, which is not subtracted.
+    Source: Politis and Romano (1994), theorem 2.1; Bickel, Götze and van Zwet (1997), for m out of n.
+    """
+    least = min(map(len, samples))
+    if least < FEWEST:
+        return Subsampled(float("inf"), float("inf"))
+    fraction = float(np.clip(LARGE / least, 0.1, 0.5))
+    sizes = [max(2, round(fraction * len(sample))) for sample in samples]
+    values = [
+        statistic(*(each.take(rng.permutation(len(each))[:size]) for each, size in zip(samples, sizes, strict=True)))
+        for _ in range(repeats)
+    ]
+    error = float(np.std(values, ddof=1) * np.sqrt(fraction / (1.0 - fraction)))
+    rate = min(1.0, 2.0 / max(samples[0].point.shape[1], 1))
+    change, noise = abs(np.mean(values) - value), np.std(values, ddof=1) / np.sqrt(repeats)
+    return Subsampled(error, float((change + 2.0 * noise) / (fraction**-rate - 1.0)))

@@ -1,4 +1,8 @@
-"""Quadrature on a plane: a frame in which the mass is round, lines along both axes, and boxes between their cuts."""
+"""Quadrature on a plane: a frame in which the mass is round, lines along both axes, and boxes between their cuts.
+
+The frame and the cuts follow a cloud of points that is spread like P: draws of it, or, where it cannot be sampled, what
+`explore` finds by a scan, the modes, and annealing.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import minimize
 
-from kullback.estimate.cubature import Box, adaptive
-from kullback.estimate.explore import explore, walked
-from kullback.estimate.hints import centres_of, draws_of
-from kullback.estimate.integrals import Integrals, Settings, Weighted
-from kullback.estimate.lines import Line
-from kullback.estimate.logs import LogDensity, box_of
-from kullback.estimate.tails import NEGLIGIBLE, examine
-from kullback.estimate.underflow import guarded
+from kullback.errors import EstimateError
+from kullback.estimate.log_density import LogDensity, box_of, guarded
+from kullback.estimate.quadrature.cubature import Box, adaptive
+from kullback.estimate.quadrature.line import NEGLIGIBLE, Integrals, Settings, Weighted, examine, infinite
+from kullback.estimate.quadrature.mass import Line, centres_of_mass, draws_of, scan
 from kullback.known import Known
+from kullback.rule import Request
+
+# The frame, the boxes and the integral
 
 LEVELS = np.array([0.0, 0.03, 0.97, 1.0])
 FEWEST, NEAREST, GAP, DEPTH = 16, 128, 0.2, 5
-TEMPERED, SWEEPS = 0.25, 60  # a power of P shows where its arms go on beyond the draws
+TEMPERED, TAIL_SWEEPS = 0.25, 60  # a power of P shows where its arms go on beyond the draws
 AT_START = 50  # boxes at the start, of which about half matter
 LONG = 1e3  # times the middle half of a cloud
 NEAR = 0.05  # of the cloud's extent
 UNCORRELATED = 0.1  # a correlation that a cloud of a few thousand may have by chance
-BLIND, HALVINGS = 2.0, 6  # nats of a density; times that a box is halved
+MISSED, HALVINGS = 2.0, 6  # nats of a density; times that a box is halved
 PLACES = (0.02, 0.14, 0.26, 0.38, 0.5, 0.62, 0.74, 0.86, 0.98)
 
 
@@ -58,7 +63,7 @@ def on_plane(
     p: Known, q: Known, log_p: LogDensity, log_q: LogDensity, settings: Settings
 ) -> tuple[Integrals, float, float]:
     """([∫ P̃, ∫ P̃ log(P̃/Q̃)], log Y, its error) on a plane; log Y is 0 where Q is normalised."""
-    over_p = over_plane(p, log_p, log_q, centres_of(q, log_q), settings)
+    over_p = over_plane(p, log_p, log_q, centres_of_mass(q, log_q), settings)
     if q.normalized or over_p.reason:
         return over_p, 0.0, 0.0
     over_q = over_plane(q, log_q, None, np.zeros((0, 2)), settings)
@@ -75,23 +80,31 @@ def over_plane(
     else:
         cloud = explore(log_p, lower, upper, settings.request)
     cloud = cloud[np.isfinite(log_p(cloud))]
-    far = walked(log_p, cloud, lower, upper, settings.request.host_rng(3), TEMPERED, SWEEPS)
-    frame = _frame(cloud, far, lower, upper, np.concatenate([centres_of(side, log_p), others]))
+    far = walked(log_p, cloud, lower, upper, settings.request.host_rng(3), TEMPERED, TAIL_SWEEPS)
+    frame = _frame(cloud, far, lower, upper, np.concatenate([centres_of_mass(side, log_p), others]))
     boxes = _resolved(Weighted(log_p, None, 0.0), frame, _boxes(frame))
     guard = None if log_q is None else guarded(log_q, np.concatenate([cloud, others]))
     log_size, log_unit = _survey(Weighted(log_p, guard, 0.0), frame, boxes)
     integrand = Weighted(log_p, guard, log_unit)
     reason = _divergence(integrand, frame)
     if reason:
-        return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, 0, reason)
+        return infinite(reason, log_unit)
     kept = [box for box, size in zip(boxes, log_size, strict=True) if size > NEGLIGIBLE]
     target = 0.5 * settings.tolerance
     value, error, used = adaptive(lambda u: integrand(*frame.point(u)), kept, target, settings.panels * AT_START)
     if integrand.escaped is not None:
-        return Integrals(np.array([1.0, np.inf]), np.zeros(2), log_unit, used, integrand.escape_reason())
+        return infinite(integrand.escape_reason(), log_unit, used)
     edge = log_size[_outermost(boxes)].max()
-    error = error[:2] * _doubt(frame) + (np.exp(edge) if edge > NEGLIGIBLE else 0.0)
-    return Integrals(value[:2], error, log_unit, used, "", float(value[2]), integrand.deepest, integrand.extent)
+    error = error[:2] * _error_factor(frame) + (np.exp(edge) if edge > NEGLIGIBLE else 0.0)
+    return Integrals(
+        value=value[:2],
+        error=error,
+        log_unit=log_unit,
+        panels=used,
+        deficit=float(value[2]),
+        deepest=integrand.deepest,
+        extent=integrand.extent,
+    )
 
 
 def _frame(cloud: np.ndarray, far: np.ndarray, lower: np.ndarray, upper: np.ndarray, others: np.ndarray) -> Frame:
@@ -103,23 +116,23 @@ def _frame(cloud: np.ndarray, far: np.ndarray, lower: np.ndarray, upper: np.ndar
         central = cloud[((cloud >= low) & (cloud <= high)).all(1)]
         axes = _axes(np.cov(central.T) if len(central) > 2 else np.eye(2))
     y = np.linalg.solve(axes, (np.concatenate([cloud, far]) - origin).T).T
-    extra = _lonely(np.linalg.solve(axes, (others - origin).T).T, y[: len(cloud)])
+    extra = _away_from_cloud(np.linalg.solve(axes, (others - origin).T).T, y[: len(cloud)])
     lines = []
     for axis in range(2):
         low, high = (float(end) for end in np.quantile(y[:, axis], [0.0, 1.0]))
         scale = high - low if high > low else 1.0
-        lines.append(Line(float(lower[axis]), float(upper[axis]), low, high, scale))
-    return Frame(origin, axes, (lines[0], lines[1]), y, extra, len(cloud))
+        lines.append(Line(lower=float(lower[axis]), upper=float(upper[axis]), low=low, high=high, scale=scale))
+    return Frame(origin=origin, axes=axes, lines=(lines[0], lines[1]), cloud=y, extra=extra, core=len(cloud))
 
 
-def _lonely(points: Float[np.ndarray, "n 2"], cloud: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "k 2"]:
+def _away_from_cloud(points: Float[np.ndarray, "n 2"], cloud: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "k 2"]:
     """The points about which there is little of the cloud: where there is enough, it says where to split."""
     low, high = np.quantile(cloud, [0.02, 0.98], axis=0)
     near = (np.abs(points[:, None] - cloud) < NEAR * (high - low)).all(2).sum(1)
     return points[near < FEWEST]
 
 
-def _doubt(frame: Frame) -> float:
+def _error_factor(frame: Frame) -> float:
     """How many times the difference of two rules an error may be: more where tails are so long that arms of mass in
     them are narrow beside the boxes there, which both rules then miss."""
     core, every = frame.cloud[: frame.core], frame.cloud
@@ -149,9 +162,9 @@ def _resolved(integrand: Weighted, frame: Frame, boxes: list[Box]) -> list[Box]:
     for _ in range(HALVINGS):
         seen = _weights(integrand, frame, boxes)[0].max(1)
         inside = [((frame.cloud >= low) & (frame.cloud <= high)).all(1) for low, high in boxes]
-        blind = np.array([np.max(heights, where=within, initial=-np.inf) for within in inside]) > seen + BLIND
-        resolved += [box for box, hidden in zip(boxes, blind, strict=True) if not hidden]
-        boxes = [half for box, hidden in zip(boxes, blind, strict=True) if hidden for half in _halves(*box)]
+        missed = np.array([np.max(heights, where=within, initial=-np.inf) for within in inside]) > seen + MISSED
+        resolved += [box for box, misses in zip(boxes, missed, strict=True) if not misses]
+        boxes = [half for box, misses in zip(boxes, missed, strict=True) if misses for half in _halves(*box)]
         if not boxes:
             break
     return resolved + boxes
@@ -250,3 +263,158 @@ def _divergence(integrand: Weighted, frame: Frame) -> str:
         if examine(profile, length).diverges:
             return "log P − log Q grows so fast in the tails that its mean under P diverges"
     return ""
+
+
+# Points spread like a density that cannot be sampled
+
+PER_AXIS, STARTS, POINTS = 63, 6, 2048
+STRETCH, SWEEPS = 2.0, 10
+POWERS = 2.0 ** np.arange(-6.0, 0.5, 0.5)  # of the density, from nearly flat to itself
+
+
+def explore(
+    log_density: LogDensity, lower: Float[np.ndarray, " 2"], upper: Float[np.ndarray, " 2"], request: Request
+) -> Float[np.ndarray, "n 2"]:
+    """Points that follow the density roughly: enough to say where to integrate, not to integrate with.
+
+    A scan at all scales, Nelder–Mead from its highest local maxima, and a normal at each mode from the drop of the
+    log-density around it. Half of the points are draws of those normals, resampled by importance weights; the other
+    half are annealed, and reach the arms of a bent density, of which no normal knows.
+    Raises `EstimateError` where the density is 0 at every point scanned.
+    """
+    axes = [_thinned(scan(low, high, np.zeros(0))) for low, high in zip(lower, upper, strict=True)]
+    grid = np.stack([g.ravel() for g in np.meshgrid(*axes, indexing="ij")], 1)
+    heights = log_density(grid)
+    if not np.isfinite(heights).any():
+        raise EstimateError(f"{log_density.side}: its log-density is −∞ at all points scanned; state its support")
+    modes = _modes(log_density, grid, heights.reshape(len(axes[0]), -1), lower, upper)
+    rng = request.host_rng(2)
+    if not modes:
+        widths = np.outer(*(np.gradient(axis) for axis in axes)).ravel()
+        return _resample(grid, heights + np.log(widths), rng)
+    points, proposal = _around(modes, np.array([1.5]), lower, upper, rng)
+    near = _resample(points, log_density(points) - proposal, rng)
+    points, proposal = _around(modes, 1.5 * 2.0 ** np.arange(7), lower, upper, rng)
+    points = _resample(points, POWERS[0] * log_density(points) - proposal, rng)
+    for cooler, power in itertools.pairwise(POWERS):
+        points = _resample(points, (power - cooler) * log_density(points), rng)
+        points = walked(log_density, points, lower, upper, rng, power, SWEEPS)
+    return np.concatenate([near, points])
+
+
+def walked(
+    log_density: LogDensity,
+    points: Float[np.ndarray, "n 2"],
+    lower: Float[np.ndarray, " 2"],
+    upper: Float[np.ndarray, " 2"],
+    rng: np.random.Generator,
+    power: float,
+    sweeps: int,
+) -> Float[np.ndarray, "n 2"]:
+    """The points after moves that leave density^power invariant: each along a line through a point of the other half.
+
+    The move needs no scale of its own, and is the same after any linear map. Source: Goodman and Weare (2010), eq. 7.
+    """
+    points, heights = points.copy(), power * log_density(points)
+    halves = np.array_split(rng.permutation(len(points)), 2)
+    for _ in range(sweeps):
+        for moving, others in (halves, halves[::-1]):
+            stretch = ((STRETCH - 1.0) * rng.random(len(moving)) + 1.0) ** 2 / STRETCH
+            centre = points[rng.choice(others, len(moving))]
+            to = centre + stretch[:, None] * (points[moving] - centre)
+            inside = np.all((to > lower) & (to < upper), axis=1)
+            height = power * log_density(np.where(inside[:, None], to, points[moving]))
+            height = np.where(inside, height, -np.inf)
+            gain = np.log(stretch) + height - heights[moving]
+            kept = np.flatnonzero(np.log(rng.random(len(moving))) < gain)
+            points[moving[kept]], heights[moving[kept]] = to[kept], height[kept]
+    return points
+
+
+def _around(
+    modes: list[tuple[np.ndarray, np.ndarray]],
+    widths: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws of the normals at the modes, as many times as wide as each of `widths`, and their log-density."""
+    scaled = [(mode, width * root) for mode, root in modes for width in widths]
+    points = np.concatenate([mode + rng.standard_normal((POINTS, 2)) @ root.T for mode, root in scaled])
+    points = points[((points > lower) & (points < upper)).all(1)]
+    return points, _log_mixture(points, scaled)
+
+
+def _thinned(points: np.ndarray) -> np.ndarray:
+    return points[np.linspace(0, len(points) - 1, PER_AXIS).astype(int)]
+
+
+def _resample(points: np.ndarray, log_weight: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    weight = np.exp(log_weight - log_weight.max())
+    return points[rng.choice(len(points), POINTS, p=weight / weight.sum())]
+
+
+def _log_mixture(points: np.ndarray, modes: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    parts = []
+    for mode, root in modes:
+        z = np.linalg.solve(root, (points - mode).T)
+        parts.append(-0.5 * (z**2).sum(0) - np.log(abs(np.linalg.det(root))))
+    return np.logaddexp.reduce(parts, axis=0)
+
+
+def _modes(
+    log_density: LogDensity, grid: np.ndarray, heights: np.ndarray, lower: np.ndarray, upper: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(mode, a root of the covariance of the normal there) for the interior modes found from the scan."""
+    padded = np.pad(np.where(np.isfinite(heights), heights, -np.inf), 1, constant_values=-np.inf)
+    shifts = [(a, b) for a in (0, 1, 2) for b in (0, 1, 2) if (a, b) != (1, 1)]
+    rows, columns = heights.shape
+    highest = np.max([padded[a : a + rows, b : b + columns] for a, b in shifts], axis=0)
+    local = np.flatnonzero((np.isfinite(heights) & (heights >= highest)).ravel())
+    starts = local[np.argsort(-heights.ravel()[local], kind="stable")][:STARTS]
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in grid[starts]:
+        mode = _climb(log_density, start, lower, upper)
+        root = _local_root(log_density, mode)
+        known = any(np.abs(np.linalg.solve(root_, mode - mode_)).max() < 1.0 for mode_, root_ in found)
+        if root is not None and not known:
+            found.append((mode, root))
+    return found
+
+
+def _climb(log_density: LogDensity, start: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    def negative(x: np.ndarray) -> float:
+        inside = (x > lower).all() and (x < upper).all()
+        return float(-log_density(x[None])[0]) if inside else np.inf
+
+    for _ in range(3):
+        answer = minimize(
+            negative, start, method="Nelder-Mead", options={"maxiter": 400, "xatol": 1e-12, "fatol": 1e-3}
+        )
+        start = answer.x
+    return start
+
+
+def _local_root(log_density: LogDensity, mode: np.ndarray) -> np.ndarray | None:
+    """A root of the inverse of minus the Hessian, from steps along which the log-density falls by about one."""
+    first, second = (_step(log_density, mode, axis) for axis in range(2))
+    if first is None or second is None:
+        return None
+    a, b = np.array([first, 0.0]), np.array([0.0, second])
+    top, *around = log_density(mode + np.array([0 * a, a, -a, b, -b, a + b, -a - b]))
+    with np.errstate(invalid="ignore"):  # beyond an edge
+        curve = 2 * top - np.array(around[0::2]) - np.array(around[1::2])
+        cross = 0.5 * (curve[2] - curve[0] - curve[1])
+    hessian = np.array([[curve[0], cross], [cross, curve[1]]])
+    if not np.isfinite(hessian).all() or np.linalg.eigvalsh(hessian)[0] <= 1e-8 * np.trace(hessian):
+        return None
+    return np.diag([first, second]) @ np.linalg.cholesky(np.linalg.inv(hessian))
+
+
+def _step(log_density: LogDensity, mode: np.ndarray, axis: int) -> float | None:
+    """The first of the steps 2ᵏ along an axis at which the log-density has fallen by at least half a nat."""
+    steps = 2.0 ** np.arange(-60.0, 60.0)
+    around = mode + steps[:, None] * np.eye(2)[axis]
+    drop = log_density(mode[None])[0] - log_density(around)
+    fallen = np.flatnonzero(drop >= 0.5)
+    return float(steps[fallen[0]]) if len(fallen) else None

@@ -1,8 +1,8 @@
 """Adaptive integration over many boxes at once, by products of Gauss–Kronrod rules.
 
-All boxes are one problem: those are halved that the total error hangs on, many at a time, so that a function which is
-compiled is called seldom. `scipy.integrate.cubature` refines one box a call, and in a heap that its starting points do
-not enter in order. Source: Piessens et al. (1983), QUADPACK, section 2.2, for the rule and its error.
+All boxes are one problem: the boxes that make most of the total error are halved, many at a time, so that a compiled
+function is called few times. `scipy.integrate.cubature` refines one box a call, and takes its starting boxes in no
+order. Source: Piessens et al. (1983), QUADPACK, section 2.2, for the rule and its error.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def _integrated(
         values = f(points.reshape(-1, d)).reshape(len(some), len(places), -1)
         volume = (0.5 * size).prod(1)[:, None]
         whole = volume * np.einsum("p,npk->nk", kronrod, values)
-        apart = np.abs(whole - volume * np.einsum("p,npk->nk", gauss, values))
-        tables.append(np.stack([whole, apart, volume * np.einsum("p,npk->nk", kronrod, np.abs(values))], 1))
+        difference = np.abs(whole - volume * np.einsum("p,npk->nk", gauss, values))
+        tables.append(np.stack([whole, difference, volume * np.einsum("p,npk->nk", kronrod, np.abs(values))], 1))
     return np.concatenate(tables)
 
 

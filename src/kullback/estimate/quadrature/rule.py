@@ -1,22 +1,26 @@
-"""Quadrature: the integral of P log(P/Q) on a line or a plane, with an error in nats."""
+"""The rule: the integral of P log(P/Q) on a line or a plane, with an error in nats.
+
+Of independent coordinates the divergence is the sum over them (Kullback and Leibler (1951), theorem 3.1).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
+import numpyro.distributions as dist
 
+from kullback.distributions import Product
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
-from kullback.estimate.hints import hints_of
-from kullback.estimate.independent import coordinates_of, summed
-from kullback.estimate.integrals import Integrals, Settings, along_line
-from kullback.estimate.logs import LogDensity, box_of, log_densities
-from kullback.estimate.modes import locate
-from kullback.estimate.plane import on_plane
+from kullback.estimate.log_density import LogDensity, box_of, log_densities
+from kullback.estimate.quadrature.line import Integrals, Settings, along_line, infinite
+from kullback.estimate.quadrature.mass import locate, points_with_mass
+from kullback.estimate.quadrature.plane import on_plane
 from kullback.estimate.support import escape_of
-from kullback.known import Known
+from kullback.known import Known, numpyro_side
 from kullback.known.support import aligned
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -25,8 +29,8 @@ MOST_ELEMENTS = 32
 RELATIVE = 1e-10
 HIDDEN = 1e-5
 SEARCHED = (
-    "a side that is not normalised is integrated over the mass that a search finds, by which a mode that is narrower "
-    "than 1/400 of the others, and that nothing slopes towards, is missed unsaid"
+    "a side that is not normalised is integrated over the mass that a search finds; the search misses, without a "
+    "remark, a mode that is narrower than 1/400 of the others and that no slope leads to"
 )
 UNSEEN = 1e-6  # nats, and of the value, that may hide where log Q underflows without being said
 
@@ -53,9 +57,9 @@ class Quadrature(Rule):
     """KL(P‖Q) = ∫ P log(P/Q), adaptive, in one or two dimensions; it normalises a side that is not normalised.
 
     With P = P̃/Z and Q = Q̃/Y:  KL = ∫ P̃ log(P̃/Q̃) / Z − log Z + log Y, each integral by quadrature. The mass is located
-    first (draws, modes, rough quantiles), tails and singular ends are mapped to exponentials, and log-densities, never
-    densities, are compared, so that nothing underflows. Where P's is NaN far out, beyond points at which the density is
-    next to 0, it counts as −∞, and the reason says so. `diagnostics["numerical_error"]` is the error in nats. Of
+    first (draws, modes, rough quantiles), and tails and singular ends are mapped to exponentials. Log-densities are
+    compared, never densities, so that nothing underflows. Where P's is NaN far out, beyond points at which the density
+    is next to 0, it counts as −∞, and the reason says so. `diagnostics["numerical_error"]` is the error in nats. Of
     independent coordinates the divergence is the sum over them, in any dimension.
 
     tolerance        the numerical error aimed at on a line, nats, where the request has none
@@ -81,6 +85,7 @@ class Quadrature(Rule):
     guarantee = Guarantee.EXACT
     cost = 4.0
     source = "Piessens et al. (1983), QUADPACK, section 2.2"
+    aliases = ("numerical integration", "Gauss–Kronrod", "QUADPACK")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,7 +125,7 @@ class Quadrature(Rule):
         outcomes = []
         for index in np.ndindex(batch):
             if escape is not None and np.broadcast_to(escape.where, batch)[index]:
-                outcomes.append(Outcome(np.inf, 0.0, 0, 1.0, escape.reason))
+                outcomes.append(Outcome(value=np.inf, error=0.0, panels=0, reason=escape.reason))
             else:
                 outcomes.append(self._one(p, q, index, tolerance, request))
         weights = mean_over_inputs(p, q)
@@ -168,7 +173,7 @@ class Quadrature(Rule):
 
 
 def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
-    """The outcome, and that P's log-density is NaN far out: no mass is there if what was found has all of it."""
+    """The outcome, with a remark where P's log-density is NaN far out, where a normalised P has no mass."""
     if not log_p.far:
         return outcome
     reason = f"P's log-density is NaN far out, as at {log_p.far[0].squeeze()}, and counts as −∞ there"
@@ -177,13 +182,16 @@ def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
     return dataclasses.replace(outcome, reason=reason, assumed=not p.normalized)
 
 
-def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:
-    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, in which a normalised P's missing mass counts.
+# Both sides integrated, on a line or a plane
 
-    That mass may lie where the log-ratio is larger than anywhere that P was seen: twice as large, say.
+
+def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float) -> Outcome:
+    """KL = ∫ P̃ log(P̃/Q̃)/Z − log Z + log Y with its error, which includes the mass that was not found of a normalised P.
+
+    That mass may lie where the log-ratio is larger than anywhere else: twice the largest value met is assumed.
     """
     if over_p.reason:
-        return Outcome(np.inf, 0.0, over_p.panels, 1.0, over_p.reason)
+        return Outcome(value=np.inf, error=0.0, panels=over_p.panels, reason=over_p.reason)
     log_z = over_p.log_mass
     mean = float(over_p.value[1] / over_p.value[0])
     error = float(over_p.error[1] + abs(mean) * over_p.error[0]) / float(over_p.value[0]) + y_error
@@ -196,12 +204,12 @@ def combine(p: Known, q: Known, over_p: Integrals, log_y: float, y_error: float)
         mean, error = mean - log_z, error + over_p.log_mass_error
     value, error, deficit = mean + log_y, error + rounding, over_p.deficit / float(over_p.value[0])
     if deficit <= max(error, UNSEEN * max(1.0, abs(value))):
-        return Outcome(value, error + deficit, over_p.panels, mass)
+        return Outcome(value=value, error=error + deficit, panels=over_p.panels, mass=mass)
     reason = (
         f"Q's log-density underflows to −∞ below {over_p.deepest:.0f} nats, where P still has mass, and counts there "
         "as that much; a log-density that is not the logarithm of a density would do"
     )
-    return Outcome(value, error, over_p.panels, mass, reason, bound=True)
+    return Outcome(value=value, error=error, panels=over_p.panels, mass=mass, reason=reason, bound=True)
 
 
 def on_line(
@@ -218,13 +226,13 @@ def on_line(
         return np.where((x >= low) & (x <= high), log_q(np.clip(x, low, high)[:, None]), -np.inf)
 
     hints_p, hints_q = (
-        hints_of(side, log, settings.request, settings.draw)[:, 0] for side, log in ((p, log_p), (q, log_q))
+        points_with_mass(side, log, settings.request, settings.draw)[:, 0] for side, log in ((p, log_p), (q, log_q))
     )
     p_mass = locate("p", of_p, *_bounds(p, log_p), hints_p, thorough=settings.draw or not p.normalized)
     beyond = p_mass.inside[(p_mass.inside < low) | (p_mass.inside > high)]
     if len(beyond) and q.support is not None:
         reason = f"P has mass at x = {beyond[0]:.6g}, outside the support of Q, {q.support.name}"
-        return Integrals(np.array([1.0, np.inf]), np.zeros(2), 0.0, 0, reason), 0.0, 0.0
+        return infinite(reason), 0.0, 0.0
     near = np.concatenate([hints_q, p_mass.inside])
     q_mass = locate("q", of_q, *_bounds(p if q.normalized else q, log_q), near, thorough=not q.normalized)
     target = 0.2 * settings.tolerance
@@ -243,3 +251,46 @@ def on_line(
 def _bounds(side: Known, log: LogDensity) -> tuple[float, float]:
     low, high = box_of(side, log)
     return float(low[0]), float(high[0])
+
+
+# Independent coordinates
+
+
+def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
+    """Pairs of sides whose divergences add up, where both sides have independent coordinates; else None.
+
+    Those of `Independent` are one pair, with the coordinates as the last axes of its batch.
+    """
+    if p.inputs is not None or q.inputs is not None:
+        return None
+    one, other = p.distribution, q.distribution
+    if _is_independent(one) and _is_independent(other) and one.event_shape == other.event_shape:
+        return [(numpyro_side.known(one.base_dist), numpyro_side.known(other.base_dist))]
+    if type(one) is not Product or type(other) is not Product:
+        return None
+    if [part.event_shape for part in one.parts] != [part.event_shape for part in other.parts]:
+        return None
+    return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in zip(one.parts, other.parts, strict=True)]
+
+
+def _is_independent(d: object) -> TypeGuard[dist.Independent]:
+    return type(d) is dist.Independent and not d.base_dist.event_shape
+
+
+def summed(parts: list[Estimate], batch: tuple[int, ...]) -> Estimate:
+    """The sum of estimates by quadrature, over their axes beyond the batch as well."""
+    total, error, panels = np.zeros(batch), 0.0, 0
+    for part in parts:
+        values = np.asarray(part.value, np.float64)
+        own = values.ndim - len(batch)
+        total = total + (values.sum(tuple(range(len(batch), values.ndim))) if own > 0 else values)
+        error += part.diagnostics["numerical_error"] * max(1, values.size // max(1, total.size))
+        panels += part.diagnostics["panels"]
+    bound = any(part.guarantee is Guarantee.LOWER_BOUND for part in parts)
+    reason = next((part.reason for part in parts if part.reason), "")
+    return Estimate(
+        total,
+        guarantee=Guarantee.LOWER_BOUND if bound else Guarantee.EXACT,
+        reason=reason,
+        diagnostics={"numerical_error": error, "panels": panels},
+    )

@@ -1,4 +1,4 @@
-"""The tail of what is averaged: whether its variance, or its mean, can be finite at all."""
+"""The tail of the values that are averaged: whether their variance, or their mean, can be finite at all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Tails:
 
 
 class Seen:
-    """All values of a pilot, of one stratum; of several, whose variances are apart, nothing is kept."""
+    """All values of a pilot with one stratum. With several strata, which have variances of their own, none are kept."""
 
     def __init__(self) -> None:
         self._values: list[np.ndarray] = []
@@ -61,7 +61,7 @@ class Seen:
 
 
 def verdict_on(values: Float[np.ndarray, " n"]) -> tuple[float, str]:
-    """The tail index of values that are all at hand, and what it says; nothing of a variance where they are few."""
+    """The tail index of all values of a sample, and what is infinite; a variance only where the values are many."""
     if len(values) < FEWEST:
         return -np.inf, ""
     watched = _Watched(0, 0, tail_size(len(values)) + 1)

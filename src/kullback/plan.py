@@ -1,17 +1,20 @@
-"""The plan: every rule that answers the question is asked whether it applies, and the best one is taken."""
+"""The plan: every rule that answers the question is asked whether it applies, and the best one is taken.
+
+The plan is also put in words here, at most 80 columns wide: `plan_in_words` is the `repr` of an expression, and
+`explain_in_words` adds the rules that were not taken.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kullback.errors import InputError, PlanError
 from kullback.known import Known
 from kullback.known.support import escape
-from kullback.plan.words import plan_in_words
 from kullback.result import Guarantee
-from kullback.rule import Applies, Missing, Question, Rule
+from kullback.rule import Applies, Missing, Question, Rule, rules_called
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
-        return _forced(question, p, q, _rule(rule, [*own, *rules]), asked)
+        return _forced(question, p, q, _rule(rule, [*own, *rules], question), asked)
     verdicts = [(r, r.check(p, q)) for r in asked]
     candidates = sorted((Candidate(r, v) for r, v in verdicts if isinstance(v, Applies)), key=lambda c: c.rank)
     if not candidates:
@@ -98,7 +101,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
         )
     why = {id(c.rule): _why_not(best, c) for c in others}
     rejected = tuple((r, why[id(r)] if isinstance(v, Applies) else v.reason) for r, v in verdicts if r is not best.rule)
-    return Plan(question, p, q, best, rejected)
+    return Plan(question=question, p=p, q=q, chosen=best, rejected=rejected)
 
 
 def _require_finite(p: Known, q: Known) -> None:
@@ -122,12 +125,12 @@ def _forced(question: Question, p: Known, q: Known, forced: Rule, asked: Sequenc
     if isinstance(verdict, Missing):
         raise PlanError(f"rule: {forced.name!r} does not apply: {verdict.reason}")
     others = tuple((r, f"not asked: {forced.name!r} was forced") for r in asked if r.name != forced.name)
-    return Plan(question, p, q, Candidate(forced, verdict), others)
+    return Plan(question=question, p=p, q=q, chosen=Candidate(forced, verdict), rejected=others)
 
 
-def _rule(rule: Any, rules: Sequence[Rule]) -> Rule:
+def _rule(rule: object, rules: Sequence[Rule], question: Question) -> Rule:
     if isinstance(rule, str):
-        return _named(rule, rules)
+        return _named(rule, rules, question)
     if isinstance(rule, type) and issubclass(rule, Rule):
         raise InputError(f"rule: {rule.__name__} is a class; call it, as in kl.rules.{rule.__name__}()")
     if not isinstance(rule, Rule):
@@ -135,12 +138,21 @@ def _rule(rule: Any, rules: Sequence[Rule]) -> Rule:
     return rule
 
 
-def _named(name: str, rules: Sequence[Rule]) -> Rule:
-    for candidate in rules:
-        if candidate.name == name:
-            return candidate
-    names = ", ".join(repr(r.name) for r in rules)
-    raise InputError(f"rule: there is no rule named {name!r}; the names are {names}")
+def _named(name: str, rules: Sequence[Rule], question: Question) -> Rule:
+    """The rule of this name, whatever its question; or else the one with this alias, of this question if there is one.
+
+    Raises `InputError` where no rule is called so, or where two rules of the question have the alias.
+    """
+    exact = [rule for rule in rules if rule.name == name]
+    found = exact or rules_called(name, rules)
+    if not found:
+        names = ", ".join(repr(r.name) for r in rules)
+        raise InputError(f"rule: there is no rule named {name!r}; the names are {names}")
+    asked = [rule for rule in found if rule.question == question]
+    if not exact and len({rule.name for rule in asked}) > 1:
+        first, second, *_ = (repr(rule.name) for rule in asked)
+        raise InputError(f"rule: {name!r} is an alias of {first} and of {second}; pass one of these names")
+    return (asked or found)[0]
 
 
 def _why_not(best: Candidate, other: Candidate) -> str:
@@ -164,3 +176,70 @@ def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[
         hint = (f"nothing draws from P; put the learnable side first, as in kl.KL({p.takes}, P), or imitate episodes, "
                 "as in kl.KL(kl.control.rollout(env, policy, 100).pairs(), Q)")  # fmt: skip
     return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"
+
+
+# The plan in words
+
+WIDTH = 80
+_LABEL = 12
+
+TITLES = {"estimate": "KL(P ‖ Q)", "forward": "min KL(P ‖ Q) over Q", "reverse": "min KL(P ‖ Q) over P"}
+DIRECTIONS = {
+    "forward": "forward: Q is learnable, so Q covers all of P (mass-covering)",
+    "reverse": "reverse: P is learnable, so it seeks a mode of Q (mode-seeking)",
+}
+_DIRECTION_ALIASES = {
+    "forward": [("forward KL", ("inclusive KL", "mass-covering KL", "mean-seeking KL", "moment projection"))],
+    "reverse": [("reverse KL", ("exclusive KL", "mode-seeking KL", "zero-forcing KL", "information projection"))],
+}
+
+
+def plan_in_words(plan: Plan) -> str:
+    """What is known of each side, the direction, the identity, what is dropped, the rule and the guarantee."""
+    rows = [("P", side_in_words(plan.p)), ("Q", side_in_words(plan.q))]
+    if plan.question in DIRECTIONS:
+        rows.append(("direction", DIRECTIONS[plan.question]))
+    rows.append(("identity", plan.rule.identity))
+    if plan.dropped:
+        rows.append(("drops", ", ".join(plan.dropped)))
+    note = plan.chosen.applies.note
+    rows.append(("rule", plan.rule.name + (f": {note}" if note else "")))
+    rows.append(("guarantee", plan.guarantee.value))
+    return "\n".join([TITLES[plan.question], *(_row(label, text) for label, text in rows)])
+
+
+def explain_in_words(plan: Plan) -> str:
+    """The plan, then every other rule for the same question with the reason that it was not taken."""
+    lines = [plan_in_words(plan), "", "Rules not taken"]
+    for rule, reason in plan.rejected:
+        lines.append(_filled(f"{rule.name}: {reason}", "  - "))
+    if not plan.rejected:
+        lines.append("  none: this is the only rule for the question")
+    lines.append("")
+    lines.append(_row("source", plan.rule.source))
+    lines += [_filled(f"{name}: also known as {', '.join(aliases)}") for name, aliases in _aliases(plan) if aliases]
+    return "\n".join(lines)
+
+
+def _aliases(plan: Plan) -> list[tuple[str, tuple[str, ...]]]:
+    """What else the rule and the direction are called."""
+    return [(plan.rule.name, plan.rule.aliases), *_DIRECTION_ALIASES.get(plan.question, ())]
+
+
+def side_in_words(side: Known) -> str:
+    return f"{side.name}: {side.facts_in_words()}"
+
+
+def _filled(text: str, start: str = "  ") -> str:
+    return textwrap.fill(text, WIDTH, initial_indent=start, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _row(label: str, text: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<{_LABEL - 2}}",
+        subsequent_indent=" " * _LABEL,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

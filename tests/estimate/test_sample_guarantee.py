@@ -6,9 +6,8 @@ import scipy.stats as st
 from scipy.special import digamma
 
 import kullback as kl
-from kullback.estimate.reach import reach_of
 from kullback.estimate.rows import Rows
-from kullback.estimate.worth import percent
+from kullback.estimate.sample_guarantee import percent, reach_of
 
 FALSE_ALARM = 1e-4
 
