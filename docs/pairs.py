@@ -19,7 +19,7 @@ from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
 from kullback.exact.composite import mixtures
 from kullback.exact.cross_family import cross
-from kullback.exact.type_keys import kind
+from kullback.exact.type_keys import type_key
 from kullback.known import Known, describe
 from kullback.rule import Applies
 
@@ -89,7 +89,7 @@ def formula(p: Any, q: Any) -> str | None:
     """The anchor of the formula of KL(p‖q), None where there is none but that it is ∞ at these very numbers."""
     if table.kl_form(p, q) is None:
         return None
-    pair = (kind(p), kind(q))
+    pair = (type_key(p), type_key(q))
     if pair in table.KL:
         return anchor_of(table.KL[pair])
     if pair in table.BUILD_KL and table.BUILD_KL[pair](p, q) is not None:

@@ -1,32 +1,102 @@
-"""The rule that sums over a countable support until what is left is bounded, or its limit known."""
+"""The rule that sums over a countable support until what is left is bounded, or its limit known.
+
+The components of a law over counts, each of which a sum can be taken about by itself.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jaxtyping import Float
+from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedPoisson, ZeroInflatedProbs
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
-from kullback.exact.count_components import Component, components_of
-from kullback.exact.infinite import both_discrete, why_infinite
-from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.log_probs import log_probs, precise
+from kullback.exact.composite.disjoint_support import Mixture
 from kullback.exact.numerics.power_tail import power_tail
-from kullback.known import Known
+from kullback.exact.rule_helpers import (
+    averaged,
+    both_discrete,
+    double_precision,
+    log_probs,
+    unequal_inputs,
+    why_infinite,
+)
+from kullback.known import Known, numpyro_side
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
+ZERO_INFLATED = (ZeroInflatedProbs, ZeroInflatedLogits, ZeroInflatedPoisson)
+
+
+class Component(NamedTuple):
+    """One component Pᵢ of P = Σᵢ wᵢ Pᵢ: its weight, its `place` in a batch of laws, its mean and its variance.
+
+    The law is None for all of the mass at 0.
+    """
+
+    weight: float
+    law: Known | None
+    place: int
+    mean: float
+    variance: float
+
+    def log_pmf(self, counts: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """log Pᵢ at counts. Call it within `double_precision`."""
+        if self.law is None:
+            return np.where(counts == 0, 0.0, -np.inf)
+        log_p, _ = log_probs(self.law, self.law, counts)
+        return np.asarray(log_p, np.float64).reshape(-1, len(counts))[self.place]
+
+
+def components_of(d: object) -> list[Component]:
+    """The components with weight of one mixture, or of a law with more zeros; empty for another law, and a batch."""
+    if not isinstance(d, dist.Distribution) or d.batch_shape or d.event_shape:
+        return []
+    with jax.enable_x64(True):
+        found = list(_components(d, 1.0))
+    return found if len(found) > 1 else []
+
+
+def _components(d: dist.Distribution, weight: float) -> Iterator[Component]:
+    if type(d) is dist.MixtureSameFamily:
+        yield from _batch(d.component_distribution, weight * _shares(d))
+    elif type(d) is dist.MixtureGeneral:
+        for share, each in zip(_shares(d), d.component_distributions, strict=True):
+            yield from _components(each, weight * float(share))
+    elif isinstance(d, ZERO_INFLATED):
+        gate = float(np.asarray(d.gate, np.float64))
+        yield Component(weight * gate, None, 0, 0.0, 0.0)
+        yield from _components(d.base_dist, weight * (1.0 - gate))
+    else:
+        yield from _batch(d, np.full(1, weight))
+
+
+def _batch(d: dist.Distribution, weights: np.ndarray) -> Iterator[Component]:
+    law = numpyro_side.known(d)
+    means, variances = (np.ravel(np.asarray(x, np.float64)) for x in (d.mean, d.variance))
+    for place, weight in enumerate(weights):
+        if weight > 0:
+            yield Component(float(weight), law, place, float(means[place]), float(variances[place]))
+
+
+def _shares(d: Mixture) -> np.ndarray:
+    return np.asarray(jnp.asarray(d.mixing_distribution.probs, float), np.float64)
+
+
 # The largest ratio of two terms n places away from the first, as 1 − g/n: a power law has g near its exponent.
-LEAST_FALL = 8.0
+MIN_DECAY = 8.0
 # A sum that is less exact than this, in nats and relative to its value, is no answer.
-WORST = 1e-4
+MAX_ERROR = 1e-4
 
 
-class Summed(NamedTuple):
+class PartialSum(NamedTuple):
     """The sum [*batch], bounds on what the rest and the rounding can add [*batch], and P's mass found [*batch].
 
     `escapes` is whether a count of P was met to which Q gives probability 0.
@@ -86,7 +156,7 @@ class CountableSum(Rule):
             raise InputError("CountableSum: tolerance must be positive, and max_terms at least 64")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        if _ends(p) is None:
+        if _support_ends(p) is None:
             return Missing("P is not over counts without a greatest or a least one")
         if p.log_prob is None:
             return Missing("the normalised log-probability of P is not known", "P's normalised log-probability")
@@ -97,17 +167,19 @@ class CountableSum(Rule):
         return unequal_inputs(p, q) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        ends, tolerance = _ends(p), request.tolerance or self.tolerance
+        ends, tolerance = _support_ends(p), request.tolerance or self.tolerance
         assert ends is not None
         most = self.max_terms // max(int(np.prod(batch_shape(p, q))), 1)
         windows = _windows(p, ends, most)
-        with precise(p, q):
+        with double_precision(p, q):
             sums = [_converged(p, q, ends, window, most, tolerance) for window in windows]
         terms, escapes = sum(n for _, n in sums), any(summed.escapes for summed, _ in sums)
-        value, error, missing = (_mixed(parts, windows) for parts in zip(*(_worth(s) for s, _ in sums), strict=True))
+        value, error, missing = (
+            _mixed(parts, windows) for parts in zip(*(_value_and_error(s) for s, _ in sums), strict=True)
+        )
         size = np.maximum(1.0, np.abs(value))
-        if not np.all(error <= np.maximum(WORST, tolerance) * size):
-            raise EstimateError(_too_heavy(tolerance, terms, float(np.max(missing))))
+        if not np.all(error <= np.maximum(MAX_ERROR, tolerance) * size):
+            raise EstimateError(_not_converged(tolerance, terms, float(np.max(missing))))
         value = averaged(value, p, q)
         reason = why_infinite(value, p, q)
         if reason and not escapes:
@@ -121,7 +193,7 @@ def _mixed(parts: tuple[np.ndarray, ...], windows: list[Window]) -> np.ndarray:
     return np.asarray(sum(window.weight * part for window, part in zip(windows, parts, strict=True)))
 
 
-def _worth(summed: Summed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _value_and_error(summed: PartialSum) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The value, its error, and the mass that was not found, [*batch] each."""
     missing = _missing(summed)
     with np.errstate(invalid="ignore"):
@@ -129,13 +201,13 @@ def _worth(summed: Summed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return summed.value, np.where(np.isinf(summed.value), 0.0, error), missing
 
 
-def _missing(summed: Summed) -> np.ndarray:
+def _missing(summed: PartialSum) -> np.ndarray:
     return np.where(np.isinf(summed.value), 0.0, np.abs(summed.mass - 1.0))
 
 
 def _converged(
     p: Known, q: Known, ends: tuple[float, float], window: Window, most: int, tolerance: float
-) -> tuple[Summed, int]:
+) -> tuple[PartialSum, int]:
     """The sum about one centre, with terms added until the rest is within the tolerance, and how many they are."""
     terms, before = window.terms, np.inf
     while True:
@@ -152,13 +224,13 @@ def _converged(
         terms, before = 4 * terms, missing
 
 
-def _normalized(summed: Summed) -> Summed:
+def _normalized(summed: PartialSum) -> PartialSum:
     """The sum over a component divided by its mass, which rounding at large counts leaves off 1; the error stays."""
-    return summed._replace(value=summed.value / np.where(np.abs(summed.mass - 1.0) < WORST, summed.mass, 1.0))
+    return summed._replace(value=summed.value / np.where(np.abs(summed.mass - 1.0) < MAX_ERROR, summed.mass, 1.0))
 
 
-def _too_heavy(tolerance: float, terms: int, missing: float) -> str:
-    if missing > WORST:
+def _not_converged(tolerance: float, terms: int, missing: float) -> str:
+    if missing > MAX_ERROR:
         return (
             f"P: {terms:,} of its counts have a probability of {1.0 - missing:.6g} together, not 1; if its "
             "log-probability is right, the rest is too far off to be summed, and rule='monte carlo' would do"
@@ -169,7 +241,7 @@ def _too_heavy(tolerance: float, terms: int, missing: float) -> str:
     )
 
 
-def _ends(p: Known) -> tuple[float, float] | None:
+def _support_ends(p: Known) -> tuple[float, float] | None:
     """The least and the greatest count of P, one or both of them infinite, if its outcomes are the counts between."""
     support = p.support
     if support is None or not support.discrete or not support.bounded or p.event_shape != () or p.atoms is not None:
@@ -187,7 +259,8 @@ def _windows(p: Known, ends: tuple[float, float], most: int) -> list[Window]:
         return [whole]
     parts = components_of(p.distribution)
     return [
-        Window(part.weight, *_about(np.asarray(part.mean), np.asarray(part.variance), ends), part) for part in parts
+        Window(part.weight, *_window_about(np.asarray(part.mean), np.asarray(part.variance), ends), part)
+        for part in parts
     ] or [whole]
 
 
@@ -200,17 +273,17 @@ def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
         moments = None
     if moments is None or not np.isfinite(moments.mean).all():
         return nearest, 256
-    return _about(np.asarray(moments.mean), np.asarray(moments.covariance)[..., 0, 0], ends)
+    return _window_about(np.asarray(moments.mean), np.asarray(moments.covariance)[..., 0, 0], ends)
 
 
-def _about(mean: np.ndarray, variance: np.ndarray, ends: tuple[float, float]) -> tuple[float, int]:
+def _window_about(mean: np.ndarray, variance: np.ndarray, ends: tuple[float, float]) -> tuple[float, int]:
     """The middle of the means, and 12 standard deviations about it, as a power of two."""
     centre = float(np.clip(np.round(0.5 * (mean.min() + mean.max())), *ends))
     reach = np.max(np.abs(mean - centre) + 12.0 * np.sqrt(np.where(np.isfinite(variance), variance, 0.0)))
     return centre, 2 ** int(np.clip(np.ceil(np.log2(2.0 * reach + 128.0)), 8, 30))
 
 
-def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: int) -> Summed:
+def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: int) -> PartialSum:
     """Over `terms` counts about the centre; they begin or end where the counts do.
 
     For a component Pᵢ of P it is Σₖ Pᵢ(k) (log P(k) − log Q(k)), and the mass is that of Pᵢ.
@@ -225,23 +298,23 @@ def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: i
     live = log_p > -np.inf
     ratio = np.where(live, log_p, 0.0) - np.where(live, log_q, 0.0)
     if window.component is not None:
-        log_p = window.component.log_mass(counts.astype(_integers()))
+        log_p = window.component.log_pmf(counts.astype(_integers()))
     parts = []
     at = int(centre - first)
     for side, ended in ((slice(at, None), first + terms > high), (slice(at - 1, None, -1), first <= low)):
         if at or side.step is None:
-            parts.append(_part(log_p[..., side], ratio[..., side], ended))
+            parts.append(_one_sided_sum(log_p[..., side], ratio[..., side], ended))
     value, tail, mass = (np.add.reduce([part[i] for part in parts]) for i in range(3))
     # A log-probability at k is a difference of terms of the order of k log k.
     size = 1.0 + np.abs(counts) * np.log(np.abs(counts) + 2.0)
-    return Summed(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass, bool(np.isposinf(ratio).any()))
+    return PartialSum(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass, bool(np.isposinf(ratio).any()))
 
 
 def _integers() -> type:
     return np.int64 if jnp.result_type(float) == np.float64 else np.int32
 
 
-def _part(
+def _one_sided_sum(
     log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"], ended: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The sum to one side of the centre, a bound on the rest and the mass, [*batch] each.
@@ -251,7 +324,7 @@ def _part(
     p = np.exp(log_p)
     terms = np.where(np.isposinf(ratio), np.inf, p * np.where(np.isposinf(ratio), 0.0, ratio))
     value, mass = np.asarray(terms.sum(-1)), np.asarray(p.sum(-1))
-    tail = np.where(np.isinf(value), 0.0, np.zeros_like(value) if ended else _tail(log_p, ratio))
+    tail = np.where(np.isinf(value), 0.0, np.zeros_like(value) if ended else _tail_bound(log_p, ratio))
     for index in np.argwhere(np.isinf(tail)):
         at = tuple(index)
         limits = power_tail(log_p[at], ratio[at])
@@ -264,7 +337,7 @@ def _part(
     return value, tail, mass
 
 
-def _tail(log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"]) -> np.ndarray:
+def _tail_bound(log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"]) -> np.ndarray:
     """The bound bₙ r/(1 − r) on the rest [*batch], ∞ where the terms do not fall so yet."""
     n, live = log_p.shape[-1], log_p > -np.inf
     log_b = np.where(live, log_p + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0))), -np.inf)
@@ -276,4 +349,4 @@ def _tail(log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch
     r = 1.0 - 0.5 * fall
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         bound = np.exp(last[..., -1]) * r / (1.0 - r)
-    return np.where(ended, 0.0, np.where(fall * n > LEAST_FALL, bound, np.inf))
+    return np.where(ended, 0.0, np.where(fall * n > MIN_DECAY, bound, np.inf))

@@ -13,7 +13,7 @@ from kullback.estimate.lines import Line
 from kullback.estimate.logs import LogDensity, log_densities
 from kullback.estimate.modes import Mass, locate
 from kullback.estimate.quadrature import box_of
-from kullback.exact.log_probs import log_probs, precise
+from kullback.exact.rule_helpers import double_precision, log_probs
 from kullback.known import Known
 from kullback.rule import Request
 
@@ -51,7 +51,7 @@ def count_nodes(p: Known) -> Nodes:
     least, size = int(np.asarray(p.support.lower)), 64
     while size <= MOST_COUNTS:
         counts = np.arange(least, least + size)
-        with precise(p, p):
+        with double_precision(p, p):
             log_p = np.asarray(log_probs(p, p, counts)[0], np.float64)
         weights = np.exp(log_p)
         if 1 - weights.sum() < 1e-12 * size:

@@ -17,7 +17,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import ndtri
 
 from kullback.distributions import TanhNormal
-from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
+from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +14,10 @@ from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
 from kullback.exact.numerics.ratios import gap
 from kullback.exact.type_keys import every_pair
 
+DirichletLaw = dist.Dirichlet | dist.Beta  # BetaProportion is a Beta
 
-def concentrations(d: Any) -> Array:
+
+def concentrations(d: DirichletLaw) -> Array:
     """The concentrations [..., K]; a beta is a Dirichlet of two."""
     if isinstance(d, dist.Beta):
         one, zero = floats(d.concentration1, d.concentration0)
@@ -24,7 +25,7 @@ def concentrations(d: Any) -> Array:
     return floats(d.concentration)[0]
 
 
-def dirichlet_kl(p: Any, q: Any) -> Array:
+def dirichlet_kl(p: DirichletLaw, q: DirichletLaw) -> Array:
     """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
@@ -52,7 +53,7 @@ def _with_total(x: Array) -> Array:
     return jnp.concatenate([x, x.sum(-1, keepdims=True)], axis=-1)
 
 
-def entropy(p: Any) -> Array:
+def entropy(p: DirichletLaw) -> Array:
     """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ).
 
     Source: Cover and Thomas (2006), table 17.1, for two parts; Ebrahimi, Soofi and Zhao (2011) for more.

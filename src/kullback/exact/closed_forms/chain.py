@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -51,7 +49,7 @@ def chain_entropy_rate(p: MarkovChain) -> Array:
     return _mean(occupancy(initial, transition), labels_entropy(transition, True))
 
 
-def _parameters(p: Any, q: Any) -> tuple[Array, ...]:
+def _parameters(p: MarkovChain, q: MarkovChain) -> tuple[Array, ...]:
     """The initial and transition probabilities of both, normalised for P."""
     initial, transition, other, rows = floats(p.initial, p.transition, q.initial, q.transition)
     return initial / initial.sum(-1, keepdims=True), transition / transition.sum(-1, keepdims=True), other, rows

@@ -1,8 +1,17 @@
-"""Distributions over counts against their own kind: Poisson, geometric, negative binomial, binomial, uniform."""
+"""Distributions over counts against their own kind: Poisson, geometric, negative binomial, binomial, uniform.
+
+Distributions over counts against one another, and their entropies: Poisson, geometric, negative binomial, binomial.
+
+All go by their distance from the Poisson and the geometric of the same mean m: log q(k) differs from that of the
+Poisson by log Γ(k + c) and terms linear in k, so that a divergence is a part that compares the means and the
+`shortfall` of the mean of log Γ. For each P its distance from the Poisson is enough, for each Q its two parts. A cross
+entropy less an entropy would lose the digits where P is near Q.
+"""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 import jax
@@ -13,29 +22,43 @@ from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import bernoulli_entropy, bernoulli_kl
 from kullback.exact.closed_forms.count_parameters import (
+    BERNOULLI,
     BINOMIAL,
     GEOMETRIC,
     NEGATIVE_BINOMIAL,
+    BinomialLaw,
+    CountLaw,
+    GeometricLaw,
+    NegativeBinomialLaw,
+    TrialsLaw,
     chance_step,
+    counts_of,
     negative_pair,
     shape,
+    shape_and_odds,
     success,
     trials_and_chance,
 )
-from kullback.exact.numerics.binomial_excess import binomial_excess
 from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_factorial import Counts, shortfall_step
+from kullback.exact.numerics.log_factorial import (
+    Counts,
+    binomial_excess,
+    log_step,
+    shortfall,
+    shortfall_step,
+    stirling_rest,
+)
 from kullback.exact.numerics.ratios import gap
 from kullback.exact.type_keys import Form, every_pair, known_equal
 
 
-def poisson_kl(p: Any, q: Any) -> Array:
+def poisson_kl(p: dist.Poisson, q: dist.Poisson) -> Array:
     """KL = λp φ((λq − λp)/λp). Source: Kullback and Leibler (1951), eq. 2.4, with E k = λp."""
     rate_p, rate_q = floats(p.rate, q.rate)
     return gap(rate_p, rate_q, rate_q - rate_p)
 
 
-def geometric_kl(p: Any, q: Any) -> Array:
+def geometric_kl(p: GeometricLaw, q: GeometricLaw) -> Array:
     """KL = KL(Bernoulli(πp) ‖ Bernoulli(πq))/πp: one for each trial, of which there are 1/πp on average.
 
     Source: Wald (1945), the equation of the mean of a sum that is stopped.
@@ -46,12 +69,12 @@ def geometric_kl(p: Any, q: Any) -> Array:
     return jnp.where(trial == 0, 0.0, trial / jnp.where(trial == 0, 1.0, probs))
 
 
-def geometric_entropy(p: Any) -> Array:
+def geometric_entropy(p: GeometricLaw) -> Array:
     """H = H(Bernoulli(π))/π. Source: Cover and Thomas (2006), problem 2.1."""
     return bernoulli_entropy(p) / success(p)
 
 
-def negative_binomial_kl(p: Any, q: Any) -> Form | None:
+def negative_binomial_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Form | None:
     """The plain form where the shapes are known to be equal, and otherwise that of any two shapes."""
     equal = known_equal(shape(p), shape(q))
     return partial(_equal_shape_kl if equal else _any_shape_kl, p, q)
@@ -59,7 +82,7 @@ def negative_binomial_kl(p: Any, q: Any) -> Form | None:
 
 @jax.jit
 @in_double
-def _equal_shape_kl(p: Any, q: Any) -> Array:
+def _equal_shape_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Array:
     """KL = (a + m) KL(Bernoulli(m/(a + m)) ‖ Bernoulli(θ)): a geometric for each unit of the shape a.
 
     m is the mean of P, and θ = mq/(a + mq) the chance of one more count under Q. Source: the mass, linear in k.
@@ -69,7 +92,7 @@ def _equal_shape_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def any_shape_kl(p: Any, q: Any) -> Array:
+def any_shape_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Array:
     """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + T(c) − T(a), for the shapes a of P and c of Q.
 
     The first is from the law of Q's shape and P's mean m, and T is the shortfall of the mean of log Γ, T′(a) = 0.
@@ -90,14 +113,14 @@ def mean_part(mean: Array, shape_q: Array, odds_q: Array, shift: Array) -> Array
     return gap(mean, total * odds_q / (1.0 + odds_q), step) + gap(shape_q, total / (1.0 + odds_q), -step)
 
 
-def binomial_kl(p: Any, q: Any) -> Form | None:
+def binomial_kl(p: BinomialLaw, q: BinomialLaw) -> Form | None:
     """The plain form where the numbers of trials are known to be equal, and otherwise that of any two."""
     equal = known_equal(p.total_count, q.total_count)
     return partial(_equal_trials_kl if equal else _any_trials_kl, p, q)
 
 
 @jax.jit
-def _equal_trials_kl(p: Any, q: Any) -> Array:
+def _equal_trials_kl(p: BinomialLaw, q: BinomialLaw) -> Array:
     """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials.
 
     Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over trials that are independent.
@@ -108,7 +131,7 @@ def _equal_trials_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def any_trials_kl(p: Any, q: Any) -> Array:
+def any_trials_kl(p: TrialsLaw, q: TrialsLaw) -> Array:
     """KL = N KL(Bernoulli(m/N) ‖ Bernoulli(π)) + KL(P ‖ Binomial(N, m/N)), for the mean m = np of P and n ≤ N.
 
     The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0. Source: the logarithms of
@@ -124,7 +147,7 @@ def any_trials_kl(p: Any, q: Any) -> Array:
 _any_trials_kl = jax.jit(any_trials_kl)
 
 
-def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
+def trials_mean_part(n: Array, size: Array, p: TrialsLaw, q: TrialsLaw) -> Array:
     """N KL(Bernoulli(np/N) ‖ Bernoulli(π)); for np = 0 also where n exceeds N."""
     (_, p_one, _), (_, q_one, q_none) = trials_and_chance(p), trials_and_chance(q)
     mean = jnp.where(n <= size, n * p_one, 0.0)
@@ -133,7 +156,7 @@ def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
     return gap(mean, size * q_one, step) + gap(size - mean, size * q_none, -step)
 
 
-def uniform_kl(p: Any, q: Any) -> Array:
+def uniform_kl(p: dist.DiscreteUniform, q: dist.DiscreteUniform) -> Array:
     """KL = log(1 + u), with u the number of Q's counts outside P over the number of P's; ∞ unless P lies within Q.
 
     Source: Kullback and Leibler (1951), eq. 2.4.
@@ -144,16 +167,111 @@ def uniform_kl(p: Any, q: Any) -> Array:
     return jnp.where(inside, jnp.log1p(outside / (high_p - low_p + 1.0)), jnp.inf)
 
 
-def uniform_entropy(p: Any) -> Array:
+def uniform_entropy(p: dist.DiscreteUniform) -> Array:
     """H = log of the number of counts. Source: Hartley (1928)."""
     low, high = floats(p.low, p.high)
     return jnp.log(high - low + 1.0)
+
+
+_NEGATIVE = (*NEGATIVE_BINOMIAL, *GEOMETRIC)
+_BINOMIAL = (*BINOMIAL, *BERNOULLI)
+
+
+@in_double
+def to_poisson_kl(p: CountLaw, q: dist.Poisson) -> Array:
+    """KL = m φ((λ − m)/m) + KL(P ‖ Poisson(m)), for the mean m of P.
+
+    Source: the logarithm of Q's mass, which is linear in k but for log k!; so Poissons differ by a linear function.
+    """
+    (counts, finite), (rate,) = counts_of(p), floats(q.rate)
+    value = gap(counts.mean, rate, rate - counts.mean) + _from_poisson(p, counts)
+    return jnp.where(finite, value, jnp.inf)
+
+
+@in_double
+def to_negative_kl(p: CountLaw, q: NegativeBinomialLaw) -> Array:
+    """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + KL(P ‖ Poisson(m)) + T(c), for the shape c of Q, its
+    chance θ of one more count, the mean m of P, and T the shortfall of the mean of log Γ under P.
+
+    Source: log Γ(k + c)/Γ(c) averaged as in Cheraghchi (2019); the first part is from the law of shape c and mean m.
+    """
+    (counts, finite), (c, odds, q_finite) = counts_of(p), shape_and_odds(q)
+    means = mean_part(counts.mean, c, odds, c * odds - counts.mean)
+    value = means + _from_poisson(p, counts) + shortfall(counts, c)
+    return jnp.where(finite & q_finite, value, jnp.inf)
+
+
+@in_double
+def escaping_kl(p: CountLaw, q: TrialsLaw) -> Array:
+    """KL = ∞, for P over all counts and Q a binomial, unless P is all at 0.
+
+    Source: Kullback and Leibler (1951), section 2: P is not absolutely continuous with respect to Q.
+    """
+    (counts, finite), (n, one, none) = counts_of(p), trials_and_chance(q)
+    return jnp.where(finite & (counts.mean == 0), n * one + gap(n, n * none, -n * one), jnp.inf)
+
+
+def _from_poisson(p: CountLaw, counts: Counts) -> Array:
+    """KL(P ‖ Poisson(m))."""
+    if isinstance(p, TrialsLaw):
+        n, one, none = trials_and_chance(p)
+        return binomial_excess(n, one, none, jnp.full_like(one, jnp.inf))
+    return (
+        -shortfall(counts, shape_and_odds(p)[0]) if isinstance(p, NegativeBinomialLaw) else jnp.zeros_like(counts.mean)
+    )
+
+
+@in_double
+def poisson_entropy(p: dist.Poisson) -> Array:
+    """H = (m + 1) log(m + 1) − m log m − T(1): that of the geometric of equal mean, less the distance from it.
+
+    Source: Knessl (1998) and Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    counts, _ = counts_of(p)
+    return log_step(counts.mean) - shortfall(counts, jnp.ones_like(counts.mean))
+
+
+@in_double
+def negative_binomial_entropy(p: NegativeBinomialLaw) -> Array:
+    """H = (m + 1) log(m + 1) − m log m + T(a) − T(1): that of the geometric of equal mean, less the distance from it.
+
+    Source: Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    (counts, finite), a = counts_of(p), shape_and_odds(p)[0]
+    value = log_step(counts.mean) - shortfall_step(counts, a, jnp.ones_like(a), 1.0 - a)
+    return jnp.where(finite, value, jnp.inf)
+
+
+@in_double
+def binomial_entropy(p: TrialsLaw) -> Array:
+    """H = E log k! + E log (n − k)! − log n! + n H(Bernoulli(π)), as of a multinomial with two labels.
+
+    Source: Knessl (1998) and Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    n, one, none = trials_and_chance(p)
+    return trials_entropy(n, jnp.stack([one, none], -1), jnp.stack([none, one], -1))
+
+
+def trials_entropy(n: Array, chances: Array, rest: Array) -> Array:
+    """H = Σ E log kᵢ! − log n! − n Σ pᵢ log pᵢ for n trials over labels of `chances` pᵢ [..., K]; `rest` is 1 − pᵢ."""
+    counts = Counts(*jnp.broadcast_arrays(n[..., None] * chances, -chances, rest))
+    parts = log_step(counts.mean) - shortfall(counts, jnp.ones_like(counts.mean))
+    return parts.sum(-1) - stirling_rest(n)
+
+
+def _over(form: Any, ps: Any, qs: Any) -> dict[Any, Any]:
+    return dict.fromkeys(product(ps, qs), form)
 
 
 KL = {
     (dist.Poisson, dist.Poisson): poisson_kl,
     **every_pair(geometric_kl, *GEOMETRIC),
     (dist.DiscreteUniform, dist.DiscreteUniform): uniform_kl,
+    **_over(to_poisson_kl, (*_NEGATIVE, *_BINOMIAL), (dist.Poisson,)),
+    **_over(to_negative_kl, (dist.Poisson, *_BINOMIAL), _NEGATIVE),
+    **_over(escaping_kl, (dist.Poisson, *_NEGATIVE), _BINOMIAL),
+    **_over(any_trials_kl, BERNOULLI, BINOMIAL),
+    **_over(any_trials_kl, BINOMIAL, BERNOULLI),
 }
 
 BUILD_KL = {**every_pair(negative_binomial_kl, *NEGATIVE_BINOMIAL, *GEOMETRIC), **every_pair(binomial_kl, *BINOMIAL)}
@@ -162,4 +280,7 @@ ENTROPY = {
     discrete.GeometricProbs: geometric_entropy,
     discrete.GeometricLogits: geometric_entropy,
     dist.DiscreteUniform: uniform_entropy,
+    dist.Poisson: poisson_entropy,
+    **dict.fromkeys(NEGATIVE_BINOMIAL, negative_binomial_entropy),
+    **dict.fromkeys(BINOMIAL, binomial_entropy),
 }

@@ -2,6 +2,8 @@
 
 All are told apart in two steps, whether x = 0 and then by x given that it is not, and divergences and entropies add
 over the steps. A gate g forces a 0: it is one more way to be 0 for a zero-inflated law, and the only one for a hurdle.
+
+The Poisson distribution given that it is not 0.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from numpyro.distributions import discrete
+from scipy.special import bernoulli, factorial
 
-from kullback.exact.closed_forms import beta, count_pairs, counts, gamma, location, normal
+from kullback.exact.closed_forms import beta, counts, gamma, location, normal
 from kullback.exact.closed_forms.count_parameters import (
     BERNOULLI,
     BINOMIAL,
@@ -28,8 +32,8 @@ from kullback.exact.closed_forms.count_parameters import (
     trials_and_chance,
 )
 from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.ratios import gap
-from kullback.exact.numerics.zero_truncated_poisson import positive_poisson_kl
+from kullback.exact.numerics.quadrature import gauss_legendre
+from kullback.exact.numerics.ratios import gap, psi
 from kullback.exact.type_keys import Form, unexpanded
 
 INFLATED = (discrete.ZeroInflatedProbs, discrete.ZeroInflatedLogits, dist.ZeroInflatedPoisson)
@@ -39,7 +43,7 @@ _COUNTS = (dist.Poisson, *_NEGATIVE, *_TRIALS)
 
 _DENSITIES = {**gamma.KL, **normal.KL, **beta.KL, **location.KL}
 _DENSITY_ENTROPIES = {**gamma.ENTROPY, **normal.ENTROPY, **beta.ENTROPY, **location.ENTROPY}
-_COUNT_ENTROPIES = {**count_pairs.ENTROPY, **counts.ENTROPY, **dict.fromkeys(BERNOULLI, count_pairs.binomial_entropy)}
+_COUNT_ENTROPIES = {**counts.ENTROPY, **dict.fromkeys(BERNOULLI, counts.binomial_entropy)}
 
 
 class Split(NamedTuple):
@@ -120,19 +124,19 @@ def gated_entropy(p: Any) -> Form | None:
 @in_double
 def _counts_entropy(p: Any) -> Array:
     a = _split(p)
-    rest = _COUNT_ENTROPIES[type(a.base)](a.base) - _two(a.base_none, a.base_more)
+    rest = _COUNT_ENTROPIES[type(a.base)](a.base) - _binary_entropy(a.base_none, a.base_more)
     live = (a.more > 0) & (a.base_more > 0)
     share = jnp.where(live, a.more / jnp.where(live, a.base_more, 1.0), 0.0)
-    return _two(a.none, a.more) + jnp.where(live, share * jnp.where(live, rest, 0.0), 0.0)
+    return _binary_entropy(a.none, a.more) + jnp.where(live, share * jnp.where(live, rest, 0.0), 0.0)
 
 
 @partial(jax.jit, static_argnums=1)
 def _density_entropy(p: Any, form: Any) -> Array:
-    shut, ajar = _gates(p)
-    return _two(shut, ajar) + jnp.where(ajar > 0, ajar * form(_base(p)), 0.0)
+    gate, open_ = _gates(p)
+    return _binary_entropy(gate, open_) + jnp.where(open_ > 0, open_ * form(_base(p)), 0.0)
 
 
-def _two(x: Array, y: Array) -> Array:
+def _binary_entropy(x: Array, y: Array) -> Array:
     """−x log x − y log y."""
     x_log, y_log = (jnp.where(v > 0, v * jnp.log(jnp.where(v > 0, v, 1.0)), 0.0) for v in (x, y))
     return -x_log - y_log
@@ -183,13 +187,13 @@ def _gate_step(p: Any, q: Any, a: Split, b: Split) -> Array:
 
 
 def _split(d: Any) -> Split:
-    base, (shut, ajar) = _base(d), _gates(d)
+    base, (gate, open_) = _base(d), _gates(d)
     log = _log_zero(base)
     base_none, base_more = jnp.exp(log), -jnp.expm1(log)
     if type(d) in HURDLE:
-        return Split(base, shut, ajar, shut, ajar, base_none, base_more, _log(shut))
-    none, log_none = shut + ajar * base_none, jnp.logaddexp(_log(shut), _log(ajar) + log)
-    return Split(base, none, ajar * base_more, shut, ajar, base_none, base_more, log_none)
+        return Split(base, gate, open_, gate, open_, base_none, base_more, _log(gate))
+    none, log_none = gate + open_ * base_none, jnp.logaddexp(_log(gate), _log(open_) + log)
+    return Split(base, none, open_ * base_more, gate, open_, base_none, base_more, log_none)
 
 
 def _log(x: Array) -> Array:
@@ -236,7 +240,7 @@ def _positive_kl(a: Split, b: Split, base_step: Array) -> Array:
     """
     p, q = a.base, b.base
     if type(p) is dist.Poisson:
-        return positive_poisson_kl(*jnp.broadcast_arrays(*floats(p.rate, q.rate)))
+        return zero_truncated_poisson_kl(*jnp.broadcast_arrays(*floats(p.rate, q.rate)))
     if type(p) in GEOMETRIC and type(q) in GEOMETRIC:
         return counts.geometric_kl(p, q)
     whole = counts.any_shape_kl(p, q) if type(p) in _NEGATIVE else counts.any_trials_kl(p, q)
@@ -256,3 +260,54 @@ _GATED = (*INFLATED, *HURDLE)
 BUILD_KL = dict.fromkeys((*product(_GATED, (*_GATED, *_COUNTS)), *product(_COUNTS, _GATED)), gated_kl)
 
 BUILD_ENTROPY = dict.fromkeys(_GATED, gated_entropy)
+
+
+# f(λ) = log((e^λ − 1)/λ) has f″(λ) = Σ B₂ₖ (2k − 1)/(2k)! λ²ᵏ⁻², for B₂ₖ the Bernoulli numbers and λ < 2π.
+_SERIES = (bernoulli(22) * (np.arange(23) - 1) / factorial(np.arange(23)))[2::2]
+_NODES = 12
+
+
+def zero_truncated_poisson_kl(p: Array, q: Array) -> Array:
+    """KL = ν φ((μ − λ)/λ) + f(μ) − f(λ) − (μ − λ) f′(λ), for rates λ of P and μ of Q, given that the counts are not 0.
+
+    ν is the mean of P less 1, and f(λ) = log((e^λ − 1)/λ), which is convex. Where λ is 0, P is all at 1.
+    Source: the log-partition of the family, log(e^λ − 1), whose Bregman difference in log λ is taken in two parts.
+    """
+    live, lost = p > 0, (p > 0) & (q <= 0)
+    rate, q = jnp.where(live, p, 1.0), jnp.where(lost, 1.0, q)
+    excess = psi(-rate) / -jnp.expm1(-rate)
+    part = jnp.where(live, excess * gap(rate, q, q - rate) / rate, 0.5 * q)
+    return jnp.where(lost, jnp.inf, part + _bregman(p, q))
+
+
+def _bregman(p: Array, q: Array) -> Array:
+    step = q - p
+    far = jnp.abs(step) > jnp.maximum(2.0, 0.5 * p)
+    near_step = jnp.where(far, 0.0, step)
+    nodes, weights = gauss_legendre(_NODES, p.dtype)
+    curvature = _curvature(p[..., None] + near_step[..., None] * nodes)
+    near = jnp.square(near_step) * (weights * (1.0 - nodes) * curvature).sum(-1)
+    end = jnp.where(far, q, p)
+    return jnp.where(far, _log_mean(end) - _log_mean(p) - (end - p) * _slope(p), near)
+
+
+def _log_mean(x: Array) -> Array:
+    """f."""
+    safe = jnp.where(x > 0, x, 1.0)
+    return jnp.where(x > 0, safe + jnp.log(-jnp.expm1(-safe) / safe), 0.0)
+
+
+def _slope(x: Array) -> Array:
+    """f′."""
+    safe = jnp.where(x > 0, x, 1.0)
+    return jnp.where(x > 0, psi(-safe) / (-jnp.expm1(-safe) * safe), 0.5)
+
+
+def _curvature(x: Array) -> Array:
+    """f″."""
+    small = x < 1.0
+    square, series = jnp.square(jnp.where(small, x, 0.0)), jnp.zeros_like(x)
+    for c in reversed(_SERIES):
+        series = series * square + float(c)
+    large = jnp.where(small, 1.0, x)
+    return jnp.where(small, series, 1.0 / jnp.square(large) - jnp.exp(-large) / jnp.square(jnp.expm1(-large)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
@@ -12,8 +10,10 @@ from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.ratios import gap, psi, scale_gap
 from kullback.exact.type_keys import every_pair
 
+LaplaceLaw = dist.Laplace | dist.AsymmetricLaplace | dist.AsymmetricLaplaceQuantile
 
-def laplace_kl(p: Any, q: Any) -> Array:
+
+def laplace_kl(p: dist.Laplace, q: dist.Laplace) -> Array:
     """KL = φ(u) + (1 + u) ψ(−|μp − μq|/bp), with u = (bp − bq)/bq.
 
     Source: Gil, Alajaji and Linder (2013), Laplace, written as a sum of non-negative terms.
@@ -23,7 +23,7 @@ def laplace_kl(p: Any, q: Any) -> Array:
     return scale_gap(scale_p, scale_q) + scale_p / scale_q * psi(-distance)
 
 
-def two_sided(d: Any) -> tuple[Array, Array, Array]:
+def two_sided(d: LaplaceLaw) -> tuple[Array, Array, Array]:
     """The location, and the mean distances l to its left and r to its right of a Laplace distribution of any kind."""
     if isinstance(d, dist.AsymmetricLaplace):
         loc, scale, asymmetry = floats(d.loc, d.scale, d.asymmetry)
@@ -35,7 +35,7 @@ def two_sided(d: Any) -> tuple[Array, Array, Array]:
     return loc, scale, scale
 
 
-def _steps(p: Any, q: Any) -> tuple[Array, Array]:
+def _steps(p: LaplaceLaw, q: LaplaceLaw) -> tuple[Array, Array]:
     """lq − lp and rq − rp, from differences of the parameters themselves where both have the same ones."""
     if isinstance(p, dist.AsymmetricLaplace) and isinstance(q, dist.AsymmetricLaplace):
         s, k, t, j = floats(p.scale, p.asymmetry, q.scale, q.asymmetry)
@@ -48,7 +48,7 @@ def _steps(p: Any, q: Any) -> tuple[Array, Array]:
     return left_q - left_p, right_q - right_p
 
 
-def asymmetric_kl(p: Any, q: Any) -> Array:
+def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Array:
     """KL = KL(w ‖ w') + Σ w φ((s − s')/s') + (1/l' + 1/r') (d (v' − v) + v s ψ(−d/s)), d = |μ − μ'|.
 
     The sum is over the sides s = l, r of P with weights w = l/(l + r), r/(l + r), and v, s in the last term are those
@@ -70,7 +70,7 @@ def asymmetric_kl(p: Any, q: Any) -> Array:
     return sides + scales_left + scales_right + size_q / (left_q * right_q) * moved
 
 
-def laplace_entropy(p: Any) -> Array:
+def laplace_entropy(p: LaplaceLaw) -> Array:
     """H = 1 + log(l + r), for the mean distances l and r to either side; they are b for Laplace.
 
     Source: Cover and Thomas (2006), table 17.1, for equal sides; −log p is log(l + r) and an exponential variable.

@@ -12,14 +12,15 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
-from kullback.exact.numerics.double_linear_algebra import batched_in_double
-from kullback.exact.numerics.double_precision import floats
+from kullback.exact.numerics.double_precision import batched_in_double, floats
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
 from kullback.exact.numerics.ratios import phi
 from kullback.exact.type_keys import INDEPENDENT_NORMAL, every_pair, unexpanded
 
+HasFactor = dist.MultivariateNormal | dist.WishartCholesky | dist.InverseWishartCholesky  # with a `scale_tril`
 
-class Spread(NamedTuple):
+
+class Covariance(NamedTuple):
     """A covariance [..., d, d] as it was given: by one of these, the others None."""
 
     factor: Any = None  # lower triangular
@@ -30,7 +31,9 @@ class Spread(NamedTuple):
     neighbours: Any = None  # τ, ρ [..., 1, 1] and A [..., d, d] of the precision τ (diag(A 1) − ρ A)
 
 
-def given(d: Any, covariance: str = "covariance_matrix", precision: str = "precision_matrix") -> Spread:
+def covariance_as_given(
+    d: HasFactor, covariance: str = "covariance_matrix", precision: str = "precision_matrix"
+) -> Covariance:
     """What a distribution with a `scale_tril` was given; the two names are those that its class has for them.
 
     NumPyro keeps a matrix that it was given before the factor that it derives from it, and one that it derives on
@@ -39,31 +42,33 @@ def given(d: Any, covariance: str = "covariance_matrix", precision: str = "preci
     kept = list(d.__dict__)
     first = kept[: kept.index("scale_tril")] if "scale_tril" in kept else kept
     if covariance in first:
-        return Spread(covariance=d.__dict__[covariance])
-    return Spread(precision=d.__dict__[precision]) if precision in first else Spread(factor=d.scale_tril)
+        return Covariance(covariance=d.__dict__[covariance])
+    return Covariance(precision=d.__dict__[precision]) if precision in first else Covariance(factor=d.scale_tril)
 
 
-def mean_and_spread(d: Any) -> tuple[Any, Spread]:
+def mean_and_covariance(d: dist.Distribution) -> tuple[Any, Covariance]:
     """The mean [..., d] and the covariance of a distribution that is a multivariate normal."""
     if type(d) is dist.Independent:
         base, shape = unexpanded(d.base_dist), d.event_shape
+        assert isinstance(base, dist.Normal)
         loc, scale = (
             jnp.broadcast_to(x, jnp.broadcast_shapes(jnp.shape(x), shape)) for x in floats(base.loc, base.scale)
         )
-        return loc, Spread(scale=scale)
+        return loc, Covariance(scale=scale)
     if type(d) is dist.LowRankMultivariateNormal:
-        return d.loc, Spread(low_rank=(d.cov_factor, d.cov_diag))
+        return d.loc, Covariance(low_rank=(d.cov_factor, d.cov_diag))
     if type(d) is dist.CAR:
         adjacency: Any = d.adj_matrix
         adjacency = adjacency.toarray() if d.is_sparse else adjacency
         precision, correlation, adjacency = floats(d.conditional_precision, d.correlation, adjacency)
-        return d.loc, Spread(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
+        return d.loc, Covariance(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
     if type(d) is dist.CirculantNormal:
-        return d.loc, Spread(covariance=d.covariance_matrix)
-    return d.loc, given(d)
+        return d.loc, Covariance(covariance=d.covariance_matrix)
+    assert isinstance(d, dist.MultivariateNormal)
+    return d.loc, covariance_as_given(d)
 
 
-def factor_of(s: Spread) -> Array:
+def factor_of(s: Covariance) -> Array:
     """The lower-triangular factor of the covariance that has a positive diagonal."""
     if s.covariance is not None:
         return jnp.linalg.cholesky(s.covariance)
@@ -76,7 +81,7 @@ def factor_of(s: Spread) -> Array:
     return s.factor * jnp.where(diagonal(s.factor) < 0, -1.0, 1.0)[..., None, :]
 
 
-def _precision_of(s: Spread) -> Any:
+def _precision_of(s: Covariance) -> Any:
     if s.neighbours is None:
         return s.precision
     precision, correlation, adjacency = s.neighbours
@@ -103,7 +108,7 @@ def _low_rank_factor(w: Array, d: Array) -> Array:
     return root * jnp.linalg.cholesky(scaled @ scaled.mT + jnp.eye(w.shape[-2], dtype=w.dtype))
 
 
-def ratio(p: Spread, q: Spread) -> Array:
+def factor_ratio(p: Covariance, q: Covariance) -> Array:
     """X = Lq⁻¹ Lp − I, lower triangular, to relative accuracy also where P is near Q.
 
     From two factors, Lq X = Lp − Lq. From two matrices the factors have rounding of their own, as large as X when P is
@@ -127,13 +132,13 @@ def ratio(p: Spread, q: Spread) -> Array:
     return x - jnp.where(equal, jax.lax.stop_gradient(x), 0.0)
 
 
-def _solve(factor: Array, right: Array, s: Spread) -> Array:
+def _solve(factor: Array, right: Array, s: Covariance) -> Array:
     if s.scale is not None:
         return right / s.scale[..., None]
     return solve_triangular(factor, right, lower=True)
 
 
-def _covariance_change(p: Spread, q: Spread) -> Any:
+def _covariance_change(p: Covariance, q: Covariance) -> Any:
     """Σp − Σq, where it is known better than from the factors."""
     if p.covariance is not None and q.covariance is not None:
         return p.covariance - q.covariance
@@ -144,7 +149,7 @@ def _covariance_change(p: Spread, q: Spread) -> Any:
     return (d_p - d_q)[..., None] * eye + _symmetric((w_p - w_q) @ (w_p + w_q).mT)
 
 
-def _precision_change(p: Spread, q: Spread) -> Any:
+def _precision_change(p: Covariance, q: Covariance) -> Any:
     """Λq − Λp, where it is known better than from the factors."""
     if p.precision is not None and q.precision is not None:
         return q.precision - p.precision
@@ -159,7 +164,7 @@ def _symmetric(x: Array) -> Array:
     return 0.5 * (x + x.mT)
 
 
-def spread_gap(x: Array) -> Array:
+def covariance_gap(x: Array) -> Array:
     """½(tr M − d − log det M) for M = (I + X)(I + X)ᵀ: Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖²."""
     return phi(diagonal(x)).sum(-1) + 0.5 * jnp.square(x).sum((-2, -1))
 
@@ -169,7 +174,7 @@ def diagonal(x: Array) -> Array:
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
-def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
+def multivariate_kl(mean_p: Array, p: Covariance, mean_q: Array, q: Covariance) -> Array:
     """KL = Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖² + ½‖Lq⁻¹(μp − μq)‖², where Lq X = Lp − Lq.
 
     Source: Kullback (1959), chapter 9, eq. 1.2, with Σq⁻¹Σp = (I + X)(I + X)ᵀ up to similarity.
@@ -177,10 +182,10 @@ def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
     shift, factor = (mean_p - mean_q)[..., None], factor_of(q)
     batch, size = jnp.broadcast_shapes(shift.shape[:-2], factor.shape[:-2]), factor.shape[-1]
     shift, factor = jnp.broadcast_to(shift, (*batch, size, 1)), jnp.broadcast_to(factor, (*batch, size, size))
-    return spread_gap(ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
+    return covariance_gap(factor_ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
 
 
-def multivariate_entropy(mean: Any, s: Spread) -> Array:
+def multivariate_entropy(mean: Array, s: Covariance) -> Array:
     """H = ½ log det Σ + (d/2) log 2πe; for W Wᵀ + D, det Σ = det D det(I + Wᵀ D⁻¹ W).
 
     Source: Cover and Thomas (2006), theorem 8.4.1.
@@ -190,7 +195,7 @@ def multivariate_entropy(mean: Any, s: Spread) -> Array:
     return jnp.broadcast_to(half, jnp.broadcast_shapes(half.shape, mean.shape[:-1])) + size * NORMAL_ENTROPY
 
 
-def _log_scales(s: Spread) -> Array:
+def _log_scales(s: Covariance) -> Array:
     """Terms [..., k] that add up to ½ log det Σ."""
     if s.low_rank is None:
         return jnp.log(diagonal(factor_of(s)))
@@ -203,10 +208,10 @@ def _log_scales(s: Spread) -> Array:
 
 NORMAL_ENTROPY = HALF_LOG_2PI + 0.5  # of a standard normal coordinate
 
-_AXES = Spread(factor=2, covariance=2, precision=2, low_rank=(2, 1), scale=1, neighbours=(2, 2, 2))
+_AXES = Covariance(factor=2, covariance=2, precision=2, low_rank=(2, 1), scale=1, neighbours=(2, 2, 2))
 
 
-def spread_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
+def covariance_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
     """A form of (parameters [*batch, *event], spread) of each side, compiled: in double precision if there is a matrix
 
     to be factored, which single precision would do to few digits. `axes` is how many those of the event are.
@@ -226,26 +231,26 @@ def spread_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
     return jax.jit(run)
 
 
-def _axes(s: Spread) -> Spread:
-    return Spread(*(None if given is None else count for given, count in zip(s, _AXES, strict=True)))
+def _axes(s: Covariance) -> Covariance:
+    return Covariance(*(None if given is None else count for given, count in zip(s, _AXES, strict=True)))
 
 
-_KL, _ENTROPY = spread_form(multivariate_kl, 1), spread_form(multivariate_entropy, 1)
+_KL, _ENTROPY = covariance_form(multivariate_kl, 1), covariance_form(multivariate_entropy, 1)
 
 
-def _kl(p: Any, q: Any) -> Callable[[], Array]:
-    return partial(_KL, *_spreads(p, q))
+def _kl(p: dist.Distribution, q: dist.Distribution) -> Callable[[], Array]:
+    return partial(_KL, *_covariances(p, q))
 
 
-def _entropy(p: Any) -> Callable[[], Array]:
-    return partial(_ENTROPY, *_spreads(p))
+def _entropy(p: dist.Distribution) -> Callable[[], Array]:
+    return partial(_ENTROPY, *_covariances(p))
 
 
-def _spreads(*laws: Any) -> tuple[Any, ...]:
+def _covariances(*laws: dist.Distribution) -> tuple[Any, ...]:
     """What the forms take of each law; nothing of shapes alone, of which it is only asked whether there is a form."""
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(laws)):
         return ()
-    return tuple(part for law in laws for part in mean_and_spread(law))
+    return tuple(part for law in laws for part in mean_and_covariance(law))
 
 
 _KINDS = (

@@ -15,9 +15,12 @@ from jax import Array
 
 from kullback.distributions import TruncatedNormal
 from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.quadrature import gauss_legendre
 from kullback.exact.numerics.ratios import psi
 from kullback.exact.type_keys import TRUNCATED
+
+TruncatedLaw = dist.LeftTruncatedDistribution | dist.RightTruncatedDistribution | dist.TwoSidedTruncatedDistribution
+NormalOnInterval = dist.Normal | dist.HalfNormal | TruncatedNormal | TruncatedLaw
 
 
 class Gaussian(NamedTuple):
@@ -29,7 +32,7 @@ class Gaussian(NamedTuple):
     high: Array
 
 
-class Window(NamedTuple):
+class Nodes(NamedTuple):
     """Points x within (low, high) less the likeliest one x₀, and the density relative to that at x₀, times the weights
     of the rule and not normalised, [..., n]; x₀ itself [..., 1].
     """
@@ -39,29 +42,29 @@ class Window(NamedTuple):
     peak: Array
 
 
-def gaussian(d: Any) -> Gaussian:
+def gaussian(d: NormalOnInterval) -> Gaussian:
     """What a truncated normal, a half normal or a normal consists of."""
     if isinstance(d, dist.HalfNormal):
         (scale,) = floats(d.scale)
         return Gaussian(jnp.zeros_like(scale), scale, jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf))
-    base = getattr(d, "base_dist", d)
+    base: Any = getattr(d, "base_dist", d)
     low, high = getattr(d, "low", None), getattr(d, "high", None)
     low, high = -jnp.inf if low is None else low, jnp.inf if high is None else high
     return Gaussian(*jnp.broadcast_arrays(*floats(base.loc, base.scale, low, high)))
 
 
-def window(g: Gaussian) -> Window:
+def nodes_of(g: Gaussian) -> Nodes:
     """The points of the rule. Where they are split in two, at x₀, does not matter to an integral, nor to its slope."""
     peak = jax.lax.stop_gradient(jnp.clip(g.loc, g.low, g.high))
     z = jnp.abs(peak - g.loc) / g.scale
     # ½((z + r)² − z²) = 40.
     reach = jax.lax.stop_gradient(g.scale * 80.0 / (jnp.sqrt(jnp.square(z) + 80.0) + z))
     left, right = jnp.minimum(peak - g.low, reach), jnp.minimum(g.high - peak, reach)
-    nodes, weights = unit_interval(48 if peak.dtype == jnp.float32 else 80, peak.dtype)
+    nodes, weights = gauss_legendre(48 if peak.dtype == jnp.float32 else 80, peak.dtype)
     length = (left + right)[..., None]
     offset = length * nodes - left[..., None]
     exponent = _exponent(g, peak[..., None], offset)
-    return Window(offset, length * weights * jnp.exp(-exponent), peak[..., None])
+    return Nodes(offset, length * weights * jnp.exp(-exponent), peak[..., None])
 
 
 def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
@@ -70,9 +73,9 @@ def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
     return 0.5 * offset * (offset + 2.0 * (origin - loc)) / jnp.square(scale)
 
 
-def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
+def _within(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
     """That from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
-    points = window(p)
+    points = nodes_of(p)
     mass = points.weight.sum(-1, keepdims=True)
     weight, offset = points.weight / mass, points.offset
     (loc_p, scale_p), (loc_q, scale_q) = ((g.loc[..., None], g.scale[..., None]) for g in (p, q))
@@ -89,19 +92,19 @@ def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
     return jnp.where(near, close, jnp.log(inside.weight.sum(-1)) + rise - jnp.log(mass[..., 0]) + mean[..., 0])
 
 
-def _outside(p: Gaussian, q: Gaussian, inside: Window) -> Array:
+def _outside(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
     """−log of the mass of Q in P's interval: log(1 + the mass outside over that inside)."""
     sides = []
     for low, high in ((q.low, p.low), (p.high, q.high)):
         there = low < high
-        side = window(Gaussian(q.loc, q.scale, jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)))
+        side = nodes_of(Gaussian(q.loc, q.scale, jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)))
         mass = jnp.where(there, side.weight.sum(-1), 1.0)
         rise = _exponent(q, side.peak, inside.peak - side.peak)[..., 0]
         sides.append(jnp.where(there, jnp.log(mass) - jnp.log(inside.weight.sum(-1)) + rise, -1e30))
     return jax.nn.softplus(jnp.logaddexp(*sides))
 
 
-def truncated_normal_kl(p: Any, q: Any) -> Array:
+def truncated_normal_kl(p: NormalOnInterval, q: NormalOnInterval) -> Array:
     """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
 
     Source: Nielsen (2022), Statistical divergences between densities of truncated exponential families with nested
@@ -110,32 +113,32 @@ def truncated_normal_kl(p: Any, q: Any) -> Array:
     both = jnp.broadcast_arrays(*floats(*gaussian(p), *gaussian(q)))
     a, b = Gaussian(*both[:4]), Gaussian(*both[4:])
     nested = (b.low <= a.low) & (a.high <= b.high)
-    inside = window(Gaussian(b.loc, b.scale, a.low, a.high))
+    inside = nodes_of(Gaussian(b.loc, b.scale, a.low, a.high))
     return jnp.where(nested, _within(a, b, inside) + _outside(a, b, inside), jnp.inf)
 
 
-def log_mass(g: Gaussian) -> Array:
+def log_normaliser(g: Gaussian) -> Array:
     """log ∫ exp(−½((x − loc)/scale)²) over the interval."""
-    points = window(g)
+    points = nodes_of(g)
     top = 0.5 * jnp.square((points.peak[..., 0] - g.loc) / g.scale)
     return jnp.log(points.weight.sum(-1)) - top
 
 
 def mean_and_variance(g: Gaussian) -> tuple[Array, Array]:
     """E x and the variance of x."""
-    points = window(g)
+    points = nodes_of(g)
     weight = points.weight / points.weight.sum(-1, keepdims=True)
     mean = (weight * points.offset).sum(-1, keepdims=True)
     return (points.peak + mean)[..., 0], (weight * jnp.square(points.offset - mean)).sum(-1)
 
 
-def truncated_normal_entropy(p: Any) -> Array:
+def truncated_normal_entropy(p: NormalOnInterval) -> Array:
     """H = log ∫ e^−f + E f, for f the exponent less its least value.
 
     Source: Johnson, Kotz and Balakrishnan (1994), section 13.10.1, for the density.
     """
     g = gaussian(p)
-    points = window(g)
+    points = nodes_of(g)
     mass = points.weight.sum(-1, keepdims=True)
     return jnp.log(mass[..., 0]) + (points.weight / mass * _exponent(g, points.peak, points.offset)).sum(-1)
 

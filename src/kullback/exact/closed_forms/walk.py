@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +11,12 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
-from kullback.exact.closed_forms.multivariate import NORMAL_ENTROPY, Spread, diagonal, ratio, spread_gap
+from kullback.exact.closed_forms.multivariate import NORMAL_ENTROPY, Covariance, covariance_gap, diagonal, factor_ratio
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.ratios import gap, scale_gap
 
 
-def random_walk_kl(p: Any, q: Any) -> Array:
+def random_walk_kl(p: dist.GaussianRandomWalk, q: dist.GaussianRandomWalk) -> Array:
     """KL = n (φ(u) + ½u²), with u = (σp − σq)/σq. Source: the chain rule over n independent increments."""
     scale_p, scale_q = floats(p.scale, q.scale)
     return p.num_steps * _scale_kl(scale_p, scale_q)
@@ -27,12 +26,12 @@ def _scale_kl(scale_p: Array, scale_q: Array) -> Array:
     return scale_gap(scale_p, scale_q) + 0.5 * jnp.square((scale_p - scale_q) / scale_q)
 
 
-def random_walk_entropy(p: Any) -> Array:
+def random_walk_entropy(p: dist.GaussianRandomWalk) -> Array:
     """H = n (log σ + ½ log 2πe). Source: as for the divergence."""
     return p.num_steps * (jnp.log(floats(p.scale)[0]) + NORMAL_ENTROPY)
 
 
-def state_space_kl(p: Any, q: Any) -> Array:
+def state_space_kl(p: dist.GaussianStateSpace, q: dist.GaussianStateSpace) -> Array:
     """KL = n KL(N(0, Σp) ‖ N(0, Σq)) + ½ Σₜ E_P‖Lq⁻¹ (Ap − Aq) zₜ₋₁‖², t = 1, ..., n, and for t = 1 Ap z₀ − Aq z₀′.
 
     Source: the chain rule (Cover and Thomas 2006, theorem 2.5.3), with E zₜ zₜᵀ = A E zₜ₋₁ zₜ₋₁ᵀ Aᵀ + Σ.
@@ -41,7 +40,7 @@ def state_space_kl(p: Any, q: Any) -> Array:
         p.transition_matrix, q.transition_matrix, p.initial_value, q.initial_value, p.scale_tril, q.scale_tril
     )
     factor_p, factor_q = jnp.broadcast_arrays(factor_p, factor_q)
-    noise = spread_gap(ratio(Spread(factor=factor_p), Spread(factor=factor_q)))
+    noise = covariance_gap(factor_ratio(Covariance(factor=factor_p), Covariance(factor=factor_q)))
     first = (a - b) @ start[..., None] + b @ (start - other)[..., None]
     batch = jnp.broadcast_shapes(first.shape[:-2], factor_p.shape[:-2])
     white, change, first, mean = (
@@ -59,7 +58,7 @@ def state_space_kl(p: Any, q: Any) -> Array:
     return p.num_steps * noise + 0.5 * shifts
 
 
-def state_space_entropy(p: Any) -> Array:
+def state_space_entropy(p: dist.GaussianStateSpace) -> Array:
     """H = n (Σ log Lᵢᵢ + (d/2) log 2πe): zₜ − A zₜ₋₁ has the entropy of zₜ. Source: as for the divergence."""
     (factor,) = floats(p.scale_tril)
     one = jnp.log(jnp.abs(diagonal(factor))).sum(-1) + factor.shape[-1] * NORMAL_ENTROPY
@@ -84,7 +83,7 @@ def _times(n: int, spectrum: Array) -> Array:
     return jnp.where((k == 0) | (2 * k == n), 1.0, 2.0).astype(spectrum.dtype)
 
 
-def circulant_entropy(p: Any) -> Array:
+def circulant_entropy(p: dist.CirculantNormal) -> Array:
     """H = ½ Σₖ log 2πe λₖ, over all n frequencies. Source: as for the divergence."""
     (spectrum,) = floats(p.covariance_rfft)
     (n,) = p.event_shape
@@ -95,7 +94,7 @@ def circulant_entropy(p: Any) -> Array:
 _CIRCULANT_KL = jax.jit(circulant_kl)
 
 
-def _circulants(p: Any, q: Any) -> Callable[[], Array]:
+def _circulants(p: dist.CirculantNormal, q: dist.CirculantNormal) -> Callable[[], Array]:
     """With the change of the spectrum from that of the rows where both were given by these, before their spectra."""
     rows = [next(iter(d.__dict__)) == "covariance_row" for d in (p, q)]
     if all(rows):

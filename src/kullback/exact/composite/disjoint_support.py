@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -15,43 +15,50 @@ from kullback.exact.type_keys import UNKNOWN
 from kullback.known.composed import constraint_of
 from kullback.known.support import from_constraint
 
+Mixture = dist.MixtureSameFamily | dist.MixtureGeneral
+
 KINDS = (dist.MixtureSameFamily, dist.MixtureGeneral)
 
 
-def is_mixture(d: Any) -> bool:
+def is_mixture(d: dist.Distribution) -> TypeGuard[Mixture]:
     return type(d) in KINDS
 
 
-def has_support(d: Any) -> bool:
+def has_support(d: dist.Distribution) -> bool:
     """Whether its support can be relied on: a mixture of several kinds gives that of its first component."""
     return type(d) is not dist.MixtureGeneral or d._support is not None
 
 
-def weights_of(d: Any) -> Array:
-    return d.mixing_distribution.probs if is_mixture(d) else jnp.ones((1,))
+def weights_of(d: dist.Distribution) -> Array:
+    if not is_mixture(d):
+        return jnp.ones((1,))
+    probs: Any = d.mixing_distribution.probs
+    return probs
 
 
-def _numbers(x: Any) -> bool:
+def _numbers(x: object) -> bool:
     return not any(isinstance(leaf, UNKNOWN) for leaf in jax.tree.leaves(x))
 
 
-def one_hot(d: Any) -> bool:
+def one_hot(d: Mixture) -> bool:
     if d.mixture_size == 1 or not _numbers(d.mixing_distribution):
         return d.mixture_size == 1
     return bool(((np.asarray(weights_of(d)) > 0).sum(-1) == 1).all())
 
 
-def comes_in_parts(d: Any) -> bool:
+def has_separate_components(d: dist.Distribution) -> bool:
     """Whether the components are distributions of their own, whose supports may lie apart."""
     return type(d) is not dist.MixtureSameFamily or type(d.component_distribution) is dist.Delta
 
 
-def live(d: Any) -> tuple[list[int], list[Any]]:
+def weighted_components(d: dist.Distribution) -> tuple[list[int], list[dist.Distribution]]:
     """The components whose weight is not known to be 0 throughout the batch, after their numbers."""
     if type(d) is dist.MixtureSameFamily:
-        parts = [_point(d.component_distribution, k) for k in range(d.mixture_size)]
+        points = d.component_distribution
+        assert isinstance(points, dist.Delta)
+        parts: list[dist.Distribution] = [_point(points, k) for k in range(d.mixture_size)]
     else:
-        parts = d.component_distributions if is_mixture(d) else [d]
+        parts = d.component_distributions if type(d) is dist.MixtureGeneral else [d]
     if not is_mixture(d) or not _numbers(d.mixing_distribution):
         return list(range(len(parts))), parts
     weights = np.asarray(weights_of(d))
@@ -59,16 +66,16 @@ def live(d: Any) -> tuple[list[int], list[Any]]:
     return labels, [parts[k] for k in labels]
 
 
-def _point(d: Any, k: int) -> Any:
+def _point(d: dist.Delta, k: int) -> dist.Delta:
     """The k-th of a batch of points."""
     event = len(d.event_shape)
     v = jnp.broadcast_to(d.v, (*d.batch_shape, *d.event_shape))
     v = jnp.moveaxis(v, v.ndim - event - 1, 0)[k]
-    log_density = jnp.broadcast_to(d.log_density, d.batch_shape)[..., k]
+    log_density = jnp.broadcast_to(jnp.asarray(d.log_density), d.batch_shape)[..., k]
     return dist.Delta(v, log_density, event_dim=event, validate_args=False)
 
 
-def disjoint(a: Any, b: Any) -> bool:
+def disjoint(a: dist.Distribution, b: dist.Distribution) -> bool:
     """Whether two distributions are known to share no set of positive probability."""
     if is_discrete(a) != is_discrete(b):
         return True
@@ -82,15 +89,15 @@ def disjoint(a: Any, b: Any) -> bool:
     return bool(apart.any(tuple(range(apart.ndim - event, apart.ndim))).all())
 
 
-def mutually_disjoint(parts: list[Any]) -> bool:
+def mutually_disjoint(parts: list[dist.Distribution]) -> bool:
     return all(disjoint(f, g) for f, g in combinations(parts, 2))
 
 
-def is_discrete(d: Any) -> bool:
+def is_discrete(d: dist.Distribution) -> bool:
     return type(d) is dist.Delta or bool(d.support is not None and d.support.is_discrete)
 
 
-def _box(d: Any) -> tuple[np.ndarray, np.ndarray] | None:
+def _box(d: dist.Distribution) -> tuple[np.ndarray, np.ndarray] | None:
     """The least and the greatest outcome, coordinate by coordinate, where the support is a box of known bounds."""
     if type(d) is dist.Delta:
         return (np.asarray(d.v), np.asarray(d.v)) if _numbers(d.v) else None

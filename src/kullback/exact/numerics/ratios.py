@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 _LOG2 = 0.69314718055994530942
@@ -56,7 +57,7 @@ def rule_in_own_precision(rule: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _doubles(dtype: Any) -> AbstractContextManager[Any]:
+def _doubles(dtype: DTypeLike) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
@@ -71,7 +72,7 @@ def _take_apart(x: Array, y: Array) -> _Ratio:
     return _Ratio(k.astype(x.dtype), step * inverse, step / (near + y), _power_of_two(k, x.dtype), inverse)
 
 
-def _power_of_two(k: Array, dtype: Any) -> Array:
+def _power_of_two(k: Array, dtype: DTypeLike) -> Array:
     """2ᵏ of an integer k: 0 below the range of the type, ∞ above."""
     about = jnp.finfo(dtype)
     bias = (1 << (about.bits - about.nmant - 2)) - 1

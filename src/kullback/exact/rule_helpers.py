@@ -1,4 +1,9 @@
-"""The log-probabilities of both sides at the points of a sum."""
+"""The log-probabilities of both sides at the points of a sum.
+
+What a conditional side asks of a rule whose values are batched: one set of inputs, and the mean over it.
+
+Why a divergence is infinite, in words.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from kullback.estimate.batch import batch_shape, spread
+from kullback.estimate.batch import batch_shape, mean_over_inputs, spread
+from kullback.estimate.support import escape_of
 from kullback.exact.closed_forms.categorical import log_probabilities_kl
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
 from kullback.known.host import on_host
+from kullback.rule import Missing
 
 
-def precise(p: Known, q: Known) -> AbstractContextManager[Any]:
+def double_precision(p: Known, q: Known) -> AbstractContextManager[Any]:
     """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened, or
     evaluated on the host, where it is double anyway.
 
@@ -29,8 +37,11 @@ def precise(p: Known, q: Known) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if _can_widen(p) and _can_widen(q) else nullcontext()
 
 
-def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
-    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch. Call it within `precise`."""
+def log_probs(p: Known, q: Known, atoms: ArrayLike) -> tuple[Array, Array]:
+    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch.
+
+    Call it within `double_precision`.
+    """
     batch, event = batch_shape(p, q), len(p.event_shape or q.event_shape or ())
     atoms, widen = np.asarray(atoms), _can_widen(p) and _can_widen(q)
     values = []
@@ -111,3 +122,46 @@ def weighted_terms(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch 
     both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
     ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
     return jnp.where(both, jnp.exp(log_p) * ratio, 0.0)
+
+
+def unequal_inputs(p: Known, q: Known) -> Missing | None:
+    """Why two conditional sides cannot be compared: they stand at different inputs. None where they can."""
+    if p.inputs is None or q.inputs is None or p.inputs is q.inputs or np.array_equal(p.inputs, q.inputs):
+        return None
+    return Missing("both sides are conditionals, at different inputs", "both sides at the same inputs")
+
+
+def averaged(values: ArrayLike, p: Known, q: Known) -> Any:
+    """The values [..., n, *rest] of a batch over n inputs as their mean; as they are where no side is conditional."""
+    weights = mean_over_inputs(p, q)
+    if weights is None:
+        return values
+    axis = jnp.ndim(values) - max(len(side.batch_shape) for side in (p, q) if side.inputs is not None)
+    host = np.moveaxis(np.asarray(values), axis, 0)
+    kept = weights > 0
+    return np.tensordot(weights[kept], host[kept], axes=1)
+
+
+def why_infinite(value: ArrayLike, p: Known, q: Known) -> str:
+    """The reason where some element of an exact value is ∞; empty where none is."""
+    if not np.isinf(np.asarray(value)).any():
+        return ""
+    if p.atoms is not None and q.log_prob is not None:
+        with double_precision(p, q):
+            log_p, log_q = (np.asarray(log) for log in log_probs(p, q, p.atoms))
+        missing = np.argwhere((log_p > -np.inf) & (log_q == -np.inf))
+        if len(missing):
+            first = tuple(missing[0])
+            outcome, share = p.atoms[first[-1]], np.exp(log_p[first])
+            return f"Q gives probability 0 to {outcome}, which has probability {share:.3g} under P"
+    escape = escape_of(p, q)
+    if escape is not None:
+        return escape.reason
+    if p.support is None or q.support is None or (p.support.discrete and q.support.discrete):
+        return "P has mass to which Q gives probability 0"
+    return "Q falls off so much faster than P that E_P[log Q] diverges"
+
+
+def both_discrete(p: Known, q: Known) -> bool:
+    """Whether a sum over P's outcomes compares like with like: a density of Q is no probability."""
+    return q.support is None or p.support is None or q.support.discrete == p.support.discrete
