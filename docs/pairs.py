@@ -17,7 +17,7 @@ from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, 
 from kullback.estimate.support import escape_of
 from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
-from kullback.exact.composite import mixtures
+from kullback.exact.composite.disjoint_support import is_mixture
 from kullback.exact.cross_family import cross
 from kullback.exact.type_keys import type_key
 from kullback.known import Known, describe
@@ -94,7 +94,7 @@ def formula(p: Any, q: Any) -> str | None:
         return anchor_of(table.KL[pair])
     if pair in table.BUILD_KL and table.BUILD_KL[pair](p, q) is not None:
         return anchor_of(table.BUILD_KL[pair])
-    if mixtures.is_mixture(p) or mixtures.is_mixture(q):
+    if is_mixture(p) or is_mixture(q):
         return "structure"
     if cross.has_cross_entropy(p, q):
         return f"cross-{name_of(pair[1])}"

@@ -1,12 +1,10 @@
-"""Rules that bound the divergence of mixtures from what is exact between their components.
+"""Rules that bound the divergence of mixtures by what is exact between their components.
 
 P = Σₖ wₖ fₖ and Q = Σₗ vₗ gₗ throughout; a side that is no mixture is one of one component. With p the density of P,
 
     KL(P‖Q) = Σₖ wₖ E_fₖ[log p/fₖ] − Σₖ wₖ E_fₖ[log q/fₖ],
 
 and each of the two terms has a lower and an upper bound.
-
-Tables of what is exact between every component of one side and every one of another, in double precision.
 """
 
 from __future__ import annotations
@@ -18,11 +16,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Float
 
 from kullback.errors import InputError
 from kullback.estimate.batch import doubled
 from kullback.exact.composite.broadcasting import unsqueezed
-from kullback.exact.composite.mixtures import along_axis, components, is_mixture
+from kullback.exact.composite.disjoint_support import is_mixture
+from kullback.exact.composite.mixtures import along_axis, components
 from kullback.exact.composite.overlap import distance_form, product_form
 from kullback.exact.rule_helpers import averaged, unequal_inputs, why_infinite
 from kullback.exact.table import entropy_form, kl_form
@@ -34,11 +34,20 @@ from kullback.rule import Applies, Missing, Request, Rule
 Pairwise = Callable[[Any, Any], Form | None]
 
 
-class Side(NamedTuple):
-    """The logarithms of the weights [*own batch, K], and blocks of components with the sizes that sum to K."""
+# Every component of one side with every component of the other, in double precision.
 
-    log_weights: np.ndarray
-    blocks: tuple[Any, ...]
+
+class Side(NamedTuple):
+    """A side as a mixture.
+
+    log_weights  the logarithms of the weights
+    blocks       the components in blocks, each along a last batch axis
+    sizes        the number of components of each block; they sum to k
+    batch        the batch shape of the side
+    """
+
+    log_weights: Float[np.ndarray, "*batch k"]
+    blocks: tuple[dist.Distribution, ...]
     sizes: tuple[int, ...]
     batch: tuple[int, ...]
 
@@ -51,7 +60,7 @@ def side_of(d: dist.Distribution) -> Side | None:
     weights = np.asarray(found.weights, np.float64)
     with np.errstate(divide="ignore"):
         logs = np.log(weights / weights.sum(-1, keepdims=True))
-    return Side(logs, found.blocks, found.sizes, tuple(d.batch_shape))
+    return Side(log_weights=logs, blocks=found.blocks, sizes=found.sizes, batch=tuple(d.batch_shape))
 
 
 def sides(p: Known, q: Known) -> tuple[Side, Side]:
@@ -68,7 +77,7 @@ def pairs_of(own: Side, other: Side) -> list[list[tuple[Any, Any]]]:
     return [[(row, column) for column in columns] for row in rows]
 
 
-def pairwise_table(pairwise: Pairwise, own: Side, other: Side) -> np.ndarray:
+def pairwise_table(pairwise: Pairwise, own: Side, other: Side) -> Float[np.ndarray, "*batch k l"]:
     """The values of every pair of components, [*batch, K, L]; 0 where there is no form."""
     batch = np.broadcast_shapes(own.batch, other.batch)
     parts = []
@@ -81,10 +90,13 @@ def pairwise_table(pairwise: Pairwise, own: Side, other: Side) -> np.ndarray:
 
 
 def all_pairs_have(pairwise: Pairwise, own: Side, other: Side) -> bool:
+    """Whether every component of one side has a form with every one of the other."""
     return all(pairwise(*pair) is not None for row in pairs_of(own, other) for pair in row)
 
 
-def weighted(log_weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+def weighted(
+    log_weights: Float[np.ndarray, "*batch k"], values: Float[np.ndarray, "*batch k"]
+) -> Float[np.ndarray, "*batch"]:
     """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
     live = log_weights > -np.inf
     return np.where(live, np.exp(log_weights) * np.where(live, values, 0.0), 0.0).sum(-1)
@@ -102,6 +114,9 @@ def subtract(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """x − y, and −∞ where both are −∞."""
     nothing = x == -np.inf
     return np.where(nothing, -np.inf, x - np.where(nothing, 0.0, y))
+
+
+# The rules.
 
 
 @dataclass(frozen=True)

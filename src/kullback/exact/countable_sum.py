@@ -1,7 +1,4 @@
-"""The rule that sums over a countable support until what is left is bounded, or its limit known.
-
-The components of a law over counts, each of which a sum can be taken about by itself.
-"""
+"""The rule that sums over a countable support until what is left is bounded, or its limit known."""
 
 from __future__ import annotations
 
@@ -35,10 +32,15 @@ from kullback.rule import Applies, Missing, Request, Rule
 ZERO_INFLATED = (ZeroInflatedProbs, ZeroInflatedLogits, ZeroInflatedPoisson)
 
 
-class Component(NamedTuple):
-    """One component Pᵢ of P = Σᵢ wᵢ Pᵢ: its weight, its `place` in a batch of laws, its mean and its variance.
+# The components of a law over counts, each of which has a sum of its own.
 
-    The law is None for all of the mass at 0.
+
+class Component(NamedTuple):
+    """One component Pᵢ of P = Σᵢ wᵢ Pᵢ.
+
+    weight          wᵢ
+    law, place      the component is number `place` of the batch of laws; None where all of its mass is at 0
+    mean, variance  of the component
     """
 
     weight: float
@@ -72,7 +74,7 @@ def _components(d: dist.Distribution, weight: float) -> Iterator[Component]:
             yield from _components(each, weight * float(share))
     elif isinstance(d, ZERO_INFLATED):
         gate = float(np.asarray(d.gate, np.float64))
-        yield Component(weight * gate, None, 0, 0.0, 0.0)
+        yield Component(weight=weight * gate, law=None, place=0, mean=0.0, variance=0.0)
         yield from _components(d.base_dist, weight * (1.0 - gate))
     else:
         yield from _batch(d, np.full(1, weight))
@@ -83,34 +85,42 @@ def _batch(d: dist.Distribution, weights: np.ndarray) -> Iterator[Component]:
     means, variances = (np.ravel(np.asarray(x, np.float64)) for x in (d.mean, d.variance))
     for place, weight in enumerate(weights):
         if weight > 0:
-            yield Component(float(weight), law, place, float(means[place]), float(variances[place]))
+            mean, variance = float(means[place]), float(variances[place])
+            yield Component(weight=float(weight), law=law, place=place, mean=mean, variance=variance)
 
 
 def _shares(d: Mixture) -> np.ndarray:
     return np.asarray(jnp.asarray(d.mixing_distribution.probs, float), np.float64)
 
 
-# The largest ratio of two terms n places away from the first, as 1 − g/n: a power law has g near its exponent.
+# The rule, and the sums.
+
+# A tail is bounded by a geometric series if the ratio of its terms, after n terms, is below 1 − MIN_DECAY/n. For a
+# power law that ratio is 1 − g/n with g near its exponent.
 MIN_DECAY = 8.0
-# A sum that is less exact than this, in nats and relative to its value, is no answer.
+# A sum whose error exceeds this, in nats and relative to its value, is no answer.
 MAX_ERROR = 1e-4
 
 
 class PartialSum(NamedTuple):
-    """The sum [*batch], bounds on what the rest and the rounding can add [*batch], and P's mass found [*batch].
+    """A sum over some of the counts.
 
-    `escapes` is whether a count of P was met to which Q gives probability 0.
+    value     the sum
+    tail      a bound on what the other counts add
+    rounding  a bound on the error of rounding
+    mass      the probability of these counts under P
+    escapes   whether Q gives probability 0 to a count of P among them
     """
 
-    value: np.ndarray
-    tail: np.ndarray
-    rounding: np.ndarray
-    mass: np.ndarray
+    value: Float[np.ndarray, "*batch"]
+    tail: Float[np.ndarray, "*batch"]
+    rounding: Float[np.ndarray, "*batch"]
+    mass: Float[np.ndarray, "*batch"]
     escapes: bool
 
 
 class Window(NamedTuple):
-    """Where a sum begins, with how many terms, and the component of P, of a weight, that it is over; None for all."""
+    """Where a sum begins, with how many terms, and which component of P, of which weight, it is over; None for all."""
 
     weight: float
     centre: float
@@ -254,14 +264,16 @@ def _support_ends(p: Known) -> tuple[float, float] | None:
 
 def _windows(p: Known, ends: tuple[float, float], most: int) -> list[Window]:
     """Where the sums begin: one for all of P, unless its components are too far apart for it."""
-    whole = Window(1.0, *_start(p, ends), None)
+    centre, terms = _start(p, ends)
+    whole = Window(weight=1.0, centre=centre, terms=terms, component=None)
     if whole.terms <= most:
         return [whole]
-    parts = components_of(p.distribution)
-    return [
-        Window(part.weight, *_window_about(np.asarray(part.mean), np.asarray(part.variance), ends), part)
-        for part in parts
-    ] or [whole]
+    return [_component_window(part, ends) for part in components_of(p.distribution)] or [whole]
+
+
+def _component_window(part: Component, ends: tuple[float, float]) -> Window:
+    centre, terms = _window_about(np.asarray(part.mean), np.asarray(part.variance), ends)
+    return Window(weight=part.weight, centre=centre, terms=terms, component=part)
 
 
 def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
@@ -307,7 +319,9 @@ def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: i
     value, tail, mass = (np.add.reduce([part[i] for part in parts]) for i in range(3))
     # A log-probability at k is a difference of terms of the order of k log k.
     size = 1.0 + np.abs(counts) * np.log(np.abs(counts) + 2.0)
-    return PartialSum(value, tail, 4.0 * eps * (np.exp(log_p) * size).sum(-1), mass, bool(np.isposinf(ratio).any()))
+    rounding = 4.0 * eps * (np.exp(log_p) * size).sum(-1)
+    escapes = bool(np.isposinf(ratio).any())
+    return PartialSum(value=value, tail=tail, rounding=rounding, mass=mass, escapes=escapes)
 
 
 def _integers() -> type:

@@ -1,8 +1,7 @@
-"""The log-probabilities of counts and labels to the last digit, and with finite derivatives where a chance is 0.
+"""Log-probabilities of counts and labels to the last digit, and sums over finite supports that are made of them.
 
-NumPyro's own use `betaln`, which is right to 1e-6 only, and clip the logarithm of 0.
-
-Sums over finitely many counts or labels, for pairs without a form of their own.
+NumPyro's own log-probabilities use `betaln`, which is right to 1e-6 only, and clip the logarithm of 0. These are right
+to the last digit and have finite derivatives where a probability is 0.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import (
@@ -24,6 +24,7 @@ from kullback.exact.closed_forms.categorical import (
     CategoricalLaw,
     TrialLaw,
     normalised,
+    safe_log,
     weights_or_logits,
 )
 from kullback.exact.closed_forms.count_parameters import (
@@ -45,7 +46,10 @@ from kullback.exact.type_keys import UNKNOWN, Form, by_probs
 CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
 
 
-def log_pmf(d: dist.Distribution, low: int, high: int) -> Array:
+# Log-probabilities.
+
+
+def log_pmf(d: dist.Distribution, low: int, high: int) -> Float[Array, "*batch k"]:
     """log P at the integers from `low` to `high`, both included, as [*batch, K]; −∞ outside the support,
     which must not reach beyond them where it is a list of labels, or that of a beta-binomial."""
     if is_mixture(d):
@@ -65,12 +69,12 @@ def _mixture(d: Mixture, low: int, high: int) -> Array:
         shape = (*d.batch_shape, high + 1 - low)
         parts = [jnp.broadcast_to(log_pmf(f, low, high), shape) for f in d.component_distributions]
         parts = jnp.stack(parts, -2)
-    logs = _log(floats(weights_of(d))[0])[..., None] + parts
+    logs = safe_log(floats(weights_of(d))[0])[..., None] + parts
     live = logs > -jnp.inf
     top = jax.lax.stop_gradient(logs.max(-2, keepdims=True))
     top = jnp.where(top > -jnp.inf, top, 0.0)
     total = jnp.where(live, jnp.exp(jnp.where(live, logs - top, 0.0)), 0.0).sum(-2)
-    return _log(total) + top[..., 0, :]
+    return safe_log(total) + top[..., 0, :]
 
 
 def _labels(d: CategoricalLaw | BernoulliLaw, high: int) -> Array:
@@ -83,7 +87,9 @@ def _beta_binomial(d: dist.BetaBinomial, high: int) -> Array:
     return urn_log_pmf(a, b, total_count, max(high, 0))[0]
 
 
-def urn_log_pmf(a: Array, b: Array, n: ArrayLike, size: int) -> tuple[Array, Array, Array]:
+def urn_log_pmf(
+    a: Float[Array, "*batch"], b: Float[Array, "*batch"], n: ArrayLike, size: int
+) -> tuple[Array, Array, Array]:
     """log P(k) of a beta-binomial for k = 0, ..., size [..., size + 1], and a + k and b + n − 1 − k for the k below it.
 
     By the sums of log P(k + 1)/P(k): differences of log Γ would lose the digits of a great concentration.
@@ -98,17 +104,17 @@ def urn_log_pmf(a: Array, b: Array, n: ArrayLike, size: int) -> tuple[Array, Arr
     return jax.nn.log_softmax(jnp.where(reached, log_p, -jnp.inf)), above, below
 
 
-def running_sum(steps: Array) -> Array:
+def running_sum(steps: Float[Array, "*batch k"]) -> Float[Array, "*batch k+1"]:
     """0 and the sums of the first steps."""
     return jnp.concatenate([jnp.zeros_like(steps, shape=(*steps.shape[:-1], 1)), jnp.cumsum(steps, -1)], -1)
 
 
-def label_log_probs(d: CategoricalLaw | TrialLaw) -> Array:
+def label_log_probs(d: CategoricalLaw | TrialLaw) -> Float[Array, "*batch k"]:
     """log P of each label [..., K]; of a Bernoulli, or a trial of a binomial, those of 0 and 1."""
     if type(d) in (*BERNOULLI, *BINOMIAL):
         if by_probs(d):
             (p,) = floats(d.probs)
-            return jnp.stack([_log(1.0 - p), _log(p)], -1)
+            return jnp.stack([safe_log(1.0 - p), safe_log(p)], -1)
         (logit,) = floats(d.logits)
         return jnp.stack([-jax.nn.softplus(logit), -jax.nn.softplus(-logit)], -1)
     return normalised(floats(d.probs if by_probs(d) else d.logits)[0], by_probs(d))[1]
@@ -139,7 +145,7 @@ def _poisson(d: dist.Poisson, k: Array) -> Array:
     """k log λ − λ − log k!."""
     rate = floats(d.rate)[0][..., None]
     k = k.astype(rate.dtype)
-    return _times(k, _log(rate)) - rate - jax.lax.lgamma(k + 1.0)
+    return _times(k, safe_log(rate)) - rate - jax.lax.lgamma(k + 1.0)
 
 
 def _negative_binomial(d: NegativeBinomialLaw, k: Array) -> Array:
@@ -148,11 +154,7 @@ def _negative_binomial(d: NegativeBinomialLaw, k: Array) -> Array:
     a, odds = a[..., None], counts.ratio[..., None]
     k = k.astype(odds.dtype)
     ways = -log_beta(a, k + 1.0) - jnp.log(a + k)
-    return ways + _times(k, _log(odds)) - (k + a) * jnp.log1p(odds)
-
-
-def _log(x: Array) -> Array:
-    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
+    return ways + _times(k, safe_log(odds)) - (k + a) * jnp.log1p(odds)
 
 
 def _times(k: Array, log: Array) -> Array:
@@ -171,6 +173,9 @@ _MASSES = {
 _ROWS = {**dict.fromkeys((*CATEGORICAL, *BERNOULLI), _labels), dist.BetaBinomial: _beta_binomial}
 
 COUNTABLE = (dist.Poisson, *NEGATIVE_BINOMIAL, *GEOMETRIC)
+
+
+# Sums over finitely many counts or labels, for pairs without a form of their own.
 
 
 MOST_ATOMS = 2**16
@@ -227,7 +232,9 @@ def _entropy(p: dist.Distribution, low: int, high: int) -> Array:
     return -jnp.where(live, jnp.exp(logs) * logs, 0.0).sum(-1)
 
 
-def log_ratio_kl(log_p: Array, ratio: Array, unseen: Array | None = None) -> Array:
+def log_ratio_kl(
+    log_p: Float[Array, "*batch k"], ratio: Float[Array, "*batch k"], unseen: Float[Array, "*batch k"] | None = None
+) -> Float[Array, "*batch"]:
     """KL from log p and log(q/p) [..., K], the latter but for a constant; `unseen` is log q where p = 0, else −∞, and
     then log(q/p) is to be whole.
 

@@ -1,9 +1,4 @@
-"""The log-probabilities of both sides at the points of a sum.
-
-What a conditional side asks of a rule whose values are batched: one set of inputs, and the mean over it.
-
-Why a divergence is infinite, in words.
-"""
+"""What the exact rules share: log-probabilities in double precision, means over inputs, and reasons of an infinity."""
 
 from __future__ import annotations
 
@@ -26,6 +21,8 @@ from kullback.known import Known
 from kullback.known.host import on_host
 from kullback.rule import Missing
 
+# Log-probabilities of both sides at the points of a sum.
+
 
 def double_precision(p: Known, q: Known) -> AbstractContextManager[Any]:
     """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened, or
@@ -37,7 +34,7 @@ def double_precision(p: Known, q: Known) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if _can_widen(p) and _can_widen(q) else nullcontext()
 
 
-def log_probs(p: Known, q: Known, atoms: ArrayLike) -> tuple[Array, Array]:
+def log_probs(p: Known, q: Known, atoms: ArrayLike) -> tuple[Float[Array, "*batch k"], Float[Array, "*batch k"]]:
     """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch.
 
     Call it within `double_precision`.
@@ -124,6 +121,9 @@ def weighted_terms(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch 
     return jnp.where(both, jnp.exp(log_p) * ratio, 0.0)
 
 
+# Conditional sides: one set of inputs, and the mean over it.
+
+
 def unequal_inputs(p: Known, q: Known) -> Missing | None:
     """Why two conditional sides cannot be compared: they stand at different inputs. None where they can."""
     if p.inputs is None or q.inputs is None or p.inputs is q.inputs or np.array_equal(p.inputs, q.inputs):
@@ -140,6 +140,9 @@ def averaged(values: ArrayLike, p: Known, q: Known) -> Any:
     host = np.moveaxis(np.asarray(values), axis, 0)
     kept = weights > 0
     return np.tensordot(weights[kept], host[kept], axes=1)
+
+
+# Why a divergence is infinite.
 
 
 def why_infinite(value: ArrayLike, p: Known, q: Known) -> str:

@@ -1,11 +1,11 @@
-"""The exact functions on NumPyro distributions, for use inside other JAX programs.
+"""The exact functions, and the table of exact forms in which they look up a pair.
 
-What a Markov chain gains or loses per step in the long run.
+`KL` has a form for each pair of types and `ENTROPY` one for each type; `BUILD_KL` and `BUILD_ENTROPY` have those that
+exist only under a condition. A pair without a form of its own is reduced to pairs of parts (`composite/`), or taken
+from the two tables of `cross_family/`: the expectations of P, and the statistics that Q's log-density is linear in.
 
-The table of exact forms: for each pair of kinds a divergence, for each kind an entropy; and how a pair is looked up.
-
-To add a pair, write its function in the file of its kind in `forms/` and one line in that file's `KL`. What has no line
-of its own falls out of `cross.py`, where P's expectations meet the statistics that Q's log-density is linear in.
+To add a form, write its function in the file of its kind in `closed_forms/` and a line in that file's table; a new file
+goes into `FILES`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from kullback.exact import log_pmf
 from kullback.exact.closed_forms import (
     beta,
     categorical,
-    chain,
     circular,
     compound,
     counts,
@@ -43,15 +42,16 @@ from kullback.exact.closed_forms import (
     multivariate,
     normal,
     power_law,
+    processes,
     shared,
     student,
     truncated,
-    walk,
 )
-from kullback.exact.closed_forms.chain import chain_entropy_rate, chain_kl_rate
+from kullback.exact.closed_forms.processes import chain_entropy_rate, chain_kl_rate
 from kullback.exact.composite import mixtures
 from kullback.exact.composite.chain_rule import dependent_one, dependent_pair
-from kullback.exact.composite.structure import Parts, reduce_one, reduce_pair
+from kullback.exact.composite.disjoint_support import has_support, is_mixture
+from kullback.exact.composite.structure import reduce_one, reduce_pair
 from kullback.exact.cross_family import cross
 from kullback.exact.type_keys import Form, type_key
 from kullback.runtime.export_cache import check_process
@@ -160,15 +160,13 @@ def _check_chain(chain: object, argument: str) -> None:
         raise InputError(f"{argument}: a {type(chain).__name__} has no rate per step; a kl.MarkovChain has")
 
 
-# The files of closed forms. Of two forms of one pair, that of the later file counts.
+# The files of closed forms. Where two files have a form of one pair, the later one counts.
 FILES = (
     normal,
     multivariate,
     gamma,
     beta,
     categorical,
-    categorical,
-    counts,
     counts,
     compound,
     inflated,
@@ -181,15 +179,10 @@ FILES = (
     gompertz,
     power_law,
     kumaraswamy,
-    kumaraswamy,
     circular,
     truncated,
-    chain,
+    processes,
     delta,
-    matrix,
-    matrix,
-    student,
-    walk,
     matrix,
 )
 
@@ -218,15 +211,15 @@ def kl_form(p: dist.Distribution, q: dist.Distribution) -> Form | None:
     if pair in BUILD_KL and (form := BUILD_KL[pair](p, q)) is not None:
         return form
     if (parts := reduce_pair(p, q) or dependent_pair(p, q)) is not None:
-        return _finished([kl_form(*part) for part in parts.pairs], parts)
-    if mixtures.is_mixture(p) or mixtures.is_mixture(q):
+        return parts.form(kl_form, entropy_form)
+    if is_mixture(p) or is_mixture(q):
         parts = mixtures.reduce_kl(p, q)
-        form = None if parts is None else _finished([kl_form(*part) for part in parts.pairs], parts)
+        form = None if parts is None else parts.form(kl_form, entropy_form)
         if form is not None:
             return form
     if (form := log_pmf.finite_kl(p, q)) is not None:
         return form
-    if not (mixtures.has_support(p) and mixtures.has_support(q)):
+    if not (has_support(p) and has_support(q)):
         return None
     if cross.always_escapes(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
@@ -248,12 +241,12 @@ def entropy_form(p: dist.Distribution) -> Form | None:
         return partial(ENTROPY[key], p)
     if key in BUILD_ENTROPY and (form := BUILD_ENTROPY[key](p)) is not None:
         return form
-    if mixtures.is_mixture(p):
+    if is_mixture(p):
         parts = mixtures.reduce_entropy(p)
-        form = None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
+        form = None if parts is None else parts.form(_own_entropy, entropy_form)
         return form or log_pmf.finite_entropy(p)
     parts = reduce_one(p) or dependent_one(p)
-    return None if parts is None else _finished([entropy_form(part) for part, _ in parts.pairs], parts)
+    return None if parts is None else parts.form(_own_entropy, entropy_form)
 
 
 def cross_entropy_form(p: dist.Distribution, q: dist.Distribution) -> Form | None:
@@ -263,10 +256,10 @@ def cross_entropy_form(p: dist.Distribution, q: dist.Distribution) -> Form | Non
     if cross.has_cross_entropy(p, q):
         return partial(CROSS_ENTROPY, p, q)
     parts = reduce_pair(p, q) or dependent_pair(p, q)
-    if parts is None and (mixtures.is_mixture(p) or mixtures.is_mixture(q)):
+    if parts is None and (is_mixture(p) or is_mixture(q)):
         parts = mixtures.reduce_cross_entropy(p, q)
     if parts is not None and not parts.divergence_only and entropy_form(p) is None:
-        return _finished([cross_entropy_form(*part) for part in parts.pairs], parts)
+        return parts.form(cross_entropy_form, entropy_form)
     divergence, own = kl_form(p, q), entropy_form(p)
     if divergence is None or own is None:
         return None
@@ -278,7 +271,5 @@ def has_exact(p: dist.Distribution, q: dist.Distribution) -> bool:
     return kl_form(p, q) is not None
 
 
-def _finished(forms: list[Form | None], parts: Parts) -> Form | None:
-    forms = [*forms, *(entropy_form(d) for d in parts.entropies)]
-    ready = [form for form in forms if form is not None]
-    return None if len(ready) < len(forms) else lambda: parts.finish(*(form() for form in ready))
+def _own_entropy(p: dist.Distribution, _: dist.Distribution) -> Form | None:
+    return entropy_form(p)

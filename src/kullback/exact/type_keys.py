@@ -1,6 +1,6 @@
-"""How the tables name a kind of distribution: by its exact type, since a subclass may be another law.
+"""How the tables name a distribution: by its exact type, since a subclass may be another law.
 
-Whether two trees of parameters are known to be equal.
+Also here: what a program knows of parameters before it runs, as whether two of them are equal.
 """
 
 from __future__ import annotations

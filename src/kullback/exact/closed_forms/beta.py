@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats, in_double
 from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
@@ -17,7 +18,7 @@ from kullback.exact.type_keys import every_pair
 DirichletLaw = dist.Dirichlet | dist.Beta  # BetaProportion is a Beta
 
 
-def concentrations(d: DirichletLaw) -> Array:
+def concentrations(d: DirichletLaw) -> Float[Array, "*batch k"]:
     """The concentrations [..., K]; a beta is a Dirichlet of two."""
     if isinstance(d, dist.Beta):
         one, zero = floats(d.concentration1, d.concentration0)
@@ -25,7 +26,7 @@ def concentrations(d: DirichletLaw) -> Array:
     return floats(d.concentration)[0]
 
 
-def dirichlet_kl(p: DirichletLaw, q: DirichletLaw) -> Array:
+def dirichlet_kl(p: DirichletLaw, q: DirichletLaw) -> Float[Array, "*batch"]:
     """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
@@ -53,7 +54,7 @@ def _with_total(x: Array) -> Array:
     return jnp.concatenate([x, x.sum(-1, keepdims=True)], axis=-1)
 
 
-def entropy(p: DirichletLaw) -> Array:
+def entropy(p: DirichletLaw) -> Float[Array, "*batch"]:
     """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ).
 
     Source: Cover and Thomas (2006), table 17.1, for two parts; Ebrahimi, Soofi and Zhao (2011) for more.

@@ -1,8 +1,7 @@
 """Distributions over finitely many labels, given by probabilities or by logits in any mix.
 
-Divergences and entropies of finitely many labels from arrays [..., K]: weights, or their logarithms.
-
-Ordered labels: where a logistic variable falls among cut points.
+Divergences and entropies are worked out from arrays [..., K] of weights or of their logarithms, which need not be
+normalised. Plain sums of differences lose their digits where P is near Q; the forms here do not.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ TrialLaw = (
 )
 
 
+# From arrays of weights or of their logarithms.
+
+
 def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """KL between weights that need not sum to 1, taken over their sums: Σ gap(p, q), of which each term is positive.
 
@@ -41,11 +43,11 @@ def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[
 
 
 class _Rows(NamedTuple):
-    """log Σeˣ, log Σeʸ and E_p(x − y), each [..., 1]."""
+    """log Σeˣ, log Σeʸ and E_p(x − y)."""
 
-    sum_x: Array
-    sum_y: Array
-    mean: Array
+    sum_x: Float[Array, "*b 1"]
+    sum_y: Float[Array, "*b 1"]
+    mean: Float[Array, "*b 1"]
 
     @property
     def plain(self) -> Array:
@@ -189,11 +191,22 @@ def _(weights_first, primals, tangents):
 
 
 def _as_logs(weights: Array, logits: Array, weights_first: bool) -> tuple[Array, Array]:
-    logs = jnp.where(weights > 0, jnp.log(jnp.where(weights > 0, weights, 1.0)), -jnp.inf)
+    logs = safe_log(weights)
     return (logs, logits) if weights_first else (logits, logs)
 
 
-def peaked(logits: Array) -> Array:
+def safe_log(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
+    """log x for x ≥ 0, −∞ at 0; its slope there is 0."""
+    return jnp.where(x > 0, jnp.log(jnp.where(x > 0, x, 1.0)), -jnp.inf)
+
+
+def weighted_sum(weights: Float[Array, "*b k"], values: Float[Array, "*b k"]) -> Float[Array, "*b"]:
+    """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
+    live = weights > 0
+    return jnp.where(live, weights * jnp.where(live, values, 0.0), 0.0).sum(-1)
+
+
+def peaked(logits: Float[Array, "*b k"]) -> Float[Array, "*b k"]:
     """The logits, where one of +∞ takes all."""
     top = logits == jnp.inf
     return jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), logits)
@@ -206,17 +219,20 @@ def labels_entropy(x: Float[Array, "*b k"], is_probs: bool) -> Float[Array, "*b"
     return -jnp.where(live, probs * jnp.where(live, log_p, 0.0), 0.0).sum(-1)
 
 
-def normalised(x: Float[Array, "*b k"], is_probs: bool) -> tuple[Array, Array]:
+def normalised(x: Float[Array, "*b k"], is_probs: bool) -> tuple[Float[Array, "*b k"], Float[Array, "*b k"]]:
     """Probabilities and their logarithms, from weights or logits."""
     if is_probs:
         p = x / x.sum(-1, keepdims=True)
-        return p, jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), -jnp.inf)
+        return p, safe_log(p)
     x = peaked(x)
     log_p = x - _log_sum(x)
     return jnp.exp(log_p), log_p
 
 
-def categorical_kl(p: CategoricalLaw, q: CategoricalLaw) -> Array:
+# From distributions.
+
+
+def categorical_kl(p: CategoricalLaw, q: CategoricalLaw) -> Float[Array, "*batch"]:
     """KL = Σ p log(p/q): from probabilities Σ gap(p, q); from logits log(1 + Σ p ψ(D)), with D = log(q/p) less its
     mean under p.
 
@@ -245,7 +261,7 @@ def _padded(x: Array, size: int, is_probs: bool) -> Array:
     return jnp.pad(x, widths, constant_values=0.0 if is_probs else -jnp.inf)
 
 
-def bernoulli_kl(p: TrialLaw, q: TrialLaw) -> Array:
+def bernoulli_kl(p: TrialLaw, q: TrialLaw) -> Float[Array, "*batch"]:
     """KL = p log(p/q) + (1 − p) log((1 − p)/(1 − q)), as gap(p, q) + gap(1 − p, 1 − q); from logits as for two labels.
 
     Source: Kullback and Leibler (1951), eq. 2.4.
@@ -261,7 +277,7 @@ def weights_or_logits(d: CategoricalLaw) -> tuple[Any, bool]:
     return (d.probs, True) if by_probs(d) else (d.logits, False)
 
 
-def label_probs(d: dist.Distribution) -> Array | None:
+def label_probs(d: dist.Distribution) -> Float[Array, "*batch k"] | None:
     """The probabilities [..., K] of the labels 0, ..., K − 1; None for a distribution of another kind."""
     if type(d) not in ENTROPY:
         return None
@@ -281,7 +297,7 @@ def _two_labels(d: TrialLaw) -> Array:
     return jnp.stack([jnp.where(logit > 0, -logit, 0.0), jnp.where(logit > 0, 0.0, logit)], -1)
 
 
-def categorical_entropy(p: CategoricalLaw) -> Array:
+def categorical_entropy(p: CategoricalLaw) -> Float[Array, "*batch"]:
     """H = −Σ p log p, with 0 log 0 = 0.
 
     Source: Shannon (1948), section 6.
@@ -290,7 +306,7 @@ def categorical_entropy(p: CategoricalLaw) -> Array:
     return labels_entropy(floats(x)[0], is_probs)
 
 
-def bernoulli_entropy(p: TrialLaw) -> Array:
+def bernoulli_entropy(p: TrialLaw) -> Float[Array, "*batch"]:
     """H = −p log p − (1 − p) log(1 − p).
 
     Source: Shannon (1948), section 6.
@@ -298,7 +314,10 @@ def bernoulli_entropy(p: TrialLaw) -> Array:
     return labels_entropy(_two_labels(p), by_probs(p))
 
 
-def ordered_logistic_kl(p: dist.OrderedLogistic, q: dist.OrderedLogistic) -> Array:
+# Ordered labels: where a logistic variable falls among cut points.
+
+
+def ordered_logistic_kl(p: dist.OrderedLogistic, q: dist.OrderedLogistic) -> Float[Array, "*batch"]:
     """KL = Σ p ψ(D), with D = log(q/p) from the moves of the edges c − η and of the widths between cut points c.
 
     As pₖ = σ(cₖ₊₁ − η) σ(η − cₖ) (1 − e^(cₖ − cₖ₊₁)), the ratio of each factor is log1p of what the move changes in it.

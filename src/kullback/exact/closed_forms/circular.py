@@ -1,6 +1,4 @@
-"""The von Mises distribution on the circle.
-
-What the von Mises distribution needs of the Bessel functions I₀ and I₁, as means over the circle.
+"""The von Mises distribution on the circle, and what it needs of the Bessel functions I₀ and I₁.
 
 Under the density ∝ e^(−κv) with v = 1 − cos θ, the trapezoidal rule in θ converges like the Fourier series of an entire
 function: 33 points of a half circle are exact up to κ ≈ 36, and beyond, points 0.6/√κ apart reach all of the mass.
@@ -26,13 +24,16 @@ _STEPS = np.arange(_COUNT + 1)
 _ENDS = np.where((_STEPS == 0) | (_STEPS == _COUNT), 0.5, 1.0)
 
 
-class CircleNodes(NamedTuple):
-    """1 − cos θ and cos θ at points of the half circle, and their probabilities [..., 33]; 2π I₀(κ) e^(−κ) [...]."""
+# Bessel functions, as means over the circle.
 
-    rest: Array
-    cosine: Array
-    weight: Array
-    mass: Array
+
+class CircleNodes(NamedTuple):
+    """Points of the half circle: 1 − cos θ, cos θ and their probabilities; and the integral 2π I₀(κ) e^(−κ)."""
+
+    rest: Float[Array, "*s n"]
+    cosine: Float[Array, "*s n"]
+    weight: Float[Array, "*s n"]
+    mass: Float[Array, "*s"]
 
 
 def circle_nodes(kappa: Float[Array, "*s"]) -> CircleNodes:
@@ -43,7 +44,8 @@ def circle_nodes(kappa: Float[Array, "*s"]) -> CircleNodes:
     rest = 2.0 * jnp.square(jnp.sin(0.5 * theta))
     density = jnp.asarray(_ENDS, kappa.dtype) * jnp.exp(-kappa[..., None] * rest)
     total = density.sum(-1, keepdims=True)
-    return CircleNodes(rest, jnp.cos(theta), density / total, 2.0 * (spacing * total)[..., 0])
+    mass = 2.0 * (spacing * total)[..., 0]
+    return CircleNodes(rest=rest, cosine=jnp.cos(theta), weight=density / total, mass=mass)
 
 
 def mean_cosine(kappa: Float[Array, "*s"]) -> Float[Array, "*s"]:
@@ -96,7 +98,10 @@ def _is_near(a: Array, b: Array) -> Array:
     return (jnp.maximum(a, b) < 30.0) | (jnp.abs(b - a) < 0.5 * a)
 
 
-def von_mises_kl(p: dist.VonMises, q: dist.VonMises) -> Array:
+# The forms.
+
+
+def von_mises_kl(p: dist.VonMises, q: dist.VonMises) -> Float[Array, "*batch"]:
     """KL = g(κp, κq) + 2 κq A(κp) sin²((μp − μq)/2), with A = I₁/I₀ and g the Bregman difference of log I₀.
 
     Source: Mardia and Jupp (2000), Directional Statistics, section 3.5.4: E cos(θ − μp) = A(κp).
@@ -107,7 +112,7 @@ def von_mises_kl(p: dist.VonMises, q: dist.VonMises) -> Array:
     return bessel_gap(kappa_p, kappa_q) + 2.0 * kappa_q * mean_cosine(kappa_p) * turned
 
 
-def von_mises_uniform_kl(p: dist.VonMises, q: dist.Uniform) -> Array:
+def von_mises_uniform_kl(p: dist.VonMises, q: dist.Uniform) -> Float[Array, "*batch"]:
     """KL = g(κ, 0) + log((high − low)/2π), and ∞ unless Q covers the circle.
 
     Source: a uniform law on the circle is von Mises with κ = 0.
@@ -119,7 +124,7 @@ def von_mises_uniform_kl(p: dist.VonMises, q: dist.Uniform) -> Array:
     return jnp.where(inside, value, jnp.inf)
 
 
-def von_mises_entropy(p: dist.VonMises) -> Array:
+def von_mises_entropy(p: dist.VonMises) -> Float[Array, "*batch"]:
     """H = log 2πI₀(κ) − κ A(κ). Source: Mardia and Jupp (2000), section 3.5.4."""
     loc, kappa = floats(p.loc, p.concentration)
     own = log_bessel(kappa) + kappa * one_minus_mean_cosine(kappa)

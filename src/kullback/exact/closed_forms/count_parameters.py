@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Bool, Float
 from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import BernoulliLaw, TrialLaw
@@ -34,7 +35,7 @@ BINOMIAL = (discrete.BinomialProbs, discrete.BinomialLogits)
 BERNOULLI = (discrete.BernoulliProbs, discrete.BernoulliLogits)
 
 
-def success(d: TrialLaw) -> Array:
+def success(d: TrialLaw) -> Float[Array, "*batch"]:
     """The chance of success of a trial."""
     return floats(d.probs)[0] if by_probs(d) else jax.nn.sigmoid(floats(d.logits)[0])
 
@@ -56,7 +57,7 @@ def trials_and_chance(d: TrialsLaw) -> tuple[Array, Array, Array]:
     return n, jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
 
 
-def chance_step(p: TrialsLaw, q: TrialsLaw) -> Array:
+def chance_step(p: TrialsLaw, q: TrialsLaw) -> Float[Array, "*batch"]:
     """πq − πp of two binomials, to the last digit of the parameters' difference."""
     (_, x, not_x), (_, y, _) = trials_and_chance(p), trials_and_chance(q)
     if by_probs(p) or by_probs(q):
@@ -67,20 +68,22 @@ def chance_step(p: TrialsLaw, q: TrialsLaw) -> Array:
 
 
 class NegativePair(NamedTuple):
-    """Two negative binomials of shapes a and c and odds r, whose means are a r and c r.
+    """Two negative binomials, each of a shape and odds r, whose product is the mean.
 
-    `odds_step` and `shift` are the excess of Q's odds and of Q's mean, c r, over those of P. Where one mean is
-    infinite, the numbers stand for nothing, and `ends` has the value.
+    odds_step  the odds of Q less those of P
+    shift      the mean of Q less that of P
+    finite     whether both means are finite; elsewhere the numbers above mean nothing
+    ends       the divergence where they are not
     """
 
-    shape_p: Array
-    shape_q: Array
-    odds_p: Array
-    odds_q: Array
-    odds_step: Array
-    shift: Array
-    ends: Array
-    finite: Array
+    shape_p: Float[Array, "*batch"]
+    shape_q: Float[Array, "*batch"]
+    odds_p: Float[Array, "*batch"]
+    odds_q: Float[Array, "*batch"]
+    odds_step: Float[Array, "*batch"]
+    shift: Float[Array, "*batch"]
+    ends: Float[Array, "*batch"]
+    finite: Bool[Array, "*batch"]
 
     @property
     def mean(self) -> Array:
@@ -100,7 +103,16 @@ def negative_pair(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> NegativePai
     step = _odds_step(p, q, x, y)
     # Of the two ways to write c r_q − a r_p, the one whose terms are of the size of the smaller shape.
     shift = jnp.where(a > c, (c - a) * odds_p + c * step, (c - a) * odds_q + a * step)
-    return NegativePair(a, c, odds_p, odds_q, step, shift, ends, finite)
+    return NegativePair(
+        shape_p=a,
+        shape_q=c,
+        odds_p=odds_p,
+        odds_q=odds_q,
+        odds_step=step,
+        shift=shift,
+        ends=ends,
+        finite=finite,
+    )
 
 
 def shape_and_odds(d: NegativeBinomialLaw) -> tuple[Array, Array, Array]:

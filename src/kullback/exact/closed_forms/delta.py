@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.composite import Parts
@@ -12,7 +13,7 @@ from kullback.exact.numerics.double_precision import in_double
 from kullback.known.numpyro_side import log_prob
 
 
-def point(d: dist.Distribution) -> Array | None:
+def point(d: dist.Distribution) -> Float[Array, "*batch_and_event"] | None:
     """The one outcome [*batch, *event] of a distribution that is a point; None for any other."""
     if type(d) is dist.Delta:
         return jnp.asarray(d.v)
@@ -55,7 +56,7 @@ def _log_mass(d: dist.Distribution, v: Array) -> Array:
     return in_double(log_prob)(d, v)
 
 
-def point_entropy(p: dist.Delta) -> Array:
+def point_entropy(p: dist.Delta) -> Float[Array, "*batch"]:
     """H = 0: a certain outcome is no surprise.
 
     A point has a mass and no density, so that the entropy is that of a discrete law, in ℝ too; the differential entropy

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
 from kullback.exact.numerics.double_precision import floats, in_double
@@ -27,9 +28,9 @@ _KINDS = (*_GAMMAS, dist.Weibull, dist.HalfNormal)
 class PowerOfGamma(NamedTuple):
     """The shape α and power p, and the logarithm of the scale s."""
 
-    shape: Array
-    power: Array
-    log_scale: Array
+    shape: Float[Array, "*s"]
+    power: Float[Array, "*s"]
+    log_scale: Float[Array, "*s"]
 
 
 def as_power_of_gamma(d: GeneralizedGamma) -> PowerOfGamma:
@@ -46,7 +47,7 @@ def as_power_of_gamma(d: GeneralizedGamma) -> PowerOfGamma:
 
 
 @in_double
-def generalized_gamma_kl(p: GeneralizedGamma, q: GeneralizedGamma) -> Array:
+def generalized_gamma_kl(p: GeneralizedGamma, q: GeneralizedGamma) -> Float[Array, "*batch"]:
     """KL = β ψ(w) + g(α, β) + φ(ε) + β G + ε (β − α)/α, with κ = p_q/p_p = 1 + ε.
 
     α and β are the shapes of P and Q, G the Bregman difference of log Γ from α + 1 to α + κ, g that of

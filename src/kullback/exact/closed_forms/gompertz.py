@@ -20,11 +20,11 @@ from kullback.exact.numerics.ratios import phi, psi
 
 
 class ExponentialNodes(NamedTuple):
-    """L = log(1 + E/η) and e^L at points, and their probabilities, [..., n]."""
+    """L = log(1 + E/η) and e^L at points, and their probabilities."""
 
-    log: Array
-    value: Array
-    weight: Array
+    log: Float[Array, "*s n"]
+    value: Float[Array, "*s n"]
+    weight: Float[Array, "*s n"]
 
 
 def exponential_nodes(eta: Float[Array, "*s"], reach: Float[Array, "*s"]) -> ExponentialNodes:
@@ -37,7 +37,7 @@ def exponential_nodes(eta: Float[Array, "*s"], reach: Float[Array, "*s"]) -> Exp
 
 
 @in_double
-def gompertz_kl(p: dist.Gompertz, q: dist.Gompertz) -> Array:
+def gompertz_kl(p: dist.Gompertz, q: dist.Gompertz) -> Float[Array, "*batch"]:
     """KL = φ(ρ − 1) + φ(δ) + (ρ − 1) δ (1 + E L) + η' E[e^L ψ(δL)], with ρ = η'/η, b'/b = 1 + δ and L = bx.
 
     Source: the density; E e^L = 1 + 1/η and η E[L e^L] = 1 + E L by parts, which leaves terms of second order. Far
@@ -60,7 +60,7 @@ def gompertz_kl(p: dist.Gompertz, q: dist.Gompertz) -> Array:
 
 
 @in_double
-def gompertz_entropy(p: dist.Gompertz) -> Array:
+def gompertz_entropy(p: dist.Gompertz) -> Float[Array, "*batch"]:
     """H = 1 − log ηb − E L, with L = bx. Source: the density, whose exponent η(e^L − 1) has mean 1."""
     eta, rate = jnp.broadcast_arrays(*floats(p.concentration, p.rate))
     points = exponential_nodes(eta, jnp.ones_like(eta))

@@ -1,12 +1,10 @@
-"""The Kumaraswamy distribution, also against the beta and the uniform.
+"""The Kumaraswamy distribution, the beta and the uniform against each other, and powers of x on the unit interval.
 
 Under P = Kumaraswamy(a, b) the power y = xᵃ is Beta(1, b), and under Kumaraswamy(a', b') it is Kumaraswamy(r, b') with
 r = a'/a. What has no closed form is the mean of log(1 − yʳ). Of its parts log(1 − y) and log (1 − yʳ)/(1 − y) the
-first has mean −1/b, and for the second, and its second-order remainder in r − 1, the trapezoidal rule is used in σ,
-where y = 1/(1 + e^σ): there the integrand is analytic and bounded for |Im σ| < π/2 whatever the parameters, and falls
-off like e^−|σ|, so that the rule is right to the last digits.
-
-The beta and the Kumaraswamy against the uniform and powers of x, which are among both on (0, 1).
+first has mean −1/b. For the second, and its second-order remainder in r − 1, the trapezoidal rule is used in σ, where
+y = 1/(1 + e^σ): there the integrand is analytic and bounded for |Im σ| < π/2 whatever the parameters, and falls off
+like e^−|σ|, so that the rule is right to the last digits.
 """
 
 from __future__ import annotations
@@ -30,8 +28,8 @@ from kullback.exact.numerics.ratios import gap, phi, psi, scale_gap
 class LogRatioMeans(NamedTuple):
     """The mean of log (1 − yʳ)/(1 − y) for y ~ Beta(1, b), and of log p/q for Q = Kumaraswamy(r, b) of y."""
 
-    mean: Array
-    curved: Array
+    mean: Float[Array, "*s"]
+    curved: Float[Array, "*s"]
 
 
 def log_ratio_means(b: Float[Array, "*s"], delta: Float[Array, "*s"]) -> LogRatioMeans:
@@ -57,7 +55,7 @@ def log_ratio_means(b: Float[Array, "*s"], delta: Float[Array, "*s"]) -> LogRati
     return LogRatioMeans(mean, curved)
 
 
-def kumaraswamy_kl(p: dist.Kumaraswamy, q: dist.Kumaraswamy) -> Array:
+def kumaraswamy_kl(p: dist.Kumaraswamy, q: dist.Kumaraswamy) -> Float[Array, "*batch"]:
     """KL = φ((b' − b)/b) + D − (b' − b) E log (1 − yʳ)/(1 − y), D that of Kumaraswamy(1, b) from Kumaraswamy(r, b).
 
     Source: the density of Kumaraswamy (1980), A generalized probability density function; the means of the score of
@@ -69,7 +67,7 @@ def kumaraswamy_kl(p: dist.Kumaraswamy, q: dist.Kumaraswamy) -> Array:
 
 
 @in_double
-def kumaraswamy_beta_kl(p: dist.Kumaraswamy, q: dist.Beta) -> Array:
+def kumaraswamy_beta_kl(p: dist.Kumaraswamy, q: dist.Beta) -> Float[Array, "*batch"]:
     """KL = KL(Beta(1, b) ‖ Beta(c/a, d)) + log a B(c, d)/B(c/a, d) − (d − 1) E log (1 − y^1/a)/(1 − y).
 
     For b = 1, where P is Beta(a, 1), that of the two betas. Source: the density of y = xᵃ under Q = Beta(c, d).
@@ -83,7 +81,9 @@ def kumaraswamy_beta_kl(p: dist.Kumaraswamy, q: dist.Beta) -> Array:
     return non_negative(near + (jnp.log(power) + log_beta(c, d) - log_beta(c / power, d) - (d - 1.0) * mean))
 
 
-def beta_kl(a: Array, b: Array, c: Array, d: Array) -> Array:
+def beta_kl(
+    a: Float[Array, "*s"], b: Float[Array, "*s"], c: Float[Array, "*s"], d: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
     """That of Beta(a, b) from Beta(c, d), as for Dirichlet; what is within it does run in double precision."""
     a, b, c, d = jnp.broadcast_arrays(a, b, c, d)
     # One call of a costly function instead of three.
@@ -95,7 +95,7 @@ def beta_kl(a: Array, b: Array, c: Array, d: Array) -> Array:
     return q * labels + (signs * gamma_gap(*triples)).sum(0)
 
 
-def kumaraswamy_entropy(p: dist.Kumaraswamy) -> Array:
+def kumaraswamy_entropy(p: dist.Kumaraswamy) -> Float[Array, "*batch"]:
     """H = (1 − 1/a)(digamma(b + 1) + γ) + 1 − 1/b − log ab, with γ Euler's constant.
 
     Source: E log xᵃ = −digamma(b + 1) − γ and E log(1 − xᵃ) = −1/b, since xᵃ is Beta(1, b).
@@ -104,7 +104,10 @@ def kumaraswamy_entropy(p: dist.Kumaraswamy) -> Array:
     return (1.0 - 1.0 / a) * (jax.lax.digamma(b + 1.0) + EULER_GAMMA) + (1.0 - 1.0 / b) - jnp.log(a * b)
 
 
-def to_power_kl(p: dist.Beta | dist.Kumaraswamy, q: PowerLaw) -> Array:
+# The beta and the Kumaraswamy against the uniform and powers of x, which are members of both families on (0, 1).
+
+
+def to_power_kl(p: dist.Beta | dist.Kumaraswamy, q: PowerLaw) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Beta(θ, 1)) + θ log h for Q ∝ x^(θ−1) on (0, h), which must cover (0, 1).
 
     Source: Q within (0, 1) is Beta(θ, 1), which is Kumaraswamy(θ, 1), and its density is smaller on a longer interval.
@@ -119,7 +122,7 @@ def to_power_kl(p: dist.Beta | dist.Kumaraswamy, q: PowerLaw) -> Array:
     return jnp.where(inside, value + theta * jnp.log1p(jnp.where(inside, d.high - 1.0, 0.0)), jnp.inf)
 
 
-def to_uniform_kl(p: dist.Beta | dist.Kumaraswamy, q: dist.Uniform) -> Array:
+def to_uniform_kl(p: dist.Beta | dist.Kumaraswamy, q: dist.Uniform) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Uniform(0, 1)) + log(high − low), for Q that covers (0, 1).
 
     Source: Uniform(0, 1) is Beta(1, 1) and Kumaraswamy(1, 1); a wider interval has a density smaller throughout.
@@ -132,7 +135,7 @@ def to_uniform_kl(p: dist.Beta | dist.Kumaraswamy, q: dist.Uniform) -> Array:
 
 
 @in_double
-def from_uniform_kl(p: dist.Uniform, q: dist.Beta) -> Array:
+def from_uniform_kl(p: dist.Uniform, q: dist.Beta) -> Float[Array, "*batch"]:
     """KL = log B(a, b) − log(h − l) − (a − 1) E log x − (b − 1) E log(1 − x), and that of two betas where P is (0, 1).
 
     Source: the density of the beta, whose statistics have elementary means over an interval.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.ratios import gap, psi, scale_gap
@@ -13,7 +14,7 @@ from kullback.exact.type_keys import every_pair
 LaplaceLaw = dist.Laplace | dist.AsymmetricLaplace | dist.AsymmetricLaplaceQuantile
 
 
-def laplace_kl(p: dist.Laplace, q: dist.Laplace) -> Array:
+def laplace_kl(p: dist.Laplace, q: dist.Laplace) -> Float[Array, "*batch"]:
     """KL = φ(u) + (1 + u) ψ(−|μp − μq|/bp), with u = (bp − bq)/bq.
 
     Source: Gil, Alajaji and Linder (2013), Laplace, written as a sum of non-negative terms.
@@ -48,7 +49,7 @@ def _steps(p: LaplaceLaw, q: LaplaceLaw) -> tuple[Array, Array]:
     return left_q - left_p, right_q - right_p
 
 
-def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Array:
+def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Float[Array, "*batch"]:
     """KL = KL(w ‖ w') + Σ w φ((s − s')/s') + (1/l' + 1/r') (d (v' − v) + v s ψ(−d/s)), d = |μ − μ'|.
 
     The sum is over the sides s = l, r of P with weights w = l/(l + r), r/(l + r), and v, s in the last term are those
@@ -70,7 +71,7 @@ def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Array:
     return sides + scales_left + scales_right + size_q / (left_q * right_q) * moved
 
 
-def laplace_entropy(p: LaplaceLaw) -> Array:
+def laplace_entropy(p: LaplaceLaw) -> Float[Array, "*batch"]:
     """H = 1 + log(l + r), for the mean distances l and r to either side; they are b for Laplace.
 
     Source: Cover and Thomas (2006), table 17.1, for equal sides; −log p is log(l + r) and an exponential variable.

@@ -1,9 +1,4 @@
-"""The normal distribution of matrices, whose covariance is a Kronecker product.
-
-The Wishart distribution, its inverse, and the Cholesky factors of either.
-
-The LKJ distribution of correlation matrices, and of their Cholesky factors.
-"""
+"""Laws of matrices: the matrix normal, Wishart and inverse Wishart, LKJ, and the Cholesky factors of the last three."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.multivariate import (
     NORMAL_ENTROPY,
@@ -35,7 +31,10 @@ WishartLaw = dist.Wishart | dist.WishartCholesky | dist.InverseWishart | dist.In
 LKJLaw = dist.LKJ | dist.LKJCholesky
 
 
-def matrix_normal_kl(p: dist.MatrixNormal, q: dist.MatrixNormal) -> Array:
+# The normal distribution of matrices, whose covariance is a Kronecker product.
+
+
+def matrix_normal_kl(p: dist.MatrixNormal, q: dist.MatrixNormal) -> Float[Array, "*batch"]:
     """KL = (np/2)(ψ(2a + 2b) + e^{2a + 2b}(s + t + st)) + ½‖Lq⁻¹ (Mp − Mq) Kq⁻ᵀ‖², of n × p matrices.
 
     a and 1 + s are the mean of log Aᵢᵢ and the mean square of e⁻ᵃ A, for A = Lq⁻¹ Lp of the rows; b and t those of the
@@ -69,7 +68,7 @@ def _standardised(x: Array, row: Array, column: Array) -> Array:
     return solve_triangular(column, solve_triangular(row, x, lower=True).mT, lower=True)
 
 
-def matrix_normal_entropy(p: dist.MatrixNormal) -> Array:
+def matrix_normal_entropy(p: dist.MatrixNormal) -> Float[Array, "*batch"]:
     """H = p Σ log Lᵢᵢ + n Σ log Kⱼⱼ + (np/2) log 2πe. Source: as for the divergence."""
     loc, row, column = floats(p.loc, p.scale_tril_row, p.scale_tril_column)
     n, size = row.shape[-1], column.shape[-1]
@@ -84,7 +83,12 @@ def _log_scale(factor: Array) -> Array:
 LOG_2 = 0.69314718055994530942
 
 
-def wishart_kl(nu_p: Array, p: Covariance, nu_q: Array, q: Covariance) -> Array:
+# The Wishart distribution, its inverse, and the Cholesky factors of either.
+
+
+def wishart_kl(
+    nu_p: Float[Array, "*batch"], p: Covariance, nu_q: Float[Array, "*batch"], q: Covariance
+) -> Float[Array, "*batch"]:
     """KL = Σᵢ (Gᵢ + i (φ(uᵢ) + ½uᵢ²)) + ½νp‖A below its diagonal‖², for A = Lq⁻¹ Lp, u = diag A − 1, i = 0, 1, ...
 
     Gᵢ is that of two gammas of shapes (νp − i)/2 and (νq − i)/2, with the scales Aᵢᵢ² and 1.
@@ -94,7 +98,9 @@ def wishart_kl(nu_p: Array, p: Covariance, nu_q: Array, q: Covariance) -> Array:
     return _along_rows(nu_p, p, nu_q, q)
 
 
-def inverse_wishart_kl(nu_p: Array, p: Covariance, nu_q: Array, q: Covariance) -> Array:
+def inverse_wishart_kl(
+    nu_p: Float[Array, "*batch"], p: Covariance, nu_q: Float[Array, "*batch"], q: Covariance
+) -> Float[Array, "*batch"]:
     """KL(W⁻¹ ‖ V⁻¹) = KL(W ‖ V) of Wishart W and V of scales Ψ⁻¹: A is S_p⁻¹ S_q transposed and in reverse order.
 
     Source: as for the Wishart; a divergence is unchanged by the inverse, a bijection.
@@ -114,7 +120,7 @@ def _along_rows(nu_p: Array, p: Covariance, nu_q: Array, q: Covariance, reverse:
     return (gammas + i * (phi(u) + 0.5 * jnp.square(u))).sum(-1) + 0.5 * nu_p * below
 
 
-def wishart_entropy(nu: Array, s: Covariance) -> Array:
+def wishart_entropy(nu: Float[Array, "*batch"], s: Covariance) -> Float[Array, "*batch"]:
     """H = (d + 1) Σ log Lᵢᵢ + Σⱼ (h(aⱼ) + log 2 + (d − j)/2 E log gⱼ) + d(d − 1)/4 log 2πe, j = 1, ..., d.
 
     Here gⱼ ~ χ²(2aⱼ), aⱼ = (ν − j + 1)/2, and h(a) is the entropy of Gamma(a, 1).
@@ -125,21 +131,21 @@ def wishart_entropy(nu: Array, s: Covariance) -> Array:
     return ((logs.shape[-1] + 1.0) * logs + terms + rest * log_g).sum(-1)
 
 
-def wishart_cholesky_entropy(nu: Array, s: Covariance) -> Array:
+def wishart_cholesky_entropy(nu: Float[Array, "*batch"], s: Covariance) -> Float[Array, "*batch"]:
     """H = Σⱼ (j log Lⱼⱼ + h(aⱼ) − ½ E log gⱼ) + d(d − 1)/4 log 2πe. Source: as for the Wishart, less the Jacobian."""
     terms, log_g, logs, rest = _pieces(nu, s)
     d = logs.shape[-1]
     return ((d - 2.0 * rest) * logs + terms - LOG_2 - 0.5 * log_g).sum(-1)
 
 
-def inverse_wishart_entropy(nu: Array, s: Covariance) -> Array:
+def inverse_wishart_entropy(nu: Float[Array, "*batch"], s: Covariance) -> Float[Array, "*batch"]:
     """H(W⁻¹) = H(W) − (d + 1) E log det W, for W of scale Ψ⁻¹. Source: Muirhead (1982), theorem 2.1.8."""
     terms, log_g, logs, rest = _pieces(nu, s)
     d = logs.shape[-1]
     return ((d + 1.0) * (logs - log_g) + terms + rest * log_g).sum(-1)
 
 
-def inverse_wishart_cholesky_entropy(nu: Array, s: Covariance) -> Array:
+def inverse_wishart_cholesky_entropy(nu: Float[Array, "*batch"], s: Covariance) -> Float[Array, "*batch"]:
     """H(K) = H(K Kᵀ) − E log 2^d Π Kᵢᵢ^(d−i+1), for K Kᵀ inverse Wishart and Kᵢᵢ² = Sᵢᵢ²/g_{d−i+1}.
 
     Source: as for the inverse Wishart; the Jacobian of Muirhead (1982), theorem 2.1.9.
@@ -173,6 +179,9 @@ def _builder(form: Callable[..., Array]) -> Callable[..., Callable[[], Array]]:
     return lambda *sides: partial(compiled, *(x for side in sides for x in _given(side)))
 
 
+# The LKJ distribution of correlation matrices, and of their Cholesky factors.
+
+
 def _rows(d: LKJLaw) -> tuple[Array, Array, Array]:
     """k/2 and βₖ = η + (d − 1 − k)/2 for k = 1, ..., d − 1, the squared length of row k being Beta(k/2, βₖ); and η."""
     (eta,) = floats(d.concentration)
@@ -180,7 +189,7 @@ def _rows(d: LKJLaw) -> tuple[Array, Array, Array]:
     return 0.5 * k, eta[..., None] + 0.5 * (d.dimension - 1 - k), eta[..., None]
 
 
-def lkj_kl(p: LKJLaw, q: LKJLaw) -> Array:
+def lkj_kl(p: LKJLaw, q: LKJLaw) -> Float[Array, "*batch"]:
     """KL = Σₖ KL(Beta(k/2, βₖ) ‖ Beta(k/2, βₖ′)), with βₖ = η + (d − 1 − k)/2.
 
     Source: the rows below the diagonal of the Cholesky factor are independent, with uniform directions and such squared
@@ -199,7 +208,7 @@ def _beta_kl(a: Array, b: Array, c: Array, step: Array) -> Array:
     return other * shares + (gamma_gap(b, c, step) - gamma_gap(total, other, step))
 
 
-def lkj_cholesky_entropy(p: LKJLaw) -> Array:
+def lkj_cholesky_entropy(p: LKJLaw) -> Float[Array, "*batch"]:
     """H = Σₖ (H(yₖ) + (k/2 − 1) E log yₖ + (k/2) log π − log Γ(k/2)), with yₖ ~ Beta(k/2, βₖ).
 
     Source: as for the divergence, yₖ being the squared length of row k; a uniform direction has the entropy
@@ -213,7 +222,7 @@ def lkj_cholesky_entropy(p: LKJLaw) -> Array:
     return (beta + (half - 1.0) * log_square + sphere).sum(-1)
 
 
-def lkj_entropy(p: dist.LKJ) -> Array:
+def lkj_entropy(p: dist.LKJ) -> Float[Array, "*batch"]:
     """H = H(L) + ½ Σₖ (d − 1 − k) E log(1 − yₖ), with the Jacobian Π Lᵢᵢ^(d−i) of L ↦ L Lᵀ. Source: as for L."""
     half, b, _ = _rows(p)
     log_rest = jax.lax.digamma(b) - jax.lax.digamma(half + b)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import batched_in_double, floats
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
@@ -21,14 +22,22 @@ HasFactor = dist.MultivariateNormal | dist.WishartCholesky | dist.InverseWishart
 
 
 class Covariance(NamedTuple):
-    """A covariance [..., d, d] as it was given: by one of these, the others None."""
+    """A covariance as it was given: by one of these, the others None.
 
-    factor: Any = None  # lower triangular
-    covariance: Any = None
-    precision: Any = None
-    low_rank: Any = None  # W [..., d, r] and D [..., d] of W Wᵀ + diag D
-    scale: Any = None  # [..., d], of independent coordinates
-    neighbours: Any = None  # τ, ρ [..., 1, 1] and A [..., d, d] of the precision τ (diag(A 1) − ρ A)
+    factor      lower triangular
+    covariance  the matrix itself
+    precision   its inverse
+    low_rank    W and D of W Wᵀ + diag D
+    scale       of independent coordinates
+    neighbours  τ, ρ and A of the precision τ (diag(A 1) − ρ A)
+    """
+
+    factor: Float[Array, "*batch d d"] | None = None
+    covariance: Float[Array, "*batch d d"] | None = None
+    precision: Float[Array, "*batch d d"] | None = None
+    low_rank: tuple[Float[Array, "*batch d r"], Float[Array, "*batch d"]] | None = None
+    scale: Float[Array, "*batch d"] | None = None
+    neighbours: tuple[Float[Array, "*batch 1 1"], Float[Array, "*batch 1 1"], Float[Array, "*batch d d"]] | None = None
 
 
 def covariance_as_given(
@@ -41,9 +50,13 @@ def covariance_as_given(
     """
     kept = list(d.__dict__)
     first = kept[: kept.index("scale_tril")] if "scale_tril" in kept else kept
+    given: Mapping[str, Any] = d.__dict__
     if covariance in first:
-        return Covariance(covariance=d.__dict__[covariance])
-    return Covariance(precision=d.__dict__[precision]) if precision in first else Covariance(factor=d.scale_tril)
+        return Covariance(covariance=given[covariance])
+    if precision in first:
+        return Covariance(precision=given[precision])
+    factor: Any = d.scale_tril
+    return Covariance(factor=factor)
 
 
 def mean_and_covariance(d: dist.Distribution) -> tuple[Any, Covariance]:
@@ -56,19 +69,21 @@ def mean_and_covariance(d: dist.Distribution) -> tuple[Any, Covariance]:
         )
         return loc, Covariance(scale=scale)
     if type(d) is dist.LowRankMultivariateNormal:
-        return d.loc, Covariance(low_rank=(d.cov_factor, d.cov_diag))
+        low_rank: Any = d.cov_factor, d.cov_diag
+        return d.loc, Covariance(low_rank=low_rank)
     if type(d) is dist.CAR:
         adjacency: Any = d.adj_matrix
         adjacency = adjacency.toarray() if d.is_sparse else adjacency
         precision, correlation, adjacency = floats(d.conditional_precision, d.correlation, adjacency)
         return d.loc, Covariance(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
     if type(d) is dist.CirculantNormal:
-        return d.loc, Covariance(covariance=d.covariance_matrix)
+        covariance: Any = d.covariance_matrix
+        return d.loc, Covariance(covariance=covariance)
     assert isinstance(d, dist.MultivariateNormal)
     return d.loc, covariance_as_given(d)
 
 
-def factor_of(s: Covariance) -> Array:
+def factor_of(s: Covariance) -> Float[Array, "*batch d d"]:
     """The lower-triangular factor of the covariance that has a positive diagonal."""
     if s.covariance is not None:
         return jnp.linalg.cholesky(s.covariance)
@@ -78,6 +93,7 @@ def factor_of(s: Covariance) -> Array:
         return _low_rank_factor(*s.low_rank)
     if s.scale is not None:
         return s.scale[..., None] * jnp.eye(s.scale.shape[-1], dtype=s.scale.dtype)
+    assert s.factor is not None
     return s.factor * jnp.where(diagonal(s.factor) < 0, -1.0, 1.0)[..., None, :]
 
 
@@ -108,7 +124,7 @@ def _low_rank_factor(w: Array, d: Array) -> Array:
     return root * jnp.linalg.cholesky(scaled @ scaled.mT + jnp.eye(w.shape[-2], dtype=w.dtype))
 
 
-def factor_ratio(p: Covariance, q: Covariance) -> Array:
+def factor_ratio(p: Covariance, q: Covariance) -> Float[Array, "*batch d d"]:
     """X = Lq⁻¹ Lp − I, lower triangular, to relative accuracy also where P is near Q.
 
     From two factors, Lq X = Lp − Lq. From two matrices the factors have rounding of their own, as large as X when P is
@@ -164,17 +180,19 @@ def _symmetric(x: Array) -> Array:
     return 0.5 * (x + x.mT)
 
 
-def covariance_gap(x: Array) -> Array:
+def covariance_gap(x: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
     """½(tr M − d − log det M) for M = (I + X)(I + X)ᵀ: Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖²."""
     return phi(diagonal(x)).sum(-1) + 0.5 * jnp.square(x).sum((-2, -1))
 
 
-def diagonal(x: Array) -> Array:
+def diagonal(x: Float[Array, "*batch d d"]) -> Float[Array, "*batch d"]:
     """The diagonals [..., d] of matrices [..., d, d]."""
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
-def multivariate_kl(mean_p: Array, p: Covariance, mean_q: Array, q: Covariance) -> Array:
+def multivariate_kl(
+    mean_p: Float[Array, "*batch d"], p: Covariance, mean_q: Float[Array, "*batch d"], q: Covariance
+) -> Float[Array, "*batch"]:
     """KL = Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖² + ½‖Lq⁻¹(μp − μq)‖², where Lq X = Lp − Lq.
 
     Source: Kullback (1959), chapter 9, eq. 1.2, with Σq⁻¹Σp = (I + X)(I + X)ᵀ up to similarity.
@@ -185,7 +203,7 @@ def multivariate_kl(mean_p: Array, p: Covariance, mean_q: Array, q: Covariance) 
     return covariance_gap(factor_ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
 
 
-def multivariate_entropy(mean: Array, s: Covariance) -> Array:
+def multivariate_entropy(mean: Float[Array, "*batch d"], s: Covariance) -> Float[Array, "*batch"]:
     """H = ½ log det Σ + (d/2) log 2πe; for W Wᵀ + D, det Σ = det D det(I + Wᵀ D⁻¹ W).
 
     Source: Cover and Thomas (2006), theorem 8.4.1.
@@ -208,7 +226,8 @@ def _log_scales(s: Covariance) -> Array:
 
 NORMAL_ENTROPY = HALF_LOG_2PI + 0.5  # of a standard normal coordinate
 
-_AXES = Covariance(factor=2, covariance=2, precision=2, low_rank=(2, 1), scale=1, neighbours=(2, 2, 2))
+# How many axes of each field of `Covariance` are not the batch.
+_AXES = (2, 2, 2, (2, 1), 1, (2, 2, 2))
 
 
 def covariance_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
@@ -231,8 +250,8 @@ def covariance_form(form: Callable[..., Array], axes: int) -> Callable[..., Arra
     return jax.jit(run)
 
 
-def _axes(s: Covariance) -> Covariance:
-    return Covariance(*(None if given is None else count for given, count in zip(s, _AXES, strict=True)))
+def _axes(s: Covariance) -> tuple[Any, ...]:
+    return tuple(None if given is None else axes for given, axes in zip(s, _AXES, strict=True))
 
 
 _KL, _ENTROPY = covariance_form(multivariate_kl, 1), covariance_form(multivariate_entropy, 1)

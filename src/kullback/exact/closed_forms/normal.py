@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
 from kullback.exact.numerics.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
 
 
-def normal_kl(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) -> Array:
+def normal_kl(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) -> Float[Array, "*batch"]:
     """KL = φ(u) + ½u² + ½((μp − μq)/σq)² with u = (σp − σq)/σq.
 
     Source: Kullback (1959), chapter 9, section 1, for one dimension, written as a sum of non-negative terms.
@@ -21,7 +22,7 @@ def normal_kl(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) 
     return _kl(loc_p - loc_q, scale_p, scale_q)
 
 
-def half_normal_kl(p: dist.HalfNormal, q: dist.HalfNormal) -> Array:
+def half_normal_kl(p: dist.HalfNormal, q: dist.HalfNormal) -> Float[Array, "*batch"]:
     """KL = φ(u) + ½u² with u = (σp − σq)/σq: |x| loses the sign of a normal x, which says nothing of the scale.
 
     Source: as for two normals of mean 0.
@@ -52,7 +53,7 @@ def _(primals: tuple[Array, Array, Array], tangents: tuple[Array, Array, Array])
     return _kl(*primals), z * inverse * tangents[0] + along_p * tangents[1] + along_q * tangents[2]
 
 
-def normal_entropy(p: dist.Normal | dist.LogNormal) -> Array:
+def normal_entropy(p: dist.Normal | dist.LogNormal) -> Float[Array, "*batch"]:
     """H = log σ + ½ log 2πe.
 
     Source: Shannon (1948), section 20.
@@ -61,7 +62,7 @@ def normal_entropy(p: dist.Normal | dist.LogNormal) -> Array:
     return jnp.log(scale) + HALF_LOG_2PI + 0.5 + jnp.zeros_like(loc)
 
 
-def log_normal_entropy(p: dist.LogNormal) -> Array:
+def log_normal_entropy(p: dist.LogNormal) -> Float[Array, "*batch"]:
     """H = μ + log σ + ½ log 2πe: that of the normal log x, and its mean.
 
     Source: Cover and Thomas (2006), table 17.1.
@@ -69,7 +70,7 @@ def log_normal_entropy(p: dist.LogNormal) -> Array:
     return normal_entropy(p) + floats(p.loc)[0]
 
 
-def half_normal_entropy(p: dist.HalfNormal) -> Array:
+def half_normal_entropy(p: dist.HalfNormal) -> Float[Array, "*batch"]:
     """H = log σ + ½ log 2πe − log 2: |x| loses the sign of a normal x of mean 0.
 
     Source: as for a normal of mean 0.

@@ -28,9 +28,9 @@ PowerLaw = dist.Pareto | dist.LowerTruncatedPowerLaw | dist.DoublyTruncatedPower
 class Interval(NamedTuple):
     """The exponent θ − 1 of x in its density, and the bounds of x."""
 
-    power: Array
-    low: Array
-    high: Array
+    power: Float[Array, "*s"]
+    low: Float[Array, "*s"]
+    high: Float[Array, "*s"]
 
     @property
     def slope(self) -> Array:
@@ -54,7 +54,7 @@ def power_law(d: PowerLaw) -> Interval:
     return Interval(*jnp.broadcast_arrays(power, low, high))
 
 
-def log_length(low: Array, high: Array) -> Array:
+def log_length(low: Float[Array, "*s"], high: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log(high/low), and ∞ where low is 0 or high is ∞."""
     whole = (low > 0) & (high < jnp.inf)
     low, high = jnp.where(whole, low, 1.0), jnp.where(whole, high, 1.0)
@@ -80,7 +80,7 @@ def relative_rise(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     )
 
 
-def tilt_gap(start: Array, step: Array, size: Array) -> Array:
+def tilt_gap(start: Float[Array, "*s"], step: Float[Array, "*s"], size: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """The Bregman difference of log ∫₀^size e^θu du from θ = start to start + step.
 
     Near, step² size² ∫₀¹ (1 − s) v(θₛ size) ds with v(k) = 1/k² − 1/(4 sinh² ½k), the variance of u/size; for an
@@ -128,7 +128,7 @@ def tilted_mean(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
 _VARIANCE = tuple(-2.0 * (-1) ** m * (2 * m - 1) * float(zeta(2 * m)) / (2.0 * np.pi) ** (2 * m) for m in range(1, 18))
 
 
-def power_law_kl(p: PowerLaw, q: PowerLaw) -> Array:
+def power_law_kl(p: PowerLaw, q: PowerLaw) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
 
     The first is the Bregman difference of log ∫ e^θy dy. Source: Nielsen (2022), Statistical divergences between
@@ -156,7 +156,7 @@ def power_law_kl(p: PowerLaw, q: PowerLaw) -> Array:
     return jnp.where(nested, value, jnp.inf)
 
 
-def log_uniform_kl(p: dist.LogUniform, q: dist.LogUniform) -> Array:
+def log_uniform_kl(p: dist.LogUniform, q: dist.LogUniform) -> Float[Array, "*batch"]:
     """KL = log(1 + u), with u the part of Q's length outside P over P's, both of log x; ∞ unless P lies within Q.
 
     Source: as for two uniform distributions of log x.
@@ -190,7 +190,7 @@ def _beyond_peak(d: Interval) -> tuple[Array, Array]:
     return jnp.where(d.slope > 0, -inner, inner), spread
 
 
-def log_power_integral(d: Interval, k: Array) -> Array:
+def log_power_integral(d: Interval, k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log of the integral of xᵏ e^θy over y = log x, which may be ∞."""
     slope = d.slope + k
     end, fall = _peak(d, slope)
@@ -198,7 +198,7 @@ def log_power_integral(d: Interval, k: Array) -> Array:
     return jnp.where(flat, 0.0, slope * jnp.where(flat, 0.0, end)) + log_integral(fall, log_length(d.low, d.high))
 
 
-def entropy(p: PowerLaw) -> Array:
+def entropy(p: PowerLaw) -> Float[Array, "*batch"]:
     """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x: from the likelier end of y, of which only one multiple is left.
 
     Source: Cover and Thomas (2006), eq. 8.66, H(eʸ) = H(y) + E y; the density of y is ∝ e^θy.

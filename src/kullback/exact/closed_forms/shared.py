@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.log_gamma import EULER_GAMMA
@@ -107,25 +108,25 @@ def _dagum(p: dist.Dagum, q: dist.Dagum) -> Array:
     return scale_gap(power_q, power_p)
 
 
-def logistic_entropy(p: dist.Logistic) -> Array:
+def logistic_entropy(p: dist.Logistic) -> Float[Array, "*batch"]:
     """H = 2 + log s. Source: Cover and Thomas (2006), table 17.1."""
     loc, scale = floats(p.loc, p.scale)
     return 2.0 + jnp.log(scale) + jnp.zeros_like(loc)
 
 
-def soft_laplace_entropy(p: dist.SoftLaplace) -> Array:
+def soft_laplace_entropy(p: dist.SoftLaplace) -> Float[Array, "*batch"]:
     """H = log 2πs. Source: H of the half-Cauchy exp(z), whose E log is 0."""
     loc, scale = floats(p.loc, p.scale)
     return jnp.log(2.0 * jnp.pi * scale) + jnp.zeros_like(loc)
 
 
-def levy_entropy(p: dist.Levy) -> Array:
+def levy_entropy(p: dist.Levy) -> Float[Array, "*batch"]:
     """H = ½ (1 + 3γ + log 16πc²), with γ Euler's constant. Source: as for the inverse gamma of shape ½ and rate c/2."""
     loc, scale = floats(p.loc, p.scale)
     return 0.5 * (1.0 + 3.0 * EULER_GAMMA + jnp.log(16.0 * jnp.pi)) + jnp.log(scale) + jnp.zeros_like(loc)
 
 
-def dagum_entropy(p: dist.Dagum) -> Array:
+def dagum_entropy(p: dist.Dagum) -> Float[Array, "*batch"]:
     """H = log(b/aκ) + (1 + 1/a)(digamma(κ) + γ) + 1 + 1/κ, with γ Euler's constant.
 
     Source: log(x/b) = (1/a) logit y for y ~ Beta(κ, 1). Kleiber and Kotz (2003), section 6.3.

@@ -1,6 +1,6 @@
 """Student's t, against the normal that it tends to and the Cauchy that it is at one degree of freedom.
 
-The multivariate Student t distribution, whose divergences have no closed form.
+Between two multivariate t distributions there is no closed form; each has an entropy.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.location import cauchy_kl
 from kullback.exact.closed_forms.multivariate import diagonal
@@ -48,7 +49,7 @@ def _negentropy(t: Array) -> Array:
 
 
 @in_double
-def student_normal_kl(p: dist.StudentT, q: dist.Normal) -> Array:
+def student_normal_kl(p: dist.StudentT, q: dist.Normal) -> Float[Array, "*batch"]:
     """KL = KL(N(μ, v) ‖ Q) + ½ log 2πev − H(P), with v = s² ν/(ν − 2) the variance of P; ∞ for ν ≤ 2.
 
     Source: Cover and Thomas (2006), theorem 8.6.5: the normal of P's moments splits the divergence from any normal.
@@ -61,7 +62,7 @@ def student_normal_kl(p: dist.StudentT, q: dist.Normal) -> Array:
 
 
 @in_double
-def cauchy_student_kl(p: dist.Cauchy, q: dist.StudentT) -> Array:
+def cauchy_student_kl(p: dist.Cauchy, q: dist.StudentT) -> Float[Array, "*batch"]:
     """KL = ½(ν + 1) KL(P ‖ Cauchy(m, S)) + ½(ν − 1) log(γ/S) + G(½, ½ν) − G(1, ½(ν + 1)), with S = s√ν.
 
     G is the Bregman difference of log Γ. Source: E_P log(1 + ((x − m)/S)²) by Chyzak and Nielsen (2019), section 2.
@@ -92,7 +93,7 @@ def student_kl(p: dist.StudentT, q: dist.StudentT | dist.Cauchy) -> Form | None:
 _cauchy_kl = jax.jit(cauchy_kl)
 
 
-def student_entropy(p: dist.StudentT) -> Array:
+def student_entropy(p: dist.StudentT) -> Float[Array, "*batch"]:
     """H = ½(ν + 1)(digamma(½(ν + 1)) − digamma(½ν)) + log(√ν B(½ν, ½)) + log s.
 
     Source: Lazo and Rathie (1978), table I.
@@ -104,7 +105,7 @@ def student_entropy(p: dist.StudentT) -> Array:
     return standard + jnp.log(scale) + jnp.zeros_like(loc)
 
 
-def multivariate_student_entropy(p: dist.MultivariateStudentT) -> Array:
+def multivariate_student_entropy(p: dist.MultivariateStudentT) -> Float[Array, "*batch"]:
     """H = Σ log Lᵢᵢ + (d/2) log νπ + log B(ν/2, d/2) − log Γ(d/2) + T (digamma(T) − digamma(ν/2)), T = (ν + d)/2.
 
     Source: Kotz and Nadarajah (2004), Multivariate t distributions and their applications, section 1.9.

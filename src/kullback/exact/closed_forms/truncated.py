@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.distributions import TruncatedNormal
 from kullback.exact.numerics.double_precision import floats
@@ -24,29 +25,33 @@ NormalOnInterval = dist.Normal | dist.HalfNormal | TruncatedNormal | TruncatedLa
 
 
 class Gaussian(NamedTuple):
-    """The parameters of exp(−½((x − loc)/scale)²) on (low, high), each [...]."""
+    """The parameters of exp(−½((x − loc)/scale)²) on (low, high)."""
 
-    loc: Array
-    scale: Array
-    low: Array
-    high: Array
+    loc: Float[Array, "*s"]
+    scale: Float[Array, "*s"]
+    low: Float[Array, "*s"]
+    high: Float[Array, "*s"]
 
 
 class Nodes(NamedTuple):
-    """Points x within (low, high) less the likeliest one x₀, and the density relative to that at x₀, times the weights
-    of the rule and not normalised, [..., n]; x₀ itself [..., 1].
+    """Points x within (low, high), about the likeliest point x₀.
+
+    offset  x − x₀
+    weight  the density relative to that at x₀, times the weight of the rule; not normalised
+    peak    x₀
     """
 
-    offset: Array
-    weight: Array
-    peak: Array
+    offset: Float[Array, "*s n"]
+    weight: Float[Array, "*s n"]
+    peak: Float[Array, "*s 1"]
 
 
 def gaussian(d: NormalOnInterval) -> Gaussian:
     """What a truncated normal, a half normal or a normal consists of."""
     if isinstance(d, dist.HalfNormal):
         (scale,) = floats(d.scale)
-        return Gaussian(jnp.zeros_like(scale), scale, jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf))
+        zero, infinite = jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf)
+        return Gaussian(loc=zero, scale=scale, low=zero, high=infinite)
     base: Any = getattr(d, "base_dist", d)
     low, high = getattr(d, "low", None), getattr(d, "high", None)
     low, high = -jnp.inf if low is None else low, jnp.inf if high is None else high
@@ -97,14 +102,15 @@ def _outside(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
     sides = []
     for low, high in ((q.low, p.low), (p.high, q.high)):
         there = low < high
-        side = nodes_of(Gaussian(q.loc, q.scale, jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)))
+        ends = jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)
+        side = nodes_of(q._replace(low=ends[0], high=ends[1]))
         mass = jnp.where(there, side.weight.sum(-1), 1.0)
         rise = _exponent(q, side.peak, inside.peak - side.peak)[..., 0]
         sides.append(jnp.where(there, jnp.log(mass) - jnp.log(inside.weight.sum(-1)) + rise, -1e30))
     return jax.nn.softplus(jnp.logaddexp(*sides))
 
 
-def truncated_normal_kl(p: NormalOnInterval, q: NormalOnInterval) -> Array:
+def truncated_normal_kl(p: NormalOnInterval, q: NormalOnInterval) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
 
     Source: Nielsen (2022), Statistical divergences between densities of truncated exponential families with nested
@@ -113,11 +119,11 @@ def truncated_normal_kl(p: NormalOnInterval, q: NormalOnInterval) -> Array:
     both = jnp.broadcast_arrays(*floats(*gaussian(p), *gaussian(q)))
     a, b = Gaussian(*both[:4]), Gaussian(*both[4:])
     nested = (b.low <= a.low) & (a.high <= b.high)
-    inside = nodes_of(Gaussian(b.loc, b.scale, a.low, a.high))
+    inside = nodes_of(b._replace(low=a.low, high=a.high))
     return jnp.where(nested, _within(a, b, inside) + _outside(a, b, inside), jnp.inf)
 
 
-def log_normaliser(g: Gaussian) -> Array:
+def log_normaliser(g: Gaussian) -> Float[Array, "*batch"]:
     """log ∫ exp(−½((x − loc)/scale)²) over the interval."""
     points = nodes_of(g)
     top = 0.5 * jnp.square((points.peak[..., 0] - g.loc) / g.scale)
@@ -132,7 +138,7 @@ def mean_and_variance(g: Gaussian) -> tuple[Array, Array]:
     return (points.peak + mean)[..., 0], (weight * jnp.square(points.offset - mean)).sum(-1)
 
 
-def truncated_normal_entropy(p: NormalOnInterval) -> Array:
+def truncated_normal_entropy(p: NormalOnInterval) -> Float[Array, "*batch"]:
     """H = log ∫ e^−f + E f, for f the exponent less its least value.
 
     Source: Johnson, Kotz and Balakrishnan (1994), section 13.10.1, for the density.

@@ -1,6 +1,6 @@
 """Wholes whose parts depend on each other: joint laws by the chain rule, copulas, and points.
 
-Gaussian copulas with the same marginals, which a divergence does not see.
+A Gaussian copula with the same marginals on both sides differs by the copula alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.copula import GaussianCopula, GaussianCopulaBeta
 
@@ -26,6 +27,9 @@ from kullback.known.numpyro_side import log_prob
 CopulaLaw = GaussianCopula | GaussianCopulaBeta
 
 _LAWS = (Joint, Product)
+
+
+# One step of the reduction.
 
 
 def dependent_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
@@ -65,6 +69,9 @@ def _law_and_density(law: dist.Distribution, other: dist.Distribution) -> Parts 
     return Parts((), lambda: jnp.full(shape, jnp.inf))
 
 
+# Joint laws.
+
+
 def _products(p: Product, q: Product) -> Parts | None:
     """KL = Σ KL(pᵢ ‖ qᵢ), of products over the same blocks. Source: Kullback and Leibler (1951), theorem 3.1."""
     if [part.event_shape for part in p.parts] != [part.event_shape for part in q.parts]:
@@ -86,13 +93,7 @@ def _joints(p: Joint, first: dist.Distribution, then: dist.Distribution) -> Part
 def _conditional(probs: Array | None, pairs: tuple[tuple[Any, Any], ...]) -> Parts | None:
     if probs is None:
         return None
-    live = probs > 0
-
-    def finish(label: Array, given: Array) -> Array:
-        terms = jnp.where(live, probs * jnp.where(live, given, 0.0), 0.0)
-        return label + terms.sum(-1)
-
-    return Parts(pairs, finish)
+    return Parts(pairs, lambda label, given: label + categorical.weighted_sum(probs, given))
 
 
 def _joint_and_product(joint: Joint, product: Product, swapped: bool) -> Parts | None:
@@ -116,7 +117,7 @@ def _with_labels(d: dist.Distribution) -> dist.Distribution | None:
     return d if not d.batch_shape else unsqueezed(d, 0)
 
 
-def label_probs(d: dist.Distribution, labels: int) -> Array | None:
+def label_probs(d: dist.Distribution, labels: int) -> Float[Array, "*batch k"] | None:
     """The probabilities [..., K] of the labels 0, ..., K − 1; None where the distribution may have others."""
     if (probs := categorical.label_probs(unexpanded(d))) is not None:
         return probs if probs.shape[-1] == labels else None
@@ -129,6 +130,9 @@ def label_probs(d: dist.Distribution, labels: int) -> Array | None:
 
 def _are(bound: Any, number: int) -> bool:
     return bool(np.all(np.asarray(bound) == number))
+
+
+# Copulas.
 
 
 def _is_copula(d: dist.Distribution) -> TypeGuard[CopulaLaw]:

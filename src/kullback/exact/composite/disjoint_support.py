@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.type_keys import UNKNOWN
 from kullback.known.composed import constraint_of
@@ -29,7 +30,7 @@ def has_support(d: dist.Distribution) -> bool:
     return type(d) is not dist.MixtureGeneral or d._support is not None
 
 
-def weights_of(d: dist.Distribution) -> Array:
+def weights_of(d: dist.Distribution) -> Float[Array, "*batch k"]:
     if not is_mixture(d):
         return jnp.ones((1,))
     probs: Any = d.mixing_distribution.probs

@@ -7,21 +7,21 @@ to be equal, or to lie apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
-from kullback.exact.closed_forms.categorical import categorical_kl, labels_entropy
+from kullback.exact.closed_forms.categorical import categorical_kl, labels_entropy, weighted_sum
 from kullback.exact.composite import Parts
 from kullback.exact.composite.broadcasting import unsqueezed
 from kullback.exact.composite.disjoint_support import (
     Mixture,
     disjoint,
     has_separate_components,
-    has_support,
     is_discrete,
     is_mixture,
     mutually_disjoint,
@@ -31,14 +31,12 @@ from kullback.exact.composite.disjoint_support import (
 )
 from kullback.exact.type_keys import equal_parameters
 
-__all__ = ["components", "has_support", "is_mixture", "reduce_cross_entropy", "reduce_entropy", "reduce_kl"]
-
 
 class Weighted(NamedTuple):
     """Weights [*batch, K], and distributions with a last batch axis of the `sizes`, which sum to K."""
 
-    weights: Array
-    blocks: tuple[Any, ...]
+    weights: Float[Array, "*batch k"]
+    blocks: tuple[dist.Distribution, ...]
     sizes: tuple[int, ...]
 
 
@@ -47,10 +45,12 @@ def components(d: dist.Distribution) -> Weighted | None:
     any other distribution is a mixture of one. None if they cannot be laid out along an axis.
     """
     if type(d) is dist.MixtureSameFamily:
-        return Weighted(weights_of(d), (d.component_distribution,), (d.mixture_size,))
+        return Weighted(weights=weights_of(d), blocks=(d.component_distribution,), sizes=(d.mixture_size,))
     labels, parts = weighted_components(d)
-    blocks = tuple(unsqueezed(part) for part in parts)
-    return None if any(b is None for b in blocks) else Weighted(weights_of(d)[..., labels], blocks, (1,) * len(blocks))
+    blocks = [block for block in map(unsqueezed, parts) if block is not None]
+    if len(blocks) < len(parts):
+        return None
+    return Weighted(weights=weights_of(d)[..., labels], blocks=tuple(blocks), sizes=(1,) * len(blocks))
 
 
 def along_axis(values: Sequence[Array], sizes: Sequence[int], batch: tuple[int, ...]) -> Array:
@@ -100,7 +100,7 @@ def _components_apart(p: dist.Distribution, q: dist.Distribution) -> Parts | Non
     pairs = tuple((f, targets[j]) for f, j in zip(own, met, strict=True))
 
     def finish(*values: Array) -> Array:
-        value = _labels_kl(w, v, chosen) + _mean(w, _stacked(values, batch))
+        value = _labels_kl(w, v, chosen) + weighted_sum(w, _stacked(values, batch))
         # Below 0, which the first term alone may be where two components meet one, it is rounding alone.
         return value + jax.lax.stop_gradient(jnp.maximum(-value, 0.0))
 
@@ -131,7 +131,7 @@ def _entropy_of_components_apart(p: Mixture) -> Parts | None:
         return None
     w, batch = weights_of(p)[..., labels], tuple(p.batch_shape)
     pairs = tuple((f, f) for f in own)
-    return Parts(pairs, lambda *values: labels_entropy(w, True) + _mean(w, _stacked(values, batch)))
+    return Parts(pairs, lambda *values: labels_entropy(w, True) + weighted_sum(w, _stacked(values, batch)))
 
 
 def reduce_cross_entropy(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
@@ -164,14 +164,8 @@ def _over_components(p: dist.Distribution, q: dist.Distribution | None) -> Parts
     if weighted is None or (q is not None and wider is None):
         return None
     batch = jnp.broadcast_shapes(p.batch_shape, () if q is None else q.batch_shape)
-    pairs = tuple((block, block if q is None else wider) for block in weighted.blocks)
-    return Parts(pairs, lambda *values: _mean(weighted.weights, along_axis(values, weighted.sizes, batch)))
-
-
-def _mean(weights: Array, values: Array) -> Array:
-    """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
-    live = weights > 0
-    return jnp.where(live, weights * jnp.where(live, values, 0.0), 0.0).sum(-1)
+    pairs = tuple((block, block if wider is None else wider) for block in weighted.blocks)
+    return Parts(pairs, lambda *values: weighted_sum(weighted.weights, along_axis(values, weighted.sizes, batch)))
 
 
 def _stacked(values: Sequence[Array], batch: tuple[int, ...]) -> Array:

@@ -1,8 +1,6 @@
 """Distributions made of others: a divergence between two wholes reduced to one between parts.
 
 These reductions hold for any measure of how two distributions differ that adds over independent parts.
-
-Parameters of masked elements, which are not to reach a gradient.
 """
 
 from __future__ import annotations
@@ -14,12 +12,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
+from jaxtyping import Bool
 from numpyro.distributions import Independent, MaskedDistribution, constraints
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.composite import Parts, bijections
-
-__all__ = ["Parts", "reduce_one", "reduce_pair"]
 
 
 def reduce_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
@@ -84,7 +81,7 @@ def _outer(d: Independent, shared: int) -> dist.Distribution:
 _BOUNDS = {"low": 0.0, "high": 1.0}
 
 
-def guarded(d: dist.Distribution, mask: Array) -> dist.Distribution:
+def guarded(d: dist.Distribution, mask: Bool[Array, "*batch"]) -> dist.Distribution:
     """The distribution with harmless parameters where `mask` [*batch] is false; what is masked may be NaN.
 
     A `where` on values alone passes 0 · NaN to the gradient.

@@ -18,6 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions import constraints
 
 from kullback.exact.cross_family.expectations import EXPECTATIONS
@@ -36,7 +37,7 @@ def has_cross_entropy(p: dist.Distribution, q: dist.Distribution) -> bool:
 
 
 @in_double
-def cross_entropy(p: dist.Distribution, q: dist.Distribution) -> Array:
+def cross_entropy(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:
     """H(p, q) = −constant − Σ coefficient · E_P statistic; ∞ where the support of P is not inside that of Q."""
     constant, terms = STATISTICS[type_key(q)][1](q)
     given = EXPECTATIONS[type_key(p)]

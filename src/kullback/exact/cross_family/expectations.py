@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import ndtr
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.circular import mean_cosine
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
@@ -26,15 +27,17 @@ from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.incomplete_gamma import exponential_integral, lower_gamma
 from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI
 
+# Lower partial expectations E (m − x)₊.
 
-def normal_partial(p: dist.Normal, at: Array) -> Array:
+
+def normal_partial(p: dist.Normal, at: Array) -> Float[Array, "*batch"]:
     """σ (z Φ(z) + φ(z)), with z = (m − μ)/σ."""
     loc, scale, at = floats(p.loc, p.scale, at)
     z = (at - loc) / scale
     return scale * (z * ndtr(z) + jnp.exp(-0.5 * z * z - HALF_LOG_2PI))
 
 
-def half_normal_partial(p: dist.HalfNormal, at: Array) -> Array:
+def half_normal_partial(p: dist.HalfNormal, at: Array) -> Float[Array, "*batch"]:
     """m erf z − σ √(2/π) (1 − e^−z²), with z = m/(σ√2)."""
     scale, at = floats(p.scale, at)
     at = jnp.maximum(at, 0.0)
@@ -42,7 +45,7 @@ def half_normal_partial(p: dist.HalfNormal, at: Array) -> Array:
     return at * jax.lax.erf(z) + scale * jnp.sqrt(2.0 / jnp.pi) * jnp.expm1(-z * z)
 
 
-def log_normal_partial(p: dist.LogNormal, at: Array) -> Array:
+def log_normal_partial(p: dist.LogNormal, at: Array) -> Float[Array, "*batch"]:
     """m Φ(d) − e^(μ + ½σ²) Φ(d − σ), with d = (log m − μ)/σ."""
     loc, scale, at = floats(p.loc, p.scale, at)
     inside = at > 0
@@ -52,7 +55,7 @@ def log_normal_partial(p: dist.LogNormal, at: Array) -> Array:
     return jnp.where(inside, value, 0.0)
 
 
-def laplace_partial(p: LaplaceLaw, at: Array) -> Array:
+def laplace_partial(p: LaplaceLaw, at: Array) -> Float[Array, "*batch"]:
     """l²/(l + r) e^−d/l for m a distance d below the location; above, the distance and what the mirror image says."""
     loc, left, right = two_sided(p)
     step = at - loc
@@ -63,13 +66,13 @@ def laplace_partial(p: LaplaceLaw, at: Array) -> Array:
     return jnp.where(step < 0, low, high)
 
 
-def logistic_partial(p: dist.Logistic, at: Array) -> Array:
+def logistic_partial(p: dist.Logistic, at: Array) -> Float[Array, "*batch"]:
     """s log(1 + e^z), with z = (m − μ)/s."""
     loc, scale, at = floats(p.loc, p.scale, at)
     return scale * jax.nn.softplus((at - loc) / scale)
 
 
-def gumbel_partial(p: dist.Gumbel, at: Array) -> Array:
+def gumbel_partial(p: dist.Gumbel, at: Array) -> Float[Array, "*batch"]:
     """β E₁(e^−z), with z = (m − μ)/β, which is z − γ and next to nothing for large z."""
     loc, scale, at = floats(p.loc, p.scale, at)
     z = (at - loc) / scale
@@ -78,20 +81,20 @@ def gumbel_partial(p: dist.Gumbel, at: Array) -> Array:
     return scale * jnp.where(large, z - EULER_GAMMA, jnp.where(small, 0.0, inner))
 
 
-def uniform_partial(p: dist.Uniform, at: Array) -> Array:
+def uniform_partial(p: dist.Uniform, at: Array) -> Float[Array, "*batch"]:
     low, high, at = floats(p.low, p.high, at)
     inside = jnp.clip(at, low, high) - low
     return 0.5 * jnp.square(inside) / (high - low) + jnp.maximum(at - high, 0.0)
 
 
-def gamma_partial(p: GammaLaw, at: Array) -> Array:
+def gamma_partial(p: GammaLaw, at: Array) -> Float[Array, "*batch"]:
     """m P(a, bm) − (a/b) P(a + 1, bm), for P the regularised incomplete gamma function."""
     a, b = shape_and_rate(p)
     a, x = jnp.broadcast_arrays(a, b * jnp.maximum(at, 0.0))
     return (x * lower_gamma(a, x) - a * lower_gamma(a + 1.0, x)) / b
 
 
-def inverse_gamma_partial(p: dist.InverseGamma, at: Array) -> Array:
+def inverse_gamma_partial(p: dist.InverseGamma, at: Array) -> Float[Array, "*batch"]:
     """m Q(a, b/m) − b/(a − 1) Q(a − 1, b/m), for Q = 1 − P. Where the mean is ∞ it is not needed, and 0 is given."""
     a, b = shape_and_rate(p)
     exists = (at > 0) & (a > 1)
@@ -100,7 +103,7 @@ def inverse_gamma_partial(p: dist.InverseGamma, at: Array) -> Array:
     return jnp.where(exists, value, 0.0)
 
 
-def weibull_partial(p: dist.Weibull, at: Array) -> Array:
+def weibull_partial(p: dist.Weibull, at: Array) -> Float[Array, "*batch"]:
     """m (1 − e^−y) − λ Γ(1 + 1/k) P(1 + 1/k, y), with y = (m/λ)ᵏ."""
     scale, k, at = floats(p.scale, p.concentration, at)
     inside = at > 0
@@ -110,7 +113,7 @@ def weibull_partial(p: dist.Weibull, at: Array) -> Array:
     return jnp.where(inside, value, 0.0)
 
 
-def pareto_partial(p: dist.Pareto, at: Array) -> Array:
+def pareto_partial(p: dist.Pareto, at: Array) -> Float[Array, "*batch"]:
     """m − l − ∫ (l/x)ᵅ dx over (l, m)."""
     low, alpha, at = floats(p.scale, p.alpha, at)
     at = jnp.maximum(at, low)
@@ -118,7 +121,7 @@ def pareto_partial(p: dist.Pareto, at: Array) -> Array:
     return (at - low) - low * jnp.exp(log_integral(slope, size))
 
 
-def half_cauchy_partial(p: dist.HalfCauchy, at: Array) -> Array:
+def half_cauchy_partial(p: dist.HalfCauchy, at: Array) -> Float[Array, "*batch"]:
     """(2/π) (m arctan(m/γ) − ½γ log(1 + (m/γ)²))."""
     scale, at = floats(p.scale, at)
     z = jnp.maximum(at, 0.0) / scale
@@ -127,6 +130,9 @@ def half_cauchy_partial(p: dist.HalfCauchy, at: Array) -> Array:
 
 Given = dict[str, Callable[..., Array]]
 Pair = Callable[[Any], tuple[Array, Array]]
+
+
+# The table.
 
 
 def _given(

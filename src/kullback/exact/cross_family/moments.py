@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import log_ndtr
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
 from kullback.exact.closed_forms.generalized_gamma import GeneralizedGamma, as_power_of_gamma
@@ -47,7 +48,7 @@ def normal(p: dist.Normal) -> Two:
     return loc, jnp.square(scale)
 
 
-def normal_exponential(p: dist.Normal, t: Array) -> Array:
+def normal_exponential(p: dist.Normal, t: Array) -> Float[Array, "*batch"]:
     loc, scale, t = floats(p.loc, p.scale, t)
     return t * loc + 0.5 * jnp.square(t * scale)
 
@@ -56,7 +57,7 @@ def truncated_normal(p: NormalOnInterval) -> Two:
     return mean_and_variance(gaussian(p))
 
 
-def truncated_normal_exponential(p: NormalOnInterval, t: Array) -> Array:
+def truncated_normal_exponential(p: NormalOnInterval, t: Array) -> Float[Array, "*batch"]:
     """As for the normal, whose mean is moved by t σ²: the masses of the interval make the difference."""
     g = gaussian(p)
     moved = g._replace(loc=g.loc + t * jnp.square(g.scale))
@@ -64,7 +65,7 @@ def truncated_normal_exponential(p: NormalOnInterval, t: Array) -> Array:
     return t * g.loc + 0.5 * jnp.square(t * g.scale) + log_normaliser(moved) - log_normaliser(g)
 
 
-def half_normal_exponential(p: dist.HalfNormal, t: Array) -> Array:
+def half_normal_exponential(p: dist.HalfNormal, t: Array) -> Float[Array, "*batch"]:
     scale, t = floats(p.scale, t)
     return jnp.log(2.0) + 0.5 * jnp.square(t * scale) + log_ndtr(t * scale)
 
@@ -74,7 +75,7 @@ def laplace(p: LaplaceLaw) -> Two:
     return loc + right - left, jnp.square(left) + jnp.square(right)
 
 
-def laplace_exponential(p: LaplaceLaw, t: Array) -> Array:
+def laplace_exponential(p: LaplaceLaw, t: Array) -> Float[Array, "*batch"]:
     loc, left, right = two_sided(p)
     exists = (right * t < 1) & (left * t > -1)
     t = jnp.where(exists, t, 0.0)
@@ -86,7 +87,7 @@ def logistic(p: dist.Logistic) -> Two:
     return loc, jnp.square(jnp.pi * scale) / 3.0
 
 
-def logistic_exponential(p: dist.Logistic, t: Array) -> Array:
+def logistic_exponential(p: dist.Logistic, t: Array) -> Float[Array, "*batch"]:
     """E e^t(x−μ) = Γ(1 + st) Γ(1 − st)."""
     loc, scale, t = floats(p.loc, p.scale, t)
     exists = jnp.abs(scale * t) < 1
@@ -99,7 +100,7 @@ def soft_laplace(p: dist.SoftLaplace) -> Two:
     return loc, jnp.square(0.5 * jnp.pi * scale)
 
 
-def soft_laplace_exponential(p: dist.SoftLaplace, t: Array) -> Array:
+def soft_laplace_exponential(p: dist.SoftLaplace, t: Array) -> Float[Array, "*batch"]:
     loc, scale, t = floats(p.loc, p.scale, t)
     exists = jnp.abs(scale * t) < 1
     t = jnp.where(exists, t, 0.0)
@@ -111,7 +112,7 @@ def gumbel(p: dist.Gumbel) -> Two:
     return loc + EULER_GAMMA * scale, jnp.square(jnp.pi * scale) / 6.0
 
 
-def gumbel_exponential(p: dist.Gumbel, t: Array) -> Array:
+def gumbel_exponential(p: dist.Gumbel, t: Array) -> Float[Array, "*batch"]:
     loc, scale, t = floats(p.loc, p.scale, t)
     exists = scale * t < 1
     t = jnp.where(exists, t, 0.0)
@@ -129,7 +130,7 @@ def uniform(p: dist.Uniform) -> Two:
     return 0.5 * (low + high), jnp.square(high - low) / 12.0
 
 
-def uniform_exponential(p: dist.Uniform, t: Array) -> Array:
+def uniform_exponential(p: dist.Uniform, t: Array) -> Float[Array, "*batch"]:
     low, high, t = floats(p.low, p.high, t)
     t, size = jnp.broadcast_arrays(t, high - low)
     return t * low + log_integral(t, size) - jnp.log(size)
@@ -143,7 +144,7 @@ def gamma(p: GammaLaw) -> Two:
     return a / b, a / jnp.square(b)
 
 
-def gamma_exponential(p: GammaLaw, t: Array) -> Array:
+def gamma_exponential(p: GammaLaw, t: Array) -> Float[Array, "*batch"]:
     a, b = shape_and_rate(p)
     return _where(t < b, -a * jnp.log1p(-jnp.where(t < b, t, 0.0) / b))
 
@@ -154,7 +155,7 @@ def power_logs(p: GeneralizedGamma) -> Two:
     return log_scale + jax.lax.digamma(shape) / power, trigamma(shape) / jnp.square(power)
 
 
-def power(p: GeneralizedGamma, k: Array) -> Array:
+def power(p: GeneralizedGamma, k: Array) -> Float[Array, "*batch"]:
     """E xᵏ = sᵏ Γ(α + k/p)/Γ(α)."""
     shape, own, log_scale = as_power_of_gamma(p)
     moved = shape + k / own
@@ -188,7 +189,7 @@ def log_normal_logs(p: dist.LogNormal) -> Two:
     return loc, jnp.square(scale)
 
 
-def log_normal_power(p: dist.LogNormal, k: Array) -> Array:
+def log_normal_power(p: dist.LogNormal, k: Array) -> Float[Array, "*batch"]:
     loc, scale, k = floats(p.loc, p.scale, k)
     return k * loc + 0.5 * jnp.square(k * scale)
 
@@ -203,7 +204,7 @@ def half_cauchy_logs(p: dist.HalfCauchy) -> Two:
     return jnp.log(scale), jnp.full_like(scale, 0.25 * jnp.pi**2)
 
 
-def half_cauchy_power(p: dist.HalfCauchy, k: Array) -> Array:
+def half_cauchy_power(p: dist.HalfCauchy, k: Array) -> Float[Array, "*batch"]:
     """E xᵏ = γᵏ/cos(½πk) for |k| < 1."""
     scale, k = floats(p.scale, k)
     exists = jnp.abs(k) < 1
@@ -230,7 +231,7 @@ def dagum_logs(p: dist.Dagum) -> Two:
     return mean, (trigamma(shape) + jnp.pi**2 / 6.0) / jnp.square(sharpness)
 
 
-def dagum_power(p: dist.Dagum, k: Array) -> Array:
+def dagum_power(p: dist.Dagum, k: Array) -> Float[Array, "*batch"]:
     shape, sharpness, scale, k = floats(p.concentration, p.sharpness, p.scale, k)
     step = k / sharpness
     exists = (step < 1) & (step > -shape)
@@ -243,7 +244,7 @@ def power_law_logs(p: PowerLaw) -> Two:
     return log_mean_and_variance(_positive(p))
 
 
-def power_law_power(p: PowerLaw, k: Array) -> Array:
+def power_law_power(p: PowerLaw, k: Array) -> Float[Array, "*batch"]:
     d = _positive(p)
     k = jnp.broadcast_to(k, jnp.broadcast_shapes(jnp.shape(k), d.power.shape))
     d = type(d)(*(jnp.broadcast_to(x, k.shape) for x in d))
@@ -277,7 +278,7 @@ def beta_logs(p: dist.Beta, mirrored: bool = False) -> Two:
     return jax.lax.digamma(a) - jax.lax.digamma(a + b), trigamma(a) - trigamma(a + b)
 
 
-def beta_power(p: dist.Beta, k: Array) -> Array:
+def beta_power(p: dist.Beta, k: Array) -> Float[Array, "*batch"]:
     a, b = floats(p.concentration1, p.concentration0)
     exists = a + k > 0
     return _where(exists, log_beta(jnp.where(exists, a + k, 1.0), b) - log_beta(a, b))
@@ -295,6 +296,6 @@ def kumaraswamy_logs(p: dist.Kumaraswamy) -> Two:
     return mean / a, variance / jnp.square(a)
 
 
-def kumaraswamy_power(p: dist.Kumaraswamy, k: Array) -> Array:
+def kumaraswamy_power(p: dist.Kumaraswamy, k: Array) -> Float[Array, "*batch"]:
     a, b = floats(p.concentration1, p.concentration0)
     return beta_power(dist.Beta(1.0, b, validate_args=False), k / a)

@@ -1,9 +1,4 @@
-"""Which precision a form is evaluated in: one floating type for all that it is given, or double inside.
-
-Forms of matrices in double precision whose derivatives are in double precision too.
-
-What is known to be non-negative, and is computed as a difference of larger terms.
-"""
+"""Which precision a form is evaluated in: one floating type for all of its arguments, or double precision inside."""
 
 from __future__ import annotations
 
@@ -17,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
+
+# Elementwise functions.
 
 
 def floats(*xs: Any) -> tuple[Array, ...]:
@@ -88,6 +85,9 @@ def _differentiable(value: Callable[[list[Array], list[Array]], Any]) -> Callabl
 
 def _is_floating(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+# Functions of matrices, whose derivatives are in double precision too.
 
 
 Flat = Callable[..., Any]
@@ -175,6 +175,9 @@ def _shaped(x: Array, like: Sequence[Array], event_axes: Sequence[int]) -> tuple
     ends = np.cumsum([math.prod(event) for event in events])
     parts = jnp.split(x, ends[:-1], -1)
     return tuple(part.reshape(*x.shape[:-1], *event) for part, event in zip(parts, events, strict=True))
+
+
+# Differences.
 
 
 def non_negative(value: Float[Array, "*s"]) -> Float[Array, "*s"]:

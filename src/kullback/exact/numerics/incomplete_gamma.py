@@ -1,14 +1,12 @@
-"""The incomplete gamma function and the exponential integral, of positive terms only.
+"""The incomplete gamma function, the exponential integral, and the quantiles of the gamma law.
 
-JAX has both, but not within a program that is evaluated in double precision while single is the setting; and these
-have derivatives in every argument.
+JAX has the first two, but not within a program that is evaluated in double precision while single is the setting; and
+these have derivatives in every argument.
 
-Logarithms of quantiles of the gamma law, smooth in its concentration.
-
-Draws of the gamma law by rejection jump where a proposal is first rejected, so that at fixed noise they are no function
-to descend on. The quantile x(a, u), with P(a, x) = u, is: dx/da = −(∂P/∂a)/(∂P/∂x) follows from the implicit function
-theorem (Figurnov, Mohamed and Mnih 2018, equation 5). It is given as log x, since x itself is below all numbers at
-small concentrations, where P(a, x) = xᵃ/Γ(a + 1) to a relative error of x.
+Draws of the gamma law by rejection jump where a proposal is first rejected, so at fixed noise they are no smooth
+function of the concentration. The quantile x(a, u), with P(a, x) = u, is: dx/da = −(∂P/∂a)/(∂P/∂x) by the implicit
+function theorem (Figurnov, Mohamed and Mnih 2018, equation 5). It is given as log x, since x itself underflows at small
+concentrations, where P(a, x) = xᵃ/Γ(a + 1) to a relative error of x.
 """
 
 from __future__ import annotations
@@ -25,6 +23,9 @@ from jaxtyping import Array, Float
 from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI, binet
 from kullback.exact.numerics.quadrature import gauss_legendre
 from kullback.exact.numerics.ratios import gap
+
+# Sums and integrals of positive terms.
+
 
 _SERIES_UP_TO = 60.0
 _TERMS = np.arange(1, 161)
@@ -76,6 +77,9 @@ def exponential_integral(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     logs = jnp.asarray(_TERMS, x.dtype) * jnp.log(safe)[..., None] - jnp.asarray(_LOG_FACTORIALS, x.dtype)
     total = (jnp.exp(logs - safe[..., None]) * jnp.asarray(_HARMONIC, x.dtype)).sum(-1)
     return jnp.where(inside, total - EULER_GAMMA - jnp.log(safe), jnp.where(x > 0, 0.0, jnp.inf))
+
+
+# Quantiles.
 
 
 _DERIVATIVE: Any = lax.random_gamma_grad  # dx/da at a quantile

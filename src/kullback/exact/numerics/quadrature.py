@@ -18,7 +18,7 @@ def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (nodes + 1.0), 0.5 * weights
 
 
-def gauss_legendre(count: int, dtype: DTypeLike) -> tuple[Array, Array]:
+def gauss_legendre(count: int, dtype: DTypeLike) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """The nodes [n] and weights [n] of Gauss and Legendre on (0, 1), exact for polynomials up to degree 2n − 1."""
     nodes, weights = _legendre(count)
     return jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 _LOG2 = 0.69314718055994530942
 
@@ -24,11 +24,11 @@ _LOG2 = 0.69314718055994530942
 class _Ratio(NamedTuple):
     """x/y = 2ᵏ (1 + f), with k as a floating number; r = f/(2 + f), 2ᵏ, and 1/y."""
 
-    k: Array
-    f: Array
-    r: Array
-    power: Array
-    inverse: Array
+    k: Float[Array, "*s"]
+    f: Float[Array, "*s"]
+    r: Float[Array, "*s"]
+    power: Float[Array, "*s"]
+    inverse: Float[Array, "*s"]
 
 
 def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,7 +69,13 @@ def _take_apart(x: Array, y: Array) -> _Ratio:
     near = jax.lax.bitcast_convert_type(x_bits - (k << whole(about.nmant)), x.dtype)
     step, inverse = near - y, 1.0 / y
     # r by a division of its own, which does not wait for f.
-    return _Ratio(k.astype(x.dtype), step * inverse, step / (near + y), _power_of_two(k, x.dtype), inverse)
+    return _Ratio(
+        k=k.astype(x.dtype),
+        f=step * inverse,
+        r=step / (near + y),
+        power=_power_of_two(k, x.dtype),
+        inverse=inverse,
+    )
 
 
 def _power_of_two(k: Array, dtype: DTypeLike) -> Array:
@@ -100,17 +106,17 @@ def _small_phi(f: Array, r: Array) -> Array:
     return r * (f - square * series)
 
 
-def is_normal(x: Array) -> Array:
+def is_normal(x: Float[Array, "*s"]) -> Bool[Array, "*s"]:
     """Whether a number is positive, finite, and not below the range of its type."""
     return (x >= jnp.finfo(x.dtype).tiny) & (x < jnp.inf)
 
 
-def unequal(x: Array, y: Array) -> Array:
+def unequal(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """0 where two numbers at the end of their range are equal, ∞ where they are not; NaN where one is."""
     return jnp.where(x == y, 0.0, jnp.abs(x) + jnp.abs(y) + jnp.inf)
 
 
-def scale_terms(x: Array, y: Array) -> tuple[Array, Array, Array]:
+def scale_terms(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> tuple[Array, Array, Array]:
     """φ(u), u and 1/y with u = (x − y)/y, for x and y that are normal numbers."""
     ratio = _take_apart(x, y)
     above = (ratio.power - 1.0) * (1.0 + ratio.f)
@@ -156,7 +162,7 @@ def _log_ratio(p: Array, q: Array, difference: Array) -> tuple[_Ratio, Array]:
     return ratio._replace(f=f, r=r), ratio.k * _LOG2 + (f - _small_phi(f, r))
 
 
-def phi_and_log(p: Array, q: Array, difference: Array) -> tuple[Array, Array]:
+def phi_and_log(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "*s"]) -> tuple[Array, Array]:
     """φ((q − p)/p) and log(q/p) for normal numbers p and q from their `difference` q − p."""
     ratio, log = _log_ratio(p, q, difference)
     return jnp.where(ratio.k == 0, _small_phi(ratio.f, ratio.r), difference * ratio.inverse - log), log
