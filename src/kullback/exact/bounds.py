@@ -53,7 +53,7 @@ class Side(NamedTuple):
 
 
 def side_of(d: dist.Distribution) -> Side | None:
-    """The components of a distribution; None where they cannot be laid out along an axis."""
+    """The components of a distribution; None where they cannot be arranged along one axis."""
     found = components(d)
     if found is None:
         return None
@@ -111,7 +111,7 @@ def log_sum(x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def subtract(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """x − y, and −∞ where both are −∞."""
+    """x − y, and −∞ where x is."""
     nothing = x == -np.inf
     return np.where(nothing, -np.inf, x - np.where(nothing, 0.0, y))
 
@@ -189,9 +189,9 @@ class PairwiseUpperBound(Rule):
 
     E_fₖ[log q/fₖ] ≥ log Σₗ vₗ exp(−KL(fₖ‖gₗ)), by the evidence bound on log Σₗ vₗ gₗ at its best weights; and
     Σₖ wₖ E_fₖ[log p/fₖ] ≤ Σₖ wₖ log Σⱼ wⱼ ∫ √(fₖ fⱼ), by Jensen's inequality twice: it says that the label of an
-    outcome can be told at least as well as the overlaps of the components allow. Where an overlap has no closed form,
-    it is taken as 1. Unlike the variational bound this one counts how far P's own components overlap, so either may be
-    the closer one.
+    outcome is identified at least as well as the overlaps of the components allow. Where an overlap has no closed form,
+    it is taken as 1. Unlike the variational bound, this one uses the overlaps of P's own components. Either may be
+    closer.
 
     Source: Kolchinsky and Tracey (2017), section 3, for both; Durrieu, Thiran and Kelly (2012), for their difference.
     """
@@ -223,7 +223,7 @@ class PairwiseLowerBound(Rule):
     Σₖ wₖ E_fₖ[log p/fₖ] ≥ Σₖ wₖ log Σⱼ wⱼ exp(−KL(fₖ‖fⱼ)), as in the upper bound. The other term, which is
     −KL(fₖ‖Q), is at most each of 0, of 2 log Σₗ √vₗ ∫ √(fₖ gₗ), since √ is concave and subadditive, and, where the
     components are normal, of H(fₖ) + log Σₗ vₗ ∫ fₖ gₗ, by Jensen's inequality; the least of them is taken for each k,
-    and where Q has one component its exact value. Below 0 it says nothing, as KL ≥ 0; then it is 0.
+    and where Q has one component its exact value. Since KL ≥ 0, a value below 0 is replaced by 0.
 
     Source: Kolchinsky and Tracey (2017), section 3; Durrieu, Thiran and Kelly (2012), for the difference and ∫ fₖ gₗ.
     """
@@ -264,7 +264,7 @@ def _log_ratio(own: Side, other: Side) -> np.ndarray:
 
 
 def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> Missing | None:
-    """Why the pairs of components that a bound `needs` are not there: (side, side, form, its name in words)."""
+    """Why a form that a bound `needs` is missing: each need is (side, side, form, its name in words)."""
     if p.distribution is None or q.distribution is None:
         return Missing(f"{'P' if p.distribution is None else 'Q'} is not a distribution with known components")
     if not (is_mixture(p.distribution) or is_mixture(q.distribution)):
@@ -272,7 +272,7 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
     for a, b, pairwise, words in needs:
         own, other = side_of(a.distribution), side_of(b.distribution)
         if own is None or other is None or any(b is None for row in pairs_of(own, other) for pair in row for b in pair):
-            return Missing("the components of a batch of mixtures cannot be laid out side by side")
+            return Missing("the components of a batch of mixtures cannot be arranged along one axis")
         if not all_pairs_have(pairwise, own, other):
             return Missing(f"{words} has no closed form for every pair of components")
     return unequal_inputs(p, q)

@@ -58,7 +58,7 @@ class Component(NamedTuple):
 
 
 def components_of(d: object) -> list[Component]:
-    """The components with weight of one mixture, or of a law with more zeros; empty for another law, and a batch."""
+    """The components of one mixture or zero-inflated law; empty for another law, and for a batch."""
     if not isinstance(d, dist.Distribution) or d.batch_shape or d.event_shape:
         return []
     with jax.enable_x64(True):
@@ -199,12 +199,12 @@ class CountableSum(Rule):
 
 
 def _mixed(parts: tuple[np.ndarray, ...], windows: list[Window]) -> np.ndarray:
-    """Σᵢ wᵢ of what was found about each component."""
+    """Σᵢ wᵢ xᵢ, for the values xᵢ of the components."""
     return np.asarray(sum(window.weight * part for window, part in zip(windows, parts, strict=True)))
 
 
 def _value_and_error(summed: PartialSum) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The value, its error, and the mass that was not found, [*batch] each."""
+    """The value, its error, and the missing mass, [*batch] each."""
     missing = _missing(summed)
     with np.errstate(invalid="ignore"):
         error = summed.tail + summed.rounding + missing * np.maximum(1.0, np.abs(summed.value))
@@ -218,7 +218,7 @@ def _missing(summed: PartialSum) -> np.ndarray:
 def _converged(
     p: Known, q: Known, ends: tuple[float, float], window: Window, most: int, tolerance: float
 ) -> tuple[PartialSum, int]:
-    """The sum about one centre, with terms added until the rest is within the tolerance, and how many they are."""
+    """The sum about one centre, with terms added until the rest is within the tolerance; and the number of terms."""
     terms, before = window.terms, np.inf
     while True:
         terms = min(terms, most)
@@ -227,7 +227,7 @@ def _converged(
             raise EstimateError("p and q: a log-probability of a count is NaN; check the parameters")
         missing = _missing(summed)
         found = np.all(summed.tail <= np.maximum(tolerance * np.maximum(1.0, np.abs(summed.value)), summed.rounding))
-        # Mass that more terms do not find is the error of the log-probabilities themselves.
+        # Missing mass that more terms do not reduce is an error of the log-probabilities themselves.
         theirs = (missing > 0.5 * before) & (missing < 1e-5)
         if (found and np.all(theirs | (missing <= 1e-9 + 16.0 * summed.rounding))) or terms == most:
             return (summed if window.component is None else _normalized(summed)), terms
@@ -263,7 +263,7 @@ def _support_ends(p: Known) -> tuple[float, float] | None:
 
 
 def _windows(p: Known, ends: tuple[float, float], most: int) -> list[Window]:
-    """Where the sums begin: one for all of P, unless its components are too far apart for it."""
+    """Where the sums begin: one sum for all of P, unless its components are too far apart; then one for each."""
     centre, terms = _start(p, ends)
     whole = Window(weight=1.0, centre=centre, terms=terms, component=None)
     if whole.terms <= most:
@@ -277,7 +277,7 @@ def _component_window(part: Component, ends: tuple[float, float]) -> Window:
 
 
 def _start(p: Known, ends: tuple[float, float]) -> tuple[float, int]:
-    """Where the sum begins, and enough terms for a light tail."""
+    """Where the sum begins, and a number of terms that is enough for a light tail."""
     nearest = next((end for end in ends if np.isfinite(end)), 0.0)
     try:
         moments = p.moments() if p.moments is not None else None
@@ -296,7 +296,7 @@ def _window_about(mean: np.ndarray, variance: np.ndarray, ends: tuple[float, flo
 
 
 def _sum(p: Known, q: Known, ends: tuple[float, float], window: Window, terms: int) -> PartialSum:
-    """Over `terms` counts about the centre; they begin or end where the counts do.
+    """The sum over `terms` counts about the centre, within the support.
 
     For a component Pᵢ of P it is Σₖ Pᵢ(k) (log P(k) − log Q(k)), and the mass is that of Pᵢ.
     """
@@ -333,7 +333,7 @@ def _one_sided_sum(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The sum to one side of the centre, a bound on the rest and the mass, [*batch] each.
 
-    ended  whether P has no counts beyond
+    ended  whether P has no more counts on this side
     """
     p = np.exp(log_p)
     terms = np.where(np.isposinf(ratio), np.inf, p * np.where(np.isposinf(ratio), 0.0, ratio))
@@ -346,21 +346,21 @@ def _one_sided_sum(
             continue
         of_mass, of_terms = limits
         left = abs(of_terms.value - value[at]) if np.isfinite(of_terms.value) else 0.0
-        # The mass of the whole is known, that of a part is not: what is seen to be missing is compared by the caller.
+        # Only the mass of the whole is known, which is 1, so that the caller compares the mass that is missing.
         value[at], mass[at], tail[at] = of_terms.value, of_mass.value, of_terms.error + of_mass.error * left
     return value, tail, mass
 
 
 def _tail_bound(log_p: Float[np.ndarray, "*batch n"], ratio: Float[np.ndarray, "*batch n"]) -> np.ndarray:
-    """The bound bₙ r/(1 − r) on the rest [*batch], ∞ where the terms do not fall so yet."""
+    """The bound bₙ r/(1 − r) on the rest [*batch]; ∞ where the terms do not decay fast enough yet."""
     n, live = log_p.shape[-1], log_p > -np.inf
     log_b = np.where(live, log_p + np.log1p(np.abs(np.where(np.isfinite(ratio), ratio, 0.0))), -np.inf)
     last = log_b[..., -max(n // 4, 2) :]
     ended = ~np.isfinite(last[..., -1])
     steps = np.diff(np.where(np.isfinite(last), last, 0.0), axis=-1)
     largest = np.where(np.isfinite(last[..., 1:]), steps, -np.inf).max(-1)
-    fall = -np.expm1(np.minimum(largest, 0.0))
-    r = 1.0 - 0.5 * fall
+    decay = -np.expm1(np.minimum(largest, 0.0))
+    r = 1.0 - 0.5 * decay
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         bound = np.exp(last[..., -1]) * r / (1.0 - r)
-    return np.where(ended, 0.0, np.where(fall * n > MIN_DECAY, bound, np.inf))
+    return np.where(ended, 0.0, np.where(decay * n > MIN_DECAY, bound, np.inf))

@@ -50,8 +50,10 @@ CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.Order
 
 
 def log_pmf(d: dist.Distribution, low: int, high: int) -> Float[Array, "*batch k"]:
-    """log P at the integers from `low` to `high`, both included, as [*batch, K]; −∞ outside the support,
-    which must not reach beyond them where it is a list of labels, or that of a beta-binomial."""
+    """log P at the integers from `low` to `high`, both included, as [*batch, K]; −∞ outside the support.
+
+    The support of labels, and of a beta-binomial, must lie within them.
+    """
     if is_mixture(d):
         return _mixture(d, low, high)
     if type(d) in _MASSES:
@@ -62,7 +64,7 @@ def log_pmf(d: dist.Distribution, low: int, high: int) -> Float[Array, "*batch k
 
 
 def _mixture(d: Mixture, low: int, high: int) -> Array:
-    """log Σₖ wₖ fₖ, of which a component without weight or mass is no part."""
+    """log Σₖ wₖ fₖ; components of no weight or mass have a gradient of 0."""
     if isinstance(d, dist.MixtureSameFamily):
         parts = log_pmf(d.component_distribution, low, high)
     else:
@@ -92,7 +94,7 @@ def urn_log_pmf(
 ) -> tuple[Array, Array, Array]:
     """log P(k) of a beta-binomial for k = 0, ..., size [..., size + 1], and a + k and b + n − 1 − k for the k below it.
 
-    By the sums of log P(k + 1)/P(k): differences of log Γ would lose the digits of a great concentration.
+    From sums of log P(k + 1)/P(k), since differences of log Γ lose digits where a concentration is large.
     """
     k = jnp.arange(size, dtype=a.dtype)
     left = jnp.asarray(n, a.dtype)[..., None] - k
@@ -105,7 +107,7 @@ def urn_log_pmf(
 
 
 def running_sum(steps: Float[Array, "*batch k"]) -> Float[Array, "*batch k+1"]:
-    """0 and the sums of the first steps."""
+    """The sums of the first 0, 1, 2, ... steps."""
     return jnp.concatenate([jnp.zeros_like(steps, shape=(*steps.shape[:-1], 1)), jnp.cumsum(steps, -1)], -1)
 
 
@@ -169,7 +171,7 @@ _MASSES = {
     dist.DiscreteUniform: _uniform,
     dist.Poisson: _poisson,
 }
-# Those of which all the log-probabilities of 0, 1, ... are computed together.
+# Families whose log-probabilities of 0, 1, ... are computed together.
 _ROWS = {**dict.fromkeys((*CATEGORICAL, *BERNOULLI), _labels), dist.BetaBinomial: _beta_binomial}
 
 COUNTABLE = (dist.Poisson, *NEGATIVE_BINOMIAL, *GEOMETRIC)
@@ -208,7 +210,7 @@ def _shared_sum(p: dist.Distribution, q: dist.Distribution, low: int, high: int)
 @partial(jax.jit, static_argnums=(2, 3))
 @in_double
 def _sum(p: dist.Distribution, q: dist.Distribution, low: int, high: int) -> Array:
-    """The plain sum, where Q has mass elsewhere."""
+    """The plain sum, for Q with mass outside the support of P."""
     log_p, log_q = jnp.broadcast_arrays(log_pmf(p, low, high), log_pmf(q, low, high))
     live, reached = log_p > -jnp.inf, log_q > -jnp.inf
     both = live & reached
@@ -235,14 +237,14 @@ def _entropy(p: dist.Distribution, low: int, high: int) -> Array:
 def log_ratio_kl(
     log_p: Float[Array, "*batch k"], ratio: Float[Array, "*batch k"], unseen: Float[Array, "*batch k"] | None = None
 ) -> Float[Array, "*batch"]:
-    """KL from log p and log(q/p) [..., K], the latter but for a constant; `unseen` is log q where p = 0, else −∞, and
-    then log(q/p) is to be whole.
+    """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p, which keeps its digits where P is near Q.
 
-    log(1 + Σ p ψ(D)) for D = log(q/p) less its mean under p: no digits are lost where P is near Q.
+    ratio   log(q/p), up to a constant if there is no `unseen`
+    unseen  log q where p = 0, and −∞ elsewhere
     """
     live = log_p > -jnp.inf
     p = jnp.where(live, jnp.exp(jnp.where(live, log_p, 0.0)), 0.0)
-    # Centred about the likeliest first, whose own weight is then not subtracted from 1.
+    # Centred about the most likely atom first, so that its weight is not subtracted from 1.
     weights = jax.lax.stop_gradient(p)
     peak = (weights == weights.max(-1, keepdims=True)).astype(p.dtype)
     first = (peak * ratio).sum(-1, keepdims=True) / peak.sum(-1, keepdims=True)

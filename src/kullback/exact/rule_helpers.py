@@ -25,11 +25,11 @@ from kullback.rule import Missing
 
 
 def double_precision(p: Known, q: Known) -> AbstractContextManager[Any]:
-    """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened, or
-    evaluated on the host, where it is double anyway.
+    """A context of double precision, if each side is a NumPyro distribution, whose parameters can be widened, or is
+    evaluated on the host, where numbers are double anyway.
 
     A log-probability of counts is a difference of terms that grow with the count, which single precision loses. A
-    user's own function is left in the precision that it was written for.
+    user's own function keeps the precision that it was written for.
     """
     return jax.enable_x64(True) if _can_widen(p) and _can_widen(q) else nullcontext()
 
@@ -54,7 +54,7 @@ def log_probs(p: Known, q: Known, atoms: ArrayLike) -> tuple[Float[Array, "*batc
     return values[0], values[1]
 
 
-# One program, which compiles in half the time of its operations one by one.
+# One program compiles in half the time of its operations one by one.
 _evaluated = jax.jit(lambda log_prob, x: log_prob(x))
 
 
@@ -86,7 +86,7 @@ def _beta_negative_binomial(d: Any, k: Any) -> Array:
     return jnp.where(k < 0, -jnp.inf, ways + log_beta(a + count, b + n) - log_beta(a, b))
 
 
-# Masses that NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
+# Families whose log-probability NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
 MASSES = {
     **dict.fromkeys(
         (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2),
@@ -125,14 +125,14 @@ def weighted_terms(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch 
 
 
 def unequal_inputs(p: Known, q: Known) -> Missing | None:
-    """Why two conditional sides cannot be compared: they stand at different inputs. None where they can."""
+    """Why two conditional sides cannot be compared: they are at different inputs. None where they can be."""
     if p.inputs is None or q.inputs is None or p.inputs is q.inputs or np.array_equal(p.inputs, q.inputs):
         return None
     return Missing("both sides are conditionals, at different inputs", "both sides at the same inputs")
 
 
 def averaged(values: ArrayLike, p: Known, q: Known) -> Any:
-    """The values [..., n, *rest] of a batch over n inputs as their mean; as they are where no side is conditional."""
+    """The mean of values [..., n, *rest] over n inputs; the values themselves where no side is conditional."""
     weights = mean_over_inputs(p, q)
     if weights is None:
         return values
@@ -166,5 +166,5 @@ def why_infinite(value: ArrayLike, p: Known, q: Known) -> str:
 
 
 def both_discrete(p: Known, q: Known) -> bool:
-    """Whether a sum over P's outcomes compares like with like: a density of Q is no probability."""
+    """Whether both sides are discrete or both continuous, so that their (log-)densities can be compared."""
     return q.support is None or p.support is None or q.support.discrete == p.support.discrete

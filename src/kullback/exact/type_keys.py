@@ -17,7 +17,7 @@ from jax.core import Tracer
 from numpyro.distributions.distribution import ExpandedDistribution
 
 Form = Callable[[], Array]
-# What stands for a number that is not known before a program runs.
+# The types of a number that is not known before a program runs.
 UNKNOWN = (Tracer, jax.ShapeDtypeStruct)
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -54,16 +54,16 @@ def every_pair(form: T, *kinds: Hashable) -> dict[tuple[Hashable, Hashable], T]:
 
 
 def known_equal(x: object, y: object) -> bool:
-    """Whether two parameters are known to be equal throughout: they are one array, or numbers that can be read."""
+    """Whether two parameters are known to be equal everywhere: one array, or numbers that can be read."""
     if x is y:
         return True
     return not isinstance(x, UNKNOWN) and not isinstance(y, UNKNOWN) and bool(np.all(np.asarray(x) == np.asarray(y)))
 
 
 def equal_parameters(a: object, b: object) -> bool:
-    """Whether two distributions or transforms are one, or have equal parameters that are known as numbers.
+    """Whether two distributions or transforms are one object, or have equal parameters that are known as numbers.
 
-    Of parameters that are traced only the identity is known.
+    Traced parameters are equal only if they are one object.
     """
     if a is b:
         return True

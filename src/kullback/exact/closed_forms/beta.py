@@ -50,7 +50,7 @@ def _kl(alpha: Array, beta: Array, single: bool = False) -> Array:
 
 
 def _with_total(x: Array) -> Array:
-    """The parts and then their sum, [..., K + 1]: one call of a costly function instead of two."""
+    """The parts and then their sum, [..., K + 1], for one call of a costly function instead of two."""
     return jnp.concatenate([x, x.sum(-1, keepdims=True)], axis=-1)
 
 

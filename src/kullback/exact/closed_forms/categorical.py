@@ -67,12 +67,12 @@ def _log_sum(x: Array) -> Array:
 
 
 def _mean_rounding(x: Array, y: Array, rows: _Rows) -> Array:
-    """What rounding leaves of the mean of y − x + E_p(x − y), [..., 1]; it matters where the two are near."""
+    """The mean of y − x + E_p(x − y), [..., 1], which is 0 but for rounding; it matters where the two are near."""
     return (jnp.exp(x - rows.sum_x) * ((y - x) + rows.mean)).sum(-1, keepdims=True)
 
 
 def _guarded(x: Array, y: Array) -> tuple[_Rows, Array]:
-    """Both where a logarithm may be infinite."""
+    """`_Rows` and `_mean_rounding`, where a logarithm may be infinite."""
     x, y = peaked(x), peaked(y)
     sum_x, sum_y = (_log_sum(v) for v in (x, y))
     p, step = jnp.exp(x - sum_x), _difference(x, y)
@@ -95,8 +95,8 @@ def _difference(x: Array, y: Array) -> Array:
 def log_probabilities_kl(x: Float[Array, "*b k"], y: Float[Array, "*b k"]) -> Float[Array, "*b"]:
     """KL from the logarithms of weights that need not sum to 1, taken over their sums.
 
-    The plain sum, E_p(x − y) + log Σeʸ − log Σeˣ, is right where it exceeds what rounding makes of its terms. The
-    costly forms are computed only if some element needs them: where the two are near, or a logarithm is infinite.
+    The plain sum, E_p(x − y) + log Σeʸ − log Σeˣ, is accurate where it exceeds the rounding of its terms. The costly
+    forms are computed only if some element needs them: where the two are near, or a logarithm is infinite.
     """
     x, y = jnp.broadcast_arrays(x, y)
     if x.size == 0:
@@ -114,9 +114,9 @@ def log_probabilities_kl(x: Float[Array, "*b k"], y: Float[Array, "*b k"]) -> Fl
 
 
 def _near(x: Array, y: Array, rows: _Rows) -> tuple[Array, Array]:
-    """log(1 + δ + Σ p ψ(D)) − δ, for D = y − x less its mean under p and δ what rounding leaves of its mean; max |D|.
+    """log(1 + δ + Σ p ψ(D)) − δ, for D = y − x less its mean under p and δ the rounding of that mean; and max |D|.
 
-    ψ is the series D²/2 + D³/6 + ..., which has the digits up to |D| = ½ and compiles to products and sums alone.
+    ψ is the series D²/2 + D³/6 + ..., which is accurate up to |D| = ½ and compiles to products and sums alone.
     """
     p, centred = jnp.exp(x - rows.sum_x), (y - x) + rows.mean
     series = jnp.zeros_like(centred)
@@ -132,7 +132,7 @@ def _careful(x: Array, y: Array) -> Array:
     x, y = peaked(x), peaked(y)
     both, plain = _both_reached(x, y), rows.plain
     p, centred = jnp.exp(x - rows.sum_x), jnp.where(both, _difference(x, y) + rows.mean - left, 0.0)
-    # p e^D = q e^KL says the term for a probability of 0, or for a great ratio.
+    # p e^D = q e^KL gives the term where a probability is 0 or the ratio is large.
     far = plain > 1.0
     grown = jnp.exp(y - rows.sum_y + jnp.where(far, 0.0, plain))
     small = centred < 1.0
@@ -207,13 +207,13 @@ def weighted_sum(weights: Float[Array, "*b k"], values: Float[Array, "*b k"]) ->
 
 
 def peaked(logits: Float[Array, "*b k"]) -> Float[Array, "*b k"]:
-    """The logits, where one of +∞ takes all."""
+    """The logits, where those of +∞ have all of the probability."""
     top = logits == jnp.inf
     return jnp.where(top.any(-1, keepdims=True), jnp.where(top, 0.0, -jnp.inf), logits)
 
 
 def labels_entropy(x: Float[Array, "*b k"], is_probs: bool) -> Float[Array, "*b"]:
-    """−Σ p log p of weights or logits [..., K]; a probability of 0 counts nothing, in value and gradient."""
+    """−Σ p log p of weights or logits [..., K]; a probability of 0 adds 0, in value and gradient."""
     probs, log_p = normalised(x, is_probs)
     live = probs > 0
     return -jnp.where(live, probs * jnp.where(live, log_p, 0.0), 0.0).sum(-1)
@@ -333,13 +333,13 @@ def ordered_logistic_kl(p: dist.OrderedLogistic, q: dist.OrderedLogistic) -> Flo
     log_p = _joined(_log_sigmoid(edges), _log_sigmoid(-edges), jnp.log(-jnp.expm1(-widths)))
     ratio = _joined(_sigmoid_ratio(edges, moves), _sigmoid_ratio(-edges, -moves), _width_ratio(widths, growths))
     small = jnp.where(ratio < 1.0, ratio, 0.0)
-    # p e^D = q says the term where the ratio is great.
+    # p e^D = q gives the term where the ratio is large.
     terms = jnp.where(ratio < 1.0, jnp.exp(log_p) * psi(small), jnp.exp(log_p + ratio) - jnp.exp(log_p) * (1.0 + ratio))
     return jnp.where(beyond, categorical_kl(p, q), terms.sum(-1))
 
 
 def _joined(above: Array, below: Array, within: Array) -> Array:
-    """For each label the sum of what its upper edge, its lower edge and its width give; the ends have one edge."""
+    """For each label the sum of the terms of its upper edge, its lower edge and its width; end labels have one edge."""
     ends = [(0, 0)] * (above.ndim - 1)
     inner = jnp.pad(jnp.broadcast_to(within, (*above.shape[:-1], within.shape[-1])), [*ends, (1, 1)])
     return jnp.pad(above, [*ends, (0, 1)]) + jnp.pad(below, [*ends, (1, 0)]) + inner

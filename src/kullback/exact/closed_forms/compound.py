@@ -1,8 +1,8 @@
 """Many trials over labels: multinomial, beta-binomial and Dirichlet-multinomial.
 
-A multinomial is so many categorical trials. The other two, whose chances are drawn first, are Pólya's urn: after i
-draws with counts x the next is label k with chance (αₖ + xₖ)/(A + i). They need a number of trials that can be read,
-since they are summed; what is summed is never negative, so that no digits are lost where P is near Q or a multinomial.
+A multinomial is a number of categorical trials. In the other two the probabilities are drawn first, which is Pólya's
+urn: after i draws with counts x the next is label k with probability (αₖ + xₖ)/(A + i). Their forms are sums over the
+trials, so the number of trials must be readable. The terms are non-negative: no digits are lost where P is near Q.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _multinomial_entropy(p: CategoricalLaw, n: ArrayLike) -> Array:
 
 
 def _trial(d: MultinomialLaw) -> Any:
-    """The law of one trial. The number of trials is no part of the compiled structure."""
+    """The law of one trial, so that the compiled program does not depend on the number of trials."""
     if by_probs(d):
         return discrete.CategoricalProbs(d.probs, validate_args=False)
     return discrete.CategoricalLogits(d.logits, validate_args=False)
@@ -74,7 +74,7 @@ def _trial(d: MultinomialLaw) -> Any:
 def beta_binomial_kl(p: dist.BetaBinomial, q: dist.BetaBinomial) -> Form | None:
     """KL = log(1 + Σ p ψ(D)), for D = log(q/p) less its mean under p, summed from its steps between counts.
 
-    Source: Kullback and Leibler (1951), eq. 2.4; the constant of log(q/p) is given by Σ q = 1.
+    Source: Kullback and Leibler (1951), eq. 2.4; the constant of log(q/p) follows from Σ q = 1.
     """
     size = _known_trials(p, q)
     return None if size is None else partial(_beta_binomial_kl, *_shapes(p), *_shapes(q), p.total_count, size)

@@ -1,4 +1,4 @@
-"""What the distributions over counts have in common, read from each parametrisation without loss of digits."""
+"""Parameters that distributions over counts have in common, from each parametrisation without loss of digits."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def negative_pair(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> NegativePai
     x, y = jnp.where(finite, x, 0.5), jnp.where(finite, y, 0.5)
     odds_p, odds_q = _odds(p, x), _odds(q, y)
     step = _odds_step(p, q, x, y)
-    # Of the two ways to write c r_q − a r_p, the one whose terms are of the size of the smaller shape.
+    # Of two ways to write c r_q − a r_p, the one whose terms have the size of the smaller shape.
     shift = jnp.where(a > c, (c - a) * odds_p + c * step, (c - a) * odds_q + a * step)
     return NegativePair(
         shape_p=a,
@@ -116,7 +116,7 @@ def negative_pair(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> NegativePai
 
 
 def shape_and_odds(d: NegativeBinomialLaw) -> tuple[Array, Array, Array]:
-    """a and r, and whether the mean a r is finite; where it is not, r stands for nothing."""
+    """a and r, and whether the mean a r is finite; where it is not, r has no meaning."""
     a, x = floats(shape(d), _odds_parameter(d))
     finite = _is_finite(d, x)
     return a, _odds(d, jnp.where(finite, x, 0.5)), finite
@@ -147,7 +147,7 @@ def _odds_parameter(d: NegativeBinomialLaw) -> Any:
 
 
 def _sign(d: NegativeBinomialLaw) -> int:
-    """Whether the parameter is of one more count, +1, or of the end, −1; 0 for a rate."""
+    """+1 if the parameter is the probability (or logit) of one more count, −1 if of the end; 0 for a rate."""
     if isinstance(d, GeometricLaw):
         return -1
     return 1 if isinstance(d, _BY_CHANCE) else 0
@@ -186,7 +186,7 @@ def _odds_step(p: NegativeBinomialLaw, q: NegativeBinomialLaw, x: Array, y: Arra
 
 
 def _near(x: Array, y: Array, reach: float) -> tuple[Array, Array]:
-    """Whether y − x is within `reach`, and it where it is."""
+    """Whether |y − x| < reach; and y − x where it is, else 0."""
     both = jnp.isfinite(x) & jnp.isfinite(y)
     step = jnp.where(both, y, 0.0) - jnp.where(both, x, 0.0)
     near = both & (jnp.abs(step) < reach)

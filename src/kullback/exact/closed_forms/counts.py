@@ -66,7 +66,7 @@ def geometric_kl(p: GeometricLaw, q: GeometricLaw) -> Float[Array, "*batch"]:
     """
     probs = success(p)
     trial = bernoulli_kl(p, q)
-    # 1/π is infinite where π = 0, and then the two agree or are told apart for certain.
+    # Where π = 0, 1/π is infinite, and the divergence is 0 or ∞.
     return jnp.where(trial == 0, 0.0, trial / jnp.where(trial == 0, 1.0, probs))
 
 
@@ -137,8 +137,8 @@ def _equal_trials_kl(p: BinomialLaw, q: BinomialLaw) -> Array:
 def any_trials_kl(p: TrialsLaw, q: TrialsLaw) -> Float[Array, "*batch"]:
     """KL = N KL(Bernoulli(m/N) ‖ Bernoulli(π)) + KL(P ‖ Binomial(N, m/N)), for the mean m = np of P and n ≤ N.
 
-    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0. Source: the logarithms of
-    n!/(n − k)! averaged as in Cheraghchi (2019).
+    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is concentrated at 0. Source: the
+    logarithms of n!/(n − k)! averaged as in Cheraghchi (2019).
     """
     (n, p_one, p_none), (size, _, _) = trials_and_chance(p), trials_and_chance(q)
     inside = n <= size
@@ -209,7 +209,7 @@ def to_negative_kl(p: CountLaw, q: NegativeBinomialLaw) -> Float[Array, "*batch"
 
 @in_double
 def escaping_kl(p: CountLaw, q: TrialsLaw) -> Float[Array, "*batch"]:
-    """KL = ∞, for P over all counts and Q a binomial, unless P is all at 0.
+    """KL = ∞, for P over all counts and Q a binomial, unless P is concentrated at 0.
 
     Source: Kullback and Leibler (1951), section 2: P is not absolutely continuous with respect to Q.
     """

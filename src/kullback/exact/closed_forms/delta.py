@@ -26,9 +26,9 @@ def point(d: dist.Distribution) -> Float[Array, "*batch_and_event"] | None:
 def point_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
     """The divergence where one side is a point v, all of whose probability is there: None where neither is.
 
-    KL(δᵥ ‖ δᵥ) = 0 and KL(δᵥ ‖ δᵤ) = ∞; against a density ∞ both ways; KL(δᵥ ‖ Q) = −log Q(v) and KL(P ‖ δᵥ) = 0 where
-    P(v) = 1 and ∞ elsewhere, for P and Q of counts or labels. A `log_density`, by which NumPyro offsets the logarithm
-    of the density, is a factor of a model and no part of the law.
+    KL(δᵥ ‖ δᵥ) = 0 and KL(δᵥ ‖ δᵤ) = ∞; against a density ∞ in both directions; for P and Q of counts or labels
+    KL(δᵥ ‖ Q) = −log Q(v), and KL(P ‖ δᵥ) is 0 where P(v) = 1 and ∞ elsewhere. NumPyro's `log_density` of a point is a
+    factor of a model and no part of the law.
 
     NumPyro and TensorFlow Probability give `log_density − log q(v)` for a density q as well, which is a term of an
     evidence lower bound at a point, not a divergence: it may be negative, and changes with the unit of x.
@@ -57,7 +57,7 @@ def _log_mass(d: dist.Distribution, v: Array) -> Array:
 
 
 def point_entropy(p: dist.Delta) -> Float[Array, "*batch"]:
-    """H = 0: a certain outcome is no surprise.
+    """H = 0, for a certain outcome.
 
     A point has a mass and no density, so that the entropy is that of a discrete law, in ℝ too; the differential entropy
     of normals that shrink to a point goes to −∞ instead. Source: Shannon (1948), section 6, property 1.

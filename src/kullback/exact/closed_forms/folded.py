@@ -1,4 +1,4 @@
-"""|x|, where the fold says nothing or has a name of its own: the base's divergence is only a bound on that of |x|."""
+"""|x| of a law symmetric about 0, or of equal bases: for any other the divergence of the bases is only a bound."""
 
 from __future__ import annotations
 

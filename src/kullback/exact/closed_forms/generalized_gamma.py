@@ -1,7 +1,7 @@
 """Unlike families of which powers are gamma: gamma, chi-squared and exponential, Weibull, half normal.
 
-(x/s)ᵖ ~ Gamma(α, 1) makes Weibull of α = 1, the half normal of α = ½ and p = 2, and the gamma of p = 1. Families that
-meet, as Weibull and gamma do at the exponential, have no divergence there, and next to it one of second order.
+(x/s)ᵖ ~ Gamma(α, 1) makes Weibull of α = 1, the half normal of α = ½ and p = 2, and the gamma of p = 1. Near
+a common member of two families, as the exponential, the divergence is of second order, and is computed so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PowerOfGamma(NamedTuple):
 
 
 def as_power_of_gamma(d: GeneralizedGamma) -> PowerOfGamma:
-    """What makes a distribution of this kind, or an inverse gamma, for which p = −1."""
+    """The parameters of a distribution of this kind, or of an inverse gamma, for which p = −1."""
     if isinstance(d, dist.Weibull):
         scale, power = floats(d.scale, d.concentration)
         return PowerOfGamma(jnp.ones_like(scale), power, jnp.log(scale))

@@ -28,7 +28,7 @@ class ExponentialNodes(NamedTuple):
 
 
 def exponential_nodes(eta: Float[Array, "*s"], reach: Float[Array, "*s"]) -> ExponentialNodes:
-    """The points, up to where e^(reach·L) is done with."""
+    """The points, up to where e^(reach·L) times the density is negligible."""
     low = jnp.full_like(eta, -20.0)
     high = jax.lax.stop_gradient(jnp.log(60.0 + 14.0 * jnp.sqrt(jnp.maximum(reach, 1.0))))
     at, spacing = trapezoidal(low, high, 256)

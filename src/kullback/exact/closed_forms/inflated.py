@@ -105,7 +105,7 @@ def _counts_kl(p: dist.Distribution, q: dist.Distribution) -> Array:
 
 
 def _zero_gap(a: Split, b: Split, step: Array) -> Array:
-    """p log(p/q) − p + q of the chances of 0, by log q where q underflows: a Poisson has e^(−rate) there."""
+    """p log(p/q) − p + q of the probabilities of 0, from log q where q underflows, as e^(−rate) of a Poisson may."""
     lost = (a.zero > 0) & (b.zero < jnp.finfo(b.zero.dtype).tiny) & jnp.isfinite(b.log_zero)
     p, log_q = jnp.where(lost, a.zero, 1.0), jnp.where(lost, b.log_zero, 0.0)
     rest = gap(a.zero, jnp.where(lost, a.zero, b.zero), jnp.where(lost, 0.0, step))
@@ -160,7 +160,7 @@ def _base(d: dist.Distribution) -> dist.Distribution:
 
 
 def _portable(d: dist.Distribution) -> dist.Distribution:
-    """The same law, of a base that can enter a compiled program: NumPyro's negative binomial for hurdles cannot."""
+    """The same law with a base that can enter a compiled program: NumPyro's negative binomial for hurdles cannot."""
     base = _base(d)
     if not (isinstance(base, dist.NegativeBinomial2) and type(base) is not dist.NegativeBinomial2):
         return d
@@ -176,7 +176,7 @@ def _one_family(p: dist.Distribution, q: dist.Distribution) -> bool:
 
 
 def _gates(d: dist.Distribution) -> tuple[Array, Array]:
-    """The chances that a 0 is forced, and not."""
+    """The probability that the gate forces a 0, and its complement."""
     if isinstance(d, GatedByLogits):
         (logit,) = floats(d.gate_logits)
         return jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
@@ -301,7 +301,7 @@ _NODES = 12
 def zero_truncated_poisson_kl(p: Array, q: Array) -> Array:
     """KL = ν φ((μ − λ)/λ) + f(μ) − f(λ) − (μ − λ) f′(λ), for rates λ of P and μ of Q, given that the counts are not 0.
 
-    ν is the mean of P less 1, and f(λ) = log((e^λ − 1)/λ), which is convex. Where λ is 0, P is all at 1.
+    ν is the mean of P less 1, and f(λ) = log((e^λ − 1)/λ), which is convex. Where λ = 0, P is concentrated at 1.
     Source: the log-partition of the family, log(e^λ − 1), whose Bregman difference in log λ is taken in two parts.
     """
     live, lost = p > 0, (p > 0) & (q <= 0)

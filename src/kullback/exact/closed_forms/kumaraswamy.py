@@ -84,9 +84,9 @@ def kumaraswamy_beta_kl(p: dist.Kumaraswamy, q: dist.Beta) -> Float[Array, "*bat
 def beta_kl(
     a: Float[Array, "*s"], b: Float[Array, "*s"], c: Float[Array, "*s"], d: Float[Array, "*s"]
 ) -> Float[Array, "*s"]:
-    """That of Beta(a, b) from Beta(c, d), as for Dirichlet; what is within it does run in double precision."""
+    """KL(Beta(a, b) ‖ Beta(c, d)), as for Dirichlet, for use within a form in double precision."""
     a, b, c, d = jnp.broadcast_arrays(a, b, c, d)
-    # One call of a costly function instead of three.
+    # One call of a costly function in place of three.
     signs = jnp.asarray([1.0, 1.0, -1.0], a.dtype).reshape((3,) + (1,) * a.ndim)
     p, q, step_one, step_zero = a + b, c + d, c - a, d - b
     change = (c * step_zero - step_one * d) / (p * q)

@@ -53,7 +53,7 @@ def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Float[Array, "*batch"]:
     """KL = KL(w ‖ w') + Σ w φ((s − s')/s') + (1/l' + 1/r') (d (v' − v) + v s ψ(−d/s)), d = |μ − μ'|.
 
     The sum is over the sides s = l, r of P with weights w = l/(l + r), r/(l + r), and v, s in the last term are those
-    of the side of P's location on which Q's lies. Source: the means of (x − μ')₊ and (μ' − x)₊ are elementary; then
+    of the side of P's location where Q's location is. Source: the means of (x − μ')₊ and (μ' − x)₊ are elementary; then
     the part at d = 0 is split by the chain rule over the side.
     """
     (mean_p, left_p, right_p), (mean_q, left_q, right_q) = two_sided(p), two_sided(q)

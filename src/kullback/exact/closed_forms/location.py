@@ -26,7 +26,7 @@ def cauchy_kl(p: dist.Cauchy, q: dist.Cauchy) -> Float[Array, "*batch"]:
 def half_cauchy_kl(p: dist.HalfCauchy, q: dist.HalfCauchy) -> Float[Array, "*batch"]:
     """KL = log(1 + (γp − γq)²/(4 γp γq)).
 
-    Source: as for two Cauchy distributions about 0, of which |x| loses the sign, which says nothing of the scale.
+    Source: as for two Cauchy distributions about 0, since the sign of x carries no information about the scale.
     """
     scale_p, scale_q = floats(p.scale, q.scale)
     return jnp.log1p(jnp.square(scale_p - scale_q) / (4.0 * scale_p * scale_q))

@@ -168,13 +168,13 @@ def _pieces(nu: Array, s: Covariance) -> tuple[Array, Array, Array, Array]:
 
 
 def _given(d: WishartLaw) -> tuple[Any, Covariance]:
-    """ν and the scale matrix; the matrix forms are made from the Cholesky forms."""
+    """ν and the scale matrix, which the law of a matrix has from that of its Cholesky factor."""
     base: Any = d if isinstance(d, dist.WishartCholesky | dist.InverseWishartCholesky) else d.base_dist
     return base.concentration, covariance_as_given(base, "scale_matrix", "rate_matrix")
 
 
 def _builder(form: Callable[..., Array]) -> Callable[..., Callable[[], Array]]:
-    """What makes the form of one distribution, or of two, ready to be called."""
+    """A function that makes the form of one distribution, or of two, ready to be called."""
     compiled = covariance_form(form, 0)
     return lambda *sides: partial(compiled, *(x for side in sides for x in _given(side)))
 

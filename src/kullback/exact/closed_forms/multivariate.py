@@ -231,9 +231,10 @@ _AXES = (2, 2, 2, (2, 1), 1, (2, 2, 2))
 
 
 def covariance_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
-    """A form of (parameters [*batch, *event], spread) of each side, compiled: in double precision if there is a matrix
+    """A compiled form of (parameters [*batch, *event], covariance) of each side.
 
-    to be factored, which single precision would do to few digits. `axes` is how many those of the event are.
+    It runs in double precision if a matrix has to be factored, which in single precision leaves few digits. `axes` is
+    the number of event axes of the parameters.
     """
 
     def run(*parts: Any) -> Array:
@@ -266,7 +267,7 @@ def _entropy(p: dist.Distribution) -> Callable[[], Array]:
 
 
 def _covariances(*laws: dist.Distribution) -> tuple[Any, ...]:
-    """What the forms take of each law; nothing of shapes alone, of which it is only asked whether there is a form."""
+    """The arguments of the forms; none for shapes alone, where only the existence of a form is asked for."""
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(laws)):
         return ()
     return tuple(part for law in laws for part in mean_and_covariance(law))
@@ -280,9 +281,9 @@ _KINDS = (
     INDEPENDENT_NORMAL,
 )
 
-# Two independent normals go coordinate by coordinate, and two circulant ones by frequencies.
-_APART = ((INDEPENDENT_NORMAL, INDEPENDENT_NORMAL), (dist.CirculantNormal, dist.CirculantNormal))
+# Two independent normals are compared coordinate by coordinate, and two circulant ones by frequencies.
+_ELSEWHERE = ((INDEPENDENT_NORMAL, INDEPENDENT_NORMAL), (dist.CirculantNormal, dist.CirculantNormal))
 
-BUILD_KL = {pair: form for pair, form in every_pair(_kl, *_KINDS).items() if pair not in _APART}
+BUILD_KL = {pair: form for pair, form in every_pair(_kl, *_KINDS).items() if pair not in _ELSEWHERE}
 
 BUILD_ENTROPY = dict.fromkeys(_KINDS[:3], _entropy)

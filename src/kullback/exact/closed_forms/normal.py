@@ -23,7 +23,7 @@ def normal_kl(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) 
 
 
 def half_normal_kl(p: dist.HalfNormal, q: dist.HalfNormal) -> Float[Array, "*batch"]:
-    """KL = φ(u) + ½u² with u = (σp − σq)/σq: |x| loses the sign of a normal x, which says nothing of the scale.
+    """KL = φ(u) + ½u² with u = (σp − σq)/σq: the sign of a normal x carries no information about the scale.
 
     Source: as for two normals of mean 0.
     """
@@ -36,7 +36,7 @@ def half_normal_kl(p: dist.HalfNormal, q: dist.HalfNormal) -> Float[Array, "*bat
 def _kl(distance: Array, scale_p: Array, scale_q: Array) -> Array:
     gap, u, inverse = scale_terms(scale_p, scale_q)
     value = gap + 0.5 * (jnp.square(u) + jnp.square(distance * inverse))
-    # Two points, at scale 0, are one or are told apart for certain.
+    # At scale 0 both are points, which are equal (0) or not (∞).
     edge = unequal(scale_p, scale_q) + unequal(distance, jnp.zeros_like(distance))
     return jnp.where(is_normal(scale_p) & is_normal(scale_q), value, edge)
 
@@ -71,7 +71,7 @@ def log_normal_entropy(p: dist.LogNormal) -> Float[Array, "*batch"]:
 
 
 def half_normal_entropy(p: dist.HalfNormal) -> Float[Array, "*batch"]:
-    """H = log σ + ½ log 2πe − log 2: |x| loses the sign of a normal x of mean 0.
+    """H = log σ + ½ log 2πe − log 2, since the sign of a normal x of mean 0 has the entropy log 2.
 
     Source: as for a normal of mean 0.
     """

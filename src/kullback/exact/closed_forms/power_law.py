@@ -39,7 +39,7 @@ class Interval(NamedTuple):
 
 
 def power_law(d: PowerLaw) -> Interval:
-    """What a distribution of this kind consists of."""
+    """The exponent and the interval of a distribution of this kind."""
     if isinstance(d, dist.Pareto):
         low, alpha = floats(d.scale, d.alpha)
         power, high = -alpha - 1.0, jnp.full_like(low, jnp.inf)
@@ -180,7 +180,7 @@ def log_mean_and_variance(d: Interval) -> tuple[Array, Array]:
 
 
 def _beyond_peak(d: Interval) -> tuple[Array, Array]:
-    """The mean of log x less its likelier end, on an endless interval that of an exponential; and the variance."""
+    """The mean of log x less its likelier end, and the variance; on an infinite interval those of an exponential."""
     _, fall = _peak(d, d.slope)
     size = log_length(d.low, d.high)
     endless = size == jnp.inf
@@ -199,7 +199,7 @@ def log_power_integral(d: Interval, k: Float[Array, "*s"]) -> Float[Array, "*s"]
 
 
 def entropy(p: PowerLaw) -> Float[Array, "*batch"]:
-    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x: from the likelier end of y, of which only one multiple is left.
+    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x, measured from the likelier end of y.
 
     Source: Cover and Thomas (2006), eq. 8.66, H(eʸ) = H(y) + E y; the density of y is ∝ e^θy.
     """

@@ -22,7 +22,7 @@ from kullback.exact.numerics.ratios import gap, scale_gap
 
 
 def chain_kl(p: MarkovChain, q: MarkovChain) -> Float[Array, "*batch"]:
-    """KL = KL(initial) + Σₛ N(s) KL(row s), N(s) the expected number of transitions from s, and 0 · ∞ = 0.
+    """KL = KL(initial) + Σₛ N(s) KL(row s), with N(s) the expected number of transitions from s, and 0 · ∞ = 0.
 
     Source: the chain rule (Cover and Thomas 2006, theorem 2.5.3) with the Markov property.
     """
@@ -88,9 +88,10 @@ def reachable(transition: Float[Array, "*b k k"]) -> Bool[Array, "*b k k"]:
 def occupancy(initial: Float[Array, "*b k"], transition: Float[Array, "*b k k"]) -> Float[Array, "*b k"]:
     """lim (1/n) Σₜ P(sₜ = s): the share of time in each state, from the initial law.
 
-    States are eliminated one by one, their traffic passed on: first the transient ones, whose mass goes where they
-    lead, then, in each closed class, all but its first state, from whose weight 1 those of the others follow in
-    reverse. No two numbers are subtracted: each share keeps its relative accuracy however slowly the chain mixes.
+    States are eliminated one by one, and their flow is redirected: first the transient ones, whose mass goes to their
+    successors; then, in each closed class, all but its first state, from whose weight 1 the weights of the others
+    follow in reverse order. Nothing is subtracted, so each share keeps its relative accuracy however slowly the chain
+    mixes.
     Source: Grassmann, Taksar and Heyman (1985).
     """
     size = transition.shape[-1]
@@ -116,7 +117,7 @@ def occupancy(initial: Float[Array, "*b k"], transition: Float[Array, "*b k k"])
 
 
 def _eliminate(carry: tuple[Array, Array], n: Array, which: Bool[Array, "*b k"]) -> tuple[tuple[Array, Array], Array]:
-    """The mass [..., K] and flow [..., K, K] without the state n, if it is of `which`; and what it had of others."""
+    """The mass [..., K] and flow [..., K, K] without the state n, if it is in `which`; and its share of each state."""
     mass, flow = carry
     row, column, gone = flow[..., n, :], flow[..., :, n], which[..., n, None]
     total = row.sum(-1, keepdims=True)
@@ -217,7 +218,7 @@ _CIRCULANT_KL = jax.jit(circulant_kl)
 
 
 def _circulants(p: dist.CirculantNormal, q: dist.CirculantNormal) -> Callable[[], Array]:
-    """With the change of the spectrum from that of the rows where both were given by these, before their spectra."""
+    """The form; where both were given by rows, the change of the spectrum is that of the difference of the rows."""
     rows = [next(iter(d.__dict__)) == "covariance_row" for d in (p, q)]
     if all(rows):
         change = jnp.fft.rfft(jnp.asarray(p.covariance_row) - jnp.asarray(q.covariance_row)).real

@@ -1,4 +1,4 @@
-"""Families with a closed form only where both sides share a parameter that can be read: a scale, or a place."""
+"""Families with a closed form only where both sides share a parameter that can be read, a scale or a location."""
 
 from __future__ import annotations
 

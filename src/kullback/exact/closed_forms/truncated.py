@@ -47,7 +47,7 @@ class Nodes(NamedTuple):
 
 
 def gaussian(d: NormalOnInterval) -> Gaussian:
-    """What a truncated normal, a half normal or a normal consists of."""
+    """The parameters of a truncated normal, a half normal or a normal."""
     if isinstance(d, dist.HalfNormal):
         (scale,) = floats(d.scale)
         zero, infinite = jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf)
@@ -59,7 +59,7 @@ def gaussian(d: NormalOnInterval) -> Gaussian:
 
 
 def nodes_of(g: Gaussian) -> Nodes:
-    """The points of the rule. Where they are split in two, at x₀, does not matter to an integral, nor to its slope."""
+    """The points of the rule; the integral and its derivatives do not depend on x₀, whose gradient is stopped."""
     peak = jax.lax.stop_gradient(jnp.clip(g.loc, g.low, g.high))
     z = jnp.abs(peak - g.loc) / g.scale
     # ½((z + r)² − z²) = 40.
@@ -79,7 +79,7 @@ def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
 
 
 def _within(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
-    """That from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
+    """KL from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
     points = nodes_of(p)
     mass = points.weight.sum(-1, keepdims=True)
     weight, offset = points.weight / mass, points.offset
@@ -89,7 +89,7 @@ def _within(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
     slope = (offset + 2.0 * (points.peak - loc_p)) * inverse + 2.0 * (loc_p - loc_q) / jnp.square(scale_q)
     log_ratio = 0.5 * offset * slope
     mean = (weight * log_ratio).sum(-1, keepdims=True)
-    # Where D varies little, Q has its mass where P has.
+    # Where D varies little, P and Q have their mass in the same place.
     near = (weight * jnp.square(log_ratio - mean)).sum(-1) < (0.2 if mean.dtype == jnp.float32 else 0.02)
     centred = jnp.where(near[..., None], mean - log_ratio, 0.0)
     close = jnp.log1p((weight * psi(centred)).sum(-1))

@@ -23,7 +23,7 @@ from kullback.known.composed import constraint_of, ends_of, rounding
 Transform = transforms.Transform
 Split = tuple[dist.Distribution, list[Transform]]  # a base, and the transforms of it one by one
 
-# The classes that are what their base and their transforms say.
+# The classes that are defined by a base and transforms alone.
 TRANSFORMED = (
     TransformedDistribution,
     dist.InverseGamma,
@@ -38,7 +38,7 @@ TRANSFORMED = (
 
 
 class _Box(transforms.AffineTransform):
-    """From the unit interval to a box of which the ends are parameters, so that the length is rounded."""
+    """From the unit interval to a box whose ends are parameters, so that its length is rounded."""
 
 
 # Transforms that are injective whatever their parameters.
@@ -68,7 +68,7 @@ _INJECTIVE = (
     transforms.ZeroSumTransform,
 )
 
-# Those that are injective unless a parameter is 0.
+# Transforms that are injective unless a parameter is 0.
 _UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
     _Box: lambda t: t.scale,
     transforms.AffineTransform: lambda t: t.scale,
@@ -76,8 +76,7 @@ _UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
     transforms.PowerTransform: lambda t: t.exponent,
 }
 
-# Those of which log |det J| is a linear function of x, so that its expectation is its value at the mean; and of them
-# those that are linear themselves, so that the mean goes along.
+# Linear transforms: log |det J| is constant, and the mean is transformed like any other point.
 _LINEAR = (
     transforms.AffineTransform,
     transforms.DiscreteCosineTransform,
@@ -104,21 +103,21 @@ _WITH_MEAN = (
 
 
 def is_transformed(d: dist.Distribution) -> TypeGuard[TransformedDistribution]:
-    """Whether a distribution is, by its exact type, that of a transformed variable."""
+    """Whether a distribution is that of a transformed variable, by its exact type."""
     return type(d) in TRANSFORMED
 
 
 def _is_pushforward(d: dist.Distribution) -> bool:
-    """Whether it is a base and transforms, however it is written: coordinates each of which is one are as well."""
+    """Whether it is a base with transforms, also inside independent coordinates or an expanded batch."""
     if type(d) is Independent or type(d) is ExpandedDistribution:
         return _is_pushforward(d.base_dist)
     return is_transformed(d) or type(d) is TanhNormal
 
 
 def transformed_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """Nothing is lost or gained by a bijection that both share: the last ones are taken off while they are the same.
+    """KL is unchanged by a bijection that both sides share: the last transforms are removed while they are equal.
 
-    What is left over, a location and scale say, is worked into the base; where that cannot be done there is no form.
+    The remaining transforms, as a location and scale, are absorbed by the base; where they cannot be, there is no form.
     Source: Kullback and Leibler (1951), theorem 4.1.
     """
     if not _is_pushforward(p) and not _is_pushforward(q):
@@ -151,7 +150,7 @@ def _without_shared_transforms(
 
 
 def _tanh_normals(p: TanhNormal, q: TanhNormal) -> Parts | None:
-    """That of the normals where the boxes are one, and ∞ where P's reaches beyond Q's; None where it lies inside.
+    """KL of the normals where the boxes are equal, and ∞ where P's reaches beyond Q's; None where it lies inside.
 
     Source: Kullback and Leibler (1951), theorem 4.1 and section 2.
     """
@@ -169,13 +168,13 @@ def _tanh_normals(p: TanhNormal, q: TanhNormal) -> Parts | None:
 
 
 def _normal(d: TanhNormal) -> dist.Normal:
-    """The law of u, of which a squashed variable is a function."""
+    """The law of u, for the squashed variable a + b tanh u."""
     loc, scale = jnp.broadcast_arrays(jnp.asarray(d.loc), jnp.asarray(d.scale))
     return dist.Normal(*(jnp.broadcast_to(x, d.batch_shape) for x in (loc, scale)), validate_args=False)
 
 
 def _with_ends_of(p: dist.Uniform, q: dist.Uniform) -> dist.Uniform:
-    """P with the ends of Q where they differ by the rounding of what was worked into them: no mass lies between."""
+    """P with the ends of Q where they differ only by rounding: there is no mass between."""
     ends = jnp.broadcast_arrays(*map(jnp.asarray, (p.low, p.high, q.low, q.high)))
     dtype = jnp.result_type(float, *ends)
     pairs = zip(ends[:2], ends[2:], strict=True)
@@ -186,7 +185,7 @@ def _with_ends_of(p: dist.Uniform, q: dist.Uniform) -> dist.Uniform:
 def _with_remaining_transforms(
     d: dist.Distribution, base: dist.Distribution, chain: list[Transform], shared: int
 ) -> dist.Distribution | None:
-    """The base with what is left of its transforms worked in; a named distribution that keeps all of them stays."""
+    """The base with its remaining transforms absorbed; a named distribution that keeps all of them is unchanged."""
     if not shared and type(d) is not TransformedDistribution:
         return d
     rest = chain[: len(chain) - shared]
@@ -194,13 +193,15 @@ def _with_remaining_transforms(
 
 
 def _pullback(d: dist.Distribution, rest: list[Transform], other: dist.Distribution) -> dist.Distribution | None:
-    """d under the inverse of the affine transforms `rest` of the other side, whose base is `other`; None where that is
-    not in its family, or where they are not affine."""
+    """d under the inverse of the affine transforms `rest` of the other side, whose base is `other`.
+
+    None where the result is not in its family, or where they are not affine.
+    """
     affine = [t for t in rest if type(t) is transforms.AffineTransform and _is_bijection(t)]
     if len(affine) < len(rest):
         return None
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((d, affine, other))):
-        return jax.eval_shape(_pulled_back, d, affine, other)  # the shape of a law, which has no numbers
+        return jax.eval_shape(_pulled_back, d, affine, other)  # shapes alone, without numbers
     return _pulled_back(d, affine, other)
 
 
@@ -241,7 +242,7 @@ def _base_and_chain(d: dist.Distribution) -> Split:
 
 
 def _innermost(d: dist.Distribution) -> Split:
-    """The law that is not itself a transformed one in any writing, and the transforms of it one by one."""
+    """The innermost base, which is not itself transformed however it is written, and its transforms one by one."""
     if type(d) is TanhNormal:
         # (1 + tanh u)/2 is the logistic function of 2u.
         return _normal(d), [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform(), _box(d)]
@@ -262,10 +263,10 @@ def _innermost(d: dist.Distribution) -> Split:
 
 
 def _box(d: TanhNormal) -> _Box:
-    """The ends are worked with as numbers where they are known, so that a compiled program knows them as well."""
+    """The ends are read as numbers where they are known, so that they are also known inside a compiled program."""
     ends: tuple[Any, Any] = (d.low, d.high)
     if any(isinstance(end, UNKNOWN) for end in ends):
-        return _Box(*ends)  # which is not compared
+        return _Box(*ends)  # traced ends are not compared
     low, high = map(np.asarray, ends)
     return _Box(low, high - low)
 
@@ -289,13 +290,13 @@ def _same_bijection(a: Transform, b: Transform) -> bool:
             isinstance(a, transforms.AffineTransform) and isinstance(b, transforms.AffineTransform) and _same_box(a, b)
         )
     if type(a) is transforms.AffineTransform and type(b) is transforms.AffineTransform:
-        # The domain, which may be stated or not, says nothing of the map.
+        # A stated domain does not change the map.
         a, b = (transforms.AffineTransform(t.loc, t.scale) for t in (a, b))
     return _is_bijection(a) and equal_parameters(a, b)
 
 
 def _same_box(a: transforms.AffineTransform, b: transforms.AffineTransform) -> bool:
-    """Whether two images of the unit interval have the same ends, but for rounding."""
+    """Whether two images of the unit interval have the same ends, up to rounding."""
     numbers = (a.loc, a.scale, b.loc, b.scale)
     if any(isinstance(x, UNKNOWN) for x in numbers) or not _is_bijection(a):
         return False
@@ -316,7 +317,7 @@ def _is_bijection(t: Transform) -> bool:
 
 
 def _mean(d: dist.Distribution) -> Array | None:
-    """The mean of a distribution of which NumPyro's can be relied on."""
+    """The mean of a distribution, where NumPyro's can be relied on."""
     if type(d) is Independent or type(d) is ExpandedDistribution:
         inner = _mean(d.base_dist)
         return None if inner is None else jnp.broadcast_to(inner, d.batch_shape + d.event_shape)

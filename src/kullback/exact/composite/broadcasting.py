@@ -1,4 +1,4 @@
-"""Distributions with an axis of length 1 put into their batch, so that every one of some meets every one of others."""
+"""Distributions with an axis of length 1 inserted into their batch, to compare each of some with each of others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTERVALS = (
 
 
 def unsqueezed(d: dist.Distribution, right: int = 0) -> dist.Distribution | None:
-    """The distribution with a batch axis of length 1 before the last `right` ones; None where it cannot be moved.
+    """The distribution with a batch axis of length 1 before the last `right` ones; None where it cannot be inserted.
 
     Fewer batch axes than that broadcast as they are.
     """
@@ -40,7 +40,7 @@ def unsqueezed(d: dist.Distribution, right: int = 0) -> dist.Distribution | None
 
 
 def _field(d: dist.Distribution, name: str, value: Any, right: int) -> Any | None:
-    """One field of a distribution with the axis put in, None where it is not known which of its axes are the batch."""
+    """One field of a distribution with the axis inserted; None where it is unknown which of its axes are the batch."""
     if isinstance(value, dist.Distribution):
         return unsqueezed(value, right + _own_axes(d, name, value))
     if name == "_component_distributions":

@@ -33,7 +33,7 @@ _LAWS = (Joint, Product)
 
 
 def dependent_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """One step from a divergence of wholes to those of parts, where the parts are not independent."""
+    """One step from a divergence of wholes to divergences of parts that are not independent."""
     if (parts := delta.point_pair(p, q)) is not None:
         return parts
     if type(p) in _LAWS or type(q) in _LAWS:
@@ -61,7 +61,7 @@ def _laws(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
 
 
 def _law_and_density(law: dist.Distribution, other: dist.Distribution) -> Parts | None:
-    """∞, either way, where a coordinate is a label under one side and all have a density under the other."""
+    """∞ in both directions, where a coordinate is a label under one side and all have a density under the other."""
     labels = isinstance(law, Joint | Product) and any(part.support.is_discrete for part in law.parts)
     if not labels or type(other) in _LAWS or other.support is None or other.support.is_discrete:
         return None
@@ -97,7 +97,7 @@ def _conditional(probs: Array | None, pairs: tuple[tuple[Any, Any], ...]) -> Par
 
 
 def _joint_and_product(joint: Joint, product: Product, swapped: bool) -> Parts | None:
-    """The same where under one of the sides the second variable does not depend on the first."""
+    """The same, where under one side the second variable does not depend on the first."""
     if (
         len(product.parts) != 2
         or product.parts[0].event_shape
@@ -113,7 +113,7 @@ def _joint_and_product(joint: Joint, product: Product, swapped: bool) -> Parts |
 
 
 def _with_labels(d: dist.Distribution) -> dist.Distribution | None:
-    """With a last batch axis of length 1, for the labels."""
+    """The distribution with a last batch axis of length 1, for the labels."""
     return d if not d.batch_shape else unsqueezed(d, 0)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a mixture's weights and of where its components lie; traced numbers say nothing."""
+"""The weights of a mixture and the supports of its components, as far as they are known: traced numbers are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_mixture(d: dist.Distribution) -> TypeGuard[Mixture]:
 
 
 def has_support(d: dist.Distribution) -> bool:
-    """Whether its support can be relied on: a mixture of several kinds gives that of its first component."""
+    """Whether NumPyro's support is right: for a mixture of several kinds it is that of the first component."""
     return type(d) is not dist.MixtureGeneral or d._support is not None
 
 
@@ -48,12 +48,12 @@ def one_hot(d: Mixture) -> bool:
 
 
 def has_separate_components(d: dist.Distribution) -> bool:
-    """Whether the components are distributions of their own, whose supports may lie apart."""
+    """Whether the components are separate distributions, whose supports may be disjoint."""
     return type(d) is not dist.MixtureSameFamily or type(d.component_distribution) is dist.Delta
 
 
 def weighted_components(d: dist.Distribution) -> tuple[list[int], list[dist.Distribution]]:
-    """The components whose weight is not known to be 0 throughout the batch, after their numbers."""
+    """The numbers of the components whose weight is not known to be 0 in the whole batch, and these components."""
     if type(d) is dist.MixtureSameFamily:
         points = d.component_distribution
         assert isinstance(points, dist.Delta)
@@ -68,7 +68,7 @@ def weighted_components(d: dist.Distribution) -> tuple[list[int], list[dist.Dist
 
 
 def _point(d: dist.Delta, k: int) -> dist.Delta:
-    """The k-th of a batch of points."""
+    """The k-th point of a batch."""
     event = len(d.event_shape)
     v = jnp.broadcast_to(d.v, (*d.batch_shape, *d.event_shape))
     v = jnp.moveaxis(v, v.ndim - event - 1, 0)[k]

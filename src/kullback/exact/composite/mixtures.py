@@ -1,7 +1,7 @@
 """Mixtures P = Σₖ wₖ fₖ: what is exact of them, by reduction to pairs of components.
 
-Weights, supports and parameters are looked at, so that most of this needs numbers: traced ones are not known to be 0,
-to be equal, or to lie apart.
+Weights, supports and parameters are read, so most of this needs numbers: traced ones are not known to be 0, to be equal
+or to be disjoint.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Weighted(NamedTuple):
 
 
 def components(d: dist.Distribution) -> Weighted | None:
-    """The components of a mixture in blocks, without those whose weight is known to be 0 where they come one by one;
-    any other distribution is a mixture of one. None if they cannot be laid out along an axis.
+    """The components of a mixture in blocks; any other distribution is a mixture of one.
+
+    Separate components whose weight is known to be 0 are left out. None if they cannot be arranged along one axis.
     """
     if type(d) is dist.MixtureSameFamily:
         return Weighted(weights=weights_of(d), blocks=(d.component_distribution,), sizes=(d.mixture_size,))
@@ -60,14 +61,14 @@ def along_axis(values: Sequence[Array], sizes: Sequence[int], batch: tuple[int, 
 
 
 def reduce_kl(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """KL(P‖Q) of which a side is a mixture, by that of components, where it is exact."""
+    """KL(P‖Q) where a side is a mixture, from those of components, where that is exact."""
     if equal_parameters(p, q):
         return Parts((), lambda: jnp.zeros(p.batch_shape))
     if is_mixture(p) and one_hot(p):
         return _one_component_with_all_the_weight(p, q)
     if is_mixture(q) and one_hot(q):
         return _one_target_with_all_the_weight(p, q)
-    return _components_apart(p, q)
+    return _disjoint_components(p, q)
 
 
 def _one_component_with_all_the_weight(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
@@ -81,8 +82,8 @@ def _one_target_with_all_the_weight(p: dist.Distribution, q: dist.Distribution) 
     return None if swapped is None else Parts(tuple((b, a) for a, b in swapped.pairs), swapped.finish)
 
 
-def _components_apart(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """KL = Σₖ wₖ log(wₖ/vₗ) + Σₖ wₖ KL(fₖ ‖ gₗ), for fₖ that do not meet, each of which meets one component l of Q.
+def _disjoint_components(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
+    """KL = Σₖ wₖ log(wₖ/vₗ) + Σₖ wₖ KL(fₖ ‖ gₗ), for disjoint fₖ, each of which overlaps one component l of Q.
 
     Source: Cover and Thomas (2006), theorem 2.5.3: the chain rule for the label, which the outcome then tells.
     """
@@ -101,7 +102,7 @@ def _components_apart(p: dist.Distribution, q: dist.Distribution) -> Parts | Non
 
     def finish(*values: Array) -> Array:
         value = _labels_kl(w, v, chosen) + weighted_sum(w, _stacked(values, batch))
-        # Below 0, which the first term alone may be where two components meet one, it is rounding alone.
+        # A value below 0 is due to rounding; the first term alone may be, where two components overlap one of Q.
         return value + jax.lax.stop_gradient(jnp.maximum(-value, 0.0))
 
     return Parts(pairs, finish)
@@ -117,12 +118,12 @@ def _labels_kl(w: Array, v: Array, chosen: list[int]) -> Array:
 
 
 def reduce_entropy(p: Mixture) -> Parts | None:
-    """H(P) of a mixture of which one component has all the weight, or whose components lie apart."""
-    return _over_components(p, None) if one_hot(p) else _entropy_of_components_apart(p)
+    """H(P) of a mixture of which one component has all the weight, or whose components are disjoint."""
+    return _over_components(p, None) if one_hot(p) else _entropy_of_disjoint_components(p)
 
 
-def _entropy_of_components_apart(p: Mixture) -> Parts | None:
-    """H = H(w) + Σₖ wₖ H(fₖ), for components that do not meet.
+def _entropy_of_disjoint_components(p: Mixture) -> Parts | None:
+    """H = H(w) + Σₖ wₖ H(fₖ), for disjoint components.
 
     Source: Cover and Thomas (2006), theorem 2.2.1: the chain rule for the label, which the outcome then tells.
     """
@@ -135,10 +136,10 @@ def _entropy_of_components_apart(p: Mixture) -> Parts | None:
 
 
 def reduce_cross_entropy(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """H(P, Q) of which a side is a mixture: exact for P if it is for every component; for Q if P meets one of it."""
+    """H(P, Q) for a mixture P that is exact for each component, or a mixture Q of which P overlaps one component."""
     if is_mixture(p):
         return _cross_entropy_of_components(p, q)
-    return _one_target_met(p, q) if is_mixture(q) else None
+    return _one_target_overlapped(p, q) if is_mixture(q) else None
 
 
 def _cross_entropy_of_components(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
@@ -146,8 +147,8 @@ def _cross_entropy_of_components(p: dist.Distribution, q: dist.Distribution) -> 
     return _over_components(p, q)
 
 
-def _one_target_met(p: dist.Distribution, q: Mixture) -> Parts | None:
-    """H(P, Q) = H(P, gₗ) − log vₗ, for P that meets one component l of Q only. Source: q = vₗ gₗ wherever p > 0."""
+def _one_target_overlapped(p: dist.Distribution, q: Mixture) -> Parts | None:
+    """H(P, Q) = H(P, gₗ) − log vₗ, for P that overlaps one component l of Q only. Source: q = vₗ gₗ where p > 0."""
     if not has_separate_components(q):
         return _one_target_with_all_the_weight(p, q) if one_hot(q) else None
     labels, parts = weighted_components(q)

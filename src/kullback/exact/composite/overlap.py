@@ -1,4 +1,4 @@
-"""How much two distributions overlap, in closed form: what bounds between mixtures are made of."""
+"""How much two distributions overlap, in closed form, from which bounds between mixtures are computed."""
 
 from __future__ import annotations
 

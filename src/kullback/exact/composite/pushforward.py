@@ -22,9 +22,9 @@ Pushforward = Callable[[Any, Any], Any]
 
 
 def pushforward(base: dist.Distribution, chain: Sequence[transforms.Transform]) -> dist.Distribution | None:
-    """The distribution of the transformed variable without transforms; None where some family has no name here.
+    """The distribution of the transformed variable without transforms; None where no family here has it.
 
-    Its parameters are rounded as they would be if the user had worked them out.
+    Its parameters are rounded as if the user had computed them.
     """
     law: dist.Distribution | None = base
     for t in chain:

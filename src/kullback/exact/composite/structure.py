@@ -20,7 +20,7 @@ from kullback.exact.composite import Parts, bijections
 
 
 def reduce_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
-    """One step from wholes to parts: expanded and masked batches, independent coordinates, shared bijections."""
+    """One step from wholes to parts: masked and expanded batches, independent coordinates, shared bijections."""
     if type(p) is MaskedDistribution or type(q) is MaskedDistribution:
         return _masked(p, q)
     if type(p) is ExpandedDistribution or type(q) is ExpandedDistribution:
@@ -77,14 +77,14 @@ def _outer(d: Independent, shared: int) -> dist.Distribution:
     return Independent(d.base_dist, left, validate_args=False) if left else d.base_dist
 
 
-# Bounds depend on each other, so that NumPyro's constraints offer no value for them.
+# Bounds depend on each other, so NumPyro's constraints offer no value for them.
 _BOUNDS = {"low": 0.0, "high": 1.0}
 
 
 def guarded(d: dist.Distribution, mask: Bool[Array, "*batch"]) -> dist.Distribution:
     """The distribution with harmless parameters where `mask` [*batch] is false; what is masked may be NaN.
 
-    A `where` on values alone passes 0 · NaN to the gradient.
+    A `where` on the values alone would pass 0 · NaN to the gradient.
     """
     if type(d) is ExpandedDistribution:
         return guarded(d.base_dist, mask)

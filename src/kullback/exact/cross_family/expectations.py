@@ -142,7 +142,7 @@ def _given(
     exponential: Callable[[Any, Array], Array] | None = None,
     partial: Callable[[Any, Array], Array] | None = None,
 ) -> Given:
-    """The statistics that follow from what is known of a family."""
+    """The expectations that follow from these functions of a family."""
     found: Given = {}
     if moments is not None:
         found |= {"x": lambda p: moments(p)[0], "(x−m)²": lambda p, at: _square(*moments(p), at)}

@@ -58,7 +58,7 @@ def truncated_normal(p: NormalOnInterval) -> Two:
 
 
 def truncated_normal_exponential(p: NormalOnInterval, t: Array) -> Float[Array, "*batch"]:
-    """As for the normal, whose mean is moved by t σ²: the masses of the interval make the difference."""
+    """As for the normal, with the mean moved by t σ²; the difference is that of the masses of the interval."""
     g = gaussian(p)
     moved = g._replace(loc=g.loc + t * jnp.square(g.scale))
     moved = type(g)(*jnp.broadcast_arrays(*moved))
@@ -257,7 +257,7 @@ def power_law(p: PowerLaw) -> Two:
 
 
 def _positive(p: PowerLaw) -> Interval:
-    """The interval; another one where it is not of positive numbers, and log x is not asked for."""
+    """The interval; an arbitrary one where it is not of positive numbers, and log x is not needed."""
     d = interval(p)
     inside = d.low >= 0
     return d._replace(low=jnp.where(inside, d.low, 1.0), high=jnp.where(inside, d.high, 2.0))

@@ -1,4 +1,4 @@
-"""For each Q, what its log-density consists of: log q(x) = constant + Σ coefficient · statistic(x)."""
+"""For each Q, the terms of its log-density: log q(x) = constant + Σ coefficient · statistic(x)."""
 
 from __future__ import annotations
 

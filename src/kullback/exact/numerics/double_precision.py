@@ -28,10 +28,10 @@ def floats(*xs: Any) -> tuple[Array, ...]:
 def in_double(form: Callable[..., Any]) -> Callable[..., Any]:
     """The form evaluated in double precision and rounded to that of its arguments, also inside compiled programs.
 
-    For what single precision cannot give: differences of special functions. It costs the width of the numbers, so it
-    is used only where there is no form that keeps its digits. The global setting is untouched. What JAX does after
-    this has returned is done outside the double precision, so that little is left to it: see `_differentiable`.
-    Mapping is, which fails for indexing and matrix products.
+    For differences of special functions, which single precision loses. Double precision is slower, so this is used only
+    where no form keeps its digits in single precision. The global setting is unchanged. What JAX does after this has
+    returned, as differentiation, it does outside the double precision; `_differentiable` leaves little of that. Mapping
+    is done outside too, and fails for indexing and matrix products.
     """
 
     @wraps(form)
@@ -53,11 +53,11 @@ def in_double(form: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _differentiable(value: Callable[[list[Array], list[Array]], Any]) -> Callable[[list[Array], list[Array]], Any]:
-    """A function of doubles and of what does not move, evaluated and linearised in double precision, to any order.
+    """A function of doubles and of arguments that are held, evaluated and linearised in double precision, to any order.
 
-    Its derivative is a linear map whose coefficients are such a function too. What JAX adds outside the double
-    precision are then transpositions and derivatives of products with those coefficients, which need no constants. A
-    derivative that is opaque as a whole will not do: JAX linearises a rule by what depends on the tangents.
+    Its derivative is a linear map whose coefficients are such a function too. What JAX then does outside the double
+    precision is to transpose products with those coefficients and to differentiate them, which needs no constants. The
+    derivative cannot be one opaque function, since JAX linearises a rule by what depends on the tangents.
     """
 
     @jax.custom_jvp
@@ -100,8 +100,8 @@ def batched_in_double(form: Flat, event_axes: Sequence[int]) -> Flat:
     event_axes  how many axes of each array are not the batch
 
     `in_double` is enough for elementwise functions. JAX differentiates and maps others, such as a Cholesky factor, by
-    operations whose constants it makes when it does so, outside the double precision. Here the gradient and the second
-    derivative, and all of them over one more axis, are functions of their own, worked out within.
+    operations whose constants it creates at that time, outside the double precision. Here the gradient and the second
+    derivative, and all of them over one more axis, are functions of their own, evaluated in double precision.
     """
     within, slopes_within = _rounded(form), _rounded(partial(_gradient, form))
     curvature_within = _rounded(partial(_curvature, form, event_axes))
@@ -181,8 +181,8 @@ def _shaped(x: Array, like: Sequence[Array], event_axes: Sequence[int]) -> tuple
 
 
 def non_negative(value: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """The value, with 0 for what is below it, which is rounding alone; the derivative is as it was.
+    """The value, or 0 where rounding left it below 0; the derivative is unchanged.
 
-    A divergence is non-negative, so that this only ever takes it closer to the truth.
+    For a divergence computed as a difference of larger terms: it is non-negative, so this only reduces the error.
     """
     return value + jax.lax.stop_gradient(jnp.maximum(-value, 0.0))

@@ -1,8 +1,8 @@
-"""What becomes of two positive numbers and their ratio: gaps that keep their relative accuracy where the two are near.
+"""Functions of the ratio of two positive numbers that keep their relative accuracy where the two are near.
 
-A ratio is taken apart as x/y = 2ᵏ (1 + f), with k an integer and −⅓ ≤ f ≤ ½, on the bits of the two numbers: x/2ᵏ is
-then exact, and so is its difference from y, which is f y. Where x and y are near, k is 0, and what is of second order
-in f is all that is left. No branch is taken, so that a compiled loop runs at the speed of memory.
+A ratio is decomposed as x/y = 2ᵏ (1 + f), with k an integer and −⅓ ≤ f ≤ ½, from the bits of the two numbers: x/2ᵏ is
+then exact, and so is its difference from y, which is f y. Where x and y are near, k is 0, and only terms of second
+order in f are left. There are no branches, so that a compiled loop runs at the speed of memory.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _doubles(dtype: DTypeLike) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
-def _take_apart(x: Array, y: Array) -> _Ratio:
+def _decompose(x: Array, y: Array) -> _Ratio:
     about = jnp.finfo(x.dtype)
     whole = np.int64 if about.bits == 64 else np.int32
     x_bits, y_bits = (jax.lax.bitcast_convert_type(v, whole) for v in (x, y))
@@ -118,7 +118,7 @@ def unequal(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 def scale_terms(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> tuple[Array, Array, Array]:
     """φ(u), u and 1/y with u = (x − y)/y, for x and y that are normal numbers."""
-    ratio = _take_apart(x, y)
+    ratio = _decompose(x, y)
     above = (ratio.power - 1.0) * (1.0 + ratio.f)
     return above - ratio.k * _LOG2 + _small_phi(ratio.f, ratio.r), above + ratio.f, ratio.inverse
 
@@ -154,8 +154,8 @@ def log_ratio(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Ar
 
 
 def _log_ratio(p: Array, q: Array, difference: Array) -> tuple[_Ratio, Array]:
-    """q/p taken apart, with f from the `difference` where k is 0; and its logarithm."""
-    ratio = _take_apart(q, p)
+    """q/p decomposed, with f from the `difference` where k is 0; and its logarithm."""
+    ratio = _decompose(q, p)
     near = ratio.k == 0
     f = jnp.where(near, difference * ratio.inverse, ratio.f)
     r = jnp.where(near, difference / (2.0 * p + difference), ratio.r)
