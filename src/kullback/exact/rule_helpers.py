@@ -68,7 +68,7 @@ def _precise_log_prob(side: Known) -> Any:
     return jax.tree.map(_widened, log_prob)
 
 
-def _gamma_poisson(d: Any, k: Any) -> Array:
+def _gamma_poisson(d: dist.GammaPoisson, k: ArrayLike) -> Array:
     """log Γ(k + a)/(Γ(a) k!) − a log(1 + 1/b) − k log(1 + b)."""
     a, b = jnp.asarray(d.concentration), jnp.asarray(d.rate)
     k = jnp.asarray(k, a.dtype)
@@ -77,7 +77,7 @@ def _gamma_poisson(d: Any, k: Any) -> Array:
     return jnp.where(k < 0, -jnp.inf, ways - a * jnp.log1p(1.0 / b) - count * jnp.log1p(b))
 
 
-def _beta_negative_binomial(d: Any, k: Any) -> Array:
+def _beta_negative_binomial(d: dist.BetaNegativeBinomial, k: ArrayLike) -> Array:
     """log Γ(k + n)/(Γ(n) k!) + log B(a + k, b + n) − log B(a, b)."""
     a, b, n = (jnp.asarray(x) for x in (d.concentration1, d.concentration0, d.n))
     k = jnp.asarray(k, a.dtype)

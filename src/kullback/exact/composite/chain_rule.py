@@ -128,7 +128,7 @@ def label_probs(d: dist.Distribution, labels: int) -> Float[Array, "*batch k"] |
     return jnp.moveaxis(jnp.exp(log_prob(d, jnp.arange(labels).reshape(-1, *(1,) * len(d.batch_shape)))), 0, -1)
 
 
-def _are(bound: Any, number: int) -> bool:
+def _are(bound: object, number: int) -> bool:
     return bool(np.all(np.asarray(bound) == number))
 
 

@@ -66,7 +66,7 @@ def _differentiable(value: Callable[[list[Array], list[Array]], Any]) -> Callabl
             return value([jnp.asarray(leaf, jnp.float64) for leaf in moving], held)
 
     @widened.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
+    def _(primals: tuple[list[Array], list[Array]], tangents: tuple[list[Array], list[Array]]) -> Any:
         structures = []
 
         def coefficients(moving: list[Array], held: list[Array]) -> list[Array]:
@@ -115,11 +115,11 @@ def batched_in_double(form: Flat, event_axes: Sequence[int]) -> Flat:
         return slopes_within(*xs)
 
     @value.defjvp
-    def _(xs: Any, dxs: Any) -> tuple[Array, Array]:
+    def _(xs: tuple[Array, ...], dxs: tuple[Array, ...]) -> tuple[Array, Array]:
         return value(*xs), (_flat(slopes(*xs), event_axes) * _flat(dxs, event_axes)).sum(-1)
 
     @slopes.defjvp
-    def _(xs: Any, dxs: Any) -> Any:
+    def _(xs: tuple[Array, ...], dxs: tuple[Array, ...]) -> Any:
         change = (curvature_within(*xs) * _flat(dxs, event_axes)[..., None, :]).sum(-1)
         return slopes(*xs), _shaped(change, xs, event_axes)
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.scipy.special import ndtri
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI, binet
@@ -104,7 +105,7 @@ def log_gamma_quantile(a: Float[Array, "*s"], u: Float[Array, "*s"]) -> Float[Ar
 
     enough = 64 * jnp.finfo(t.dtype).eps
 
-    def improved(carry: Any) -> Any:
+    def improved(carry: tuple[ArrayLike, Array, Array]) -> tuple[ArrayLike, Array, Array]:
         i, t, _ = carry
         x = jnp.exp(t)
         share = lax.igamma(a, x)
@@ -120,7 +121,7 @@ def log_gamma_quantile(a: Float[Array, "*s"], u: Float[Array, "*s"]) -> Float[Ar
 
 
 @log_gamma_quantile.defjvp
-def _(primals: Any, tangents: Any) -> Any:
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     a, u = primals
     t = log_gamma_quantile(a, u)
     in_series = t < _SERIES
@@ -129,5 +130,5 @@ def _(primals: Any, tangents: Any) -> Any:
     return t, by_concentration * tangents[0]
 
 
-def _first_term(a: Any, u: Any) -> Any:
+def _first_term(a: Float[Array, "*s"], u: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return (jnp.log(u) + lax.lgamma(a + 1.0)) / a
