@@ -188,7 +188,7 @@ class PairwiseUpperBound(Rule):
     """An upper bound by comparing every component with every other, of P and of Q.
 
     E_fₖ[log q/fₖ] ≥ log Σₗ vₗ exp(−KL(fₖ‖gₗ)), by the evidence bound on log Σₗ vₗ gₗ at its best weights; and
-    Σₖ wₖ E_fₖ[log p/fₖ] ≤ Σₖ wₖ log Σⱼ wⱼ ∫ √(fₖ fⱼ), by Jensen's inequality twice: it says that the label of an
+    Σₖ wₖ E_fₖ[log p/fₖ] ≤ Σₖ wₖ log Σⱼ wⱼ ∫ √(fₖ fⱼ), by Jensen's inequality twice: the label of an
     outcome is identified at least as well as the overlaps of the components allow. Where an overlap has no closed form,
     it is taken as 1. Unlike the variational bound, this one uses the overlaps of P's own components. Either may be
     closer.

@@ -1,4 +1,4 @@
-"""Log-probabilities of counts and labels to the last digit, and sums over finite supports that are made of them.
+"""Log-probabilities of counts and labels to the last digit, and sums of them over finite supports.
 
 NumPyro's own log-probabilities use `betaln`, which is right to 1e-6 only, and clip the logarithm of 0. These are right
 to the last digit and have finite derivatives where a probability is 0.

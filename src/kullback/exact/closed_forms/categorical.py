@@ -38,7 +38,7 @@ def probabilities_kl(p: Float[Array, "*b k"], q: Float[Array, "*b k"]) -> Float[
     p, q = jnp.broadcast_arrays(p, q)
     sum_p, sum_q, step = (x.sum(-1, keepdims=True) for x in (p, q, q - p))
     share = p / sum_p
-    # q/Σq − p/Σp from the step of the weights, which is not lost where the two are near.
+    # q/Σq − p/Σp from the differences of the weights, which keep their digits where the two are near.
     return gap(share, q / sum_q, (q - p - share * step) / sum_q).sum(-1)
 
 

@@ -52,7 +52,7 @@ def mean_cosine(kappa: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """A(κ) = I₁(κ)/I₀(κ) = E cos θ, also to its digits near κ = 0."""
     at = circle_nodes(kappa)
     small = kappa < 1.0
-    # The points of the half circle have mean cosine 0 for κ = 0, which is taken off.
+    # At κ = 0 the mean cosine of the points is 0, so only the difference from there is summed.
     tilt = jnp.asarray(_ENDS, kappa.dtype) * jnp.expm1(jnp.where(small, kappa, 0.0)[..., None] * at.cosine)
     tilted = (at.cosine * tilt).sum(-1) / (_COUNT + tilt.sum(-1))
     return jnp.where(small, tilted, 1.0 - one_minus_mean_cosine(kappa))

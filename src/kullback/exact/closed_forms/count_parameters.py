@@ -72,7 +72,7 @@ class NegativePair(NamedTuple):
 
     odds_step  the odds of Q less those of P
     shift      the mean of Q less that of P
-    finite     whether both means are finite; elsewhere the numbers above mean nothing
+    finite     whether both means are finite; elsewhere the numbers above have no meaning
     ends       the divergence where they are not
     """
 
@@ -136,7 +136,7 @@ def counts_of(d: CountLaw) -> tuple[Counts, Array]:
 
 
 def _odds_parameter(d: NegativeBinomialLaw) -> Any:
-    """The parameter that says the odds: a probability, a logit, or the rate 1/r."""
+    """The parameter of the odds: a probability, a logit, or the rate 1/r."""
     if isinstance(d, dist.NegativeBinomialProbs):
         return d.probs
     if isinstance(d, dist.NegativeBinomialLogits):

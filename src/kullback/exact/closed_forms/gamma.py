@@ -1,4 +1,4 @@
-"""The gamma distribution and its kin: exponential, chi-squared, inverse gamma."""
+"""The gamma distribution, the exponential, the chi-squared and the inverse gamma."""
 
 from __future__ import annotations
 

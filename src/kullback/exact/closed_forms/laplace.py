@@ -1,4 +1,4 @@
-"""The Laplace distribution, and its asymmetric kin in either parametrisation."""
+"""The Laplace distribution, and the asymmetric Laplace distribution in both parametrisations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The normal distribution of one dimension, and what is normal after a change of variable."""
+"""The normal distribution of one dimension, the log-normal and the half normal."""
 
 from __future__ import annotations
 

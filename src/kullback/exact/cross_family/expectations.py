@@ -56,7 +56,7 @@ def log_normal_partial(p: dist.LogNormal, at: Array) -> Float[Array, "*batch"]:
 
 
 def laplace_partial(p: LaplaceLaw, at: Array) -> Float[Array, "*batch"]:
-    """l²/(l + r) e^−d/l for m a distance d below the location; above, the distance and what the mirror image says."""
+    """l²/(l + r) e^−d/l for m a distance d below the location; above it, d + l − r + r²/(l + r) e^−d/r."""
     loc, left, right = two_sided(p)
     step = at - loc
     below, above = jnp.minimum(step, 0.0), jnp.maximum(step, 0.0)
@@ -73,7 +73,7 @@ def logistic_partial(p: dist.Logistic, at: Array) -> Float[Array, "*batch"]:
 
 
 def gumbel_partial(p: dist.Gumbel, at: Array) -> Float[Array, "*batch"]:
-    """β E₁(e^−z), with z = (m − μ)/β, which is z − γ and next to nothing for large z."""
+    """β E₁(e^−z), with z = (m − μ)/β. For large z, E₁(e^−z) is z − γ; for z < −6.5 it is 0 in double precision."""
     loc, scale, at = floats(p.loc, p.scale, at)
     z = (at - loc) / scale
     large, small = z > 40.0, z < -6.5

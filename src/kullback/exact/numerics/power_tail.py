@@ -37,7 +37,7 @@ class Limit(NamedTuple):
 def power_tail(log_p: Float[np.ndarray, " n"], ratio: Float[np.ndarray, " n"]) -> tuple[Limit, Limit] | None:
     """The limits of Σ p and Σ p · ratio over all j, from the first n; None where p does not decay like a power of j.
 
-    log_p  of which the mass is the exponential
+    log_p  log p
     ratio  log p/q, which may grow like log j, or like j or j² up to a factor of log j
     """
     if len(log_p) < LEAST_TERMS or not np.isfinite(log_p).all() or not np.isfinite(ratio).all():
