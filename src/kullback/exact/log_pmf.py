@@ -17,9 +17,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
-from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import (
+    CATEGORICAL,
     BernoulliLaw,
     CategoricalLaw,
     TrialLaw,
@@ -42,9 +42,6 @@ from kullback.exact.numerics.double_precision import floats, in_double
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.exact.numerics.ratios import psi
 from kullback.exact.type_keys import UNKNOWN, Form, by_probs
-
-CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
-
 
 # Log-probabilities.
 

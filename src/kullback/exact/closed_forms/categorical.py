@@ -362,10 +362,10 @@ def _width_ratio(width: Array, growth: Array) -> Array:
     return jnp.log1p(-jnp.expm1(-growth) / jnp.expm1(width))
 
 
-_LABELS = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
+CATEGORICAL = (discrete.CategoricalProbs, discrete.CategoricalLogits, dist.OrderedLogistic)
 
 KL = {
-    **every_pair(categorical_kl, *_LABELS),
+    **every_pair(categorical_kl, *CATEGORICAL),
     (dist.OrderedLogistic, dist.OrderedLogistic): ordered_logistic_kl,
     **every_pair(bernoulli_kl, discrete.BernoulliProbs, discrete.BernoulliLogits),
 }
