@@ -16,7 +16,7 @@ from docs.kinds import ALONE, TABLES
 from kullback.exact import table
 from kullback.exact.composite import bijections, chain_rule, mixtures, structure
 from kullback.exact.cross_family import cross, expectations
-from kullback.exact.type_keys import kind
+from kullback.exact.type_keys import type_key
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _examples() -> dict[Hashable, list[tuple[Any, ...]]]:
     every = [d for group in (*TABLES.values(), ALONE) for k in group for d in k.examples]
     found: dict[Hashable, list[tuple[Any, ...]]] = {}
     for p in every:
-        found.setdefault(kind(p), []).append((p,))
+        found.setdefault(type_key(p), []).append((p,))
     for pair in table.BUILD_KL:
         found[pair] = [(*p, *q) for p in found.get(pair[0], []) for q in found.get(pair[1], [])]
     return found

@@ -17,9 +17,9 @@ from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, 
 from kullback.estimate.support import escape_of
 from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
-from kullback.exact.composite import mixtures
+from kullback.exact.composite.disjoint_support import is_mixture
 from kullback.exact.cross_family import cross
-from kullback.exact.type_keys import kind
+from kullback.exact.type_keys import type_key
 from kullback.known import Known, describe
 from kullback.rule import Applies
 
@@ -89,12 +89,12 @@ def formula(p: Any, q: Any) -> str | None:
     """The anchor of the formula of KL(p‖q), None where there is none but that it is ∞ at these very numbers."""
     if table.kl_form(p, q) is None:
         return None
-    pair = (kind(p), kind(q))
+    pair = (type_key(p), type_key(q))
     if pair in table.KL:
         return anchor_of(table.KL[pair])
     if pair in table.BUILD_KL and table.BUILD_KL[pair](p, q) is not None:
         return anchor_of(table.BUILD_KL[pair])
-    if mixtures.is_mixture(p) or mixtures.is_mixture(q):
+    if is_mixture(p) or is_mixture(q):
         return "structure"
     if cross.has_cross_entropy(p, q):
         return f"cross-{name_of(pair[1])}"

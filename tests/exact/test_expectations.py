@@ -11,7 +11,7 @@ from tests.exact.truths.densities import LAWS
 import kullback as kl
 from kullback.exact.cross_family.expectations import EXPECTATIONS
 from kullback.exact.cross_family.statistics import STATISTICS
-from kullback.exact.type_keys import kind
+from kullback.exact.type_keys import type_key
 
 # The statistics as functions of x and their parameters, and parameters to try.
 FUNCTIONS = {
@@ -43,7 +43,7 @@ PARAMETERS = {
 
 
 def _given(law):
-    return EXPECTATIONS.get(kind(law.make(*law.parameters)), {})
+    return EXPECTATIONS.get(type_key(law.make(*law.parameters)), {})
 
 
 def _value(law, name, parameters):
@@ -108,10 +108,10 @@ def test_infinite_expectations():
             (dist.Logistic(0.0, 2.0), "e^t(x−m)", (-0.5, 0.0)),
             (dist.Gumbel(0.0, 2.0), "e^t(x−m)", (0.5, 0.0)),
         ):
-            assert EXPECTATIONS[kind(p)][statistic](p, *map(jnp.float64, at)) == np.inf, (p, statistic)
+            assert EXPECTATIONS[type_key(p)][statistic](p, *map(jnp.float64, at)) == np.inf, (p, statistic)
 
 
-MADE = [name for name, law in LAWS.items() if kind(law.make(*law.parameters)) in STATISTICS]
+MADE = [name for name, law in LAWS.items() if type_key(law.make(*law.parameters)) in STATISTICS]
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -120,7 +120,7 @@ def test_statistics(name):
     law = LAWS[name]
     with jax.enable_x64(True):
         q = law.make(*(jnp.float64(x) for x in law.parameters))
-        names, parts = STATISTICS[kind(q)]
+        names, parts = STATISTICS[type_key(q)]
         constant, terms = parts(q)
     assert tuple(name for _, name, _ in terms) == names
     x = mp.mpf(11) / 16 if law.points[-1] < 2 else mp.mpf(7) / 4

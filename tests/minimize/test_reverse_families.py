@@ -12,7 +12,7 @@ import scipy.stats
 from numpyro.distributions import constraints
 
 import kullback as kl
-from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
+from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
 from kullback.minimize.reparameterise import PUSHES
 from kullback.result import Status
 

@@ -1,4 +1,4 @@
-"""Rules that bound the divergence of mixtures from what is exact between their components.
+"""Rules that bound the divergence of mixtures by what is exact between their components.
 
 P = Σₖ wₖ fₖ and Q = Σₗ vₗ gₗ throughout; a side that is no mixture is one of one component. With p the density of P,
 
@@ -9,32 +9,114 @@ and each of the two terms has a lower and an upper bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
+from jaxtyping import Float
 
 from kullback.errors import InputError
-from kullback.exact.composite.mixtures import along_axis, is_mixture
+from kullback.estimate.batch import doubled
+from kullback.exact.composite.broadcasting import unsqueezed
+from kullback.exact.composite.disjoint_support import is_mixture
+from kullback.exact.composite.mixtures import along_axis, components
 from kullback.exact.composite.overlap import distance_form, product_form
-from kullback.exact.composite.pairwise import (
-    Pairwise,
-    Side,
-    every,
-    log_sum,
-    minus,
-    pairs_of,
-    pairwise_table,
-    side_of,
-    sides,
-    weighted,
-)
-from kullback.exact.infinite import why_infinite
-from kullback.exact.inputs import averaged, unequal_inputs
+from kullback.exact.rule_helpers import averaged, unequal_inputs, why_infinite
 from kullback.exact.table import entropy_form, kl_form
+from kullback.exact.type_keys import Form
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
+
+Pairwise = Callable[[Any, Any], Form | None]
+
+
+# Every component of one side with every component of the other, in double precision.
+
+
+class Side(NamedTuple):
+    """A side as a mixture.
+
+    log_weights  the logarithms of the weights
+    blocks       the components in blocks, each along a last batch axis
+    sizes        the number of components of each block; they sum to k
+    batch        the batch shape of the side
+    """
+
+    log_weights: Float[np.ndarray, "*batch k"]
+    blocks: tuple[dist.Distribution, ...]
+    sizes: tuple[int, ...]
+    batch: tuple[int, ...]
+
+
+def side_of(d: dist.Distribution) -> Side | None:
+    """The components of a distribution; None where they cannot be arranged along one axis."""
+    found = components(d)
+    if found is None:
+        return None
+    weights = np.asarray(found.weights, np.float64)
+    with np.errstate(divide="ignore"):
+        logs = np.log(weights / weights.sum(-1, keepdims=True))
+    return Side(log_weights=logs, blocks=found.blocks, sizes=found.sizes, batch=tuple(d.batch_shape))
+
+
+def sides(p: Known, q: Known) -> tuple[Side, Side]:
+    """The components of both, in double precision."""
+    own, other = (side_of(doubled(known.distribution)) for known in (p, q))
+    assert own is not None
+    assert other is not None
+    return own, other
+
+
+def pairs_of(own: Side, other: Side) -> list[list[tuple[Any, Any]]]:
+    """Every block of one side with every block of the other, as rows and columns of a table."""
+    rows, columns = [unsqueezed(b) for b in own.blocks], [unsqueezed(b, 1) for b in other.blocks]
+    return [[(row, column) for column in columns] for row in rows]
+
+
+def pairwise_table(pairwise: Pairwise, own: Side, other: Side) -> Float[np.ndarray, "*batch k l"]:
+    """The values of every pair of components, [*batch, K, L]; 0 where there is no form."""
+    batch = np.broadcast_shapes(own.batch, other.batch)
+    parts = []
+    for row, size in zip(pairs_of(own, other), own.sizes, strict=True):
+        forms = [pairwise(*pair) for pair in row]
+        values = [0.0 if form is None else np.asarray(form()) for form in forms]
+        shapes = [(*batch, size, width) for width in other.sizes]
+        parts.append(np.concatenate([np.broadcast_to(v, s) for v, s in zip(values, shapes, strict=True)], -1))
+    return np.concatenate(parts, -2)
+
+
+def all_pairs_have(pairwise: Pairwise, own: Side, other: Side) -> bool:
+    """Whether every component of one side has a form with every one of the other."""
+    return all(pairwise(*pair) is not None for row in pairs_of(own, other) for pair in row)
+
+
+def weighted(
+    log_weights: Float[np.ndarray, "*batch k"], values: Float[np.ndarray, "*batch k"]
+) -> Float[np.ndarray, "*batch"]:
+    """Σₖ wₖ xₖ, in which a weight of 0 leaves its value out, be it ∞."""
+    live = log_weights > -np.inf
+    return np.where(live, np.exp(log_weights) * np.where(live, values, 0.0), 0.0).sum(-1)
+
+
+def log_sum(x: np.ndarray, axis: int) -> np.ndarray:
+    """log Σ exp x, in which no term at all gives −∞."""
+    top = np.max(x, axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(x - top).sum(axis)) + np.squeeze(top, axis)
+
+
+def subtract(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x − y, and −∞ where x is."""
+    nothing = x == -np.inf
+    return np.where(nothing, -np.inf, x - np.where(nothing, 0.0, y))
+
+
+# The rules.
 
 
 @dataclass(frozen=True)
@@ -91,14 +173,14 @@ def _alternate(
     for done in range(1, steps + 1):  # noqa: B007
         log_psi = log_phi - divergence
         rows = log_sum(log_psi, -1)
-        value = weighted(log_w, minus(log_w, rows))
+        value = weighted(log_w, subtract(log_w, rows))
         finite = np.isfinite(value)
         gained = np.max(np.subtract(best, value, where=finite, out=np.zeros_like(value)), initial=0.0)
         best = np.minimum(best, value)
         if gained < tolerance:
             break
-        log_psi = log_w[..., :, None] + minus(log_psi, rows[..., None])
-        log_phi = log_v[..., None, :] + minus(log_psi, log_sum(log_psi, -2)[..., None, :])
+        log_psi = log_w[..., :, None] + subtract(log_psi, rows[..., None])
+        log_phi = log_v[..., None, :] + subtract(log_psi, log_sum(log_psi, -2)[..., None, :])
     return best, done
 
 
@@ -107,10 +189,10 @@ class PairwiseUpperBound(Rule):
     """An upper bound by comparing every component with every other, of P and of Q.
 
     E_fₖ[log q/fₖ] ≥ log Σₗ vₗ exp(−KL(fₖ‖gₗ)), by the evidence bound on log Σₗ vₗ gₗ at its best weights; and
-    Σₖ wₖ E_fₖ[log p/fₖ] ≤ Σₖ wₖ log Σⱼ wⱼ ∫ √(fₖ fⱼ), by Jensen's inequality twice: it says that the label of an
-    outcome can be told at least as well as the overlaps of the components allow. Where an overlap has no closed form,
-    it is taken as 1. Unlike the variational bound this one counts how far P's own components overlap, so either may be
-    the closer one.
+    Σₖ wₖ E_fₖ[log p/fₖ] ≤ Σₖ wₖ log Σⱼ wⱼ ∫ √(fₖ fⱼ), by Jensen's inequality twice: the label of an
+    outcome is identified at least as well as the overlaps of the components allow. Where an overlap has no closed form,
+    it is taken as 1. Unlike the variational bound, this one uses the overlaps of P's own components. Either may be
+    closer.
 
     Source: Kolchinsky and Tracey (2017), section 3, for both; Durrieu, Thiran and Kelly (2012), for their difference.
     """
@@ -133,7 +215,7 @@ class PairwiseUpperBound(Rule):
             own, other = sides(p, q)
             among = log_sum(own.log_weights[..., None, :] - pairwise_table(distance_form, own, own), -1)
             across = log_sum(other.log_weights[..., None, :] - pairwise_table(kl_form, own, other), -1)
-        return _bound(weighted(own.log_weights, minus(among, across)), p, q, self.guarantee)
+        return _bound(weighted(own.log_weights, subtract(among, across)), p, q, self.guarantee)
 
 
 @dataclass(frozen=True)
@@ -143,7 +225,7 @@ class PairwiseLowerBound(Rule):
     Σₖ wₖ E_fₖ[log p/fₖ] ≥ Σₖ wₖ log Σⱼ wⱼ exp(−KL(fₖ‖fⱼ)), as in the upper bound. The other term, which is
     −KL(fₖ‖Q), is at most each of 0, of 2 log Σₗ √vₗ ∫ √(fₖ gₗ), since √ is concave and subadditive, and, where the
     components are normal, of H(fₖ) + log Σₗ vₗ ∫ fₖ gₗ, by Jensen's inequality; the least of them is taken for each k,
-    and where Q has one component its exact value. Below 0 it says nothing, as KL ≥ 0; then it is 0.
+    and where Q has one component its exact value. Since KL ≥ 0, a value below 0 is replaced by 0.
 
     Source: Kolchinsky and Tracey (2017), section 3; Durrieu, Thiran and Kelly (2012), for the difference and ∫ fₖ gₗ.
     """
@@ -166,7 +248,7 @@ class PairwiseLowerBound(Rule):
         with jax.enable_x64(True):
             own, other = sides(p, q)
             among = log_sum(own.log_weights[..., None, :] - pairwise_table(kl_form, own, own), -1)
-            value = weighted(own.log_weights, minus(among, _log_ratio(own, other)))
+            value = weighted(own.log_weights, subtract(among, _log_ratio(own, other)))
         return _bound(np.maximum(value, 0.0), p, q, self.guarantee)
 
 
@@ -177,7 +259,7 @@ def _log_ratio(own: Side, other: Side) -> np.ndarray:
         return -pairwise_table(kl_form, own, other)[..., 0]
     found = np.minimum(0.0, 2.0 * log_sum(0.5 * log_v - pairwise_table(distance_form, own, other), -1))
     entropies = [entropy_form(block) for block in own.blocks]
-    if any(h is None for h in entropies) or not every(product_form, own, other):
+    if any(h is None for h in entropies) or not all_pairs_have(product_form, own, other):
         return found
     batch = np.broadcast_shapes(own.batch, other.batch)
     inside = along_axis([h() for h in entropies if h is not None], own.sizes, batch)
@@ -185,7 +267,7 @@ def _log_ratio(own: Side, other: Side) -> np.ndarray:
 
 
 def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> Missing | None:
-    """Why the pairs of components that a bound `needs` are not there: (side, side, form, its name in words)."""
+    """Why a form that a bound `needs` is missing: each need is (side, side, form, its name in words)."""
     if p.distribution is None or q.distribution is None:
         return Missing(f"{'P' if p.distribution is None else 'Q'} is not a distribution with known components")
     if not (is_mixture(p.distribution) or is_mixture(q.distribution)):
@@ -193,8 +275,8 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
     for a, b, pairwise, words in needs:
         own, other = side_of(a.distribution), side_of(b.distribution)
         if own is None or other is None or any(b is None for row in pairs_of(own, other) for pair in row for b in pair):
-            return Missing("the components of a batch of mixtures cannot be laid out side by side")
-        if not every(pairwise, own, other):
+            return Missing("the components of a batch of mixtures cannot be arranged along one axis")
+        if not all_pairs_have(pairwise, own, other):
             return Missing(f"{words} has no closed form for every pair of components")
     return unequal_inputs(p, q)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
+import numpyro.distributions as dist
 
-from kullback.exact.infinite import why_infinite
-from kullback.exact.inputs import averaged, unequal_inputs
+from kullback.exact.rule_helpers import averaged, unequal_inputs, why_infinite
 from kullback.exact.table import kl_form
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
@@ -46,7 +46,7 @@ class ClosedForm(Rule):
         return Estimate(value, reason=why_infinite(value, p, q))
 
 
-def _evaluate(p: object, q: object) -> jax.Array:
+def _evaluate(p: dist.Distribution, q: dist.Distribution) -> jax.Array:
     form = kl_form(p, q)
     assert form is not None
     return form()

@@ -7,9 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kullback.exact.infinite import both_discrete, why_infinite
-from kullback.exact.inputs import averaged, unequal_inputs
-from kullback.exact.log_probs import log_probs, plain_sum, precise, shared_sum
+from kullback.exact.rule_helpers import (
+    averaged,
+    both_discrete,
+    double_precision,
+    log_probs,
+    plain_sum,
+    shared_sum,
+    unequal_inputs,
+    why_infinite,
+)
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -47,7 +54,7 @@ class FiniteSum(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         assert p.atoms is not None
         shared = q.atoms is not None and np.array_equal(p.atoms, q.atoms)
-        with precise(p, q):
+        with double_precision(p, q):
             log_p, log_q = log_probs(p, q, p.atoms)
             value = np.asarray(shared_sum(log_p, log_q) if shared else plain_sum(log_p, log_q))
         value = averaged(value, p, q)

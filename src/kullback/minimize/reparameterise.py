@@ -27,7 +27,7 @@ from jax.scipy.special import ndtri
 from jaxtyping import Float
 
 from kullback.distributions import TanhNormal
-from kullback.exact.numerics.gamma_quantile import log_gamma_quantile
+from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure

@@ -13,7 +13,7 @@ from numpy.polynomial.legendre import leggauss
 from kullback.errors import FitError
 from kullback.estimate.log_density import LogDensity, box_of, log_densities
 from kullback.estimate.quadrature.mass import Line, Mass, locate, points_with_mass
-from kullback.exact.log_probs import log_probs, precise
+from kullback.exact.rule_helpers import double_precision, log_probs
 from kullback.known import Known, Sample
 from kullback.rule import Missing, Request
 from kullback.training.batches import bucket
@@ -52,7 +52,7 @@ def count_nodes(p: Known) -> Nodes:
     least, size = int(np.asarray(p.support.lower)), 64
     while size <= MOST_COUNTS:
         counts = np.arange(least, least + size)
-        with precise(p, p):
+        with double_precision(p, p):
             log_p = np.asarray(log_probs(p, p, counts)[0], np.float64)
         weights = np.exp(log_p)
         if 1 - weights.sum() < 1e-12 * size:

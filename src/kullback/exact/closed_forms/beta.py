@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats, in_double
 from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
 from kullback.exact.numerics.ratios import gap
 from kullback.exact.type_keys import every_pair
 
+DirichletLaw = dist.Dirichlet | dist.Beta  # BetaProportion is a Beta
 
-def concentrations(d: Any) -> Array:
+
+def concentrations(d: DirichletLaw) -> Float[Array, "*batch k"]:
     """The concentrations [..., K]; a beta is a Dirichlet of two."""
     if isinstance(d, dist.Beta):
         one, zero = floats(d.concentration1, d.concentration0)
@@ -24,7 +26,7 @@ def concentrations(d: Any) -> Array:
     return floats(d.concentration)[0]
 
 
-def dirichlet_kl(p: Any, q: Any) -> Array:
+def dirichlet_kl(p: DirichletLaw, q: DirichletLaw) -> Float[Array, "*batch"]:
     """KL = A KL(β/A ‖ α/A') + Σₖ g(αₖ, βₖ) − g(A', A), for α of P with sum A' and β of Q with sum A.
 
     g is the Bregman difference of log Γ(t) − t log t + t, and the first term that of t log t, whose parts telescope.
@@ -48,11 +50,11 @@ def _kl(alpha: Array, beta: Array, single: bool = False) -> Array:
 
 
 def _with_total(x: Array) -> Array:
-    """The parts and then their sum, [..., K + 1]: one call of a costly function instead of two."""
+    """The parts and then their sum, [..., K + 1], for one call of a costly function instead of two."""
     return jnp.concatenate([x, x.sum(-1, keepdims=True)], axis=-1)
 
 
-def entropy(p: Any) -> Array:
+def entropy(p: DirichletLaw) -> Float[Array, "*batch"]:
     """H = log B(α) + (A − K) digamma(A) − Σ (αₖ − 1) digamma(αₖ).
 
     Source: Cover and Thomas (2006), table 17.1, for two parts; Ebrahimi, Soofi and Zhao (2011) for more.

@@ -1,57 +1,81 @@
-"""Distributions over counts against their own kind: Poisson, geometric, negative binomial, binomial, uniform."""
+"""Distributions over counts: Poisson, geometric, negative binomial, binomial, uniform.
+
+Those of one family have forms of their own. Those of different families are compared through the Poisson and the
+geometric distribution of the same mean m: log q(k) differs from that of the Poisson by log Γ(k + c) and terms linear in
+k, so a divergence is a part that compares the means and the `shortfall` of the mean of log Γ. For each P its divergence
+from the Poisson is enough, for each Q its two parts. A cross entropy less an entropy would lose digits where P is near
+Q.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import bernoulli_entropy, bernoulli_kl
 from kullback.exact.closed_forms.count_parameters import (
+    BERNOULLI,
     BINOMIAL,
     GEOMETRIC,
     NEGATIVE_BINOMIAL,
+    BinomialLaw,
+    CountLaw,
+    GeometricLaw,
+    NegativeBinomialLaw,
+    TrialsLaw,
     chance_step,
+    counts_of,
     negative_pair,
     shape,
+    shape_and_odds,
     success,
     trials_and_chance,
 )
-from kullback.exact.numerics.binomial_excess import binomial_excess
 from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_factorial import Counts, shortfall_step
+from kullback.exact.numerics.log_factorial import (
+    Counts,
+    binomial_excess,
+    log_step,
+    shortfall,
+    shortfall_step,
+    stirling_rest,
+)
 from kullback.exact.numerics.ratios import gap
 from kullback.exact.type_keys import Form, every_pair, known_equal
 
+# Of one family.
 
-def poisson_kl(p: Any, q: Any) -> Array:
+
+def poisson_kl(p: dist.Poisson, q: dist.Poisson) -> Float[Array, "*batch"]:
     """KL = λp φ((λq − λp)/λp). Source: Kullback and Leibler (1951), eq. 2.4, with E k = λp."""
     rate_p, rate_q = floats(p.rate, q.rate)
     return gap(rate_p, rate_q, rate_q - rate_p)
 
 
-def geometric_kl(p: Any, q: Any) -> Array:
+def geometric_kl(p: GeometricLaw, q: GeometricLaw) -> Float[Array, "*batch"]:
     """KL = KL(Bernoulli(πp) ‖ Bernoulli(πq))/πp: one for each trial, of which there are 1/πp on average.
 
     Source: Wald (1945), the equation of the mean of a sum that is stopped.
     """
     probs = success(p)
     trial = bernoulli_kl(p, q)
-    # 1/π is infinite where π = 0, and then the two agree or are told apart for certain.
+    # Where π = 0, 1/π is infinite, and the divergence is 0 or ∞.
     return jnp.where(trial == 0, 0.0, trial / jnp.where(trial == 0, 1.0, probs))
 
 
-def geometric_entropy(p: Any) -> Array:
+def geometric_entropy(p: GeometricLaw) -> Float[Array, "*batch"]:
     """H = H(Bernoulli(π))/π. Source: Cover and Thomas (2006), problem 2.1."""
     return bernoulli_entropy(p) / success(p)
 
 
-def negative_binomial_kl(p: Any, q: Any) -> Form | None:
+def negative_binomial_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Form | None:
     """The plain form where the shapes are known to be equal, and otherwise that of any two shapes."""
     equal = known_equal(shape(p), shape(q))
     return partial(_equal_shape_kl if equal else _any_shape_kl, p, q)
@@ -59,7 +83,7 @@ def negative_binomial_kl(p: Any, q: Any) -> Form | None:
 
 @jax.jit
 @in_double
-def _equal_shape_kl(p: Any, q: Any) -> Array:
+def _equal_shape_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Array:
     """KL = (a + m) KL(Bernoulli(m/(a + m)) ‖ Bernoulli(θ)): a geometric for each unit of the shape a.
 
     m is the mean of P, and θ = mq/(a + mq) the chance of one more count under Q. Source: the mass, linear in k.
@@ -69,7 +93,7 @@ def _equal_shape_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def any_shape_kl(p: Any, q: Any) -> Array:
+def any_shape_kl(p: NegativeBinomialLaw, q: NegativeBinomialLaw) -> Float[Array, "*batch"]:
     """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + T(c) − T(a), for the shapes a of P and c of Q.
 
     The first is from the law of Q's shape and P's mean m, and T is the shortfall of the mean of log Γ, T′(a) = 0.
@@ -84,20 +108,22 @@ def any_shape_kl(p: Any, q: Any) -> Array:
 _any_shape_kl = jax.jit(any_shape_kl)
 
 
-def mean_part(mean: Array, shape_q: Array, odds_q: Array, shift: Array) -> Array:
+def mean_part(
+    mean: Float[Array, "*s"], shape_q: Float[Array, "*s"], odds_q: Float[Array, "*s"], shift: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
     """(c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(r/(1 + r))), from `shift` = c r − m."""
     total, step = mean + shape_q, shift / (1.0 + odds_q)
     return gap(mean, total * odds_q / (1.0 + odds_q), step) + gap(shape_q, total / (1.0 + odds_q), -step)
 
 
-def binomial_kl(p: Any, q: Any) -> Form | None:
+def binomial_kl(p: BinomialLaw, q: BinomialLaw) -> Form | None:
     """The plain form where the numbers of trials are known to be equal, and otherwise that of any two."""
     equal = known_equal(p.total_count, q.total_count)
     return partial(_equal_trials_kl if equal else _any_trials_kl, p, q)
 
 
 @jax.jit
-def _equal_trials_kl(p: Any, q: Any) -> Array:
+def _equal_trials_kl(p: BinomialLaw, q: BinomialLaw) -> Array:
     """KL = n KL(Bernoulli(πp) ‖ Bernoulli(πq)) for an equal number n of trials.
 
     Source: Cover and Thomas (2006), theorem 2.5.3, the chain rule, over trials that are independent.
@@ -108,11 +134,11 @@ def _equal_trials_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def any_trials_kl(p: Any, q: Any) -> Array:
+def any_trials_kl(p: TrialsLaw, q: TrialsLaw) -> Float[Array, "*batch"]:
     """KL = N KL(Bernoulli(m/N) ‖ Bernoulli(π)) + KL(P ‖ Binomial(N, m/N)), for the mean m = np of P and n ≤ N.
 
-    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is all at 0. Source: the logarithms of
-    n!/(n − k)! averaged as in Cheraghchi (2019).
+    The second is an integral, as for a Poisson Q; for n > N, KL = ∞ unless P is concentrated at 0. Source: the
+    logarithms of n!/(n − k)! averaged as in Cheraghchi (2019).
     """
     (n, p_one, p_none), (size, _, _) = trials_and_chance(p), trials_and_chance(q)
     inside = n <= size
@@ -124,7 +150,7 @@ def any_trials_kl(p: Any, q: Any) -> Array:
 _any_trials_kl = jax.jit(any_trials_kl)
 
 
-def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
+def trials_mean_part(n: Float[Array, "*s"], size: Float[Array, "*s"], p: TrialsLaw, q: TrialsLaw) -> Array:
     """N KL(Bernoulli(np/N) ‖ Bernoulli(π)); for np = 0 also where n exceeds N."""
     (_, p_one, _), (_, q_one, q_none) = trials_and_chance(p), trials_and_chance(q)
     mean = jnp.where(n <= size, n * p_one, 0.0)
@@ -133,7 +159,7 @@ def trials_mean_part(n: Array, size: Array, p: Any, q: Any) -> Array:
     return gap(mean, size * q_one, step) + gap(size - mean, size * q_none, -step)
 
 
-def uniform_kl(p: Any, q: Any) -> Array:
+def uniform_kl(p: dist.DiscreteUniform, q: dist.DiscreteUniform) -> Float[Array, "*batch"]:
     """KL = log(1 + u), with u the number of Q's counts outside P over the number of P's; ∞ unless P lies within Q.
 
     Source: Kullback and Leibler (1951), eq. 2.4.
@@ -144,16 +170,112 @@ def uniform_kl(p: Any, q: Any) -> Array:
     return jnp.where(inside, jnp.log1p(outside / (high_p - low_p + 1.0)), jnp.inf)
 
 
-def uniform_entropy(p: Any) -> Array:
+def uniform_entropy(p: dist.DiscreteUniform) -> Float[Array, "*batch"]:
     """H = log of the number of counts. Source: Hartley (1928)."""
     low, high = floats(p.low, p.high)
     return jnp.log(high - low + 1.0)
+
+
+# Of different families, and the entropies.
+
+
+_NEGATIVE = (*NEGATIVE_BINOMIAL, *GEOMETRIC)
+_BINOMIAL = (*BINOMIAL, *BERNOULLI)
+
+
+@in_double
+def to_poisson_kl(p: CountLaw, q: dist.Poisson) -> Float[Array, "*batch"]:
+    """KL = m φ((λ − m)/m) + KL(P ‖ Poisson(m)), for the mean m of P.
+
+    Source: the logarithm of Q's mass, which is linear in k but for log k!; so Poissons differ by a linear function.
+    """
+    (counts, finite), (rate,) = counts_of(p), floats(q.rate)
+    value = gap(counts.mean, rate, rate - counts.mean) + _from_poisson(p, counts)
+    return jnp.where(finite, value, jnp.inf)
+
+
+@in_double
+def to_negative_kl(p: CountLaw, q: NegativeBinomialLaw) -> Float[Array, "*batch"]:
+    """KL = (c + m) KL(Bernoulli(m/(c + m)) ‖ Bernoulli(θ)) + KL(P ‖ Poisson(m)) + T(c), for the shape c of Q, its
+    chance θ of one more count, the mean m of P, and T the shortfall of the mean of log Γ under P.
+
+    Source: log Γ(k + c)/Γ(c) averaged as in Cheraghchi (2019); the first part is from the law of shape c and mean m.
+    """
+    (counts, finite), (c, odds, q_finite) = counts_of(p), shape_and_odds(q)
+    means = mean_part(counts.mean, c, odds, c * odds - counts.mean)
+    value = means + _from_poisson(p, counts) + shortfall(counts, c)
+    return jnp.where(finite & q_finite, value, jnp.inf)
+
+
+@in_double
+def escaping_kl(p: CountLaw, q: TrialsLaw) -> Float[Array, "*batch"]:
+    """KL = ∞, for P over all counts and Q a binomial, unless P is concentrated at 0.
+
+    Source: Kullback and Leibler (1951), section 2: P is not absolutely continuous with respect to Q.
+    """
+    (counts, finite), (n, one, none) = counts_of(p), trials_and_chance(q)
+    return jnp.where(finite & (counts.mean == 0), n * one + gap(n, n * none, -n * one), jnp.inf)
+
+
+def _from_poisson(p: CountLaw, counts: Counts) -> Array:
+    """KL(P ‖ Poisson(m))."""
+    if isinstance(p, TrialsLaw):
+        n, one, none = trials_and_chance(p)
+        return binomial_excess(n, one, none, jnp.full_like(one, jnp.inf))
+    return (
+        -shortfall(counts, shape_and_odds(p)[0]) if isinstance(p, NegativeBinomialLaw) else jnp.zeros_like(counts.mean)
+    )
+
+
+@in_double
+def poisson_entropy(p: dist.Poisson) -> Float[Array, "*batch"]:
+    """H = (m + 1) log(m + 1) − m log m − T(1): that of the geometric of equal mean, less the distance from it.
+
+    Source: Knessl (1998) and Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    counts, _ = counts_of(p)
+    return log_step(counts.mean) - shortfall(counts, jnp.ones_like(counts.mean))
+
+
+@in_double
+def negative_binomial_entropy(p: NegativeBinomialLaw) -> Float[Array, "*batch"]:
+    """H = (m + 1) log(m + 1) − m log m + T(a) − T(1): that of the geometric of equal mean, less the distance from it.
+
+    Source: Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    (counts, finite), a = counts_of(p), shape_and_odds(p)[0]
+    value = log_step(counts.mean) - shortfall_step(counts, a, jnp.ones_like(a), 1.0 - a)
+    return jnp.where(finite, value, jnp.inf)
+
+
+@in_double
+def binomial_entropy(p: TrialsLaw) -> Float[Array, "*batch"]:
+    """H = E log k! + E log (n − k)! − log n! + n H(Bernoulli(π)), as of a multinomial with two labels.
+
+    Source: Knessl (1998) and Cheraghchi (2019), with the large terms taken out of the integral.
+    """
+    n, one, none = trials_and_chance(p)
+    return trials_entropy(n, jnp.stack([one, none], -1), jnp.stack([none, one], -1))
+
+
+def trials_entropy(
+    n: Float[Array, "*s"], chances: Float[Array, "*s k"], rest: Float[Array, "*s k"]
+) -> Float[Array, "*s"]:
+    """H = Σ E log kᵢ! − log n! − n Σ pᵢ log pᵢ for n trials over labels of `chances` pᵢ [..., K]; `rest` is 1 − pᵢ."""
+    counts = Counts(*jnp.broadcast_arrays(n[..., None] * chances, -chances, rest))
+    parts = log_step(counts.mean) - shortfall(counts, jnp.ones_like(counts.mean))
+    return parts.sum(-1) - stirling_rest(n)
 
 
 KL = {
     (dist.Poisson, dist.Poisson): poisson_kl,
     **every_pair(geometric_kl, *GEOMETRIC),
     (dist.DiscreteUniform, dist.DiscreteUniform): uniform_kl,
+    **dict.fromkeys(product((*_NEGATIVE, *_BINOMIAL), (dist.Poisson,)), to_poisson_kl),
+    **dict.fromkeys(product((dist.Poisson, *_BINOMIAL), _NEGATIVE), to_negative_kl),
+    **dict.fromkeys(product((dist.Poisson, *_NEGATIVE), _BINOMIAL), escaping_kl),
+    **dict.fromkeys(product(BERNOULLI, BINOMIAL), any_trials_kl),
+    **dict.fromkeys(product(BINOMIAL, BERNOULLI), any_trials_kl),
 }
 
 BUILD_KL = {**every_pair(negative_binomial_kl, *NEGATIVE_BINOMIAL, *GEOMETRIC), **every_pair(binomial_kl, *BINOMIAL)}
@@ -162,4 +284,7 @@ ENTROPY = {
     discrete.GeometricProbs: geometric_entropy,
     discrete.GeometricLogits: geometric_entropy,
     dist.DiscreteUniform: uniform_entropy,
+    dist.Poisson: poisson_entropy,
+    **dict.fromkeys(NEGATIVE_BINOMIAL, negative_binomial_entropy),
+    **dict.fromkeys(BINOMIAL, binomial_entropy),
 }

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions.distribution import ExpandedDistribution
 
+from kullback.exact.composite import Parts
 from kullback.exact.numerics.double_precision import in_double
-from kullback.exact.reduction import Parts
 from kullback.known.numpyro_side import log_prob
 
 
-def point(d: Any) -> Array | None:
+def point(d: dist.Distribution) -> Float[Array, "*batch_and_event"] | None:
     """The one outcome [*batch, *event] of a distribution that is a point; None for any other."""
     if type(d) is dist.Delta:
         return jnp.asarray(d.v)
-    if type(d) in (dist.Independent, ExpandedDistribution):
+    if type(d) is dist.Independent or type(d) is ExpandedDistribution:
         inner = point(d.base_dist)
         return None if inner is None else jnp.broadcast_to(inner, d.batch_shape + d.event_shape)
     return None
 
 
-def point_pair(p: Any, q: Any) -> Parts | None:
+def point_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
     """The divergence where one side is a point v, all of whose probability is there: None where neither is.
 
-    KL(δᵥ ‖ δᵥ) = 0 and KL(δᵥ ‖ δᵤ) = ∞; against a density ∞ both ways; KL(δᵥ ‖ Q) = −log Q(v) and KL(P ‖ δᵥ) = 0 where
-    P(v) = 1 and ∞ elsewhere, for P and Q of counts or labels. A `log_density`, by which NumPyro offsets the logarithm
-    of the density, is a factor of a model and no part of the law.
+    KL(δᵥ ‖ δᵥ) = 0 and KL(δᵥ ‖ δᵤ) = ∞; against a density ∞ in both directions; for P and Q of counts or labels
+    KL(δᵥ ‖ Q) = −log Q(v), and KL(P ‖ δᵥ) is 0 where P(v) = 1 and ∞ elsewhere. NumPyro's `log_density` of a point is a
+    factor of a model and no part of the law.
 
     NumPyro and TensorFlow Probability give `log_density − log q(v)` for a density q as well, which is a term of an
     evidence lower bound at a point, not a divergence: it may be negative, and changes with the unit of x.
@@ -48,16 +47,17 @@ def point_pair(p: Any, q: Any) -> Parts | None:
     if not other.support.is_discrete:
         return Parts((), lambda: jnp.full(shape, jnp.inf))
     if u is None:
+        assert v is not None
         return Parts((), lambda: jnp.broadcast_to(-_log_mass(q, v), shape))
     return Parts((), lambda own: jnp.where((own == 0) & (_log_mass(p, u) > -0.5), jnp.zeros(shape), jnp.inf), (p,))
 
 
-def _log_mass(d: Any, v: Any) -> Array:
+def _log_mass(d: dist.Distribution, v: Array) -> Array:
     return in_double(log_prob)(d, v)
 
 
-def point_entropy(p: Any) -> Array:
-    """H = 0: a certain outcome is no surprise.
+def point_entropy(p: dist.Delta) -> Float[Array, "*batch"]:
+    """H = 0, for a certain outcome.
 
     A point has a mass and no density, so that the entropy is that of a discrete law, in ℝ too; the differential entropy
     of normals that shrink to a point goes to −∞ instead. Source: Shannon (1948), section 6, property 1.

@@ -1,4 +1,4 @@
-"""|x|, where the fold says nothing or has a name of its own: the base's divergence is only a bound on that of |x|."""
+"""|x| of a law symmetric about 0, or of equal bases: for any other the divergence of the bases is only a bound."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.exact.closed_forms import gamma, location, normal
-from kullback.exact.same import same
-from kullback.exact.type_keys import UNKNOWN, Form
+from kullback.exact.type_keys import UNKNOWN, Form, equal_parameters
 
 # The law of |x| by the scale of a law that is symmetric about 0.
 _HALVES = {
@@ -33,7 +32,7 @@ _ENTROPIES = {
 _SYMMETRIC = (dist.Normal, dist.Cauchy, dist.Laplace, dist.Logistic, dist.SoftLaplace, dist.StudentT)
 
 
-def folded_kl(p: Any, q: Any) -> Form | None:
+def folded_kl(p: dist.Distribution, q: dist.Distribution) -> Form | None:
     """KL = 0 where Q's base is P's or its mirror image, and that of the half laws where both bases are about 0.
 
     Source: |x| and |−x| are one variable, and |x| is sufficient for the scale of a law that is symmetric about 0.
@@ -41,18 +40,18 @@ def folded_kl(p: Any, q: Any) -> Form | None:
     one, two = half(p), half(q)
     if type(one) is type(two) and type(one) in _FORMS:
         return partial(_FORMS[type(one)], one, two)
-    if isinstance(p, dist.FoldedDistribution) and isinstance(q, dist.FoldedDistribution) and _one_law(p, q):
+    if isinstance(p, dist.FoldedDistribution) and isinstance(q, dist.FoldedDistribution) and _same_law(p, q):
         return lambda: jnp.zeros(jnp.broadcast_shapes(p.batch_shape, q.batch_shape))
     return None
 
 
-def folded_entropy(p: Any) -> Form | None:
+def folded_entropy(p: dist.Distribution) -> Form | None:
     """H of the half law, where the base is about 0. Source: as for the divergence."""
     known = half(p)
     return partial(_ENTROPIES[type(known)], known) if type(known) in _ENTROPIES else None
 
 
-def half(d: Any) -> Any:
+def half(d: dist.Distribution) -> Any:
     """The half law that a folded one is known to be; anything else as it is."""
     if not isinstance(d, dist.FoldedDistribution) or type(d.base_dist) not in _HALVES:
         return d
@@ -62,15 +61,17 @@ def half(d: Any) -> Any:
     return _HALVES[type(d.base_dist)](jnp.broadcast_to(base.scale, d.batch_shape)) if about_zero else d
 
 
-def _one_law(p: Any, q: Any) -> bool:
-    return same(p.base_dist, q.base_dist) or same(p.base_dist, _mirrored(q.base_dist))
+def _same_law(p: dist.FoldedDistribution, q: dist.FoldedDistribution) -> bool:
+    return equal_parameters(p.base_dist, q.base_dist) or equal_parameters(p.base_dist, _mirrored(q.base_dist))
 
 
-def _mirrored(d: Any) -> Any:
+def _mirrored(d: dist.Distribution) -> Any:
     if type(d) not in _SYMMETRIC:
         return d
+    assert isinstance(d, _SYMMETRIC)
     image = jax.tree.map(lambda leaf: leaf, d)
-    image.loc = -jnp.asarray(d.loc) if isinstance(d.loc, jax.Array) else -d.loc
+    loc: Any = d.loc
+    image.loc = -jnp.asarray(loc) if isinstance(loc, jax.Array) else -loc
     return image
 
 

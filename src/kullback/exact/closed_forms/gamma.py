@@ -1,21 +1,22 @@
-"""The gamma distribution and its kin: exponential, chi-squared, inverse gamma."""
+"""The gamma distribution, the exponential, the chi-squared and the inverse gamma."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
 from kullback.exact.numerics.ratios import gap, scale_gap
 from kullback.exact.type_keys import every_pair
 
+GammaLaw = dist.Gamma | dist.Exponential | dist.InverseGamma  # Chi2 is a Gamma
 
-def shape_and_rate(d: Any) -> tuple[Array, Array]:
+
+def shape_and_rate(d: GammaLaw) -> tuple[Array, Array]:
     """Concentration and rate of a distribution that is a gamma."""
     if isinstance(d, dist.Exponential):
         (rate,) = floats(d.rate)
@@ -24,7 +25,7 @@ def shape_and_rate(d: Any) -> tuple[Array, Array]:
     return concentration, rate
 
 
-def gamma_kl(p: Any, q: Any) -> Array:
+def gamma_kl(p: GammaLaw, q: GammaLaw) -> Float[Array, "*batch"]:
     """KL = aq φ((c − aq)/aq) + g(ap, aq), with c = ap bq/bp.
 
     g is the Bregman difference of log Γ(t) − t log t + t; that of t log t makes one square with the rates.
@@ -39,7 +40,7 @@ def gamma_kl(p: Any, q: Any) -> Array:
     return gap(a_q, c, excess) + gamma_gap(a_p, a_q, step)
 
 
-def exponential_kl(p: Any, q: Any) -> Array:
+def exponential_kl(p: dist.Exponential, q: dist.Exponential) -> Float[Array, "*batch"]:
     """KL = φ((λq − λp)/λp) = log(λp/λq) + λq/λp − 1.
 
     Source: Gil, Alajaji and Linder (2013), table 2.
@@ -48,7 +49,7 @@ def exponential_kl(p: Any, q: Any) -> Array:
     return scale_gap(rate_q, rate_p)
 
 
-def entropy(p: Any) -> Array:
+def entropy(p: GammaLaw) -> Float[Array, "*batch"]:
     """H = a − log b + log Γ(a) + (1 − a) digamma(a).
 
     Source: Cover and Thomas (2006), table 17.1.
@@ -57,7 +58,7 @@ def entropy(p: Any) -> Array:
     return gamma_entropy(a) - jnp.log(b)
 
 
-def exponential_entropy(p: Any) -> Array:
+def exponential_entropy(p: dist.Exponential) -> Float[Array, "*batch"]:
     """H = 1 − log λ.
 
     Source: Shannon (1948), section 20.
@@ -66,7 +67,7 @@ def exponential_entropy(p: Any) -> Array:
     return 1.0 - jnp.log(rate)
 
 
-def inverse_gamma_entropy(p: Any) -> Array:
+def inverse_gamma_entropy(p: dist.InverseGamma) -> Float[Array, "*batch"]:
     """H = log b + a + log Γ(a) − (1 + a) digamma(a), as H(1/x) = H(x) − 2 E log x for x the gamma variable.
 
     Source: Cover and Thomas (2006), table 17.1, for x; section 8.6 for the change of variable.

@@ -5,7 +5,7 @@ Means of functions of E are taken by the trapezoidal rule in log E, where the in
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +14,30 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.incomplete import lower_gamma
-from kullback.exact.numerics.nodes import line
+from kullback.exact.numerics.incomplete_gamma import lower_gamma
+from kullback.exact.numerics.quadrature import trapezoidal
 from kullback.exact.numerics.ratios import phi, psi
 
 
-class Rise(NamedTuple):
-    """L = log(1 + E/η) and e^L at points, and their probabilities, [..., n]."""
+class ExponentialNodes(NamedTuple):
+    """L = log(1 + E/η) and e^L at points, and their probabilities."""
 
-    log: Array
-    value: Array
-    weight: Array
+    log: Float[Array, "*s n"]
+    value: Float[Array, "*s n"]
+    weight: Float[Array, "*s n"]
 
 
-def rise(eta: Float[Array, "*s"], reach: Float[Array, "*s"]) -> Rise:
-    """The points, up to where e^(reach·L) is done with."""
+def exponential_nodes(eta: Float[Array, "*s"], reach: Float[Array, "*s"]) -> ExponentialNodes:
+    """The points, up to where e^(reach·L) times the density is negligible."""
     low = jnp.full_like(eta, -20.0)
     high = jax.lax.stop_gradient(jnp.log(60.0 + 14.0 * jnp.sqrt(jnp.maximum(reach, 1.0))))
-    at, spacing = line(low, high, 256)
+    at, spacing = trapezoidal(low, high, 256)
     ratio = jnp.exp(at) / eta[..., None]
-    return Rise(jnp.log1p(ratio), 1.0 + ratio, spacing * jnp.exp(at - jnp.exp(at)))
+    return ExponentialNodes(jnp.log1p(ratio), 1.0 + ratio, spacing * jnp.exp(at - jnp.exp(at)))
 
 
 @in_double
-def gompertz_kl(p: Any, q: Any) -> Array:
+def gompertz_kl(p: dist.Gompertz, q: dist.Gompertz) -> Float[Array, "*batch"]:
     """KL = φ(ρ − 1) + φ(δ) + (ρ − 1) δ (1 + E L) + η' E[e^L ψ(δL)], with ρ = η'/η, b'/b = 1 + δ and L = bx.
 
     Source: the density; E e^L = 1 + 1/η and η E[L e^L] = 1 + E L by parts, which leaves terms of second order. Far
@@ -49,7 +49,7 @@ def gompertz_kl(p: Any, q: Any) -> Array:
     # A sharp peak within the range of E.
     far = (kappa > 8.0) & (kappa > eta)
     step = jnp.where(far, 0.0, delta)
-    points = rise(eta, jnp.where(far, 1.0, kappa))
+    points = exponential_nodes(eta, jnp.where(far, 1.0, kappa))
     mean = (points.weight * points.log).sum(-1)
     close = (points.weight * points.value * psi(step[..., None] * points.log)).sum(-1)
     at, shape = jnp.where(far, eta, 1.0), jnp.where(far, kappa, 8.0)
@@ -60,10 +60,10 @@ def gompertz_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def gompertz_entropy(p: Any) -> Array:
+def gompertz_entropy(p: dist.Gompertz) -> Float[Array, "*batch"]:
     """H = 1 − log ηb − E L, with L = bx. Source: the density, whose exponent η(e^L − 1) has mean 1."""
     eta, rate = jnp.broadcast_arrays(*floats(p.concentration, p.rate))
-    points = rise(eta, jnp.ones_like(eta))
+    points = exponential_nodes(eta, jnp.ones_like(eta))
     return 1.0 - jnp.log(eta * rate) - (points.weight * points.log).sum(-1)
 
 

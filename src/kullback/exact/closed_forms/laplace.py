@@ -1,19 +1,20 @@
-"""The Laplace distribution, and its asymmetric kin in either parametrisation."""
+"""The Laplace distribution, and the asymmetric Laplace distribution in both parametrisations."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.ratios import gap, psi, scale_gap
 from kullback.exact.type_keys import every_pair
 
+LaplaceLaw = dist.Laplace | dist.AsymmetricLaplace | dist.AsymmetricLaplaceQuantile
 
-def laplace_kl(p: Any, q: Any) -> Array:
+
+def laplace_kl(p: dist.Laplace, q: dist.Laplace) -> Float[Array, "*batch"]:
     """KL = φ(u) + (1 + u) ψ(−|μp − μq|/bp), with u = (bp − bq)/bq.
 
     Source: Gil, Alajaji and Linder (2013), Laplace, written as a sum of non-negative terms.
@@ -23,7 +24,7 @@ def laplace_kl(p: Any, q: Any) -> Array:
     return scale_gap(scale_p, scale_q) + scale_p / scale_q * psi(-distance)
 
 
-def two_sided(d: Any) -> tuple[Array, Array, Array]:
+def two_sided(d: LaplaceLaw) -> tuple[Array, Array, Array]:
     """The location, and the mean distances l to its left and r to its right of a Laplace distribution of any kind."""
     if isinstance(d, dist.AsymmetricLaplace):
         loc, scale, asymmetry = floats(d.loc, d.scale, d.asymmetry)
@@ -35,7 +36,7 @@ def two_sided(d: Any) -> tuple[Array, Array, Array]:
     return loc, scale, scale
 
 
-def _steps(p: Any, q: Any) -> tuple[Array, Array]:
+def _steps(p: LaplaceLaw, q: LaplaceLaw) -> tuple[Array, Array]:
     """lq − lp and rq − rp, from differences of the parameters themselves where both have the same ones."""
     if isinstance(p, dist.AsymmetricLaplace) and isinstance(q, dist.AsymmetricLaplace):
         s, k, t, j = floats(p.scale, p.asymmetry, q.scale, q.asymmetry)
@@ -48,11 +49,11 @@ def _steps(p: Any, q: Any) -> tuple[Array, Array]:
     return left_q - left_p, right_q - right_p
 
 
-def asymmetric_kl(p: Any, q: Any) -> Array:
+def asymmetric_kl(p: LaplaceLaw, q: LaplaceLaw) -> Float[Array, "*batch"]:
     """KL = KL(w ‖ w') + Σ w φ((s − s')/s') + (1/l' + 1/r') (d (v' − v) + v s ψ(−d/s)), d = |μ − μ'|.
 
     The sum is over the sides s = l, r of P with weights w = l/(l + r), r/(l + r), and v, s in the last term are those
-    of the side of P's location on which Q's lies. Source: the means of (x − μ')₊ and (μ' − x)₊ are elementary; then
+    of the side of P's location where Q's location is. Source: the means of (x − μ')₊ and (μ' − x)₊ are elementary; then
     the part at d = 0 is split by the chain rule over the side.
     """
     (mean_p, left_p, right_p), (mean_q, left_q, right_q) = two_sided(p), two_sided(q)
@@ -70,7 +71,7 @@ def asymmetric_kl(p: Any, q: Any) -> Array:
     return sides + scales_left + scales_right + size_q / (left_q * right_q) * moved
 
 
-def laplace_entropy(p: Any) -> Array:
+def laplace_entropy(p: LaplaceLaw) -> Float[Array, "*batch"]:
     """H = 1 + log(l + r), for the mean distances l and r to either side; they are b for Laplace.
 
     Source: Cover and Thomas (2006), table 17.1, for equal sides; −log p is log(l + r) and an exponential variable.

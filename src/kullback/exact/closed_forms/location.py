@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.log_gamma import EULER_GAMMA, gamma_gap
 from kullback.exact.numerics.ratios import gap, log_ratio, psi, scale_gap
 
 
-def cauchy_kl(p: Any, q: Any) -> Array:
+def cauchy_kl(p: dist.Cauchy, q: dist.Cauchy) -> Float[Array, "*batch"]:
     """KL = log(1 + ((γp − γq)² + (μp − μq)²)/(4 γp γq)).
 
     Source: Chyzak and Nielsen (2019), theorem 1.
@@ -24,16 +23,16 @@ def cauchy_kl(p: Any, q: Any) -> Array:
     return jnp.log1p(jnp.square(scale_p - scale_q) / (4.0 * scale_p * scale_q) + distance)
 
 
-def half_cauchy_kl(p: Any, q: Any) -> Array:
+def half_cauchy_kl(p: dist.HalfCauchy, q: dist.HalfCauchy) -> Float[Array, "*batch"]:
     """KL = log(1 + (γp − γq)²/(4 γp γq)).
 
-    Source: as for two Cauchy distributions about 0, of which |x| loses the sign, which says nothing of the scale.
+    Source: as for two Cauchy distributions about 0, since the sign of x carries no information about the scale.
     """
     scale_p, scale_q = floats(p.scale, q.scale)
     return jnp.log1p(jnp.square(scale_p - scale_q) / (4.0 * scale_p * scale_q))
 
 
-def gumbel_kl(p: Any, q: Any) -> Array:
+def gumbel_kl(p: dist.Gumbel, q: dist.Gumbel) -> Float[Array, "*batch"]:
     """KL = ψ(w) + G, with u = (βp − βq)/βq, G the Bregman difference of log Γ from 1 to 1 + u, and
     w = (μq − μp)/βq + log Γ(2 + u).
 
@@ -43,7 +42,7 @@ def gumbel_kl(p: Any, q: Any) -> Array:
     return _extreme_kl(scale_p, scale_q, (mean_q - mean_p) / scale_q)
 
 
-def weibull_kl(p: Any, q: Any) -> Array:
+def weibull_kl(p: dist.Weibull, q: dist.Weibull) -> Float[Array, "*batch"]:
     """As for the Gumbel variables −log x, of location −log λ and scale 1/k.
 
     Source: Bauckhage (2013), Computing the Kullback–Leibler divergence between two Weibull distributions, eq. 13.
@@ -62,7 +61,7 @@ def _extreme_kl(scale_p: Array, scale_q: Array, shift: Array) -> Array:
     return jnp.where(beyond, jnp.inf, psi(jnp.where(beyond, 0.0, w)) + convex)
 
 
-def pareto_kl(p: Any, q: Any) -> Array:
+def pareto_kl(p: dist.Pareto, q: dist.Pareto) -> Float[Array, "*batch"]:
     """KL = φ((αq − αp)/αp) + αq log(mp/mq), and ∞ where mp < mq.
 
     Source: Gil, Alajaji and Linder (2013), Pareto; log(x/m) is exponential of rate α.
@@ -73,7 +72,7 @@ def pareto_kl(p: Any, q: Any) -> Array:
     return jnp.where(inside, scale_gap(power_q, power_p) + power_q * excess, jnp.inf)
 
 
-def uniform_kl(p: Any, q: Any) -> Array:
+def uniform_kl(p: dist.Uniform, q: dist.Uniform) -> Float[Array, "*batch"]:
     """KL = log(1 + u), with u the part of Q's length outside P over P's; ∞ unless P lies within Q.
 
     Source: Gil, Alajaji and Linder (2013), uniform: the logarithm of the ratio of the lengths.
@@ -84,36 +83,36 @@ def uniform_kl(p: Any, q: Any) -> Array:
     return jnp.where(inside, jnp.log1p(outside / (high_p - low_p)), jnp.inf)
 
 
-def cauchy_entropy(p: Any) -> Array:
+def cauchy_entropy(p: dist.Cauchy) -> Float[Array, "*batch"]:
     """H = log 4πγ. Source: Cover and Thomas (2006), table 17.1."""
     loc, scale = floats(p.loc, p.scale)
     return jnp.log(4.0 * jnp.pi * scale) + jnp.zeros_like(loc)
 
 
-def half_cauchy_entropy(p: Any) -> Array:
+def half_cauchy_entropy(p: dist.HalfCauchy) -> Float[Array, "*batch"]:
     """H = log 2πγ. Source: H(|x|) = H(x) − log 2 for x symmetric about 0."""
     return jnp.log(2.0 * jnp.pi * floats(p.scale)[0])
 
 
-def gumbel_entropy(p: Any) -> Array:
+def gumbel_entropy(p: dist.Gumbel) -> Float[Array, "*batch"]:
     """H = 1 + γ + log β, with γ Euler's constant. Source: as for −log of a Weibull variable."""
     loc, scale = floats(p.loc, p.scale)
     return 1.0 + EULER_GAMMA + jnp.log(scale) + jnp.zeros_like(loc)
 
 
-def weibull_entropy(p: Any) -> Array:
+def weibull_entropy(p: dist.Weibull) -> Float[Array, "*batch"]:
     """H = 1 + γ (1 − 1/k) + log(λ/k), with γ Euler's constant. Source: Cover and Thomas (2006), table 17.1."""
     scale, power = floats(p.scale, p.concentration)
     return 1.0 + EULER_GAMMA * (1.0 - 1.0 / power) + jnp.log(scale / power)
 
 
-def pareto_entropy(p: Any) -> Array:
+def pareto_entropy(p: dist.Pareto) -> Float[Array, "*batch"]:
     """H = 1 + 1/α + log(m/α). Source: Cover and Thomas (2006), table 17.1."""
     low, power = floats(p.scale, p.alpha)
     return 1.0 + 1.0 / power + jnp.log(low / power)
 
 
-def uniform_entropy(p: Any) -> Array:
+def uniform_entropy(p: dist.Uniform) -> Float[Array, "*batch"]:
     """H = log of the length. Source: Cover and Thomas (2006), table 17.1."""
     low, high = floats(p.low, p.high)
     return jnp.log(high - low)

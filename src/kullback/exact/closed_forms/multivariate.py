@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,26 +11,38 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import solve_triangular
+from jaxtyping import Float
 
-from kullback.exact.numerics.double_linear_algebra import batched_in_double
-from kullback.exact.numerics.double_precision import floats
+from kullback.exact.numerics.double_precision import batched_in_double, floats
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
 from kullback.exact.numerics.ratios import phi
 from kullback.exact.type_keys import INDEPENDENT_NORMAL, every_pair, unexpanded
 
-
-class Spread(NamedTuple):
-    """A covariance [..., d, d] as it was given: by one of these, the others None."""
-
-    factor: Any = None  # lower triangular
-    covariance: Any = None
-    precision: Any = None
-    low_rank: Any = None  # W [..., d, r] and D [..., d] of W Wᵀ + diag D
-    scale: Any = None  # [..., d], of independent coordinates
-    neighbours: Any = None  # τ, ρ [..., 1, 1] and A [..., d, d] of the precision τ (diag(A 1) − ρ A)
+HasFactor = dist.MultivariateNormal | dist.WishartCholesky | dist.InverseWishartCholesky  # with a `scale_tril`
 
 
-def given(d: Any, covariance: str = "covariance_matrix", precision: str = "precision_matrix") -> Spread:
+class Covariance(NamedTuple):
+    """A covariance as it was given: by one of these, the others None.
+
+    factor      lower triangular
+    covariance  the matrix itself
+    precision   its inverse
+    low_rank    W and D of W Wᵀ + diag D
+    scale       of independent coordinates
+    neighbours  τ, ρ and A of the precision τ (diag(A 1) − ρ A)
+    """
+
+    factor: Float[Array, "*batch d d"] | None = None
+    covariance: Float[Array, "*batch d d"] | None = None
+    precision: Float[Array, "*batch d d"] | None = None
+    low_rank: tuple[Float[Array, "*batch d r"], Float[Array, "*batch d"]] | None = None
+    scale: Float[Array, "*batch d"] | None = None
+    neighbours: tuple[Float[Array, "*batch 1 1"], Float[Array, "*batch 1 1"], Float[Array, "*batch d d"]] | None = None
+
+
+def covariance_as_given(
+    d: HasFactor, covariance: str = "covariance_matrix", precision: str = "precision_matrix"
+) -> Covariance:
     """What a distribution with a `scale_tril` was given; the two names are those that its class has for them.
 
     NumPyro keeps a matrix that it was given before the factor that it derives from it, and one that it derives on
@@ -38,32 +50,40 @@ def given(d: Any, covariance: str = "covariance_matrix", precision: str = "preci
     """
     kept = list(d.__dict__)
     first = kept[: kept.index("scale_tril")] if "scale_tril" in kept else kept
+    given: Mapping[str, Any] = d.__dict__
     if covariance in first:
-        return Spread(covariance=d.__dict__[covariance])
-    return Spread(precision=d.__dict__[precision]) if precision in first else Spread(factor=d.scale_tril)
+        return Covariance(covariance=given[covariance])
+    if precision in first:
+        return Covariance(precision=given[precision])
+    factor: Any = d.scale_tril
+    return Covariance(factor=factor)
 
 
-def mean_and_spread(d: Any) -> tuple[Any, Spread]:
+def mean_and_covariance(d: dist.Distribution) -> tuple[Any, Covariance]:
     """The mean [..., d] and the covariance of a distribution that is a multivariate normal."""
     if type(d) is dist.Independent:
         base, shape = unexpanded(d.base_dist), d.event_shape
+        assert isinstance(base, dist.Normal)
         loc, scale = (
             jnp.broadcast_to(x, jnp.broadcast_shapes(jnp.shape(x), shape)) for x in floats(base.loc, base.scale)
         )
-        return loc, Spread(scale=scale)
+        return loc, Covariance(scale=scale)
     if type(d) is dist.LowRankMultivariateNormal:
-        return d.loc, Spread(low_rank=(d.cov_factor, d.cov_diag))
+        low_rank: Any = d.cov_factor, d.cov_diag
+        return d.loc, Covariance(low_rank=low_rank)
     if type(d) is dist.CAR:
         adjacency: Any = d.adj_matrix
         adjacency = adjacency.toarray() if d.is_sparse else adjacency
         precision, correlation, adjacency = floats(d.conditional_precision, d.correlation, adjacency)
-        return d.loc, Spread(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
+        return d.loc, Covariance(neighbours=(precision[..., None, None], correlation[..., None, None], adjacency))
     if type(d) is dist.CirculantNormal:
-        return d.loc, Spread(covariance=d.covariance_matrix)
-    return d.loc, given(d)
+        covariance: Any = d.covariance_matrix
+        return d.loc, Covariance(covariance=covariance)
+    assert isinstance(d, dist.MultivariateNormal)
+    return d.loc, covariance_as_given(d)
 
 
-def factor_of(s: Spread) -> Array:
+def factor_of(s: Covariance) -> Float[Array, "*batch d d"]:
     """The lower-triangular factor of the covariance that has a positive diagonal."""
     if s.covariance is not None:
         return jnp.linalg.cholesky(s.covariance)
@@ -73,10 +93,11 @@ def factor_of(s: Spread) -> Array:
         return _low_rank_factor(*s.low_rank)
     if s.scale is not None:
         return s.scale[..., None] * jnp.eye(s.scale.shape[-1], dtype=s.scale.dtype)
+    assert s.factor is not None
     return s.factor * jnp.where(diagonal(s.factor) < 0, -1.0, 1.0)[..., None, :]
 
 
-def _precision_of(s: Spread) -> Any:
+def _precision_of(s: Covariance) -> Any:
     if s.neighbours is None:
         return s.precision
     precision, correlation, adjacency = s.neighbours
@@ -103,7 +124,7 @@ def _low_rank_factor(w: Array, d: Array) -> Array:
     return root * jnp.linalg.cholesky(scaled @ scaled.mT + jnp.eye(w.shape[-2], dtype=w.dtype))
 
 
-def ratio(p: Spread, q: Spread) -> Array:
+def factor_ratio(p: Covariance, q: Covariance) -> Float[Array, "*batch d d"]:
     """X = Lq⁻¹ Lp − I, lower triangular, to relative accuracy also where P is near Q.
 
     From two factors, Lq X = Lp − Lq. From two matrices the factors have rounding of their own, as large as X when P is
@@ -127,13 +148,13 @@ def ratio(p: Spread, q: Spread) -> Array:
     return x - jnp.where(equal, jax.lax.stop_gradient(x), 0.0)
 
 
-def _solve(factor: Array, right: Array, s: Spread) -> Array:
+def _solve(factor: Array, right: Array, s: Covariance) -> Array:
     if s.scale is not None:
         return right / s.scale[..., None]
     return solve_triangular(factor, right, lower=True)
 
 
-def _covariance_change(p: Spread, q: Spread) -> Any:
+def _covariance_change(p: Covariance, q: Covariance) -> Any:
     """Σp − Σq, where it is known better than from the factors."""
     if p.covariance is not None and q.covariance is not None:
         return p.covariance - q.covariance
@@ -144,7 +165,7 @@ def _covariance_change(p: Spread, q: Spread) -> Any:
     return (d_p - d_q)[..., None] * eye + _symmetric((w_p - w_q) @ (w_p + w_q).mT)
 
 
-def _precision_change(p: Spread, q: Spread) -> Any:
+def _precision_change(p: Covariance, q: Covariance) -> Any:
     """Λq − Λp, where it is known better than from the factors."""
     if p.precision is not None and q.precision is not None:
         return q.precision - p.precision
@@ -159,17 +180,19 @@ def _symmetric(x: Array) -> Array:
     return 0.5 * (x + x.mT)
 
 
-def spread_gap(x: Array) -> Array:
+def covariance_gap(x: Float[Array, "*batch d d"]) -> Float[Array, "*batch"]:
     """½(tr M − d − log det M) for M = (I + X)(I + X)ᵀ: Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖²."""
     return phi(diagonal(x)).sum(-1) + 0.5 * jnp.square(x).sum((-2, -1))
 
 
-def diagonal(x: Array) -> Array:
+def diagonal(x: Float[Array, "*batch d d"]) -> Float[Array, "*batch d"]:
     """The diagonals [..., d] of matrices [..., d, d]."""
     return jnp.diagonal(x, axis1=-2, axis2=-1)
 
 
-def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
+def multivariate_kl(
+    mean_p: Float[Array, "*batch d"], p: Covariance, mean_q: Float[Array, "*batch d"], q: Covariance
+) -> Float[Array, "*batch"]:
     """KL = Σ (φ(uᵢ) + ½uᵢ²) + ½‖X below its diagonal u‖² + ½‖Lq⁻¹(μp − μq)‖², where Lq X = Lp − Lq.
 
     Source: Kullback (1959), chapter 9, eq. 1.2, with Σq⁻¹Σp = (I + X)(I + X)ᵀ up to similarity.
@@ -177,10 +200,10 @@ def multivariate_kl(mean_p: Any, p: Spread, mean_q: Any, q: Spread) -> Array:
     shift, factor = (mean_p - mean_q)[..., None], factor_of(q)
     batch, size = jnp.broadcast_shapes(shift.shape[:-2], factor.shape[:-2]), factor.shape[-1]
     shift, factor = jnp.broadcast_to(shift, (*batch, size, 1)), jnp.broadcast_to(factor, (*batch, size, size))
-    return spread_gap(ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
+    return covariance_gap(factor_ratio(p, q)) + 0.5 * jnp.square(_solve(factor, shift, q)).sum((-2, -1))
 
 
-def multivariate_entropy(mean: Any, s: Spread) -> Array:
+def multivariate_entropy(mean: Float[Array, "*batch d"], s: Covariance) -> Float[Array, "*batch"]:
     """H = ½ log det Σ + (d/2) log 2πe; for W Wᵀ + D, det Σ = det D det(I + Wᵀ D⁻¹ W).
 
     Source: Cover and Thomas (2006), theorem 8.4.1.
@@ -190,7 +213,7 @@ def multivariate_entropy(mean: Any, s: Spread) -> Array:
     return jnp.broadcast_to(half, jnp.broadcast_shapes(half.shape, mean.shape[:-1])) + size * NORMAL_ENTROPY
 
 
-def _log_scales(s: Spread) -> Array:
+def _log_scales(s: Covariance) -> Array:
     """Terms [..., k] that add up to ½ log det Σ."""
     if s.low_rank is None:
         return jnp.log(diagonal(factor_of(s)))
@@ -203,13 +226,15 @@ def _log_scales(s: Spread) -> Array:
 
 NORMAL_ENTROPY = HALF_LOG_2PI + 0.5  # of a standard normal coordinate
 
-_AXES = Spread(factor=2, covariance=2, precision=2, low_rank=(2, 1), scale=1, neighbours=(2, 2, 2))
+# How many axes of each field of `Covariance` are not the batch.
+_AXES = (2, 2, 2, (2, 1), 1, (2, 2, 2))
 
 
-def spread_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
-    """A form of (parameters [*batch, *event], spread) of each side, compiled: in double precision if there is a matrix
+def covariance_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
+    """A compiled form of (parameters [*batch, *event], covariance) of each side.
 
-    to be factored, which single precision would do to few digits. `axes` is how many those of the event are.
+    It runs in double precision if a matrix has to be factored, which in single precision leaves few digits. `axes` is
+    the number of event axes of the parameters.
     """
 
     def run(*parts: Any) -> Array:
@@ -226,26 +251,26 @@ def spread_form(form: Callable[..., Array], axes: int) -> Callable[..., Array]:
     return jax.jit(run)
 
 
-def _axes(s: Spread) -> Spread:
-    return Spread(*(None if given is None else count for given, count in zip(s, _AXES, strict=True)))
+def _axes(s: Covariance) -> tuple[Any, ...]:
+    return tuple(None if given is None else axes for given, axes in zip(s, _AXES, strict=True))
 
 
-_KL, _ENTROPY = spread_form(multivariate_kl, 1), spread_form(multivariate_entropy, 1)
+_KL, _ENTROPY = covariance_form(multivariate_kl, 1), covariance_form(multivariate_entropy, 1)
 
 
-def _kl(p: Any, q: Any) -> Callable[[], Array]:
-    return partial(_KL, *_spreads(p, q))
+def _kl(p: dist.Distribution, q: dist.Distribution) -> Callable[[], Array]:
+    return partial(_KL, *_covariances(p, q))
 
 
-def _entropy(p: Any) -> Callable[[], Array]:
-    return partial(_ENTROPY, *_spreads(p))
+def _entropy(p: dist.Distribution) -> Callable[[], Array]:
+    return partial(_ENTROPY, *_covariances(p))
 
 
-def _spreads(*laws: Any) -> tuple[Any, ...]:
-    """What the forms take of each law; nothing of shapes alone, of which it is only asked whether there is a form."""
+def _covariances(*laws: dist.Distribution) -> tuple[Any, ...]:
+    """The arguments of the forms; none for shapes alone, where only the existence of a form is asked for."""
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(laws)):
         return ()
-    return tuple(part for law in laws for part in mean_and_spread(law))
+    return tuple(part for law in laws for part in mean_and_covariance(law))
 
 
 _KINDS = (
@@ -256,9 +281,9 @@ _KINDS = (
     INDEPENDENT_NORMAL,
 )
 
-# Two independent normals go coordinate by coordinate, and two circulant ones by frequencies.
-_APART = ((INDEPENDENT_NORMAL, INDEPENDENT_NORMAL), (dist.CirculantNormal, dist.CirculantNormal))
+# Two independent normals are compared coordinate by coordinate, and two circulant ones by frequencies.
+_ELSEWHERE = ((INDEPENDENT_NORMAL, INDEPENDENT_NORMAL), (dist.CirculantNormal, dist.CirculantNormal))
 
-BUILD_KL = {pair: form for pair, form in every_pair(_kl, *_KINDS).items() if pair not in _APART}
+BUILD_KL = {pair: form for pair, form in every_pair(_kl, *_KINDS).items() if pair not in _ELSEWHERE}
 
 BUILD_ENTROPY = dict.fromkeys(_KINDS[:3], _entropy)

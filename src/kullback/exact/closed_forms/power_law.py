@@ -7,7 +7,7 @@ and 1 for uniform.
 from __future__ import annotations
 
 from math import e
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,17 +18,19 @@ from jaxtyping import Float
 from scipy.special import zeta
 
 from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.quadrature import gauss_legendre
 from kullback.exact.numerics.ratios import log_ratio, phi
 from kullback.exact.type_keys import every_pair
+
+PowerLaw = dist.Pareto | dist.LowerTruncatedPowerLaw | dist.DoublyTruncatedPowerLaw | dist.LogUniform | dist.Uniform
 
 
 class Interval(NamedTuple):
     """The exponent θ − 1 of x in its density, and the bounds of x."""
 
-    power: Array
-    low: Array
-    high: Array
+    power: Float[Array, "*s"]
+    low: Float[Array, "*s"]
+    high: Float[Array, "*s"]
 
     @property
     def slope(self) -> Array:
@@ -36,8 +38,8 @@ class Interval(NamedTuple):
         return self.power + 1.0
 
 
-def power_law(d: Any) -> Interval:
-    """What a distribution of this kind consists of."""
+def power_law(d: PowerLaw) -> Interval:
+    """The exponent and the interval of a distribution of this kind."""
     if isinstance(d, dist.Pareto):
         low, alpha = floats(d.scale, d.alpha)
         power, high = -alpha - 1.0, jnp.full_like(low, jnp.inf)
@@ -52,7 +54,7 @@ def power_law(d: Any) -> Interval:
     return Interval(*jnp.broadcast_arrays(power, low, high))
 
 
-def length(low: Array, high: Array) -> Array:
+def log_length(low: Float[Array, "*s"], high: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log(high/low), and ∞ where low is 0 or high is ∞."""
     whole = (low > 0) & (high < jnp.inf)
     low, high = jnp.where(whole, low, 1.0), jnp.where(whole, high, 1.0)
@@ -78,7 +80,7 @@ def relative_rise(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     )
 
 
-def tilt_gap(start: Array, step: Array, size: Array) -> Array:
+def tilt_gap(start: Float[Array, "*s"], step: Float[Array, "*s"], size: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """The Bregman difference of log ∫₀^size e^θu du from θ = start to start + step.
 
     Near, step² size² ∫₀¹ (1 − s) v(θₛ size) ds with v(k) = 1/k² − 1/(4 sinh² ½k), the variance of u/size; for an
@@ -89,17 +91,17 @@ def tilt_gap(start: Array, step: Array, size: Array) -> Array:
     k, move = start * reach, step * reach
     sharp = endless | ((jnp.abs(k) > 60.0) & (jnp.abs(k + move) > 60.0) & (k * (k + move) > 0))
     steep = phi(jnp.where(sharp, step / jnp.where(sharp, start, 1.0), 0.0))
-    nodes, weights = unit_interval(16, k.dtype)
+    nodes, weights = gauss_legendre(16, k.dtype)
     near = jnp.abs(move) < 4.0
     close = jnp.where(near, move, 0.0)
     at = k[..., None] + nodes * close[..., None]
-    curved = jnp.square(close) * (weights * (1.0 - nodes) * variance(at)).sum(-1)
+    curved = jnp.square(close) * (weights * (1.0 - nodes) * tilted_variance(at)).sum(-1)
     apart = jnp.where(near, 1.0, move)
-    far = log_integral(k + apart, jnp.ones_like(k)) - log_integral(k, jnp.ones_like(k)) - apart * mean(k)
+    far = log_integral(k + apart, jnp.ones_like(k)) - log_integral(k, jnp.ones_like(k)) - apart * tilted_mean(k)
     return jnp.where(sharp, steep, jnp.where(near, curved, far))
 
 
-def variance(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def tilted_variance(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """1/k² − 1/(4 sinh² ½k), the variance of u on (0, 1) with density ∝ e^ku."""
     small = jnp.abs(k) < 2.0
     x, far = jnp.where(small, k, 0.0), jnp.clip(jnp.where(small, 3.0, jnp.abs(k)), 0.0, 80.0)
@@ -110,7 +112,7 @@ def variance(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     return jnp.where(small, series, inverse - 0.25 / jnp.square(jnp.sinh(0.5 * far)))
 
 
-def mean(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
+def tilted_mean(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """1/(1 − e^−k) − 1/k, the mean of u on (0, 1) with density ∝ e^ku."""
     small = jnp.abs(k) < 2.0
     x, far = jnp.where(small, k, 0.0), jnp.where(small, 3.0, k)
@@ -126,7 +128,7 @@ def mean(k: Float[Array, "*s"]) -> Float[Array, "*s"]:
 _VARIANCE = tuple(-2.0 * (-1) ** m * (2 * m - 1) * float(zeta(2 * m)) / (2.0 * np.pi) ** (2 * m) for m in range(1, 18))
 
 
-def power_law_kl(p: Any, q: Any) -> Array:
+def power_law_kl(p: PowerLaw, q: PowerLaw) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
 
     The first is the Bregman difference of log ∫ e^θy dy. Source: Nielsen (2022), Statistical divergences between
@@ -143,7 +145,7 @@ def power_law_kl(p: Any, q: Any) -> Array:
     whole, start, end = jnp.ones_like(one.low), jnp.where(left, two.low, 1.0), jnp.where(right, one.high, 1.0)
     lows, highs = jnp.stack([one.low, start, end]), jnp.stack([one.high, whole * e, whole * e])
     highs = highs.at[1].set(jnp.where(left, one.low, e)).at[2].set(jnp.where(right, two.high, e))
-    size, before, after = length(lows, highs)
+    size, before, after = log_length(lows, highs)
     tilt, inner = two.slope, jnp.where(nested, size, 1.0)
     # One call of a costly function instead of four.
     slopes = jnp.stack([-tilt, tilt, tilt, -tilt])
@@ -154,7 +156,7 @@ def power_law_kl(p: Any, q: Any) -> Array:
     return jnp.where(nested, value, jnp.inf)
 
 
-def log_uniform_kl(p: Any, q: Any) -> Array:
+def log_uniform_kl(p: dist.LogUniform, q: dist.LogUniform) -> Float[Array, "*batch"]:
     """KL = log(1 + u), with u the part of Q's length outside P over P's, both of log x; ∞ unless P lies within Q.
 
     Source: as for two uniform distributions of log x.
@@ -171,45 +173,47 @@ def _peak(d: Interval, slope: Array) -> tuple[Array, Array]:
     return jnp.log(jnp.where(slope > 0, d.high, d.low)), -jnp.abs(slope)
 
 
-def mean_and_spread(d: Interval) -> tuple[Array, Array]:
+def log_mean_and_variance(d: Interval) -> tuple[Array, Array]:
     """The mean and the variance of log x."""
     inner, spread = _beyond_peak(d)
     return _peak(d, d.slope)[0] + inner, spread
 
 
 def _beyond_peak(d: Interval) -> tuple[Array, Array]:
-    """The mean of log x less its likelier end, on an endless interval that of an exponential; and the variance."""
+    """The mean of log x less its likelier end, and the variance; on an infinite interval those of an exponential."""
     _, fall = _peak(d, d.slope)
-    size = length(d.low, d.high)
+    size = log_length(d.low, d.high)
     endless = size == jnp.inf
     reach, steep = jnp.where(endless, 1.0, size), jnp.where(endless, fall, -1.0)
-    inner = jnp.where(endless, -1.0 / steep, reach * mean(fall * reach))
-    spread = jnp.where(endless, 1.0 / jnp.square(steep), jnp.square(reach) * variance(fall * reach))
+    inner = jnp.where(endless, -1.0 / steep, reach * tilted_mean(fall * reach))
+    spread = jnp.where(endless, 1.0 / jnp.square(steep), jnp.square(reach) * tilted_variance(fall * reach))
     return jnp.where(d.slope > 0, -inner, inner), spread
 
 
-def log_power_integral(d: Interval, k: Array) -> Array:
+def log_power_integral(d: Interval, k: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log of the integral of xᵏ e^θy over y = log x, which may be ∞."""
     slope = d.slope + k
     end, fall = _peak(d, slope)
     flat = slope == 0
-    return jnp.where(flat, 0.0, slope * jnp.where(flat, 0.0, end)) + log_integral(fall, length(d.low, d.high))
+    return jnp.where(flat, 0.0, slope * jnp.where(flat, 0.0, end)) + log_integral(fall, log_length(d.low, d.high))
 
 
-def entropy(p: Any) -> Array:
-    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x: from the likelier end of y, of which only one multiple is left.
+def entropy(p: PowerLaw) -> Float[Array, "*batch"]:
+    """H = log ∫ e^θy dy − (θ − 1) E y, with y = log x, measured from the likelier end of y.
 
     Source: Cover and Thomas (2006), eq. 8.66, H(eʸ) = H(y) + E y; the density of y is ∝ e^θy.
     """
     d = power_law(p)
     end, fall = _peak(d, d.slope)
-    return end + log_integral(fall, length(d.low, d.high)) - d.power * _beyond_peak(d)[0]
+    return end + log_integral(fall, log_length(d.low, d.high)) - d.power * _beyond_peak(d)[0]
 
 
 _KINDS = (dist.DoublyTruncatedPowerLaw, dist.LowerTruncatedPowerLaw, dist.LogUniform, dist.Pareto, dist.Uniform)
 _OWN = {(dist.Pareto, dist.Pareto), (dist.Uniform, dist.Uniform)}
 
-KL = {pair: form for pair, form in every_pair(power_law_kl, *_KINDS).items() if pair not in _OWN}
-KL[dist.LogUniform, dist.LogUniform] = log_uniform_kl
+KL = {
+    **{pair: form for pair, form in every_pair(power_law_kl, *_KINDS).items() if pair not in _OWN},
+    (dist.LogUniform, dist.LogUniform): log_uniform_kl,
+}
 
 ENTROPY = dict.fromkeys(_KINDS[:3], entropy)

@@ -1,19 +1,23 @@
-"""Student's t, against the normal that it tends to and the Cauchy that it is at one degree of freedom."""
+"""Student's t, against the normal that it tends to and the Cauchy that it is at one degree of freedom.
+
+Between two multivariate t distributions there is no closed form; each has an entropy.
+"""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.closed_forms.location import cauchy_kl
+from kullback.exact.closed_forms.multivariate import diagonal
 from kullback.exact.closed_forms.normal import normal_kl
 from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet, binet_slope, gamma_gap
+from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet, binet_slope, gamma_gap, log_beta
 from kullback.exact.numerics.ratios import gap, phi
 from kullback.exact.type_keys import Form, known_equal
 
@@ -45,7 +49,7 @@ def _negentropy(t: Array) -> Array:
 
 
 @in_double
-def student_normal_kl(p: Any, q: Any) -> Array:
+def student_normal_kl(p: dist.StudentT, q: dist.Normal) -> Float[Array, "*batch"]:
     """KL = KL(N(μ, v) ‖ Q) + ½ log 2πev − H(P), with v = s² ν/(ν − 2) the variance of P; ∞ for ν ≤ 2.
 
     Source: Cover and Thomas (2006), theorem 8.6.5: the normal of P's moments splits the divergence from any normal.
@@ -58,7 +62,7 @@ def student_normal_kl(p: Any, q: Any) -> Array:
 
 
 @in_double
-def cauchy_student_kl(p: Any, q: Any) -> Array:
+def cauchy_student_kl(p: dist.Cauchy, q: dist.StudentT) -> Float[Array, "*batch"]:
     """KL = ½(ν + 1) KL(P ‖ Cauchy(m, S)) + ½(ν − 1) log(γ/S) + G(½, ½ν) − G(1, ½(ν + 1)), with S = s√ν.
 
     G is the Bregman difference of log Γ. Source: E_P log(1 + ((x − m)/S)²) by Chyzak and Nielsen (2019), section 2.
@@ -66,7 +70,7 @@ def cauchy_student_kl(p: Any, q: Any) -> Array:
     df, loc, scale = floats(q.df, q.loc, q.scale)
     wide = scale * jnp.sqrt(df)
     near = cauchy_kl(p, dist.Cauchy(loc, wide, validate_args=False))
-    tilt = 0.5 * (df - 1.0) * jnp.log(p.scale / wide)
+    tilt = 0.5 * (df - 1.0) * jnp.log(jnp.asarray(p.scale) / wide)
     return (
         0.5 * (df + 1.0) * near + tilt + (_gap_of_log_gamma(0.5, 0.5 * df) - _gap_of_log_gamma(1.0, 0.5 * (df + 1.0)))
     )
@@ -77,7 +81,7 @@ def _gap_of_log_gamma(a: float, b: Array) -> Array:
     return gap(b, start, -step) + gamma_gap(start, b, step)
 
 
-def student_kl(p: Any, q: Any) -> Form | None:
+def student_kl(p: dist.StudentT, q: dist.StudentT | dist.Cauchy) -> Form | None:
     """As for two Cauchy distributions, where P and Q are known to have one degree of freedom.
 
     Source: Chyzak and Nielsen (2019), theorem 1. Other degrees of freedom have no closed form.
@@ -89,7 +93,7 @@ def student_kl(p: Any, q: Any) -> Form | None:
 _cauchy_kl = jax.jit(cauchy_kl)
 
 
-def student_entropy(p: Any) -> Array:
+def student_entropy(p: dist.StudentT) -> Float[Array, "*batch"]:
     """H = ½(ν + 1)(digamma(½(ν + 1)) − digamma(½ν)) + log(√ν B(½ν, ½)) + log s.
 
     Source: Lazo and Rathie (1978), table I.
@@ -99,6 +103,21 @@ def student_entropy(p: Any) -> Array:
     value, slope = _half_step(t)
     standard = (t + 0.5) * slope + 0.5 + 0.25 / t + HALF_LOG_2PI - value
     return standard + jnp.log(scale) + jnp.zeros_like(loc)
+
+
+def multivariate_student_entropy(p: dist.MultivariateStudentT) -> Float[Array, "*batch"]:
+    """H = Σ log Lᵢᵢ + (d/2) log νπ + log B(ν/2, d/2) − log Γ(d/2) + T (digamma(T) − digamma(ν/2)), T = (ν + d)/2.
+
+    Source: Kotz and Nadarajah (2004), Multivariate t distributions and their applications, section 1.9.
+    """
+    df, loc, factor = floats(p.df, p.loc, p.scale_tril)
+    half = jnp.asarray(0.5 * factor.shape[-1], df.dtype)
+    t, total = 0.5 * df, 0.5 * df + half
+    # digamma(t) = log t − 1/2t + a part that is small where t is large.
+    slope = jnp.log1p(half / t) + 0.5 * half / (t * total) + binet_slope(total) - binet_slope(t)
+    norm = half * (jnp.log(df) + 2.0 * HALF_LOG_2PI - jnp.log(2.0)) + log_beta(t, half) - jax.lax.lgamma(half)
+    value = jnp.log(jnp.abs(diagonal(factor))).sum(-1) + norm + total * slope
+    return jnp.broadcast_to(value, jnp.broadcast_shapes(value.shape, loc.shape[:-1]))
 
 
 KL = {
@@ -111,4 +130,4 @@ BUILD_KL = {
     (dist.StudentT, dist.Cauchy): student_kl,
 }
 
-ENTROPY = {dist.StudentT: student_entropy}
+ENTROPY = {dist.StudentT: student_entropy, dist.MultivariateStudentT: multivariate_student_entropy}

@@ -12,56 +12,64 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 
 from kullback.distributions import TruncatedNormal
 from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.nodes import unit_interval
+from kullback.exact.numerics.quadrature import gauss_legendre
 from kullback.exact.numerics.ratios import psi
 from kullback.exact.type_keys import TRUNCATED
 
+TruncatedLaw = dist.LeftTruncatedDistribution | dist.RightTruncatedDistribution | dist.TwoSidedTruncatedDistribution
+NormalOnInterval = dist.Normal | dist.HalfNormal | TruncatedNormal | TruncatedLaw
+
 
 class Gaussian(NamedTuple):
-    """The parameters of exp(−½((x − loc)/scale)²) on (low, high), each [...]."""
+    """The parameters of exp(−½((x − loc)/scale)²) on (low, high)."""
 
-    loc: Array
-    scale: Array
-    low: Array
-    high: Array
+    loc: Float[Array, "*s"]
+    scale: Float[Array, "*s"]
+    low: Float[Array, "*s"]
+    high: Float[Array, "*s"]
 
 
-class Window(NamedTuple):
-    """Points x within (low, high) less the likeliest one x₀, and the density relative to that at x₀, times the weights
-    of the rule and not normalised, [..., n]; x₀ itself [..., 1].
+class Nodes(NamedTuple):
+    """Points x within (low, high), about the likeliest point x₀.
+
+    offset  x − x₀
+    weight  the density relative to that at x₀, times the weight of the rule; not normalised
+    peak    x₀
     """
 
-    offset: Array
-    weight: Array
-    peak: Array
+    offset: Float[Array, "*s n"]
+    weight: Float[Array, "*s n"]
+    peak: Float[Array, "*s 1"]
 
 
-def gaussian(d: Any) -> Gaussian:
-    """What a truncated normal, a half normal or a normal consists of."""
+def gaussian(d: NormalOnInterval) -> Gaussian:
+    """The parameters of a truncated normal, a half normal or a normal."""
     if isinstance(d, dist.HalfNormal):
         (scale,) = floats(d.scale)
-        return Gaussian(jnp.zeros_like(scale), scale, jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf))
-    base = getattr(d, "base_dist", d)
+        zero, infinite = jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf)
+        return Gaussian(loc=zero, scale=scale, low=zero, high=infinite)
+    base: Any = getattr(d, "base_dist", d)
     low, high = getattr(d, "low", None), getattr(d, "high", None)
     low, high = -jnp.inf if low is None else low, jnp.inf if high is None else high
     return Gaussian(*jnp.broadcast_arrays(*floats(base.loc, base.scale, low, high)))
 
 
-def window(g: Gaussian) -> Window:
-    """The points of the rule. Where they are split in two, at x₀, does not matter to an integral, nor to its slope."""
+def nodes_of(g: Gaussian) -> Nodes:
+    """The points of the rule; the integral and its derivatives do not depend on x₀, whose gradient is stopped."""
     peak = jax.lax.stop_gradient(jnp.clip(g.loc, g.low, g.high))
     z = jnp.abs(peak - g.loc) / g.scale
     # ½((z + r)² − z²) = 40.
     reach = jax.lax.stop_gradient(g.scale * 80.0 / (jnp.sqrt(jnp.square(z) + 80.0) + z))
     left, right = jnp.minimum(peak - g.low, reach), jnp.minimum(g.high - peak, reach)
-    nodes, weights = unit_interval(48 if peak.dtype == jnp.float32 else 80, peak.dtype)
+    nodes, weights = gauss_legendre(48 if peak.dtype == jnp.float32 else 80, peak.dtype)
     length = (left + right)[..., None]
     offset = length * nodes - left[..., None]
     exponent = _exponent(g, peak[..., None], offset)
-    return Window(offset, length * weights * jnp.exp(-exponent), peak[..., None])
+    return Nodes(offset, length * weights * jnp.exp(-exponent), peak[..., None])
 
 
 def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
@@ -70,9 +78,9 @@ def _exponent(g: Gaussian, origin: Array, offset: Array) -> Array:
     return 0.5 * offset * (offset + 2.0 * (origin - loc)) / jnp.square(scale)
 
 
-def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
-    """That from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
-    points = window(p)
+def _within(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
+    """KL from Q truncated to P's interval: log(1 + E ψ(E D − D)) for D = log p/q, or E D + log E e^−D."""
+    points = nodes_of(p)
     mass = points.weight.sum(-1, keepdims=True)
     weight, offset = points.weight / mass, points.offset
     (loc_p, scale_p), (loc_q, scale_q) = ((g.loc[..., None], g.scale[..., None]) for g in (p, q))
@@ -81,7 +89,7 @@ def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
     slope = (offset + 2.0 * (points.peak - loc_p)) * inverse + 2.0 * (loc_p - loc_q) / jnp.square(scale_q)
     log_ratio = 0.5 * offset * slope
     mean = (weight * log_ratio).sum(-1, keepdims=True)
-    # Where D varies little, Q has its mass where P has.
+    # Where D varies little, P and Q have their mass in the same place.
     near = (weight * jnp.square(log_ratio - mean)).sum(-1) < (0.2 if mean.dtype == jnp.float32 else 0.02)
     centred = jnp.where(near[..., None], mean - log_ratio, 0.0)
     close = jnp.log1p((weight * psi(centred)).sum(-1))
@@ -89,19 +97,20 @@ def _within(p: Gaussian, q: Gaussian, inside: Window) -> Array:
     return jnp.where(near, close, jnp.log(inside.weight.sum(-1)) + rise - jnp.log(mass[..., 0]) + mean[..., 0])
 
 
-def _outside(p: Gaussian, q: Gaussian, inside: Window) -> Array:
+def _outside(p: Gaussian, q: Gaussian, inside: Nodes) -> Array:
     """−log of the mass of Q in P's interval: log(1 + the mass outside over that inside)."""
     sides = []
     for low, high in ((q.low, p.low), (p.high, q.high)):
         there = low < high
-        side = window(Gaussian(q.loc, q.scale, jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)))
+        ends = jnp.where(there, low, q.loc), jnp.where(there, high, q.loc)
+        side = nodes_of(q._replace(low=ends[0], high=ends[1]))
         mass = jnp.where(there, side.weight.sum(-1), 1.0)
         rise = _exponent(q, side.peak, inside.peak - side.peak)[..., 0]
         sides.append(jnp.where(there, jnp.log(mass) - jnp.log(inside.weight.sum(-1)) + rise, -1e30))
     return jax.nn.softplus(jnp.logaddexp(*sides))
 
 
-def truncated_normal_kl(p: Any, q: Any) -> Array:
+def truncated_normal_kl(p: NormalOnInterval, q: NormalOnInterval) -> Float[Array, "*batch"]:
     """KL = KL(P ‖ Q within P's interval) − log Q(P's interval), and ∞ unless that interval lies within Q's.
 
     Source: Nielsen (2022), Statistical divergences between densities of truncated exponential families with nested
@@ -110,32 +119,32 @@ def truncated_normal_kl(p: Any, q: Any) -> Array:
     both = jnp.broadcast_arrays(*floats(*gaussian(p), *gaussian(q)))
     a, b = Gaussian(*both[:4]), Gaussian(*both[4:])
     nested = (b.low <= a.low) & (a.high <= b.high)
-    inside = window(Gaussian(b.loc, b.scale, a.low, a.high))
+    inside = nodes_of(b._replace(low=a.low, high=a.high))
     return jnp.where(nested, _within(a, b, inside) + _outside(a, b, inside), jnp.inf)
 
 
-def log_mass(g: Gaussian) -> Array:
+def log_normaliser(g: Gaussian) -> Float[Array, "*batch"]:
     """log ∫ exp(−½((x − loc)/scale)²) over the interval."""
-    points = window(g)
+    points = nodes_of(g)
     top = 0.5 * jnp.square((points.peak[..., 0] - g.loc) / g.scale)
     return jnp.log(points.weight.sum(-1)) - top
 
 
 def mean_and_variance(g: Gaussian) -> tuple[Array, Array]:
     """E x and the variance of x."""
-    points = window(g)
+    points = nodes_of(g)
     weight = points.weight / points.weight.sum(-1, keepdims=True)
     mean = (weight * points.offset).sum(-1, keepdims=True)
     return (points.peak + mean)[..., 0], (weight * jnp.square(points.offset - mean)).sum(-1)
 
 
-def truncated_normal_entropy(p: Any) -> Array:
+def truncated_normal_entropy(p: NormalOnInterval) -> Float[Array, "*batch"]:
     """H = log ∫ e^−f + E f, for f the exponent less its least value.
 
     Source: Johnson, Kotz and Balakrishnan (1994), section 13.10.1, for the density.
     """
     g = gaussian(p)
-    points = window(g)
+    points = nodes_of(g)
     mass = points.weight.sum(-1, keepdims=True)
     return jnp.log(mass[..., 0]) + (points.weight / mass * _exponent(g, points.peak, points.offset)).sum(-1)
 

@@ -1,9 +1,9 @@
-"""Transformed variables: a bijection that both sides share says nothing, and some others can be worked out."""
+"""Transformed variables: a bijection that both sides share changes no divergence, and some others can be absorbed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +14,16 @@ from numpyro.distributions import Independent, TransformedDistribution, transfor
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.distributions import TanhNormal
-from kullback.exact.closed_forms.multivariate import mean_and_spread
-from kullback.exact.composite.fold import folded
-from kullback.exact.reduction import Parts
-from kullback.exact.same import same
-from kullback.exact.type_keys import UNKNOWN
+from kullback.exact.closed_forms.multivariate import mean_and_covariance
+from kullback.exact.composite import Parts
+from kullback.exact.composite.pushforward import pushforward
+from kullback.exact.type_keys import UNKNOWN, equal_parameters
 from kullback.known.composed import constraint_of, ends_of, rounding
 
-# The classes that are what their base and their transforms say.
+Transform = transforms.Transform
+Split = tuple[dist.Distribution, list[Transform]]  # a base, and the transforms of it one by one
+
+# The classes that are defined by a base and transforms alone.
 TRANSFORMED = (
     TransformedDistribution,
     dist.InverseGamma,
@@ -36,7 +38,7 @@ TRANSFORMED = (
 
 
 class _Box(transforms.AffineTransform):
-    """From the unit interval to a box of which the ends are parameters, so that the length is rounded."""
+    """From the unit interval to a box whose ends are parameters, so that its length is rounded."""
 
 
 # Transforms that are injective whatever their parameters.
@@ -66,7 +68,7 @@ _INJECTIVE = (
     transforms.ZeroSumTransform,
 )
 
-# Those that are injective unless a parameter is 0.
+# Transforms that are injective unless a parameter is 0.
 _UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
     _Box: lambda t: t.scale,
     transforms.AffineTransform: lambda t: t.scale,
@@ -74,8 +76,7 @@ _UNLESS_ZERO: dict[type, Callable[[Any], Any]] = {
     transforms.PowerTransform: lambda t: t.exponent,
 }
 
-# Those of which log |det J| is a linear function of x, so that its expectation is its value at the mean; and of them
-# those that are linear themselves, so that the mean goes along.
+# Linear transforms: log |det J| is constant, and the mean is transformed like any other point.
 _LINEAR = (
     transforms.AffineTransform,
     transforms.DiscreteCosineTransform,
@@ -101,49 +102,55 @@ _WITH_MEAN = (
 )
 
 
-def is_transformed(d: Any) -> bool:
-    """Whether a distribution is, by its exact type, that of a transformed variable."""
+def is_transformed(d: dist.Distribution) -> TypeGuard[TransformedDistribution]:
+    """Whether a distribution is that of a transformed variable, by its exact type."""
     return type(d) in TRANSFORMED
 
 
-def _is_pushed(d: Any) -> bool:
-    """Whether it is a base and transforms, however it is written: coordinates each of which is one are as well."""
-    inside = type(d) in (Independent, ExpandedDistribution) and _is_pushed(d.base_dist)
-    return inside or is_transformed(d) or type(d) is TanhNormal
+def _is_pushforward(d: dist.Distribution) -> bool:
+    """Whether it is a base with transforms, also inside independent coordinates or an expanded batch."""
+    if type(d) is Independent or type(d) is ExpandedDistribution:
+        return _is_pushforward(d.base_dist)
+    return is_transformed(d) or type(d) is TanhNormal
 
 
-def transformed_pair(p: Any, q: Any) -> Parts | None:
-    """Nothing is lost or gained by a bijection that both share: the last ones are taken off while they are the same.
+def transformed_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
+    """KL is unchanged by a bijection that both sides share: the last transforms are removed while they are equal.
 
-    What is left over, a location and scale say, is worked into the base; where that cannot be done there is no form.
+    The remaining transforms, as a location and scale, are absorbed by the base; where they cannot be, there is no form.
     Source: Kullback and Leibler (1951), theorem 4.1.
     """
-    if not _is_pushed(p) and not _is_pushed(q):
+    if not _is_pushforward(p) and not _is_pushforward(q):
         return None
     if type(p) is TanhNormal and type(q) is TanhNormal:
-        return _boxes(p, q)
-    return _taken_off(p, q, _base_and_chain) or _taken_off(p, q, _innermost)
+        return _tanh_normals(p, q)
+    return _without_shared_transforms(p, q, _base_and_chain) or _without_shared_transforms(p, q, _innermost)
 
 
-def _taken_off(p: Any, q: Any, split: Callable[[Any], tuple[Any, list[Any]]]) -> Parts | None:
+def _without_shared_transforms(
+    p: dist.Distribution, q: dist.Distribution, split: Callable[[dist.Distribution], Split]
+) -> Parts | None:
     (base_p, chain_p), (base_q, chain_q) = split(p), split(q)
     shared = 0
-    while shared < min(len(chain_p), len(chain_q)) and _one_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
+    while shared < min(len(chain_p), len(chain_q)) and _same_bijection(chain_p[-1 - shared], chain_q[-1 - shared]):
         shared += 1
-    part_p, part_q = _worked_out(p, base_p, chain_p, shared), _worked_out(q, base_q, chain_q, shared)
+    part_p, part_q = (
+        _with_remaining_transforms(p, base_p, chain_p, shared),
+        _with_remaining_transforms(q, base_q, chain_q, shared),
+    )
     if part_p is None and part_q is not None:
-        part_p, part_q = base_p, _taken_back(part_q, chain_p[: len(chain_p) - shared], base_p)
+        part_p, part_q = base_p, _pullback(part_q, chain_p[: len(chain_p) - shared], base_p)
     elif part_q is None and part_p is not None:
-        part_p, part_q = _taken_back(part_p, chain_q[: len(chain_q) - shared], base_q), base_q
+        part_p, part_q = _pullback(part_p, chain_q[: len(chain_q) - shared], base_q), base_q
     if part_p is None or part_q is None or (part_p is p and part_q is q):
         return None
     if type(part_p) is dist.Uniform and type(part_q) is dist.Uniform:
-        part_p = _aligned(part_p, part_q)
+        part_p = _with_ends_of(part_p, part_q)
     return Parts(((part_p, part_q),), lambda value: value, divergence_only=shared > 0)
 
 
-def _boxes(p: TanhNormal, q: TanhNormal) -> Parts | None:
-    """That of the normals where the boxes are one, and ∞ where P's reaches beyond Q's; None where it lies inside.
+def _tanh_normals(p: TanhNormal, q: TanhNormal) -> Parts | None:
+    """KL of the normals where the boxes are equal, and ∞ where P's reaches beyond Q's; None where it lies inside.
 
     Source: Kullback and Leibler (1951), theorem 4.1 and section 2.
     """
@@ -161,13 +168,13 @@ def _boxes(p: TanhNormal, q: TanhNormal) -> Parts | None:
 
 
 def _normal(d: TanhNormal) -> dist.Normal:
-    """The law of u, of which a squashed variable is a function."""
+    """The law of u, for the squashed variable a + b tanh u."""
     loc, scale = jnp.broadcast_arrays(jnp.asarray(d.loc), jnp.asarray(d.scale))
     return dist.Normal(*(jnp.broadcast_to(x, d.batch_shape) for x in (loc, scale)), validate_args=False)
 
 
-def _aligned(p: Any, q: Any) -> Any:
-    """P with the ends of Q where they differ by the rounding of what was worked into them: no mass lies between."""
+def _with_ends_of(p: dist.Uniform, q: dist.Uniform) -> dist.Uniform:
+    """P with the ends of Q where they differ only by rounding: there is no mass between."""
     ends = jnp.broadcast_arrays(*map(jnp.asarray, (p.low, p.high, q.low, q.high)))
     dtype = jnp.result_type(float, *ends)
     pairs = zip(ends[:2], ends[2:], strict=True)
@@ -175,34 +182,41 @@ def _aligned(p: Any, q: Any) -> Any:
     return dist.Uniform(low, high, validate_args=False)
 
 
-def _worked_out(d: Any, base: Any, chain: list[Any], shared: int) -> Any | None:
-    """The base with what is left of its transforms worked in; a named distribution that keeps all of them stays."""
+def _with_remaining_transforms(
+    d: dist.Distribution, base: dist.Distribution, chain: list[Transform], shared: int
+) -> dist.Distribution | None:
+    """The base with its remaining transforms absorbed; a named distribution that keeps all of them is unchanged."""
     if not shared and type(d) is not TransformedDistribution:
         return d
     rest = chain[: len(chain) - shared]
-    return folded(base, rest) if type(base) is dist.Delta or all(map(_is_bijection, rest)) else None
+    return pushforward(base, rest) if type(base) is dist.Delta or all(map(_is_bijection, rest)) else None
 
 
-def _taken_back(d: Any, rest: list[Any], other: Any) -> Any | None:
-    """d under the inverse of the affine transforms `rest` of the other side, whose base is `other`; None where that is
-    not in its family, or where they are not affine."""
-    if any(type(t) is not transforms.AffineTransform or not _is_bijection(t) for t in rest):
+def _pullback(d: dist.Distribution, rest: list[Transform], other: dist.Distribution) -> dist.Distribution | None:
+    """d under the inverse of the affine transforms `rest` of the other side, whose base is `other`.
+
+    None where the result is not in its family, or where they are not affine.
+    """
+    affine = [t for t in rest if type(t) is transforms.AffineTransform and _is_bijection(t)]
+    if len(affine) < len(rest):
         return None
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((d, rest, other))):
-        return jax.eval_shape(_folded_back, d, rest, other)  # the shape of a law, which has no numbers
-    return _folded_back(d, rest, other)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((d, affine, other))):
+        return jax.eval_shape(_pulled_back, d, affine, other)  # shapes alone, without numbers
+    return _pulled_back(d, affine, other)
 
 
-def _folded_back(d: Any, rest: list[Any], other: Any) -> Any | None:
+def _pulled_back(
+    d: dist.Distribution, rest: list[transforms.AffineTransform], other: dist.Distribution
+) -> dist.Distribution | None:
     back = [transforms.AffineTransform(-t.loc / t.scale, 1.0 / t.scale) for t in reversed(rest)]
-    found = folded(d, back)
+    found = pushforward(d, back)
     ends = ends_of(constraint_of(other))
     if type(found) is not dist.Uniform or ends is None:
         return found
-    return _aligned(found, dist.Uniform(*ends, validate_args=False))
+    return _with_ends_of(found, dist.Uniform(*ends, validate_args=False))
 
 
-def transformed_one(p: Any) -> Parts | None:
+def transformed_one(p: dist.Distribution) -> Parts | None:
     """H(T(x)) = H(x) + E log |det J|, where the expectation is known.
 
     Source: Cover and Thomas (2006), theorem 8.6.4 and its corollary.
@@ -223,41 +237,41 @@ def transformed_one(p: Any) -> Parts | None:
     return Parts(((base, base),), lambda value: value + total)
 
 
-def _base_and_chain(d: Any) -> tuple[Any, list[Any]]:
+def _base_and_chain(d: dist.Distribution) -> Split:
     return (d.base_dist, _flat(d.transforms)) if is_transformed(d) else (d, [])
 
 
-def _innermost(d: Any) -> tuple[Any, list[Any]]:
-    """The law that is not itself a transformed one in any writing, and the transforms of it one by one."""
+def _innermost(d: dist.Distribution) -> Split:
+    """The innermost base, which is not itself transformed however it is written, and its transforms one by one."""
     if type(d) is TanhNormal:
         # (1 + tanh u)/2 is the logistic function of 2u.
         return _normal(d), [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform(), _box(d)]
-    if type(d) in (Independent, ExpandedDistribution) and _is_pushed(d.base_dist):
+    if isinstance(d, Independent | ExpandedDistribution) and _is_pushforward(d.base_dist):
         base, chain = _innermost(d.base_dist)
         if (
             any(t.domain.event_dim or t.codomain.event_dim for t in chain)
             or base.event_shape != d.base_dist.event_shape
         ):
             return d, []
-        if type(d) is ExpandedDistribution:
+        if isinstance(d, ExpandedDistribution):
             return base.expand(d.batch_shape), chain
         return Independent(base, d.reinterpreted_batch_ndims, validate_args=False), chain
-    if not is_transformed(d):
-        return d, []
-    base, chain = _innermost(d.base_dist)
-    return base, chain + _flat(d.transforms)
+    if is_transformed(d):
+        base, chain = _innermost(d.base_dist)
+        return base, chain + _flat(d.transforms)
+    return d, []
 
 
 def _box(d: TanhNormal) -> _Box:
-    """The ends are worked with as numbers where they are known, so that a compiled program knows them as well."""
+    """The ends are read as numbers where they are known, so that they are also known inside a compiled program."""
     ends: tuple[Any, Any] = (d.low, d.high)
     if any(isinstance(end, UNKNOWN) for end in ends):
-        return _Box(*ends)  # which is not compared
+        return _Box(*ends)  # traced ends are not compared
     low, high = map(np.asarray, ends)
     return _Box(low, high - low)
 
 
-def _flat(chain: Any) -> list[Any]:
+def _flat(chain: Iterable[Transform]) -> list[Transform]:
     """The transforms one by one."""
     found: list[Any] = []
     for t in chain:
@@ -270,19 +284,19 @@ def _flat(chain: Any) -> list[Any]:
     return found
 
 
-def _one_bijection(a: Any, b: Any) -> bool:
+def _same_bijection(a: Transform, b: Transform) -> bool:
     if type(a) is _Box or type(b) is _Box:
         return (
-            isinstance(a, transforms.AffineTransform) and isinstance(b, transforms.AffineTransform) and _one_box(a, b)
+            isinstance(a, transforms.AffineTransform) and isinstance(b, transforms.AffineTransform) and _same_box(a, b)
         )
-    if type(a) is type(b) is transforms.AffineTransform:
-        # The domain, which may be stated or not, says nothing of the map.
+    if type(a) is transforms.AffineTransform and type(b) is transforms.AffineTransform:
+        # A stated domain does not change the map.
         a, b = (transforms.AffineTransform(t.loc, t.scale) for t in (a, b))
-    return _is_bijection(a) and same(a, b)
+    return _is_bijection(a) and equal_parameters(a, b)
 
 
-def _one_box(a: transforms.AffineTransform, b: transforms.AffineTransform) -> bool:
-    """Whether two images of the unit interval have the same ends, but for rounding."""
+def _same_box(a: transforms.AffineTransform, b: transforms.AffineTransform) -> bool:
+    """Whether two images of the unit interval have the same ends, up to rounding."""
     numbers = (a.loc, a.scale, b.loc, b.scale)
     if any(isinstance(x, UNKNOWN) for x in numbers) or not _is_bijection(a):
         return False
@@ -291,7 +305,7 @@ def _one_box(a: transforms.AffineTransform, b: transforms.AffineTransform) -> bo
     return all(bool(np.all(np.abs(x - y) <= np.asarray(rounding(x, dtype)))) for x, y in pairs)
 
 
-def _is_bijection(t: Any) -> bool:
+def _is_bijection(t: Transform) -> bool:
     if type(t) is transforms._InverseTransform:
         return _is_bijection(t.inv)
     if type(t) is transforms.CatTransform:
@@ -302,11 +316,11 @@ def _is_bijection(t: Any) -> bool:
     return type(t) in _INJECTIVE
 
 
-def _mean(d: Any) -> Array | None:
-    """The mean of a distribution of which NumPyro's can be relied on."""
-    if type(d) in (Independent, ExpandedDistribution):
+def _mean(d: dist.Distribution) -> Array | None:
+    """The mean of a distribution, where NumPyro's can be relied on."""
+    if type(d) is Independent or type(d) is ExpandedDistribution:
         inner = _mean(d.base_dist)
         return None if inner is None else jnp.broadcast_to(inner, d.batch_shape + d.event_shape)
     if type(d) is dist.MultivariateNormal:
-        return mean_and_spread(d)[0]
+        return mean_and_covariance(d)[0]
     return jnp.asarray(d.mean) if type(d) in _WITH_MEAN else None

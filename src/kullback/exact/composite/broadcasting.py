@@ -1,4 +1,4 @@
-"""Distributions with an axis of length 1 put into their batch, so that every one of some meets every one of others."""
+"""Distributions with an axis of length 1 inserted into their batch, to compare each of some with each of others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
+from jax.typing import ArrayLike
 from numpyro.distributions import MaskedDistribution, constraints
 from numpyro.distributions.distribution import ExpandedDistribution
 
@@ -15,8 +16,8 @@ _INTERVALS = (
 )
 
 
-def unsqueezed(d: Any, right: int = 0) -> Any | None:
-    """The distribution with a batch axis of length 1 before the last `right` ones; None where it cannot be moved.
+def unsqueezed(d: dist.Distribution, right: int = 0) -> dist.Distribution | None:
+    """The distribution with a batch axis of length 1 before the last `right` ones; None where it cannot be inserted.
 
     Fewer batch axes than that broadcast as they are.
     """
@@ -38,8 +39,8 @@ def unsqueezed(d: Any, right: int = 0) -> Any | None:
     return wider
 
 
-def _field(d: Any, name: str, value: Any, right: int) -> Any | None:
-    """One field of a distribution with the axis put in, None where it is not known which of its axes are the batch."""
+def _field(d: dist.Distribution, name: str, value: Any, right: int) -> Any | None:
+    """One field of a distribution with the axis inserted; None where it is unknown which of its axes are the batch."""
     if isinstance(value, dist.Distribution):
         return unsqueezed(value, right + _own_axes(d, name, value))
     if name == "_component_distributions":
@@ -52,13 +53,13 @@ def _field(d: Any, name: str, value: Any, right: int) -> Any | None:
     return value if all(jnp.ndim(leaf) == 0 for leaf in jax.tree.leaves(value)) else None
 
 
-def _own_axes(d: Any, name: str, part: Any) -> int:
+def _own_axes(d: dist.Distribution, name: str, part: dist.Distribution) -> int:
     """How many batch axes of the part belong to the whole's event, or to the components of a mixture."""
     if name == "_component_distribution":
         return 1
     return max(len(part.batch_shape) - len(d.batch_shape), 0)
 
 
-def _array(x: Any, right: int, event: int) -> Any:
+def _array(x: ArrayLike, right: int, event: int) -> Any:
     place = jnp.ndim(x) - event - right
     return jnp.expand_dims(x, place) if place > 0 else x

@@ -1,41 +1,54 @@
-"""Wholes whose parts depend on each other: joint laws by the chain rule, copulas, and points."""
+"""Wholes whose parts depend on each other: joint laws by the chain rule, copulas, and points.
+
+A Gaussian copula with the same marginals on both sides differs by the copula alone.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jax import Array
+from jaxtyping import Float
 from numpyro.distributions import constraints
+from numpyro.distributions.copula import GaussianCopula, GaussianCopulaBeta
 
 from kullback.distributions import Joint, Product
-from kullback.exact.closed_forms import categorical, copula, delta
+from kullback.exact.closed_forms import categorical, delta
+from kullback.exact.closed_forms.multivariate import NORMAL_ENTROPY
+from kullback.exact.composite import Parts
 from kullback.exact.composite.broadcasting import unsqueezed
-from kullback.exact.reduction import Parts
-from kullback.exact.type_keys import unexpanded
+from kullback.exact.composite.disjoint_support import is_discrete
+from kullback.exact.type_keys import equal_parameters, known_equal, unexpanded
 from kullback.known.numpyro_side import log_prob
+
+CopulaLaw = GaussianCopula | GaussianCopulaBeta
 
 _LAWS = (Joint, Product)
 
 
-def dependent_pair(p: Any, q: Any) -> Parts | None:
-    """One step from a divergence of wholes to those of parts, where the parts are not independent."""
+# One step of the reduction.
+
+
+def dependent_pair(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
+    """One step from a divergence of wholes to divergences of parts that are not independent."""
     if (parts := delta.point_pair(p, q)) is not None:
         return parts
     if type(p) in _LAWS or type(q) in _LAWS:
         return _laws(p, q)
-    return copula.copula_pair(p, q) if type(p) in copula.KINDS and type(q) in copula.KINDS else None
+    return copula_pair(p, q) if _is_copula(p) and _is_copula(q) else None
 
 
-def dependent_one(p: Any) -> Parts | None:
+def dependent_one(p: dist.Distribution) -> Parts | None:
     """The same for an entropy."""
     if type(p) in _LAWS:
         return _laws(p, p)
-    return copula.copula_one(p) if type(p) in copula.KINDS else None
+    return copula_one(p) if _is_copula(p) else None
 
 
-def _laws(p: Any, q: Any) -> Parts | None:
+def _laws(p: dist.Distribution, q: dist.Distribution) -> Parts | None:
     if type(p) is Product and type(q) is Product:
         return _products(p, q)
     if type(p) is Joint and type(q) is Joint:
@@ -47,13 +60,16 @@ def _laws(p: Any, q: Any) -> Parts | None:
     return _law_and_density(p, q) or _law_and_density(q, p)
 
 
-def _law_and_density(law: Any, other: Any) -> Parts | None:
-    """∞, either way, where a coordinate is a label under one side and all have a density under the other."""
-    labels = type(law) in _LAWS and any(part.support.is_discrete for part in law.parts)
+def _law_and_density(law: dist.Distribution, other: dist.Distribution) -> Parts | None:
+    """∞ in both directions, where a coordinate is a label under one side and all have a density under the other."""
+    labels = isinstance(law, Joint | Product) and any(part.support.is_discrete for part in law.parts)
     if not labels or type(other) in _LAWS or other.support is None or other.support.is_discrete:
         return None
     shape = jnp.broadcast_shapes(law.batch_shape, other.batch_shape)
     return Parts((), lambda: jnp.full(shape, jnp.inf))
+
+
+# Joint laws.
 
 
 def _products(p: Product, q: Product) -> Parts | None:
@@ -68,7 +84,7 @@ def _products(p: Product, q: Product) -> Parts | None:
     return Parts(tuple(zip(p.parts, q.parts, strict=True)), finish)
 
 
-def _joints(p: Joint, first: Any, then: Any) -> Parts | None:
+def _joints(p: Joint, first: dist.Distribution, then: dist.Distribution) -> Parts | None:
     """KL = KL(x) + Σ p(x) KL(y∣x), where 0 · ∞ = 0. Source: Cover and Thomas (2006), theorem 2.5.3."""
     probs = label_probs(p.first, p.labels)
     return _conditional(probs, ((p.first, first), (p.then, then)))
@@ -77,17 +93,11 @@ def _joints(p: Joint, first: Any, then: Any) -> Parts | None:
 def _conditional(probs: Array | None, pairs: tuple[tuple[Any, Any], ...]) -> Parts | None:
     if probs is None:
         return None
-    live = probs > 0
-
-    def finish(label: Array, given: Array) -> Array:
-        terms = jnp.where(live, probs * jnp.where(live, given, 0.0), 0.0)
-        return label + terms.sum(-1)
-
-    return Parts(pairs, finish)
+    return Parts(pairs, lambda label, given: label + categorical.weighted_sum(probs, given))
 
 
 def _joint_and_product(joint: Joint, product: Product, swapped: bool) -> Parts | None:
-    """The same where under one of the sides the second variable does not depend on the first."""
+    """The same, where under one side the second variable does not depend on the first."""
     if (
         len(product.parts) != 2
         or product.parts[0].event_shape
@@ -102,12 +112,12 @@ def _joint_and_product(joint: Joint, product: Product, swapped: bool) -> Parts |
     return _conditional(label_probs(first if swapped else joint.first, joint.labels), pairs)
 
 
-def _with_labels(d: Any) -> Any | None:
-    """With a last batch axis of length 1, for the labels."""
+def _with_labels(d: dist.Distribution) -> dist.Distribution | None:
+    """The distribution with a last batch axis of length 1, for the labels."""
     return d if not d.batch_shape else unsqueezed(d, 0)
 
 
-def label_probs(d: Any, labels: int) -> Array | None:
+def label_probs(d: dist.Distribution, labels: int) -> Float[Array, "*batch k"] | None:
     """The probabilities [..., K] of the labels 0, ..., K − 1; None where the distribution may have others."""
     if (probs := categorical.label_probs(unexpanded(d))) is not None:
         return probs if probs.shape[-1] == labels else None
@@ -118,5 +128,45 @@ def label_probs(d: Any, labels: int) -> Array | None:
     return jnp.moveaxis(jnp.exp(log_prob(d, jnp.arange(labels).reshape(-1, *(1,) * len(d.batch_shape)))), 0, -1)
 
 
-def _are(bound: Any, number: int) -> bool:
+def _are(bound: object, number: int) -> bool:
     return bool(np.all(np.asarray(bound) == number))
+
+
+# Copulas.
+
+
+def _is_copula(d: dist.Distribution) -> TypeGuard[CopulaLaw]:
+    return type(d) is GaussianCopula or type(d) is GaussianCopulaBeta
+
+
+def copula_pair(p: CopulaLaw, q: CopulaLaw) -> Parts | None:
+    """KL = KL(N(0, Rp) ‖ N(0, Rq)): equal continuous marginals are one bijection, coordinate by coordinate.
+
+    Source: Sklar (1959), with the invariance of the divergence (Kullback and Leibler 1951, theorem 4.1).
+    """
+    if is_discrete(p.marginal_dist) or not _same_marginals(p, q):
+        return None
+    return Parts(((p.base_dist, q.base_dist),), lambda value: value, divergence_only=True)
+
+
+def _same_marginals(p: CopulaLaw, q: CopulaLaw) -> bool:
+    if isinstance(p, GaussianCopulaBeta) and isinstance(q, GaussianCopulaBeta):
+        return known_equal(p.concentration1, q.concentration1) and known_equal(p.concentration0, q.concentration0)
+    return equal_parameters(p.marginal_dist, q.marginal_dist)
+
+
+def copula_one(p: CopulaLaw) -> Parts | None:
+    """H = Σ H(marginal) + H(N(0, R)) − (d/2) log 2πe. Source: as for the divergence (Sklar 1959)."""
+    if is_discrete(p.marginal_dist):
+        return None
+    size = p.event_shape[-1]
+
+    def finish(marginal: Array, normal: Array) -> Array:
+        total = marginal.sum(-1) if marginal.ndim and marginal.shape[-1] == size else size * _single(marginal)
+        return total + normal - size * NORMAL_ENTROPY
+
+    return Parts(((p.marginal_dist, p.marginal_dist), (p.base_dist, p.base_dist)), finish)
+
+
+def _single(marginal: Array) -> Array:
+    return marginal[..., 0] if marginal.ndim else marginal

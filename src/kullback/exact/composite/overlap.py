@@ -1,4 +1,4 @@
-"""How much two distributions overlap, in closed form: what bounds between mixtures are made of."""
+"""How much two distributions overlap, in closed form, from which bounds between mixtures are computed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.linalg import cho_solve
+from jaxtyping import Float
 
-from kullback.exact.closed_forms.beta import concentrations
-from kullback.exact.closed_forms.gamma import shape_and_rate
+from kullback.exact.closed_forms.beta import DirichletLaw, concentrations
+from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
 from kullback.exact.composite.disjoint_support import disjoint
 from kullback.exact.composite.structure import reduce_pair
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
-from kullback.exact.type_keys import INDEPENDENT_NORMAL, Form, every_pair, kind
+from kullback.exact.type_keys import INDEPENDENT_NORMAL, Form, every_pair, type_key
 
 Table = dict[Any, Callable[[Any, Any], Array]]
 
 
-def normal_distance(p: Any, q: Any) -> Array:
+def normal_distance(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) -> Float[Array, "*batch"]:
     """−log ∫ √(p q) = ½ log(1 + (σp − σq)²/(2 σp σq)) + ¼ (μp − μq)²/(σp² + σq²).
 
     Source: Bhattacharyya (1943), for the integral; completing the square.
@@ -33,7 +34,7 @@ def normal_distance(p: Any, q: Any) -> Array:
     return spread + 0.25 * jnp.square(mean_p - mean_q) / (jnp.square(scale_p) + jnp.square(scale_q))
 
 
-def multivariate_distance(p: Any, q: Any) -> Array:
+def multivariate_distance(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:
     """−log ∫ √(p q) = ⅛ dᵀS⁻¹d + ½ log(|S|/√(|Σp| |Σq|)), with d = μp − μq and S = (Σp + Σq)/2.
 
     Source: Kailath (1967), eq. 51.
@@ -42,7 +43,7 @@ def multivariate_distance(p: Any, q: Any) -> Array:
     return 0.125 * squares + half_log_total - 0.5 * half_logs
 
 
-def gamma_distance(p: Any, q: Any) -> Array:
+def gamma_distance(p: GammaLaw, q: GammaLaw) -> Float[Array, "*batch"]:
     """−log ∫ √(p q) = ½ G(ap, bp) + ½ G(aq, bq) − G of the mean parameters, with G(a, b) = log Γ(a) − a log b.
 
     Source: Nielsen and Boltz (2011), eq. 14, for an exponential family with log-normaliser G.
@@ -51,25 +52,25 @@ def gamma_distance(p: Any, q: Any) -> Array:
     return _midpoint_gap(lambda a, b: jax.lax.lgamma(a) - a * jnp.log(b), (a_p, b_p), (a_q, b_q))
 
 
-def dirichlet_distance(p: Any, q: Any) -> Array:
+def dirichlet_distance(p: DirichletLaw, q: DirichletLaw) -> Float[Array, "*batch"]:
     """−log ∫ √(p q) = ½ log B(α) + ½ log B(β) − log B((α + β)/2). Source: Nielsen and Boltz (2011), eq. 14."""
     return _midpoint_gap(_log_beta, floats(concentrations(p)), floats(concentrations(q)))
 
 
-def poisson_distance(p: Any, q: Any) -> Array:
+def poisson_distance(p: dist.Poisson, q: dist.Poisson) -> Float[Array, "*batch"]:
     """−log Σ √(p q) = ½ (√λp − √λq)². Source: Nielsen and Boltz (2011), table 1."""
     rate_p, rate_q = floats(p.rate, q.rate)
     return 0.5 * jnp.square(jnp.sqrt(rate_p) - jnp.sqrt(rate_q))
 
 
-def normal_product(p: Any, q: Any) -> Array:
+def normal_product(p: dist.Normal, q: dist.Normal) -> Float[Array, "*batch"]:
     """−log ∫ p q = −log N(μp; μq, σp² + σq²). Source: the density of x − y at 0, for x of P and y of Q."""
     mean_p, scale_p, mean_q, scale_q = floats(p.loc, p.scale, q.loc, q.scale)
     total = jnp.square(scale_p) + jnp.square(scale_q)
     return 0.5 * jnp.square(mean_p - mean_q) / total + 0.5 * jnp.log(total) + HALF_LOG_2PI
 
 
-def multivariate_product(p: Any, q: Any) -> Array:
+def multivariate_product(p: dist.Distribution, q: dist.Distribution) -> Float[Array, "*batch"]:
     """−log ∫ p q = −log N(μp; μq, Σp + Σq). Source: the density of x − y at 0, for x of P and y of Q."""
     squares, half_log_total, _ = _multivariate(p, q, 1.0)
     return 0.5 * squares + half_log_total + p.event_shape[0] * HALF_LOG_2PI
@@ -84,7 +85,7 @@ def _log_beta(x: Array) -> Array:
     return jax.lax.lgamma(x).sum(-1) - jax.lax.lgamma(x.sum(-1))
 
 
-def _multivariate(p: Any, q: Any, share: float) -> tuple[Array, Array, Array]:
+def _multivariate(p: dist.Distribution, q: dist.Distribution, share: float) -> tuple[Array, Array, Array]:
     """dᵀS⁻¹d and ½ log |S| for S = `share` · (Σp + Σq), and the sum ½ log |Σp| + ½ log |Σq|."""
     mean_p, cov_p, mean_q, cov_q = floats(*_moments(p), *_moments(q))
     factor, own, other = (jnp.linalg.cholesky(cov) for cov in (share * (cov_p + cov_q), cov_p, cov_q))
@@ -96,10 +97,11 @@ def _multivariate(p: Any, q: Any, share: float) -> tuple[Array, Array, Array]:
     return squares, _half_log(factor), _half_log(own) + _half_log(other)
 
 
-def _moments(d: Any) -> tuple[Any, Any]:
+def _moments(d: dist.Distribution) -> tuple[Any, Any]:
     if type(d) is dist.Independent:
         (variance,) = floats(d.variance)
         return d.mean, variance[..., None] * jnp.eye(variance.shape[-1], dtype=variance.dtype)
+    assert isinstance(d, dist.MultivariateNormal | dist.LowRankMultivariateNormal)
     return d.loc, d.covariance_matrix
 
 
@@ -128,24 +130,20 @@ PRODUCT: Table = {
 _compiled = cache(jax.jit)
 
 
-def distance_form(p: Any, q: Any) -> Form | None:
+def distance_form(p: dist.Distribution, q: dist.Distribution) -> Form | None:
     """The Bhattacharyya distance −log ∫ √(p q) ≥ 0, ready to be called, or None.
 
     A shared bijection keeps it, and the distances of independent coordinates add.
     """
     if disjoint(p, q):
         return lambda: jnp.full(jnp.broadcast_shapes(p.batch_shape, q.batch_shape), jnp.inf)
-    if (form := DISTANCE.get((kind(p), kind(q)))) is not None:
+    if (form := DISTANCE.get((type_key(p), type_key(q)))) is not None:
         return partial(_compiled(form), p, q)
     parts = reduce_pair(p, q)
-    if parts is None:
-        return None
-    forms = [distance_form(*pair) for pair in parts.pairs]
-    ready = [form for form in forms if form is not None]
-    return None if len(ready) < len(forms) else lambda: parts.finish(*(form() for form in ready))
+    return None if parts is None else parts.form(distance_form)
 
 
-def product_form(p: Any, q: Any) -> Form | None:
+def product_form(p: dist.Distribution, q: dist.Distribution) -> Form | None:
     """−log ∫ p q, ready to be called, or None."""
-    form = PRODUCT.get((kind(p), kind(q)))
+    form = PRODUCT.get((type_key(p), type_key(q)))
     return None if form is None else partial(_compiled(form), p, q)

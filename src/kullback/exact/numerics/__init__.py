@@ -1,1 +1,1 @@
-"""The functions that stable forms are made of: each keeps its relative accuracy where plain differences lose it."""
+"""Functions that keep their relative accuracy where plain differences lose it."""

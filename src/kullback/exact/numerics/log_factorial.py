@@ -12,6 +12,10 @@ terms of second order in t, and the integral over log t is done by the trapezoid
 geometrically for integrands that are analytic in a strip. A sum over counts would need as many terms as m is large.
 Source: Cheraghchi (2019), Expressions for the entropy of basic discrete distributions; Whittaker and Watson (1927),
 section 12.3, for the integral; Trefethen and Weideman (2014), theorem 5.1, for the rule.
+
+The divergence of a binomial from one of more trials and the same mean, or from the Poisson of that mean, is the same
+integral with t negated: a binomial is a negative binomial of shape −n, and its shortfall at that shape is the
+divergence.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Float
 
 from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet
 from kullback.exact.numerics.ratios import phi, psi
@@ -38,18 +43,20 @@ class Counts(NamedTuple):
     rest   1 + r, which for a binomial is small where it matters
     """
 
-    mean: Array
-    ratio: Array
-    rest: Array
+    mean: Float[Array, "*s"]
+    ratio: Float[Array, "*s"]
+    rest: Float[Array, "*s"]
 
 
-def shortfall(counts: Counts, c: Array) -> Array:
+def shortfall(counts: Counts, c: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """T(c), for c > 0."""
     t, weight = nodes(jnp.maximum(_fastest(counts), c), c)
     return (weight * jnp.exp(-c[..., None] * t) * _kernel(counts, t)).sum(-1)
 
 
-def shortfall_step(counts: Counts, a: Array, c: Array, step: Array) -> Array:
+def shortfall_step(
+    counts: Counts, a: Float[Array, "*s"], c: Float[Array, "*s"], step: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
     """T(c) − T(a) for `step` = c − a, where T′(a) = 0: of second order in the step, and computed so."""
     t, weight = nodes(jnp.maximum(_fastest(counts), jnp.maximum(a, c)), jnp.minimum(a, c))
     a, c, step = a[..., None], c[..., None], step[..., None]
@@ -60,14 +67,14 @@ def shortfall_step(counts: Counts, a: Array, c: Array, step: Array) -> Array:
     return (weight * change * _kernel(counts, t)).sum(-1)
 
 
-def log_step(s: Array) -> Array:
+def log_step(s: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """(s + 1) log(s + 1) − s log s, for s ≥ 0; its slope at s = 0, ∞, is given as 0."""
     live = s > 0
     safe = jnp.where(live, s, 1.0)
     return jnp.where(live, safe * jnp.log1p(1.0 / safe) + jnp.log1p(safe), 0.0)
 
 
-def stirling_rest(n: Array) -> Array:
+def stirling_rest(n: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log n! − n log n + n, for n ≥ 0."""
     safe = jnp.where(n > 0, n, 1.0)
     rest = HALF_LOG_2PI - 1.0 + safe * jnp.log1p(1.0 / safe) + 0.5 * jnp.log1p(safe) + binet(safe + 1.0)
@@ -78,7 +85,9 @@ def _fastest(counts: Counts) -> Array:
     return jnp.maximum(jnp.maximum(counts.mean, counts.ratio), 1.0)
 
 
-def nodes(fast: Array, slow: Array, count: int = NODES) -> tuple[Array, Array]:
+def nodes(
+    fast: Float[Array, "*s"], slow: Float[Array, "*s"], count: int = NODES
+) -> tuple[Float[Array, "*s n"], Float[Array, "*s n"]]:
     """Nodes t and weights of ∫ f(t) dt/t, for f of order t below 1/fast and decaying like exp(−slow t).
 
     log t = s − exp(s₀ − s) at equally spaced s: above s₀ = −log fast nearly log t itself, and below it a double
@@ -106,7 +115,7 @@ def _kernel(counts: Counts, t: Array) -> Array:
     return (excess * squared + jnp.exp(-exponent) * psi(-excess)) / t - m * part * mean
 
 
-def log_parts(u: Array, one_plus: Array) -> tuple[Array, Array]:
+def log_parts(u: Float[Array, "*s"], one_plus: Float[Array, "*s"]) -> tuple[Float[Array, "*s"], Float[Array, "*s"]]:
     """log(1 + u)/u and φ(u)/u, for u > −1 and `one_plus` = 1 + u; 1 and 0 at u = 0."""
     near, live = jnp.abs(u) < 0.5, u != 0
     small, safe = jnp.where(near, u, 0.0), jnp.where(live, u, 1.0)
@@ -115,15 +124,53 @@ def log_parts(u: Array, one_plus: Array) -> tuple[Array, Array]:
     return jnp.where(live, log / safe, 1.0), jnp.where(live, gap / safe, 0.0)
 
 
-def unit(x: Array) -> Array:
+def unit(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """(1 − e⁻ˣ)/x, for x ≥ 0."""
     safe = jnp.where(x > 0, x, 1.0)
     return jnp.where(x > 0, -jnp.expm1(-safe) / safe, 1.0)
 
 
-def second(x: Array) -> Array:
+def second(x: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """(1 − (1 + x) e⁻ˣ)/x, for x ≥ 0."""
     near = x < 0.5
     small, large = jnp.where(near, x, 0.5), jnp.where(near, 0.5, x)
     series = jnp.exp(-small) * psi(small) / jnp.where(small > 0, small, 1.0)
     return jnp.where(near, series, -jnp.expm1(-large) / large - jnp.exp(-large))
+
+
+_NODES, _SLOWEST = 192, 1e-13  # beyond which the value is that of no failures, to the last digit
+
+
+# From a binomial to one of more trials.
+
+
+def binomial_excess(
+    n: Float[Array, "*s"], p: Float[Array, "*s"], rest: Float[Array, "*s"], more: Float[Array, "*s"]
+) -> Float[Array, "*s"]:
+    """KL(Binomial(n, p) ‖ Binomial(n + d, np/(n + d))) for d = `more` trials, and from the Poisson where d = ∞: the
+    integral ∫₀^∞ (1 − e⁻ᵈᵗ) V(t) dt/t with V(t) = (e⁻ⁿ⁽¹⁻ᵖ⁾ᵗ − e⁻ⁿᵗ)/t − (G(e⁻ᵗ) − e⁻ⁿᵗ)/(eᵗ − 1), for G the
+    generating function of the failures n − K. `rest` is 1 − p.
+    """
+    n, p, rest, more = jnp.broadcast_arrays(n, p, rest, more)
+    finite, trials = jnp.isfinite(more), jnp.where(n > 0, n, 1.0)
+    d = jnp.where(finite, more, 1.0)
+    t, weight = nodes(jnp.maximum(trials, d), jnp.clip(trials * rest, _SLOWEST, 1.0), _NODES)
+    kept = jnp.where(finite[..., None], -jnp.expm1(-d[..., None] * t), 1.0)
+    value = (weight * kept * _backward_kernel(trials[..., None], p[..., None], rest[..., None], t)).sum(-1)
+    return jnp.where(n > 0, value, 0.0)
+
+
+def _backward_kernel(n: Array, p: Array, rest: Array, t: Array) -> Array:
+    """V(t): as `_kernel` at −t while p (eᵗ − 1) < 1, and after that as it stands."""
+    y = jnp.expm1(t)
+    near = p * y < 1.0
+    u, m, s = p * jnp.where(near, y, 1.0), n * p, jnp.where(near, t, 1.0)
+    slope, part = log_parts(u, 1.0 + u)
+    exponent, excess = n * u * slope, n * (p * psi(s) - u * part)
+    first = m * s
+    above = excess * (second(excess) + jnp.exp(-excess) * psi(-first) / jnp.where(first > 0, first, 1.0))
+    above = above / jnp.where(first > 0, exponent, 1.0)
+    close = m * jnp.exp(exponent - n * t) * (part * unit(exponent) - above)
+    none = jnp.exp(-n * t)
+    back = jnp.exp(n * jnp.log(p + rest * jnp.exp(-t)))
+    return jnp.where(near, close, (jnp.exp(-n * rest * t) - none) / t - (back - none) / y)

@@ -1,4 +1,4 @@
-"""log Γ without its leading terms: Binet's function, and the gap between log Γ and its tangent."""
+"""log Γ without its leading terms: Binet's function, and the difference between log Γ and its tangent."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _(single, primals, tangents):
 
 @in_own_precision
 def _gap_slope(single: bool, a: Array, b: Array, step: Array) -> Array:
-    """g′(b) − g′(a) for a, b > 0, of the same sign as `step` and taken apart in the same way as the gap."""
+    """g′(b) − g′(a) for a, b > 0, of the same sign as `step` and split in the same way as the gap."""
     n = _shift(a.dtype, single)
     large = (a > n) & (b > n)
     high_a, high_b = jnp.where(large, a, a + n), jnp.where(large, b, b + n)
@@ -164,7 +164,7 @@ def gamma_entropy(a: Float[Array, "*s"]) -> Float[Array, "*s"]:
 
 def log_beta(a: Float[Array, "*s"], b: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """log B(a, b), without differences of large numbers; `jax.scipy.special.betaln` is right to 1e-6 only."""
-    # Not by minimum and maximum, whose slopes JAX makes of constants outside the double precision.
+    # Not by minimum and maximum, for whose slopes JAX makes constants outside the double precision.
     ordered = a < b
     small, large = jnp.where(ordered, a, b), jnp.where(ordered, b, a)
     total = a + b

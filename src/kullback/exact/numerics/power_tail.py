@@ -1,12 +1,12 @@
-"""Sums whose terms fall like a power of the index: their limit by Richardson's extrapolation, with an error.
+"""Sums whose terms decay like a power of the index: their limit by Richardson's extrapolation, with an error.
 
 Let t_j ~ j^(−σ) Σᵢ (aᵢ + bᵢ log j) j^(−i). By the Euler–Maclaurin formula the partial sums are
 S(N) = S + N^(1−σ) Σᵢ (cᵢ + dᵢ log N) N^(−i), so that the step
 
     S(N) ← S(2N) + (S(2N) − S(N)) / (2^e − 1)
 
-with e = σ − 1 + i takes away cᵢ and, taken twice, dᵢ as well. Of partial sums at N, 2N, 4N, ... the powers are taken
-away in turn; the two last values of one column tell what is left in it, which falls by 2^e from one to the next.
+with e = σ − 1 + i removes cᵢ and, applied twice, dᵢ as well. From partial sums at N, 2N, 4N, ... the powers are removed
+in turn. The last two values of a column show its error, which falls by 2^e from one to the next.
 
 Source: Knopp (1951), section 64, for the formula; Sidi (2003), Practical Extrapolation Methods, section 1.5, for the
 steps.
@@ -23,7 +23,7 @@ from jaxtyping import Float
 LEAST_TERMS = 512
 FIRST, COLUMNS = 8, 9
 MARGIN, EPS = 4.0, float(np.finfo(float).eps)
-# A tail whose exponent is not further than this from that of the harmonic series is taken as one that diverges.
+# A series whose exponent is within this of the harmonic series is taken to diverge.
 BOUNDARY = 1e-9
 
 
@@ -35,9 +35,9 @@ class Limit(NamedTuple):
 
 
 def power_tail(log_p: Float[np.ndarray, " n"], ratio: Float[np.ndarray, " n"]) -> tuple[Limit, Limit] | None:
-    """The limits of Σ p and of Σ p · ratio over all j from the n first of them; None where p falls like no power of j.
+    """The limits of Σ p and Σ p · ratio over all j, from the first n; None where p does not decay like a power of j.
 
-    log_p  of which the mass is the exponential
+    log_p  log p
     ratio  log p/q, which may grow like log j, or like j or j² up to a factor of log j
     """
     if len(log_p) < LEAST_TERMS or not np.isfinite(log_p).all() or not np.isfinite(ratio).all():
@@ -56,7 +56,7 @@ def _exponent(log_p: np.ndarray) -> Limit | None:
     """s where p ~ j^(−s)(1 + a/j + ...): the limit of log₂ p(N)/p(2N), where it settles to one above 1."""
     sizes = _sizes(len(log_p))
     slopes = -np.diff(log_p[sizes - 1]) / np.log(2.0)
-    # The index may be off by a shift, which is one of the powers of 1/N.
+    # A shift of the index adds only powers of 1/N.
     best = _best(slopes, np.arange(1.0, COLUMNS))
     settled = abs(slopes[-1] - best.value) < 0.25 and best.error < 1e-4
     return best if settled and best.value > 1.0 else None
@@ -93,7 +93,7 @@ def _sizes(n: int) -> np.ndarray:
 def _best(sums: np.ndarray, powers: np.ndarray) -> Limit:
     """The last value of the column of least error, the error being what its last two values differ by, magnified.
 
-    Where the two are near by chance the error of the next best column is not small, and so that one is stated.
+    The error of the next best column is stated, since the two values of one column may be near by chance.
     """
     column, found = np.asarray(sums, np.float64), []
     magnified = MARGIN / (1.0 - 2.0 ** -powers[0])

@@ -1,8 +1,8 @@
-"""What becomes of two positive numbers and their ratio: gaps that keep their relative accuracy where the two are near.
+"""Functions of the ratio of two positive numbers that keep their relative accuracy where the two are near.
 
-A ratio is taken apart as x/y = 2ᵏ (1 + f), with k an integer and −⅓ ≤ f ≤ ½, on the bits of the two numbers: x/2ᵏ is
-then exact, and so is its difference from y, which is f y. Where x and y are near, k is 0, and what is of second order
-in f is all that is left. No branch is taken, so that a compiled loop runs at the speed of memory.
+A ratio is decomposed as x/y = 2ᵏ (1 + f), with k an integer and −⅓ ≤ f ≤ ½, from the bits of the two numbers: x/2ᵏ is
+then exact, and so is its difference from y, which is f y. Where x and y are near, k is 0, and only terms of second
+order in f are left. There are no branches, so that a compiled loop runs at the speed of memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float
 
 _LOG2 = 0.69314718055994530942
 
@@ -23,11 +24,11 @@ _LOG2 = 0.69314718055994530942
 class _Ratio(NamedTuple):
     """x/y = 2ᵏ (1 + f), with k as a floating number; r = f/(2 + f), 2ᵏ, and 1/y."""
 
-    k: Array
-    f: Array
-    r: Array
-    power: Array
-    inverse: Array
+    k: Float[Array, "*s"]
+    f: Float[Array, "*s"]
+    r: Float[Array, "*s"]
+    power: Float[Array, "*s"]
+    inverse: Float[Array, "*s"]
 
 
 def in_own_precision(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,11 +57,11 @@ def rule_in_own_precision(rule: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _doubles(dtype: Any) -> AbstractContextManager[Any]:
+def _doubles(dtype: DTypeLike) -> AbstractContextManager[Any]:
     return jax.enable_x64(True) if dtype == np.float64 else nullcontext()
 
 
-def _take_apart(x: Array, y: Array) -> _Ratio:
+def _decompose(x: Array, y: Array) -> _Ratio:
     about = jnp.finfo(x.dtype)
     whole = np.int64 if about.bits == 64 else np.int32
     x_bits, y_bits = (jax.lax.bitcast_convert_type(v, whole) for v in (x, y))
@@ -68,10 +69,16 @@ def _take_apart(x: Array, y: Array) -> _Ratio:
     near = jax.lax.bitcast_convert_type(x_bits - (k << whole(about.nmant)), x.dtype)
     step, inverse = near - y, 1.0 / y
     # r by a division of its own, which does not wait for f.
-    return _Ratio(k.astype(x.dtype), step * inverse, step / (near + y), _power_of_two(k, x.dtype), inverse)
+    return _Ratio(
+        k=k.astype(x.dtype),
+        f=step * inverse,
+        r=step / (near + y),
+        power=_power_of_two(k, x.dtype),
+        inverse=inverse,
+    )
 
 
-def _power_of_two(k: Array, dtype: Any) -> Array:
+def _power_of_two(k: Array, dtype: DTypeLike) -> Array:
     """2ᵏ of an integer k: 0 below the range of the type, ∞ above."""
     about = jnp.finfo(dtype)
     bias = (1 << (about.bits - about.nmant - 2)) - 1
@@ -99,19 +106,19 @@ def _small_phi(f: Array, r: Array) -> Array:
     return r * (f - square * series)
 
 
-def is_normal(x: Array) -> Array:
+def is_normal(x: Float[Array, "*s"]) -> Bool[Array, "*s"]:
     """Whether a number is positive, finite, and not below the range of its type."""
     return (x >= jnp.finfo(x.dtype).tiny) & (x < jnp.inf)
 
 
-def unequal(x: Array, y: Array) -> Array:
+def unequal(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> Float[Array, "*s"]:
     """0 where two numbers at the end of their range are equal, ∞ where they are not; NaN where one is."""
     return jnp.where(x == y, 0.0, jnp.abs(x) + jnp.abs(y) + jnp.inf)
 
 
-def scale_terms(x: Array, y: Array) -> tuple[Array, Array, Array]:
+def scale_terms(x: Float[Array, "*s"], y: Float[Array, "*s"]) -> tuple[Array, Array, Array]:
     """φ(u), u and 1/y with u = (x − y)/y, for x and y that are normal numbers."""
-    ratio = _take_apart(x, y)
+    ratio = _decompose(x, y)
     above = (ratio.power - 1.0) * (1.0 + ratio.f)
     return above - ratio.k * _LOG2 + _small_phi(ratio.f, ratio.r), above + ratio.f, ratio.inverse
 
@@ -147,15 +154,15 @@ def log_ratio(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Ar
 
 
 def _log_ratio(p: Array, q: Array, difference: Array) -> tuple[_Ratio, Array]:
-    """q/p taken apart, with f from the `difference` where k is 0; and its logarithm."""
-    ratio = _take_apart(q, p)
+    """q/p decomposed, with f from the `difference` where k is 0; and its logarithm."""
+    ratio = _decompose(q, p)
     near = ratio.k == 0
     f = jnp.where(near, difference * ratio.inverse, ratio.f)
     r = jnp.where(near, difference / (2.0 * p + difference), ratio.r)
     return ratio._replace(f=f, r=r), ratio.k * _LOG2 + (f - _small_phi(f, r))
 
 
-def phi_and_log(p: Array, q: Array, difference: Array) -> tuple[Array, Array]:
+def phi_and_log(p: Float[Array, "*s"], q: Float[Array, "*s"], difference: Float[Array, "*s"]) -> tuple[Array, Array]:
     """φ((q − p)/p) and log(q/p) for normal numbers p and q from their `difference` q − p."""
     ratio, log = _log_ratio(p, q, difference)
     return jnp.where(ratio.k == 0, _small_phi(ratio.f, ratio.r), difference * ratio.inverse - log), log

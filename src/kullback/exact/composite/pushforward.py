@@ -1,8 +1,8 @@
-"""Transforms worked into the distribution that they are applied to, where its family has the result."""
+"""The law of a transformed variable without the transform, where the family has the result: the pushforward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,82 +12,83 @@ from jax import Array
 from numpyro.distributions import Independent, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
-from kullback.exact.closed_forms.multivariate import factor_of, mean_and_spread
+from kullback.exact.closed_forms.multivariate import factor_of, mean_and_covariance
 from kullback.exact.numerics.double_precision import floats
 from kullback.exact.type_keys import UNKNOWN
 
-Fold = Callable[[Any, Any], Any]
+LocationScale = dist.Normal | dist.Laplace | dist.Cauchy | dist.Logistic | dist.StudentT | dist.Gumbel
+
+Pushforward = Callable[[Any, Any], Any]
 
 
-def folded(base: Any, chain: list[Any]) -> Any | None:
-    """The distribution of the transformed variable without transforms; None where some family has no name here.
+def pushforward(base: dist.Distribution, chain: Sequence[transforms.Transform]) -> dist.Distribution | None:
+    """The distribution of the transformed variable without transforms; None where no family here has it.
 
-    Its parameters are rounded as they would be if the user had worked them out.
+    Its parameters are rounded as if the user had computed them.
     """
+    law: dist.Distribution | None = base
     for t in chain:
-        base = _fold(base, t)
-        if base is None:
-            return None
-    return base
+        law = None if law is None else _pushforward_step(law, t)
+    return law
 
 
-def _fold(base: Any, t: Any) -> Any | None:
+def _pushforward_step(base: dist.Distribution, t: transforms.Transform) -> dist.Distribution | None:
     if type(base) is dist.Delta:
         event = t.codomain.event_dim + len(base.event_shape) - t.domain.event_dim
         return dist.Delta(t(base.v), event_dim=event, validate_args=False)
     if type(base) is ExpandedDistribution:
-        inner = _fold(base.base_dist, t)
+        inner = _pushforward_step(base.base_dist, t)
         return None if inner is None else inner.expand(base.batch_shape)
     if type(base) is Independent and t.domain.event_dim == 0:
-        inner = _fold(base.base_dist, t)
+        inner = _pushforward_step(base.base_dist, t)
         return None if inner is None else Independent(inner, base.reinterpreted_batch_ndims, validate_args=False)
-    fold = _FOLDS.get((type(base), type(t)))
-    return None if fold is None else fold(base, t)
+    pushforward = _PUSHFORWARDS.get((type(base), type(t)))
+    return None if pushforward is None else pushforward(base, t)
 
 
-def _location_scale(d: Any, t: Any) -> Any:
+def _location_scale(d: LocationScale, t: transforms.AffineTransform) -> dist.Distribution:
     """a + b x of a family that is symmetric about its location."""
     loc, scale, a, b = floats(d.loc, d.scale, t.loc, t.scale)
     named = {"df": d.df} if type(d) is dist.StudentT else {}
     return type(d)(**named, loc=a + b * loc, scale=jnp.abs(b) * scale, validate_args=False)
 
 
-def _gumbel(d: Any, t: Any) -> Any | None:
+def _gumbel(d: dist.Gumbel, t: transforms.AffineTransform) -> dist.Distribution | None:
     return _location_scale(d, t) if _positive(t.scale) else None
 
 
-def _uniform(d: Any, t: Any) -> Any:
+def _uniform(d: dist.Uniform, t: transforms.AffineTransform) -> dist.Uniform:
     low, high, a, b = floats(d.low, d.high, t.loc, t.scale)
     ends = a + b * low, a + b * high
     return dist.Uniform(jnp.minimum(*ends), jnp.maximum(*ends), validate_args=False)
 
 
-def _scaled(parameter: str, power: int) -> Fold:
+def _scaled(parameter: str, power: int) -> Pushforward:
     """b x of a family of one scale, or for power −1 of one rate."""
 
-    def fold(d: Any, t: Any) -> Any | None:
+    def pushforward(d: dist.Distribution, t: Any) -> dist.Distribution | None:
         if not _positive(t.scale) or not _zero(t.loc):
             return None
         b, value = floats(t.scale, getattr(d, parameter))
         kept = {name: getattr(d, name) for name in d.arg_constraints if name != parameter}
         return type(d)(**kept, **{parameter: value * b if power > 0 else value / b}, validate_args=False)
 
-    return fold
+    return pushforward
 
 
-def _log_normal_scaled(d: Any, t: Any) -> Any | None:
+def _log_normal_scaled(d: dist.LogNormal, t: transforms.AffineTransform) -> dist.LogNormal | None:
     if not _positive(t.scale) or not _zero(t.loc):
         return None
     loc, scale, b = floats(d.loc, d.scale, t.scale)
     return dist.LogNormal(loc + jnp.log(b), scale, validate_args=False)
 
 
-def _log_normal_power(d: Any, t: Any) -> Any:
+def _log_normal_power(d: dist.LogNormal, t: transforms.PowerTransform) -> dist.LogNormal:
     loc, scale, k = floats(d.loc, d.scale, t.exponent)
     return dist.LogNormal(k * loc, jnp.abs(k) * scale, validate_args=False)
 
 
-def _multivariate_affine(d: Any, t: Any) -> Any:
+def _multivariate_affine(d: dist.MultivariateNormal, t: transforms.AffineTransform) -> dist.MultivariateNormal:
     mean, factor, a, b = floats(*_mean_and_factor(d), t.loc, t.scale)
     size = jnp.broadcast_shapes(jnp.shape(b), mean.shape[-1:])
     return dist.MultivariateNormal(
@@ -95,31 +96,31 @@ def _multivariate_affine(d: Any, t: Any) -> Any:
     )
 
 
-def _multivariate_linear(d: Any, t: Any) -> Any:
+def _multivariate_linear(d: dist.Distribution, t: transforms.LowerCholeskyAffine) -> dist.MultivariateNormal:
     mean, factor, a, b = floats(*_mean_and_factor(d), t.loc, t.scale_tril)
     return dist.MultivariateNormal(a + (b @ mean[..., None])[..., 0], scale_tril=b @ factor, validate_args=False)
 
 
-def _mean_and_factor(d: Any) -> tuple[Array, Array]:
-    mean, spread = mean_and_spread(d)
+def _mean_and_factor(d: dist.Distribution) -> tuple[Array, Array]:
+    mean, spread = mean_and_covariance(d)
     return mean, factor_of(spread)
 
 
-def _independent_linear(d: Any, t: Any) -> Any | None:
+def _independent_linear(d: Independent, t: transforms.LowerCholeskyAffine) -> dist.MultivariateNormal | None:
     base = d.base_dist.base_dist if type(d.base_dist) is ExpandedDistribution else d.base_dist
     flat = d.reinterpreted_batch_ndims == 1 and type(base) is dist.Normal
     return _multivariate_linear(d, t) if flat else None
 
 
-def _log_normal(d: Any, t: Any) -> Any:
+def _log_normal(d: dist.Normal, t: transforms.ExpTransform) -> dist.LogNormal:
     return dist.LogNormal(d.loc, d.scale, validate_args=False)
 
 
-def _positive(x: Any) -> bool:
+def _positive(x: object) -> bool:
     return not isinstance(x, UNKNOWN) and bool(np.all(np.asarray(x) > 0))
 
 
-def _zero(x: Any) -> bool:
+def _zero(x: object) -> bool:
     return not isinstance(x, UNKNOWN) and not np.any(np.asarray(x))
 
 
@@ -133,7 +134,7 @@ _SCALES = {
     dist.InverseGamma: "rate",
 }
 
-_FOLDS: dict[tuple[type, type], Fold] = {
+_PUSHFORWARDS: dict[tuple[type, type], Pushforward] = {
     **{(family, _AFFINE): _location_scale for family in _SYMMETRIC},
     **{(family, _AFFINE): _scaled(name, 1) for family, name in _SCALES.items()},
     **{(family, _AFFINE): _scaled("rate", -1) for family in (dist.Gamma, dist.Exponential)},

@@ -1,4 +1,4 @@
-"""The log-probabilities of both sides at the points of a sum."""
+"""What the exact rules share: log-probabilities in double precision, means over inputs, and reasons of an infinity."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from kullback.estimate.batch import batch_shape, spread
+from kullback.estimate.batch import batch_shape, mean_over_inputs, spread
+from kullback.estimate.support import escape_of
 from kullback.exact.closed_forms.categorical import log_probabilities_kl
 from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
 from kullback.known.host import on_host
+from kullback.rule import Missing
+
+# Log-probabilities of both sides at the points of a sum.
 
 
-def precise(p: Known, q: Known) -> AbstractContextManager[Any]:
-    """Double precision within it, where both sides are NumPyro distributions, whose parameters can be widened, or
-    evaluated on the host, where it is double anyway.
+def double_precision(p: Known, q: Known) -> AbstractContextManager[Any]:
+    """A context of double precision, if each side is a NumPyro distribution, whose parameters can be widened, or is
+    evaluated on the host, where numbers are double anyway.
 
     A log-probability of counts is a difference of terms that grow with the count, which single precision loses. A
-    user's own function is left in the precision that it was written for.
+    user's own function keeps the precision that it was written for.
     """
     return jax.enable_x64(True) if _can_widen(p) and _can_widen(q) else nullcontext()
 
 
-def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
-    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch. Call it within `precise`."""
+def log_probs(p: Known, q: Known, atoms: ArrayLike) -> tuple[Float[Array, "*batch k"], Float[Array, "*batch k"]]:
+    """log P and log Q at the atoms [K, *event], each [*batch, K] of the common batch.
+
+    Call it within `double_precision`.
+    """
     batch, event = batch_shape(p, q), len(p.event_shape or q.event_shape or ())
     atoms, widen = np.asarray(atoms), _can_widen(p) and _can_widen(q)
     values = []
@@ -46,7 +54,7 @@ def log_probs(p: Known, q: Known, atoms: Any) -> tuple[Array, Array]:
     return values[0], values[1]
 
 
-# One program, which compiles in half the time of its operations one by one.
+# One program compiles in half the time of its operations one by one.
 _evaluated = jax.jit(lambda log_prob, x: log_prob(x))
 
 
@@ -60,7 +68,7 @@ def _precise_log_prob(side: Known) -> Any:
     return jax.tree.map(_widened, log_prob)
 
 
-def _gamma_poisson(d: Any, k: Any) -> Array:
+def _gamma_poisson(d: dist.GammaPoisson, k: ArrayLike) -> Array:
     """log Γ(k + a)/(Γ(a) k!) − a log(1 + 1/b) − k log(1 + b)."""
     a, b = jnp.asarray(d.concentration), jnp.asarray(d.rate)
     k = jnp.asarray(k, a.dtype)
@@ -69,7 +77,7 @@ def _gamma_poisson(d: Any, k: Any) -> Array:
     return jnp.where(k < 0, -jnp.inf, ways - a * jnp.log1p(1.0 / b) - count * jnp.log1p(b))
 
 
-def _beta_negative_binomial(d: Any, k: Any) -> Array:
+def _beta_negative_binomial(d: dist.BetaNegativeBinomial, k: ArrayLike) -> Array:
     """log Γ(k + n)/(Γ(n) k!) + log B(a + k, b + n) − log B(a, b)."""
     a, b, n = (jnp.asarray(x) for x in (d.concentration1, d.concentration0, d.n))
     k = jnp.asarray(k, a.dtype)
@@ -78,7 +86,7 @@ def _beta_negative_binomial(d: Any, k: Any) -> Array:
     return jnp.where(k < 0, -jnp.inf, ways + log_beta(a + count, b + n) - log_beta(a, b))
 
 
-# Masses that NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
+# Families whose log-probability NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
 MASSES = {
     **dict.fromkeys(
         (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2),
@@ -111,3 +119,52 @@ def weighted_terms(log_p: Float[Array, "*batch k"], log_q: Float[Array, "*batch 
     both = (log_p > -jnp.inf) & (log_q > -jnp.inf)
     ratio = jnp.where(both, log_p, 0.0) - jnp.where(both, log_q, 0.0)
     return jnp.where(both, jnp.exp(log_p) * ratio, 0.0)
+
+
+# Conditional sides: one set of inputs, and the mean over it.
+
+
+def unequal_inputs(p: Known, q: Known) -> Missing | None:
+    """Why two conditional sides cannot be compared: they are at different inputs. None where they can be."""
+    if p.inputs is None or q.inputs is None or p.inputs is q.inputs or np.array_equal(p.inputs, q.inputs):
+        return None
+    return Missing("both sides are conditionals, at different inputs", "both sides at the same inputs")
+
+
+def averaged(values: ArrayLike, p: Known, q: Known) -> Any:
+    """The mean of values [..., n, *rest] over n inputs; the values themselves where no side is conditional."""
+    weights = mean_over_inputs(p, q)
+    if weights is None:
+        return values
+    axis = jnp.ndim(values) - max(len(side.batch_shape) for side in (p, q) if side.inputs is not None)
+    host = np.moveaxis(np.asarray(values), axis, 0)
+    kept = weights > 0
+    return np.tensordot(weights[kept], host[kept], axes=1)
+
+
+# Why a divergence is infinite.
+
+
+def why_infinite(value: ArrayLike, p: Known, q: Known) -> str:
+    """The reason where some element of an exact value is ∞; empty where none is."""
+    if not np.isinf(np.asarray(value)).any():
+        return ""
+    if p.atoms is not None and q.log_prob is not None:
+        with double_precision(p, q):
+            log_p, log_q = (np.asarray(log) for log in log_probs(p, q, p.atoms))
+        missing = np.argwhere((log_p > -np.inf) & (log_q == -np.inf))
+        if len(missing):
+            first = tuple(missing[0])
+            outcome, share = p.atoms[first[-1]], np.exp(log_p[first])
+            return f"Q gives probability 0 to {outcome}, which has probability {share:.3g} under P"
+    escape = escape_of(p, q)
+    if escape is not None:
+        return escape.reason
+    if p.support is None or q.support is None or (p.support.discrete and q.support.discrete):
+        return "P has mass to which Q gives probability 0"
+    return "Q falls off so much faster than P that E_P[log Q] diverges"
+
+
+def both_discrete(p: Known, q: Known) -> bool:
+    """Whether both sides are discrete or both continuous, so that their (log-)densities can be compared."""
+    return q.support is None or p.support is None or q.support.discrete == p.support.discrete

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Float
 from numpy.polynomial.legendre import leggauss
 
@@ -18,13 +18,13 @@ def _legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.5 * (nodes + 1.0), 0.5 * weights
 
 
-def unit_interval(count: int, dtype: Any) -> tuple[Array, Array]:
+def gauss_legendre(count: int, dtype: DTypeLike) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """The nodes [n] and weights [n] of Gauss and Legendre on (0, 1), exact for polynomials up to degree 2n − 1."""
     nodes, weights = _legendre(count)
     return jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)
 
 
-def line(
+def trapezoidal(
     low: Float[Array, "*s"], high: Float[Array, "*s"], count: int
 ) -> tuple[Float[Array, "*s n"], Float[Array, "*s 1"]]:
     """Equally spaced points [..., n] from low to high and their spacing [..., 1], for the trapezoidal rule.
