@@ -102,7 +102,8 @@ def resumed(path: Any, problem: str, template: Any) -> tuple[Any, list[float], l
         )
     if spec.get("problem") != problem:
         raise FileError(
-            f"checkpoint: {path} belongs to another problem (other data, sides, rule, seed or tolerance); "
+            f"checkpoint: {path} belongs to another problem (other data, sides, rule, seed, tolerance "
+            "or version of kullback); "
             "choose another name, or remove the file"
         )
     leaves, treedef = jax.tree.flatten(template)
