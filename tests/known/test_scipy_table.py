@@ -12,7 +12,8 @@ from scipy import integrate
 import kullback as kl
 from kullback.catalogue import ClosedForm
 from kullback.errors import InputError
-from kullback.known import describe, scipy_table
+from kullback.known import describe
+from kullback.known.adaptors import scipy_families as scipy_table
 
 FOLDED = ("foldcauchy", "foldnorm", "halflogistic")
 TABLE = (

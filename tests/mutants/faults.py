@@ -135,14 +135,14 @@ fault(
 )
 fault(
     "known: a tilted sample loses its own weights",
-    "known/tilted_sample.py",
+    "known/density.py",
     "    p = base * ratio",
     "    p = ratio / len(ratio)",
     "known/test_tilted.py::test_weights_are_those_of_the_base_tilted",
 )
 fault(
     "known: rows of a batch without what all share",
-    "known/index_batch.py",
+    "known/adaptors/numpyro_distributions.py",
     "jnp.broadcast_to(parameter, (*batch, *own))[rows]",
     "jnp.broadcast_to(parameter, (*batch, *own))[jnp.sort(rows)]",
     "known/test_rows.py::test_rows_have_the_log_probabilities_of_the_whole[categorical]",
@@ -217,7 +217,7 @@ fault(
 )
 fault(
     "reading: integers are labels by their type",
-    "known/reading.py",
+    "known/columns.py",
     'if any(part.values.dtype.kind not in "iuf" for part in parts):\n        return True',
     'if any(part.values.dtype.kind not in "f" for part in parts):\n        return True',
     "known/test_reading.py::test_measurements",

@@ -11,7 +11,8 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.distributions import Product
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.result import Estimate, Guarantee
 
 
@@ -24,12 +25,15 @@ def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
         return None
     one, other = p.distribution, q.distribution
     if _is_independent(one) and _is_independent(other) and one.event_shape == other.event_shape:
-        return [(numpyro_side.known(one.base_dist), numpyro_side.known(other.base_dist))]
+        return [(numpyro_distributions.known(one.base_dist), numpyro_distributions.known(other.base_dist))]
     if type(one) is not Product or type(other) is not Product:
         return None
     if [part.event_shape for part in one.parts] != [part.event_shape for part in other.parts]:
         return None
-    return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in zip(one.parts, other.parts, strict=True)]
+    return [
+        (numpyro_distributions.known(a), numpyro_distributions.known(b))
+        for a, b in zip(one.parts, other.parts, strict=True)
+    ]
 
 
 def _is_independent(d: Any) -> bool:

@@ -22,7 +22,7 @@ from kullback.estimate.tail import verdict_on
 from kullback.estimate.weights import log_weights
 from kullback.estimate.worth import judged
 from kullback.known import Known
-from kullback.known.reading import is_table
+from kullback.known.columns import is_table
 from kullback.known.record import Sample
 from kullback.known.support import SURFACES
 from kullback.result import Estimate, Guarantee

@@ -8,7 +8,7 @@ from typing import Any
 from kullback.estimate.columns import matched_columns
 from kullback.estimate.two_samples import TwoSamples, between_columns
 from kullback.known import Samples
-from kullback.known.reading import is_table
+from kullback.known.columns import is_table
 from kullback.known.record import Sample
 from kullback.result import Estimate
 from kullback.rule import Request

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedPoisson, ZeroInflatedProbs
 
 from kullback.exact.log_probs import log_probs
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 
 ZERO_INFLATED = (ZeroInflatedProbs, ZeroInflatedLogits, ZeroInflatedPoisson)
 
@@ -62,7 +63,7 @@ def _components(d: Any, weight: float) -> Iterator[Component]:
 
 
 def _batch(d: Any, weights: np.ndarray) -> Iterator[Component]:
-    law = numpyro_side.known(d)
+    law = numpyro_distributions.known(d)
     means, variances = (np.ravel(np.asarray(x, np.float64)) for x in (d.mean, d.variance))
     for place, weight in enumerate(weights):
         if weight > 0:

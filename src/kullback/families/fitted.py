@@ -16,8 +16,10 @@ from kullback.errors import InputError
 from kullback.families import evaluation
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
-from kullback.known import Known, numpyro_side
-from kullback.known.samples import as_sample_array, as_weights, is_frame, numeric_frame
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
+from kullback.known.columns import is_frame, numeric_frame
+from kullback.known.samples import as_sample_array, as_weights
 
 PRECISE = "_kullback_in_double"  # the attribute of a predictive law that gives it with parameters in double precision
 
@@ -119,7 +121,7 @@ class At:
 
     def known(self) -> Known:
         return replace(
-            numpyro_side.known(self.distribution),
+            numpyro_distributions.known(self.distribution),
             name=f"fitted {self.conditional.name} at {len(self.inputs):,} inputs",
             inputs=self.inputs,
             input_weights=self.weights,

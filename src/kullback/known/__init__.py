@@ -1,6 +1,6 @@
 """What is known of a side: one record, and one small adaptor for each kind of object that users have."""
 
-from kullback.known.adaptors import describe
+from kullback.known.adaptors.registry import describe
 from kullback.known.density import Density, Tilted
 from kullback.known.record import Known, Moments, Sample
 from kullback.known.samples import Pairs, Samples

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpyro.distributions import constraints
 
-from kullback.known.composed import ends_of, slack_of
+from kullback.known.constraints import Surface, ends_of, slack_of
 from kullback.known.record import Sample
-from kullback.known.surfaces import Surface
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.errors import InputError
-from kullback.known.samples import is_frame
+from kullback.known.columns import is_frame
 
 LABELS = (dist.CategoricalLogits, dist.CategoricalProbs)
 TOLERANCE = 1e-5  # probabilities in single precision add up to 1 to this

@@ -11,7 +11,7 @@ from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.numerics.double_precision import in_double
 from kullback.exact.reduction import Parts
-from kullback.known.numpyro_side import log_prob
+from kullback.known.adaptors.numpyro_distributions import log_prob
 
 
 def point(d: Any) -> Array | None:

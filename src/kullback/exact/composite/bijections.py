@@ -19,7 +19,7 @@ from kullback.exact.composite.fold import folded
 from kullback.exact.reduction import Parts
 from kullback.exact.same import same
 from kullback.exact.type_keys import UNKNOWN
-from kullback.known.composed import constraint_of, ends_of, rounding
+from kullback.known.constraints import constraint_of, ends_of, rounding
 
 # The classes that are what their base and their transforms say.
 TRANSFORMED = (

@@ -14,7 +14,7 @@ from kullback.exact.closed_forms import categorical, copula, delta
 from kullback.exact.composite.broadcasting import unsqueezed
 from kullback.exact.reduction import Parts
 from kullback.exact.type_keys import unexpanded
-from kullback.known.numpyro_side import log_prob
+from kullback.known.adaptors.numpyro_distributions import log_prob
 
 _LAWS = (Joint, Product)
 

@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from kullback.exact.type_keys import UNKNOWN
-from kullback.known.composed import constraint_of
+from kullback.known.constraints import constraint_of
 from kullback.known.support import from_constraint
 
 KINDS = (dist.MixtureSameFamily, dist.MixtureGeneral)

@@ -25,7 +25,7 @@ from kullback.exact.cross_family.statistics import STATISTICS
 from kullback.exact.numerics.double_precision import in_double
 from kullback.exact.numerics.rounding import non_negative
 from kullback.exact.type_keys import kind
-from kullback.known.composed import constraint_of, ends_of, slack_of
+from kullback.known.constraints import constraint_of, ends_of, slack_of
 
 
 def has_cross_entropy(p: Any, q: Any) -> bool:

@@ -1,4 +1,7 @@
-"""The adaptor for NumPyro distributions."""
+"""The adaptor for NumPyro distributions.
+
+Some of the distributions of a batch, by their numbers.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from jax.tree_util import Partial
 from numpyro.distributions import constraints, transforms
 
 from kullback.errors import InputError
-from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
+from kullback.known.constraints import constraint_of, drawn_in, has_supports_of_their_own
 from kullback.known.record import Known, Moments
 from kullback.known.support import POINT, Support, from_constraint
 
@@ -251,3 +254,47 @@ def name_of(d: Any) -> str:
     shapes = [str(tuple(s)) for s in (d.batch_shape, d.event_shape) if s]
     tail = f" {'·'.join(shapes)}" if shapes else ""
     return f"{kind}({', '.join(shown)}){tail}" if shown else f"{kind}{tail}"
+
+
+# A multivariate normal holds its covariance three times; one of them says it.
+_SUFFICIENT: dict[Any, tuple[str, ...]] = {dist.MultivariateNormal: ("loc", "scale_tril")}
+
+
+def rows_of(d: Any, rows: Any) -> Any:
+    """The distributions at `rows` [m] of a batch [n]: one of batch shape [m], also inside compiled programs.
+
+    d  a NumPyro distribution of batch shape [n]: of a class whose parameters are its attributes, independent
+       coordinates of one, or a mixture of components of one class
+
+    Returns None for other distributions.
+    """
+    if len(d.batch_shape) != 1:
+        return None
+    try:
+        taken = _rows_of(d, rows)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return None
+    fits = taken is not None and taken.batch_shape == jnp.shape(rows) and taken.event_shape == d.event_shape
+    return taken if fits else None
+
+
+def _rows_of(d: Any, rows: Any) -> Any:
+    if type(d) is dist.Independent:
+        base = _rows_of(d.base_dist, rows)
+        return None if base is None else base.to_event(d.reinterpreted_batch_ndims)
+    if type(d) is dist.MixtureSameFamily:
+        parts = _rows_of(d.mixing_distribution, rows), _rows_of(d.component_distribution, rows)
+        return None if None in parts else dist.MixtureSameFamily(*parts, validate_args=False)
+    plain = d.base_dist if type(d) is dist.ExpandedDistribution else d
+    cls = type(plain)
+    names = _SUFFICIENT.get(cls, tuple(cls.arg_constraints))
+    if not names:
+        return None
+    taken = {n: _taken_rows(getattr(plain, n), d.batch_shape, cls.arg_constraints[n].event_dim, rows) for n in names}
+    return cls(**taken, validate_args=False)
+
+
+def _taken_rows(parameter: Any, batch: tuple[int, ...], event_ndim: int, rows: Any) -> jax.Array:
+    parameter = jnp.asarray(parameter)
+    own = parameter.shape[parameter.ndim - event_ndim :]
+    return jnp.broadcast_to(parameter, (*batch, *own))[rows]

@@ -1,11 +1,13 @@
 """The adaptor for frozen scipy.stats variables of vectors and matrices: NumPyro's law where it has it, or by callback.
 
 SciPy's log-densities want the axes of an outcome in other places from one law to the next; here they are always last.
+
+Lists of vectors of counts with a given sum, and of tables with given margins, where they are not too many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,23 +17,67 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
+from jaxtyping import Int
 from numpyro.distributions import constraints
 from scipy import special, stats
 
 from kullback.errors import InputError
-from kullback.known import numpyro_side
-from kullback.known.compositions import compositions, tables
-from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known, Moments
-from kullback.known.static import Static
-from kullback.known.support import Support, from_constraint
-from kullback.known.surfaces import (
+from kullback.known.adaptors import numpyro_distributions
+from kullback.known.constraints import (
     Surface,
     isospectral_correlations,
     orthogonal_matrices,
     plane,
     unitary_matrices,
 )
+from kullback.known.host import host_log_prob, host_sampler
+from kullback.known.record import Known, Moments
+from kullback.known.static import Static
+from kullback.known.support import Support, from_constraint
+
+MAX_LISTED = 100_000
+
+
+def compositions(total: int, bounds: Sequence[int] | Any) -> Int[np.ndarray, "k d"] | None:
+    """Every vector of counts that sum to `total`, each at most its bound, in order; None where there are too many."""
+    bounds = [min(int(bound), total) for bound in bounds]
+    if _count(total, bounds) > MAX_LISTED:
+        return None
+    room = np.append(np.cumsum(bounds[::-1])[::-1][1:], 0)
+    found = np.zeros((1, 0), np.int64)
+    for bound, later in zip(bounds, room, strict=True):
+        left = total - found.sum(-1)
+        rows = np.repeat(np.arange(len(found)), bound + 1)
+        count = np.tile(np.arange(bound + 1), len(found))
+        fits = (count <= left[rows]) & (left[rows] - count <= later)
+        found = np.column_stack([found[rows[fits]], count[fits]])
+    return found.astype(np.int32)
+
+
+def _count(total: int, bounds: Sequence[int]) -> float:
+    """How many there are: a coefficient of the product of the polynomials 1 + t + ... + t^bound."""
+    ways = np.ones(1)
+    for bound in bounds:
+        ways = np.convolve(ways, np.ones(bound + 1))[: total + 1]
+    return float(ways[total]) if total < len(ways) else 0.0
+
+
+def tables(row: Any, column: Any) -> Int[np.ndarray, "k r c"] | None:
+    """Every table of counts with these sums of rows and columns; None where there are too many."""
+    found = np.zeros((1, 0, len(column)), np.int64)
+    for total in np.asarray(row):
+        grown: list[np.ndarray] = []
+        for table in found:
+            rows = compositions(int(total), np.asarray(column) - table.sum(0))
+            if rows is None or (len(grown) + 1) * len(rows) > MAX_LISTED:
+                return None
+            head = np.broadcast_to(table, (len(rows), *table.shape))
+            grown.append(np.concatenate([head, rows[:, None]], 1))
+            if sum(map(len, grown)) > MAX_LISTED:
+                return None
+        found = np.concatenate(grown)
+    whole = (found.sum(1) == np.asarray(column)).all(-1)
+    return found[whole].astype(np.int32)
 
 
 def accepts(x: Any) -> bool:
@@ -47,7 +93,7 @@ def _multivariate_normal(frozen: Any) -> Known:
     mean, covariance = np.asarray(frozen.mean, float), np.asarray(frozen.cov, float)
     if frozen.cov_object.rank < len(mean):
         return _on_a_plane(frozen, mean, covariance)
-    return numpyro_side.known(dist.MultivariateNormal(mean, scale_tril=np.linalg.cholesky(covariance)))
+    return numpyro_distributions.known(dist.MultivariateNormal(mean, scale_tril=np.linalg.cholesky(covariance)))
 
 
 def _multivariate_t(frozen: Any) -> Known:
@@ -56,8 +102,8 @@ def _multivariate_t(frozen: Any) -> Known:
         return _on_a_plane(frozen, loc, shape)
     tril = np.linalg.cholesky(shape)
     if np.isinf(frozen.df):
-        return numpyro_side.known(dist.MultivariateNormal(loc, scale_tril=tril))
-    known = numpyro_side.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
+        return numpyro_distributions.known(dist.MultivariateNormal(loc, scale_tril=tril))
+    known = numpyro_distributions.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
     # SciPy's draws, which need no compilation, and NumPyro's take seconds of it.
     draw = partial(_draws, frozen, (), loc.shape)
     return replace(known, sampler=host_sampler(draw, loc.shape), reparametrized=False)
@@ -69,7 +115,7 @@ def _on_a_plane(frozen: Any, origin: np.ndarray, covariance: np.ndarray) -> Know
 
 def _matrix_normal(frozen: Any) -> Known:
     row, column = (np.linalg.cholesky(np.asarray(c, float)) for c in (frozen.rowcov, frozen.colcov))
-    return numpyro_side.known(dist.MatrixNormal(np.asarray(frozen.mean, float), row, column))
+    return numpyro_distributions.known(dist.MatrixNormal(np.asarray(frozen.mean, float), row, column))
 
 
 def _matrix_t(frozen: Any) -> Known:
@@ -78,22 +124,22 @@ def _matrix_t(frozen: Any) -> Known:
 
 
 def _dirichlet(frozen: Any) -> Known:
-    return numpyro_side.known(dist.Dirichlet(np.asarray(frozen.alpha, float)))
+    return numpyro_distributions.known(dist.Dirichlet(np.asarray(frozen.alpha, float)))
 
 
 def _wishart(frozen: Any) -> Known:
     """In one dimension SciPy draws numbers, not matrices of one: a gamma variable."""
     df, scale = float(frozen.df), np.asarray(frozen.scale, float)
     if len(scale) == 1:
-        return numpyro_side.known(dist.Gamma(0.5 * df, 0.5 / float(scale[0, 0])))
-    return numpyro_side.known(dist.Wishart(df, scale_tril=np.linalg.cholesky(scale)))
+        return numpyro_distributions.known(dist.Gamma(0.5 * df, 0.5 / float(scale[0, 0])))
+    return numpyro_distributions.known(dist.Wishart(df, scale_tril=np.linalg.cholesky(scale)))
 
 
 def _inverse_wishart(frozen: Any) -> Known:
     df, scale = float(frozen.df), np.asarray(frozen.scale, float)
     if len(scale) == 1:
-        return numpyro_side.known(dist.InverseGamma(0.5 * df, 0.5 * float(scale[0, 0])))
-    return numpyro_side.known(dist.InverseWishart(df, scale_tril=np.linalg.cholesky(scale)))
+        return numpyro_distributions.known(dist.InverseGamma(0.5 * df, 0.5 * float(scale[0, 0])))
+    return numpyro_distributions.known(dist.InverseWishart(df, scale_tril=np.linalg.cholesky(scale)))
 
 
 def _multinomial(frozen: Any) -> Known:
@@ -108,7 +154,7 @@ def _dirichlet_multinomial(frozen: Any) -> Known:
 
 def _with_atoms(law: Any, n: Any) -> Known:
     """A law of counts that sum to n, which are few enough to be listed or not."""
-    known = numpyro_side.known(law)
+    known = numpyro_distributions.known(law)
     return replace(known, atoms=compositions(n, [n] * law.event_shape[0])) if np.ndim(n) == 0 else known
 
 

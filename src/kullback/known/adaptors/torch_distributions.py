@@ -14,7 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints, transforms
 
-from kullback.known import numpyro_side
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known
 from kullback.known.support import Support, from_constraint
@@ -28,7 +28,7 @@ def known(d: Any) -> Known:
     """What is known of a torch distribution. Its parameters are read now; none of its gradients are."""
     law = translated(d)
     if law is not None:
-        return numpyro_side.known(law)
+        return numpyro_distributions.known(law)
     event, batch = tuple(d.event_shape), tuple(d.batch_shape)
     return Known(
         name=f"torch {type(d).__name__}",

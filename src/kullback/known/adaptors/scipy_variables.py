@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpyro.distributions as dist
 
-from kullback.known import numpyro_side
+from kullback.known.adaptors import numpyro_distributions
+from kullback.known.adaptors.scipy_frozen import counts_between, support_between
 from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Known, Moments
-from kullback.known.scipy_side import counts_between, support_between
 
 # Their class -> what NumPyro calls the law, and its parameters.
 TRANSLATIONS: dict[str, tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]] = {
@@ -37,7 +37,7 @@ def known(variable: Any) -> Known:
     """What is known of one of SciPy's newer random variables."""
     law = _mixture(variable) if type(variable).__name__ == "Mixture" else _translated([variable])
     if law is not None:
-        return numpyro_side.known(law)
+        return numpyro_distributions.known(law)
     discrete = any(kind.__name__ == "DiscreteDistribution" for kind in type(variable).__mro__)
     low, high = (np.asarray(end, float) for end in variable.support())
     batch = np.broadcast_shapes(low.shape, high.shape)
