@@ -133,3 +133,9 @@ class Rule(abc.ABC):
     @abc.abstractmethod
     def run(self, p: Known, q: Known, request: Request) -> Estimate | Fit:
         """The answer. Called only where `check` said `Applies`."""
+
+
+def rules_brought(p: Known, q: Known) -> list[Rule]:
+    """The rules that the two sides bring, each once."""
+    brought = [*p.rules, *(rule for rule in q.rules if rule not in p.rules)]
+    return [rule for rule in brought if isinstance(rule, Rule)]

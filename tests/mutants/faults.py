@@ -138,7 +138,7 @@ fault(
     "known/density.py",
     "    p = base * ratio",
     "    p = ratio / len(ratio)",
-    "known/test_tilted.py::test_weights_are_those_of_the_base_tilted",
+    "known/test_density.py::test_weights_are_those_of_the_base_tilted",
 )
 fault(
     "known: rows of a batch without what all share",
@@ -220,7 +220,7 @@ fault(
     "known/columns.py",
     'if any(part.values.dtype.kind not in "iuf" for part in parts):\n        return True',
     'if any(part.values.dtype.kind not in "f" for part in parts):\n        return True',
-    "known/test_reading.py::test_measurements",
+    "known/test_columns.py::test_measurements",
 )
 fault(
     "one sample: the scale of the columns is forgotten",

@@ -20,7 +20,7 @@ from scipy.optimize import root_scalar
 from kullback.arguments import flag, positive
 from kullback.errors import InputError
 from kullback.known.host import UNTRACEABLE, evaluated, number
-from kullback.known.record import Known, Sample
+from kullback.known.record import Functions, Known, Sample
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
 
@@ -61,11 +61,13 @@ class Density:
         return Known(
             name=f"Density({_name(self.log_density)})",
             event_shape=self.event_shape,
-            log_density=log_density,
-            log_prob=log_density if self.normalized else None,
             # Without a support of the user's nothing is known of where it is 0.
             support=replace(support, assumed=bool(whole)),
-            differentiable=traced,
+            functions=Functions(
+                log_density=log_density,
+                log_prob=log_density if self.normalized else None,
+                differentiable=traced,
+            ),
         )
 
     def __repr__(self) -> str:
@@ -140,11 +142,13 @@ class Tilted:
         return Known(
             name=f"Tilted({base.name}, {_name(self.reward)}{at})",
             event_shape=base.event_shape,
-            log_density=log_density,
-            log_prob=log_prob,
             support=base.support,
             atoms=base.atoms,
-            differentiable=base.differentiable and traced,
+            functions=Functions(
+                log_density=log_density,
+                log_prob=log_prob,
+                differentiable=base.differentiable and traced,
+            ),
         )
 
     def __repr__(self) -> str:

@@ -31,7 +31,7 @@ from kullback.known.columns import (
     table_columns,
 )
 from kullback.known.record import Column, Known, Sample
-from kullback.known.support import from_constraint
+from kullback.known.support import Escape, Support, from_constraint
 
 
 class Samples:
@@ -148,7 +148,8 @@ class Pairs:
     def known(self) -> Known:
         if isinstance(self.y, Distribution):
             name = f"{len(self.x):,} inputs (x: {_shape(self.x)}) with {type(self.y).__name__} outputs"
-            return replace(numpyro_distributions.known(self.y), name=name, inputs=self.x, input_weights=self.weights)
+            known = numpyro_distributions.known(self.y)
+            return known.holding(name=name, inputs=self.x, input_weights=self.weights)
         sample = Sample(self.y, self.weights, inputs=self.x)
         name = f"{sample.size:,} pairs (x: {_shape(self.x)}, y: {_shape(self.y)})"
         return Known(name=name, event_shape=self.y.shape[1:], sample=sample, support=_hull(sample))
@@ -168,6 +169,20 @@ def _outputs_for(size: int, y: Any) -> Any:
     if len(values) != size:
         raise InputError(f"y: {len(values)} outputs for {size} inputs; pass one y for each row of x")
     return values
+
+
+def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
+    """Whether some row of a sample of P lies where Q has no mass."""
+    if p.values is None or p.inputs is not None:
+        return None
+    inside = q.contains(p.values, event_ndim)
+    if p.weights is not None:
+        inside = inside | (p.weights == 0)
+    if inside.all():
+        return None
+    row = int(np.argmin(inside))
+    value = np.array2string(np.asarray(p.values[row]), precision=4, threshold=6)
+    return Escape(np.asarray(True), f"row {row} of P's sample, {value}, lies outside the support of Q, {q.name}")
 
 
 _MOST_PROBABILITIES = 4096

@@ -9,7 +9,6 @@ import numpy as np
 from numpyro.distributions import constraints
 
 from kullback.known.constraints import Surface, ends_of, slack_of
-from kullback.known.record import Sample
 
 
 @dataclass(frozen=True)
@@ -169,17 +168,3 @@ def _interval(low: float, high: float, left: str, right: str, discrete: bool) ->
         return f"{{{low:g}, {low + 1:g}, …}}"
     points = [f"{point:g}" for point in np.arange(low, min(high, low + 3) + 1)]
     return f"{{{', '.join(points)}}}" if high - low <= 3 else f"{{{low:g}, …, {high:g}}}"
-
-
-def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
-    """Whether some row of a sample of P lies where Q has no mass."""
-    if p.values is None or p.inputs is not None:
-        return None
-    inside = q.contains(p.values, event_ndim)
-    if p.weights is not None:
-        inside = inside | (p.weights == 0)
-    if inside.all():
-        return None
-    row = int(np.argmin(inside))
-    value = np.array2string(np.asarray(p.values[row]), precision=4, threshold=6)
-    return Escape(np.asarray(True), f"row {row} of P's sample, {value}, lies outside the support of Q, {q.name}")

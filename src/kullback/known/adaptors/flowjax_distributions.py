@@ -8,7 +8,7 @@ import jax
 from jax.tree_util import Partial
 
 from kullback.errors import InputError
-from kullback.known.record import Known
+from kullback.known.record import Functions, Known
 
 
 def accepts(x: Any) -> bool:
@@ -38,7 +38,9 @@ def known(flow: Any) -> Known:
     return Known(
         name=f"flowjax {type(flow).__name__}",
         event_shape=tuple(flow.shape),
-        sampler=Partial(sample),
-        log_prob=Partial(log_prob),
-        reparametrized=True,
+        functions=Functions(
+            sampler=Partial(sample),
+            log_prob=Partial(log_prob),
+            reparametrized=True,
+        ),
     )

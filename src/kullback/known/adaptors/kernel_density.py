@@ -12,7 +12,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
 
@@ -40,11 +40,13 @@ def known(kde: Any) -> Known:
     return Known(
         name=f"gaussian_kde of {len(points):,} points",
         event_shape=() if scalar else middle.shape,
-        sampler=Partial(_draw, arrays),
-        log_prob=Partial(_log_prob, arrays),
         support=from_constraint(dist.constraints.real if scalar else dist.constraints.real_vector),
-        moments=lambda: Moments(middle[0] if scalar else middle, spread),
-        distribution=_mixture(points, weights, tril) if len(points) <= FEW else None,
+        functions=Functions(
+            sampler=Partial(_draw, arrays),
+            log_prob=Partial(_log_prob, arrays),
+            moments=lambda: Moments(middle[0] if scalar else middle, spread),
+            distribution=_mixture(points, weights, tril) if len(points) <= FEW else None,
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from numpyro.distributions import constraints, transforms
 
 from kullback.errors import InputError
 from kullback.known.constraints import constraint_of, drawn_in, has_supports_of_their_own
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.support import POINT, Support, from_constraint
 
 MAX_ATOMS = 1_000_000
@@ -44,15 +44,17 @@ def known(d: Any) -> Known:
         name=name_of(d),
         event_shape=tuple(d.event_shape),
         batch_shape=tuple(d.batch_shape),
-        sampler=None if improper else Partial(_sample, law),
-        log_prob=None if _is_mixed(d) or improper else density,
-        log_density=density if improper else None,
         support=support,
         atoms=atoms_of(d, support),
-        moments=lambda: moments_of(d),
-        entropy=lambda: d.entropy(),
-        distribution=d,
-        reparametrized=bool(d.has_rsample),
+        functions=Functions(
+            sampler=None if improper else Partial(_sample, law),
+            log_prob=None if _is_mixed(d) or improper else density,
+            log_density=density if improper else None,
+            moments=lambda: moments_of(d),
+            entropy=lambda: d.entropy(),
+            distribution=d,
+            reparametrized=bool(d.has_rsample),
+        ),
     )
 
 

@@ -10,7 +10,6 @@ That is −∞ from where the probability underflows, inside the support.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,7 @@ from kullback.errors import InputError
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.adaptors.scipy_families import Moved, log_prob_of_power, translated
 from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.support import Support, from_constraint
 
 
@@ -48,23 +47,21 @@ def known(frozen: Any) -> Known:
     if np.isnan(low).any() or np.isnan(high).any():
         raise InputError(f"{name}: a parameter is out of its range; correct the arguments {_said(frozen)}")
     shapes, loc, scale = family._parse_args(*frozen.args, **frozen.kwds)
-    facts: dict[str, Any] = {
-        "moments": partial(_moments, frozen),
-        "entropy": frozen.entropy,
-    }
+    moments = partial(_moments, frozen)
     if type(family).__module__.startswith("scipy.stats"):
         parameters = tuple(map(_number, shapes)), _number(loc), _number(scale)
         law = translated(family.name, *parameters)
+        facts: dict[str, Any] = {"name": name, "moments": moments, "entropy": frozen.entropy}
         if isinstance(law, Moved):
             facts |= {"support": support_between(low, high, False), "log_prob": Partial(_moved_log_prob, *law[:3])}
         own = log_prob_of_power(family.name, *parameters)
         if own is not None:
             facts |= {"log_prob": own}
         if isinstance(law, Moved) or own is not None:
-            return replace(numpyro_distributions.known(law.law if isinstance(law, Moved) else law), name=name, **facts)
+            return numpyro_distributions.known(law.law if isinstance(law, Moved) else law).holding(**facts)
         if law is not None:
             known = numpyro_distributions.known(law)
-            return replace(known, name=name, **facts) if type(law) is dist.TransformedDistribution else known
+            return known.holding(**facts) if type(law) is dist.TransformedDistribution else known
     discrete = hasattr(frozen, "pmf")
     batch = np.broadcast_shapes(low.shape, high.shape)
     listed = getattr(family, "xk", None)
@@ -72,16 +69,19 @@ def known(frozen: Any) -> Known:
         name=name,
         event_shape=(),
         batch_shape=batch,
-        sampler=host_sampler(
-            partial(_draw_counts, family, shapes, loc, batch) if discrete else partial(_draw, frozen, batch),
-            batch,
-            whole=discrete and listed is None and _whole(np.asarray(loc)),
-        ),
-        log_prob=host_log_prob(_log_mass(frozen, shapes, loc) if discrete else frozen.logpdf, 0, batch),
         support=support_between(low, high, discrete) if listed is None else _listed(np.asarray(listed) + loc),
         atoms=None if not discrete else counts_between(low, high) if listed is None else np.asarray(listed) + loc,
-        differentiable=False,
-        **facts,
+        functions=Functions(
+            sampler=host_sampler(
+                partial(_draw_counts, family, shapes, loc, batch) if discrete else partial(_draw, frozen, batch),
+                batch,
+                whole=discrete and listed is None and _whole(np.asarray(loc)),
+            ),
+            log_prob=host_log_prob(_log_mass(frozen, shapes, loc) if discrete else frozen.logpdf, 0, batch),
+            moments=moments,
+            entropy=frozen.entropy,
+            differentiable=False,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.adaptors.scipy_frozen import counts_between, support_between
 from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 
 # Their class -> what NumPyro calls the law, and its parameters.
 TRANSLATIONS: dict[str, tuple[Callable[..., Any], Callable[[Any], tuple[Any, ...]]]] = {
@@ -45,13 +45,15 @@ def known(variable: Any) -> Known:
         name=_named(variable),
         event_shape=(),
         batch_shape=batch,
-        sampler=host_sampler(partial(_draw, variable), batch, whole=discrete),
-        log_prob=host_log_prob(variable.logpmf if discrete else variable.logpdf, 0, batch),
         support=support_between(low, high, discrete),
         atoms=counts_between(low, high) if discrete else None,
-        moments=partial(_moments, variable),
-        entropy=variable.entropy,
-        differentiable=False,
+        functions=Functions(
+            sampler=host_sampler(partial(_draw, variable), batch, whole=discrete),
+            log_prob=host_log_prob(variable.logpmf if discrete else variable.logpdf, 0, batch),
+            moments=partial(_moments, variable),
+            entropy=variable.entropy,
+            differentiable=False,
+        ),
     )
 
 

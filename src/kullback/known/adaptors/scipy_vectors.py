@@ -8,7 +8,6 @@ Lists of vectors of counts with a given sum, and of tables with given margins, w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +30,7 @@ from kullback.known.constraints import (
     unitary_matrices,
 )
 from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.static import Static
 from kullback.known.support import Support, from_constraint
 
@@ -106,7 +105,7 @@ def _multivariate_t(frozen: Any) -> Known:
     known = numpyro_distributions.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
     # SciPy's draws, which need no compilation, and NumPyro's take seconds of it.
     draw = partial(_draws, frozen, (), loc.shape)
-    return replace(known, sampler=host_sampler(draw, loc.shape), reparametrized=False)
+    return known.holding(sampler=host_sampler(draw, loc.shape), reparametrized=False)
 
 
 def _on_a_plane(frozen: Any, origin: np.ndarray, covariance: np.ndarray) -> Known:
@@ -155,7 +154,7 @@ def _dirichlet_multinomial(frozen: Any) -> Known:
 def _with_atoms(law: Any, n: Any) -> Known:
     """A law of counts that sum to n, which are few enough to be listed or not."""
     known = numpyro_distributions.known(law)
-    return replace(known, atoms=compositions(n, [n] * law.event_shape[0])) if np.ndim(n) == 0 else known
+    return known.holding(atoms=compositions(n, [n] * law.event_shape[0])) if np.ndim(n) == 0 else known
 
 
 def _multivariate_hypergeometric(frozen: Any) -> Known:
@@ -197,8 +196,8 @@ def _normal_inverse_gamma(frozen: Any) -> Known:
         mean, variance = (np.stack(np.broadcast_arrays(*pair), -1) for pair in (law.mean(), law.var()))
         return Moments(mean, variance[..., None] * np.eye(2))
 
-    return replace(
-        _called_back(frozen, (2,), log_prob, from_constraint(constraints.independent(box, 1)), batch=batch),
+    support = from_constraint(constraints.independent(box, 1))
+    return _called_back(frozen, (2,), log_prob, support, batch=batch).holding(
         sampler=host_sampler(partial(_pairs, law, batch), (*batch, 2)),
         moments=moments,
     )
@@ -243,10 +242,9 @@ def _unitary(frozen: Any) -> Known:
 def _random_correlation(frozen: Any) -> Known:
     """SciPy's law of matrices with given eigenvalues, of density 1 with respect to itself: no other lives there."""
     d = len(frozen.eigs)
-    return replace(
-        _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(isospectral_correlations(frozen.eigs))),
-        sampler=host_sampler(partial(_one_by_one, frozen), (d, d)),
-    )
+    support = _on(isospectral_correlations(frozen.eigs))
+    known = _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), support)
+    return known.holding(sampler=host_sampler(partial(_one_by_one, frozen), (d, d)))
 
 
 def _one_by_one(frozen: Any, random: np.random.Generator, n: int) -> np.ndarray:
@@ -284,11 +282,15 @@ def _called_back(
         name=f"scipy.stats.{type(frozen).__name__.removesuffix('_frozen')}",
         event_shape=tuple(event),
         batch_shape=batch,
-        sampler=host_sampler(partial(_draws, frozen, batch, tuple(event)), (*batch, *event), whole=support.discrete),
-        log_prob=log_prob if isinstance(log_prob, Partial) else host_log_prob(log_prob, len(event), batch),
         support=support,
         atoms=atoms,
-        differentiable=False,
+        functions=Functions(
+            sampler=host_sampler(
+                partial(_draws, frozen, batch, tuple(event)), (*batch, *event), whole=support.discrete
+            ),
+            log_prob=log_prob if isinstance(log_prob, Partial) else host_log_prob(log_prob, len(event), batch),
+            differentiable=False,
+        ),
     )
 
 

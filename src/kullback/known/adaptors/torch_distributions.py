@@ -16,7 +16,7 @@ from numpyro.distributions import constraints, transforms
 
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known
+from kullback.known.record import Functions, Known
 from kullback.known.support import Support, from_constraint
 
 
@@ -34,11 +34,15 @@ def known(d: Any) -> Known:
         name=f"torch {type(d).__name__}",
         event_shape=event,
         batch_shape=batch,
-        sampler=host_sampler(partial(_draw, d), (*batch, *event), whole=bool(getattr(d.support, "is_discrete", False))),
-        log_prob=host_log_prob(partial(_log_prob, d), len(event), batch),
         support=_support(d),
         atoms=np.eye(event[0], dtype=np.int32) if _is_one_hot(d) else None,
-        differentiable=False,
+        functions=Functions(
+            sampler=host_sampler(
+                partial(_draw, d), (*batch, *event), whole=bool(getattr(d.support, "is_discrete", False))
+            ),
+            log_prob=host_log_prob(partial(_log_prob, d), len(event), batch),
+            differentiable=False,
+        ),
     )
 
 
