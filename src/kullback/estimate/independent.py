@@ -5,7 +5,7 @@ Source: Kullback and Leibler (1951), theorem 3.1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpyro.distributions as dist
@@ -36,7 +36,7 @@ def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
     ]
 
 
-def _is_independent(d: Any) -> bool:
+def _is_independent(d: Any) -> TypeGuard[dist.Independent]:
     return type(d) is dist.Independent and not d.base_dist.event_shape
 
 

@@ -10,7 +10,8 @@ from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.columns import columns_of
 from kullback.known import Known
 from kullback.known.columns import is_discrete
-from kullback.known.support import Escape, escape, sample_escape
+from kullback.known.samples import sample_escape
+from kullback.known.support import Escape, escape
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 

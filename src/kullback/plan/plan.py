@@ -11,7 +11,7 @@ from kullback.known import Known
 from kullback.known.support import escape
 from kullback.plan.words import plan_in_words
 from kullback.result import Guarantee
-from kullback.rule import Applies, Missing, Question, Rule
+from kullback.rule import Applies, Missing, Question, Rule, rules_brought
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     question = question_of(p, q)
     if question != "estimate":
         _require_finite(p, q)
-    own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
+    own = rules_brought(p, q)
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
         return _forced(question, p, q, _rule(rule, [*own, *rules]), asked)
