@@ -1,7 +1,8 @@
 """The record of what is known of one side of a divergence. Rules look at these facts, not at types.
 
 `Known` holds the facts that every kind of side may have, and four groups of facts: functions of the distribution, what
-belongs to a conditional, what a learnable side needs to be fitted, and what only a side's own rules use. Every fact can be read from `Known` itself, whatever group holds it.
+belongs to a conditional, what a learnable side needs to be fitted, and what only a side's own rules use. Every fact can
+be read from `Known` itself, whatever group holds it.
 """
 
 from __future__ import annotations
