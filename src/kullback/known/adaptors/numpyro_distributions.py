@@ -5,8 +5,9 @@ Some of the distributions of a batch, by their numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,11 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
 from jax.tree_util import Partial
-from numpyro.distributions import constraints, transforms
+from jax.typing import ArrayLike
+from jaxtyping import Int
+from numpyro.distributions import Distribution, constraints, transforms
+from numpyro.distributions.constraints import Constraint
+from numpyro.distributions.transforms import Transform
 
 from kullback.errors import InputError
 from kullback.known.constraints import constraint_of, drawn_in, has_supports_of_their_own
@@ -29,7 +34,7 @@ CENSORED = tuple(
 )
 
 
-def known(d: Any) -> Known:
+def known(d: Distribution) -> Known:
     """What is known of a NumPyro distribution. Raises `InputError` where its parameters are being traced."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(d)):
         raise InputError(
@@ -62,7 +67,7 @@ def known(d: Any) -> Known:
 class Held:
     """A law as it is, without leaves: one whose class does not say what JAX is to see of it."""
 
-    def __init__(self, law: Any) -> None:
+    def __init__(self, law: Distribution) -> None:
         self.law = law
 
     def tree_flatten(self) -> tuple[tuple[()], Held]:
@@ -73,7 +78,7 @@ class Held:
         return held
 
 
-def _is_whole_tree(d: Any) -> bool:
+def _is_whole_tree(d: Distribution) -> bool:
     """Whether what JAX takes a law apart into makes it again: NumPyro asks classes to list their parameters for that,
     and one that does not comes back without them."""
     if type(d).__module__.startswith(("numpyro.", "kullback.")):
@@ -82,7 +87,7 @@ def _is_whole_tree(d: Any) -> bool:
     return set(vars(d)) <= set(vars(again))
 
 
-def _no_likelihood(d: Any) -> None:
+def _no_likelihood(d: Distribution) -> None:
     """Raises `InputError` for NumPyro's censored laws: what they give is the likelihood of an observation."""
     inside = d
     while inside is not None:
@@ -94,11 +99,11 @@ def _no_likelihood(d: Any) -> None:
         inside = getattr(inside, "base_dist", None) if isinstance(inside, dist.Distribution) else None
 
 
-def _log_prob_of(law: Any, x: Any) -> jax.Array:
+def _log_prob_of(law: Distribution | Held, x: ArrayLike) -> jax.Array:
     return log_prob(law.law if isinstance(law, Held) else law, x)
 
 
-def log_prob(d: Any, x: Any) -> jax.Array:
+def log_prob(d: Distribution, x: ArrayLike) -> jax.Array:
     """log d(x), with −∞ outside the support, where NumPyro would extrapolate the formula."""
     x = jnp.asarray(x)
     if isinstance(d, dist.MixtureGeneral):
@@ -113,15 +118,15 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     if (folded := _folded_first(d)) is not None:
         return _log_prob_after(*folded, x, constraint)
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
-        return d.log_prob(x)
+        return cast("jax.Array", d.log_prob(x))
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
-    inside = constraint(x)
+    inside = cast("jax.Array", constraint(x))
     kept = jnp.where(_widen(inside, len(d.event_shape)), drawn_in(constraint, x), _feasible(constraint, x))
     value = d.log_prob(kept)
     return jnp.where(inside, value, -jnp.inf)
 
 
-def _folded_first(d: Any) -> tuple[Any, Any] | None:
+def _folded_first(d: Distribution) -> tuple[Distribution, Sequence[Transform]] | None:
     """The law of |x| with which a transformed law begins, and the transforms of single numbers that follow."""
     if not isinstance(d, dist.TransformedDistribution) or type(d) is dist.FoldedDistribution or d.event_shape:
         return None
@@ -130,12 +135,14 @@ def _folded_first(d: Any) -> tuple[Any, Any] | None:
     return dist.FoldedDistribution(d.base_dist), d.transforms[1:]
 
 
-def _log_prob_after(folded: Any, after: Any, y: Any, constraint: Any) -> jax.Array:
+def _log_prob_after(
+    folded: Distribution, after: Sequence[Transform], y: jax.Array, constraint: Constraint | None
+) -> jax.Array:
     """log f(x) − log |dy/dx| of what transforms make of |x|, which is not undone by the sign of x."""
     inside = jnp.asarray(True) if constraint is None else constraint(y)
     value = jnp.zeros(())
     for transform in reversed(after):
-        x = transform.inv(y)
+        x = cast("jax.Array", transform.inv(y))
         value = value - transform.log_abs_det_jacobian(x, y)
         y = x
     return jnp.where(inside, value + log_prob(folded, y), -jnp.inf)
@@ -145,17 +152,17 @@ def _widen(mask: jax.Array, event_ndim: int) -> jax.Array:
     return jnp.reshape(mask, mask.shape + (1,) * event_ndim)
 
 
-def _feasible(constraint: Any, x: jax.Array) -> jax.Array:
+def _feasible(constraint: Constraint, x: jax.Array) -> jax.Array:
     if not hasattr(constraint, "feasible_like"):
         return x
     return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
 
 
-def _sample(law: Any, key: jax.Array, n: int) -> jax.Array:
-    return (law.law if isinstance(law, Held) else law).sample(key, (n,))
+def _sample(law: Distribution | Held, key: jax.Array, n: int) -> jax.Array:
+    return cast("jax.Array", (law.law if isinstance(law, Held) else law).sample(key, (n,)))
 
 
-def support_of(d: Any) -> Support | None:
+def support_of(d: Distribution) -> Support | None:
     """The support of a NumPyro distribution; of a mixture whose components have supports of their own, their hull."""
     if isinstance(d, dist.MixtureGeneral):
         return None if _is_mixed(d) else _hull(d)
@@ -165,23 +172,23 @@ def support_of(d: Any) -> Support | None:
     return None if constraint is None else from_constraint(constraint)
 
 
-def point_of(d: Any) -> np.ndarray | None:
+def point_of(d: Distribution) -> np.ndarray | None:
     """The one outcome [*batch, *event] of a distribution that is a point; None for any other."""
     if type(d) is dist.Delta:
         return np.asarray(d.v)
-    if type(d) in (dist.Independent, dist.ExpandedDistribution):
+    if type(d) is dist.Independent or type(d) is dist.ExpandedDistribution:
         inner = point_of(d.base_dist)
         return None if inner is None else np.broadcast_to(inner, d.batch_shape + d.event_shape)
     return None
 
 
-def _is_mixed(d: Any) -> bool:
+def _is_mixed(d: Distribution) -> bool:
     """Whether a mixture has both discrete and continuous components, so that it has no density."""
     parts = d.component_distributions if isinstance(d, dist.MixtureGeneral) else ()
     return len({isinstance(part, dist.Delta) or part.is_discrete for part in parts}) > 1
 
 
-def _hull(d: Any) -> Support | None:
+def _hull(d: dist.MixtureGeneral) -> Support | None:
     """From the least to the greatest outcome of the components that have weight, where these are known."""
     probs = np.asarray(d.mixing_distribution.probs)
     parts = [part for k, part in enumerate(d.component_distributions) if (probs[..., k] > 0).any()]
@@ -196,7 +203,7 @@ def _hull(d: Any) -> Support | None:
     return from_constraint(interval(lower, upper))
 
 
-def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
+def atoms_of(d: Distribution, support: Support | None) -> np.ndarray | None:
     """Every outcome of a finite support, [K, *event], where they can be listed."""
     if isinstance(d, dist.MixtureSameFamily):
         return atoms_of(d.component_distribution, support_of(d.component_distribution))
@@ -223,12 +230,12 @@ def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
     return listed.reshape(len(listed), *d.event_shape)
 
 
-def moments_of(d: Any) -> Moments:
+def moments_of(d: Distribution) -> Moments:
     """Mean and covariance of the flattened event; what NumPyro states may be NaN or infinite."""
     mean = np.asarray(d.mean)
     event_ndim = len(d.event_shape)
-    if hasattr(d, "covariance_matrix") and event_ndim == 1:
-        return Moments(mean, np.asarray(d.covariance_matrix))
+    if (covariance := getattr(d, "covariance_matrix", None)) is not None and event_ndim == 1:
+        return Moments(mean, np.asarray(covariance))
     variance = np.asarray(d.variance)
     if event_ndim == 0:
         return Moments(mean, variance[..., None, None])
@@ -238,7 +245,7 @@ def moments_of(d: Any) -> Moments:
     return Moments(mean, flat[..., :, None] * np.eye(flat.shape[-1]))
 
 
-def name_of(d: Any) -> str:
+def name_of(d: Distribution) -> str:
     """How a plan speaks of a distribution: its class, and its parameters where they are single numbers."""
     if isinstance(d, dist.Independent):
         return f"{name_of(d.base_dist)}, independent over {d.event_shape}"
@@ -262,7 +269,7 @@ def name_of(d: Any) -> str:
 _SUFFICIENT: dict[Any, tuple[str, ...]] = {dist.MultivariateNormal: ("loc", "scale_tril")}
 
 
-def rows_of(d: Any, rows: Any) -> Any:
+def rows_of(d: Distribution, rows: Int[ArrayLike, " m"]) -> Any:
     """The distributions at `rows` [m] of a batch [n]: one of batch shape [m], also inside compiled programs.
 
     d  a NumPyro distribution of batch shape [n]: of a class whose parameters are its attributes, independent
@@ -280,7 +287,7 @@ def rows_of(d: Any, rows: Any) -> Any:
     return taken if fits else None
 
 
-def _rows_of(d: Any, rows: Any) -> Any:
+def _rows_of(d: Distribution, rows: Int[ArrayLike, " m"]) -> Any:
     if type(d) is dist.Independent:
         base = _rows_of(d.base_dist, rows)
         return None if base is None else base.to_event(d.reinterpreted_batch_ndims)
@@ -296,7 +303,7 @@ def _rows_of(d: Any, rows: Any) -> Any:
     return cls(**taken, validate_args=False)
 
 
-def _taken_rows(parameter: Any, batch: tuple[int, ...], event_ndim: int, rows: Any) -> jax.Array:
+def _taken_rows(parameter: ArrayLike, batch: tuple[int, ...], event_ndim: int, rows: Int[ArrayLike, " m"]) -> jax.Array:
     parameter = jnp.asarray(parameter)
     own = parameter.shape[parameter.ndim - event_ndim :]
     return jnp.broadcast_to(parameter, (*batch, *own))[rows]
