@@ -39,7 +39,7 @@ def array_columns(x: Any, argument: str) -> tuple[Column, ...]:
     return tuple(checked_column(str(i), table[:, i], argument) for i in range(table.shape[1]))
 
 
-def is_frame(x: Any) -> bool:
+def is_frame(x: object) -> bool:
     """Whether x is a pandas or polars frame or series, without importing either."""
     return type(x).__module__.split(".")[0] in ("pandas", "polars") and hasattr(x, "shape")
 
@@ -173,7 +173,7 @@ def _times(name: str, objects: np.ndarray, argument: str) -> Column:
     return Column(name, np.array([_since_1970(value) for value in objects]), "time", zoned=zoned.pop())
 
 
-def _has_zone(series: Any) -> bool:
+def _has_zone(series: object) -> bool:
     """Whether the times of a data frame's column have a time zone, which a NumPy array of them cannot say."""
     dtype = getattr(series, "dtype", getattr(series, "type", None))
     return any(getattr(dtype, name, None) is not None for name in ("time_zone", "tz"))
@@ -186,7 +186,7 @@ def _since_1970(value: datetime.date) -> float:
     return (value - datetime.datetime(1970, 1, 1, tzinfo=zone)).total_seconds()
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: object) -> bool:
     """None, NaN, NaT or pandas' NA, which is not equal to itself and whose comparison is no boolean."""
     if value is None:
         return True
@@ -196,7 +196,7 @@ def _is_missing(value: Any) -> bool:
     return different is True or (isinstance(different, np.bool_) and bool(different)) or _is_na(different)
 
 
-def _is_na(different: Any) -> bool:
+def _is_na(different: object) -> bool:
     return type(different).__name__ == "NAType"
 
 

@@ -13,18 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from jaxtyping import Array, Float
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Shaped
 from numpyro.distributions import constraints
+from numpyro.distributions.constraints import Constraint
 from scipy.optimize import root_scalar
 
 from kullback.arguments import flag, positive
 from kullback.errors import InputError
 from kullback.known.host import UNTRACEABLE, evaluated, number
-from kullback.known.record import Functions, Known, Sample
+from kullback.known.record import Functions, Known, LogDensity, Sample
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
 
-LogDensity = Callable[[Any], Float[Array, ""]]
+OutcomeFunction = Callable[..., Float[Array, ""]]  # of one outcome; of pairs of an input and its outcome
 
 
 class Density:
@@ -40,9 +42,9 @@ class Density:
 
     def __init__(
         self,
-        log_density: LogDensity,
+        log_density: OutcomeFunction,
         event_shape: tuple[int, ...] = (),
-        support: Any = constraints.real,
+        support: Constraint = constraints.real,
         normalized: bool = False,
     ) -> None:
         if not callable(log_density):
@@ -95,7 +97,7 @@ class Tilted:
     for advantages; Peters, Mülling and Altün (2010) for a target in nats.
     """
 
-    def __init__(self, base: Any, reward: LogDensity | Any, temperature: float | Budget = 1.0) -> None:
+    def __init__(self, base: Any, reward: OutcomeFunction | ArrayLike, temperature: float | Budget = 1.0) -> None:
         from kullback.known.adaptors.registry import describe
 
         self.base, self.reward = base, reward
@@ -106,8 +108,9 @@ class Tilted:
         if not isinstance(temperature, Budget):
             temperature = _positive(temperature)
         elif sample is None:
-            raise InputError(f"temperature: {temperature} is found from a sample, and {self._base.name} is none; "
-                             "pass a number")  # fmt: skip
+            raise InputError(
+                f"temperature: {temperature} is found from a sample, and {self._base.name} is none; pass a number"
+            )
         self.temperature: float | Budget = temperature
         self.weighting: Weighting | None = None
         if sample is not None:
@@ -133,6 +136,7 @@ class Tilted:
                 f"base: {base.name} has no log-density of a single outcome; pass a distribution, a Density or a sample"
             )
         within = None if base.support is None else base.support.constraint
+        assert callable(self.reward)
         reward, traced = evaluated(self.reward, base.event_shape, within, "reward")
         log_density = Partial(_tilted, base.log_density, reward, np.float64(temperature))
         log_prob = None
@@ -155,7 +159,7 @@ class Tilted:
         return self.known().name
 
 
-def _within(log_density: Callable[[Any], Array], lower: Any, upper: Any, event_ndim: Static, x: Any) -> Array:
+def _within(log_density: LogDensity, lower: np.ndarray, upper: np.ndarray, event_ndim: Static, x: ArrayLike) -> Array:
     """The log-density, and −∞ at outcomes outside the box of its support, where the function means nothing."""
     x = jnp.asarray(x)
     slack = 4 * jnp.finfo(x.dtype).eps * jnp.where(jnp.isfinite(upper - lower), jnp.maximum(abs(lower), abs(upper)), 0)
@@ -168,19 +172,19 @@ def _within(log_density: Callable[[Any], Array], lower: Any, upper: Any, event_n
     return jnp.where(inside.all(axes), log_density(asked), -jnp.inf)
 
 
-def _tilted(base: Callable[[Any], Array], reward: Callable[[Any], Array], temperature: Any, x: Any) -> Array:
+def _tilted(base: LogDensity, reward: LogDensity, temperature: np.float64, x: ArrayLike) -> Array:
     return base(x) + reward(x) / temperature
 
 
-def _normalized_over(log_density: Callable[[Any], Array], atoms: Any, x: Any) -> Array:
+def _normalized_over(log_density: LogDensity, atoms: Shaped[np.ndarray, "k ..."], x: ArrayLike) -> Array:
     return log_density(x) - jax.nn.logsumexp(log_density(jnp.asarray(atoms)))
 
 
-def _positive(temperature: Any) -> float:
+def _positive(temperature: object) -> float:
     return positive("temperature", temperature)
 
 
-def _shape(event_shape: Any) -> tuple[int, ...]:
+def _shape(event_shape: object) -> tuple[int, ...]:
     sizes = event_shape if isinstance(event_shape, tuple | list) else None
     if sizes is None or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in sizes):
         raise InputError(
@@ -190,7 +194,7 @@ def _shape(event_shape: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in sizes)
 
 
-def _name(function: Any) -> str:
+def _name(function: object) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     return "λ" if name == "<lambda>" else name
 
@@ -254,7 +258,7 @@ def tilted(sample: Sample, reward: Float[np.ndarray, " n"], temperature: float |
     return Weighting(total * p, float(temperature), nats, _effective(p), _effective(base), remark)
 
 
-def rewards_of(sample: Sample, reward: Any) -> Float[np.ndarray, " n"]:
+def rewards_of(sample: Sample, reward: OutcomeFunction | ArrayLike) -> Float[np.ndarray, " n"]:
     """The reward of every row as float64 [n]; minus infinity excludes a row.
 
     reward  an array [n], or a function of one outcome (of pairs: of an input and its outcome), which is evaluated

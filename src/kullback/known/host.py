@@ -10,14 +10,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array
+from numpyro.distributions.constraints import Constraint
 
 from kullback.errors import InputError
 from kullback.known.static import Static
@@ -36,7 +38,7 @@ def host_log_prob(evaluate: Callable[[np.ndarray], Any], event_ndim: int = 0, ba
 
 def host_sampler(
     draw: Callable[[np.random.Generator, int], Any], shape: tuple[int, ...], whole: bool = False
-) -> Callable[[jax.Array, int], Any]:
+) -> Callable[[jax.Array, int], jax.Array | np.ndarray]:
     """A sampler (key, n) -> draws [n, *shape], also within programs of JAX, of a function of NumPy's generator.
 
     draw   (generator, n) -> draws [n, *shape]
@@ -47,12 +49,12 @@ def host_sampler(
     return partial(_drawn, draw, shape, whole)
 
 
-def on_host(log_prob: Any) -> bool:
+def on_host(log_prob: object) -> bool:
     """Whether a log-probability is one of these."""
     return isinstance(log_prob, Partial) and log_prob.func is _evaluated
 
 
-def _evaluated(static: Static, x: Any) -> jax.Array:
+def _evaluated(static: Static, x: ArrayLike) -> jax.Array:
     evaluate, event_ndim, batch = static.value
     x = jnp.asarray(x)
     lead, event = x.shape[: x.ndim - event_ndim], x.shape[x.ndim - event_ndim :]
@@ -70,7 +72,9 @@ def _evaluated(static: Static, x: Any) -> jax.Array:
     return _called_back(host, jnp.broadcast_to(x, (*shape, *event)), shape, wanted)
 
 
-def _drawn(draw: Any, shape: tuple[int, ...], whole: bool, key: jax.Array, n: int) -> Any:
+def _drawn(
+    draw: Callable[[np.random.Generator, int], Any], shape: tuple[int, ...], whole: bool, key: jax.Array, n: int
+) -> jax.Array | np.ndarray:
     words, wanted = jax.random.key_data(key), np.dtype(jnp.result_type(int if whole else float))
 
     def host(words: np.ndarray) -> np.ndarray:
@@ -85,7 +89,11 @@ def _drawn(draw: Any, shape: tuple[int, ...], whole: bool, key: jax.Array, n: in
 
 
 def _called_back(
-    host: Any, x: jax.Array, shape: tuple[int, ...], wanted: np.dtype, mapped: str = "expand_dims"
+    host: Callable[[np.ndarray], np.ndarray],
+    x: jax.Array,
+    shape: tuple[int, ...],
+    wanted: np.dtype,
+    mapped: str = "expand_dims",
 ) -> jax.Array:
     """host(x), of a shape and a type, from within a program; `mapped` says what becomes of it under `vmap`.
 
@@ -95,7 +103,7 @@ def _called_back(
     """
     given, double = np.dtype(x.dtype), wanted.itemsize == 8
 
-    def in_words(words: Any) -> np.ndarray:
+    def in_words(words: ArrayLike) -> np.ndarray:
         words = np.ascontiguousarray(words)
         values = words.view(given)[..., 0] if given.itemsize == 8 else words
         found = _thread().submit(host, values).result()
@@ -136,7 +144,9 @@ class Evaluated(NamedTuple):
     traced: bool
 
 
-def evaluated(function: Callable[..., Any], event_shape: tuple[int, ...], support: Any, argument: str) -> Evaluated:
+def evaluated(
+    function: Callable[..., Any], event_shape: tuple[int, ...], support: Constraint | None, argument: str
+) -> Evaluated:
     """`function` of one outcome as one of many.
 
     One that uses NumPy or SciPy, or branches on numbers, cannot be traced; it is called with NumPy arrays, outcome by
@@ -167,7 +177,7 @@ def _not_text(found: Any, argument: str) -> Any:
     return found
 
 
-def _one_number(found: Any, argument: str) -> None:
+def _one_number(found: object, argument: str) -> None:
     shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
     if shape is None or dtype is None:
         raise InputError(f"{argument}: it returns {type(found).__name__}, and must return one number")
@@ -177,7 +187,7 @@ def _one_number(found: Any, argument: str) -> None:
         raise InputError(f"{argument}: it returns {dtype}, and must return one real number")
 
 
-def pointwise(static: Static, x: Any) -> Array:
+def pointwise(static: Static, x: ArrayLike) -> Array:
     """Apply (a function of one outcome, its event rank) to every outcome of x [..., *event]."""
     function, event_ndim = static.value
     x = jnp.asarray(x)
@@ -199,23 +209,24 @@ class _Rows:
         return np.reshape([number(self.function, one) for one in flat], batch)
 
 
-def number(function: Callable[..., Any], *arguments: Any) -> float:
+def number(function: Callable[..., Any], *arguments: np.ndarray) -> float:
     """The one number that a function gives."""
     return float(np.reshape(np.asarray(function(*arguments)), ()))
 
 
-def _outcome(support: Any, one: jax.ShapeDtypeStruct) -> np.ndarray:
+def _outcome(support: Constraint | None, one: jax.ShapeDtypeStruct) -> np.ndarray:
     """Some outcome in the support, as the callback would give it."""
     zeros = np.zeros(one.shape, np.int64 if jnp.issubdtype(one.dtype, jnp.integer) else np.float64)
     try:
-        found = np.broadcast_to(np.asarray(support.feasible_like(jnp.asarray(zeros))), one.shape).astype(zeros.dtype)
+        feasible = np.asarray(cast("Constraint", support).feasible_like(jnp.asarray(zeros)))
+        found = np.broadcast_to(feasible, one.shape).astype(zeros.dtype)
     except Exception:
         # Constraints of the user's own need not say where a point of them lies.
         found = zeros
     return found[()]
 
 
-def _try(function: Callable[..., Any], outcome: Any, argument: str, traced: Exception) -> None:
+def _try(function: Callable[..., Any], outcome: np.ndarray, argument: str, traced: Exception) -> None:
     try:
         number(function, outcome)
     except Exception as error:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpyro.distributions import constraints
+from numpyro.distributions.constraints import Constraint
 
-from kullback.known.constraints import Surface, ends_of, slack_of
+from kullback.known.constraints import Ends, Surface, ends_of, slack_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Escape:
     reason: str
 
 
-def from_constraint(constraint: Any) -> Support:
+def from_constraint(constraint: Constraint) -> Support:
     """The support that a NumPyro constraint describes."""
     base, extra = constraint, 0
     while isinstance(base, constraints.independent):
@@ -84,7 +85,7 @@ def aligned(p: Support, q: Support) -> Support:
     return replace(p, lower=lower, upper=upper)
 
 
-def _slack(p: Support, q: Support) -> tuple[Any, Any]:
+def _slack(p: Support, q: Support) -> Ends:
     """How far the lower and the upper ends of two supports may differ by rounding alone."""
     return p.slack[0] + q.slack[0], p.slack[1] + q.slack[1]
 

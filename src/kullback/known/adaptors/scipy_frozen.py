@@ -18,23 +18,29 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
-from numpyro.distributions import constraints
+from jax.typing import ArrayLike
+from numpy.typing import ArrayLike as NumPyLike
+from numpyro.distributions import Distribution, constraints
 from scipy import special, stats
 
 from kullback.errors import InputError
 from kullback.known.adaptors import numpyro_distributions
-from kullback.known.adaptors.scipy_families import Moved, log_prob_of_power, translated
+from kullback.known.adaptors.scipy_families import Moved, Number, log_prob_of_power, translated
 from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Functions, Known, Moments
 from kullback.known.support import Support, from_constraint
 
+Frozen = Any  # scipy.stats has no public class of its frozen variables
+Family = Any  # nor of the families behind them
+LogMass = Callable[..., np.ndarray]  # (counts, *shapes) -> log-probabilities
 
-def accepts(x: Any) -> bool:
+
+def accepts(x: object) -> bool:
     ours = any(kind.__module__.startswith("scipy.stats") for kind in type(x).__mro__)
     return ours and hasattr(x, "rvs") and (hasattr(x, "dist") or getattr(x, "numargs", None) == 0)
 
 
-def known(frozen: Any) -> Known:
+def known(frozen: Frozen) -> Known:
     """What is known of a frozen scipy.stats variable of one number, or of a batch of them.
 
     Raises `InputError` where a parameter is out of its range.
@@ -49,7 +55,7 @@ def known(frozen: Any) -> Known:
     shapes, loc, scale = family._parse_args(*frozen.args, **frozen.kwds)
     moments = partial(_moments, frozen)
     if type(family).__module__.startswith("scipy.stats"):
-        parameters = tuple(map(_number, shapes)), _number(loc), _number(scale)
+        parameters = tuple(map(as_number, shapes)), as_number(loc), as_number(scale)
         law = translated(family.name, *parameters)
         facts: dict[str, Any] = {"name": name, "moments": moments, "entropy": frozen.entropy}
         if isinstance(law, Moved):
@@ -57,11 +63,11 @@ def known(frozen: Any) -> Known:
         own = log_prob_of_power(family.name, *parameters)
         if own is not None:
             facts |= {"log_prob": own}
-        if isinstance(law, Moved) or own is not None:
-            return numpyro_distributions.known(law.law if isinstance(law, Moved) else law).holding(**facts)
-        if law is not None:
-            known = numpyro_distributions.known(law)
-            return known.holding(**facts) if type(law) is dist.TransformedDistribution else known
+        whole = law.law if isinstance(law, Moved) else law
+        if whole is not None:
+            known = numpyro_distributions.known(whole)
+            is_composed = own is not None or type(whole) is dist.TransformedDistribution
+            return known.holding(**facts) if is_composed else known
     discrete = hasattr(frozen, "pmf")
     batch = np.broadcast_shapes(low.shape, high.shape)
     listed = getattr(family, "xk", None)
@@ -85,7 +91,7 @@ def known(frozen: Any) -> Known:
     )
 
 
-def _moved_log_prob(base: Any, loc: Any, scale: Any, y: Any) -> jax.Array:
+def _moved_log_prob(base: Distribution, loc: Number, scale: Number, y: ArrayLike) -> jax.Array:
     """That of (y − loc)/scale, less log |scale|: whether it is in the support is asked of `base`, whose ends are not
     rounded."""
     return numpyro_distributions.log_prob(base, (jnp.asarray(y) - loc) / scale) - jnp.log(jnp.abs(scale))
@@ -119,7 +125,7 @@ def _listed(points: np.ndarray) -> Support:
     return Support(f"{points.size} points", True, constraint=lambda x: np.isin(x, points))
 
 
-def _is_whole(x: Any) -> Any:
+def _is_whole(x: np.ndarray) -> np.ndarray:
     return np.abs(x - np.round(x)) < 1e-6
 
 
@@ -127,29 +133,31 @@ def _whole(*ends: np.ndarray) -> bool:
     return all((end[np.isfinite(end)] == np.round(end[np.isfinite(end)])).all() for end in ends)
 
 
-def _number(x: Any) -> Any:
+def as_number(x: NumPyLike) -> Number:
     """A parameter as a number where it is one, and as an array of doubles or integers else."""
     array = np.asarray(x)
     return array.item() if array.ndim == 0 else array
 
 
-def _said(frozen: Any) -> str:
+def _said(frozen: Frozen) -> str:
     given = [str(x) for x in frozen.args] + [f"{name}={x}" for name, x in frozen.kwds.items()]
     return f"({', '.join(given)})"
 
 
-def _moments(frozen: Any) -> Moments:
+def _moments(frozen: Frozen) -> Moments:
     with np.errstate(all="ignore"):
         return Moments(np.asarray(frozen.mean()), np.asarray(frozen.var())[..., None, None])
 
 
-def _log_mass(frozen: Any, shapes: tuple[Any, ...], loc: Any) -> Callable[[Any], Any]:
+def _log_mass(frozen: Frozen, shapes: tuple[Number, ...], loc: Number) -> LogMass:
     """log P at counts: SciPy's, or where that is the logarithm of what underflows, one of ours."""
     own = log_mass(frozen.dist.name)
     return frozen.logpmf if own is None else partial(_shifted, own, shapes, loc, frozen.support())
 
 
-def _shifted(own: Any, shapes: tuple[Any, ...], loc: Any, ends: tuple[Any, Any], x: Any) -> Any:
+def _shifted(
+    own: LogMass, shapes: tuple[Number, ...], loc: Number, ends: tuple[Number, Number], x: np.ndarray
+) -> np.ndarray:
     inside = (x >= ends[0]) & (x <= ends[1]) & (x - loc == np.round(x - loc))
     # A count of the support in place of those outside of it: the end that is finite, or the middle of the line.
     least = np.where(np.isfinite(ends[0]), ends[0], np.where(np.isfinite(ends[1]), ends[1], loc))
@@ -157,52 +165,52 @@ def _shifted(own: Any, shapes: tuple[Any, ...], loc: Any, ends: tuple[Any, Any],
 
 
 def _draw_counts(
-    family: Any, shapes: tuple[Any, ...], loc: Any, batch: tuple[int, ...], random: np.random.Generator, n: int
+    family: Family, shapes: tuple[Number, ...], loc: Number, batch: tuple[int, ...], random: np.random.Generator, n: int
 ) -> np.ndarray:
     """Shifted here, since SciPy rounds what it draws after it has shifted it."""
     return family(*shapes).rvs(size=(n, *batch) if batch else n, random_state=random) + loc
 
 
-def _draw(frozen: Any, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
+def _draw(frozen: Frozen, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
     return frozen.rvs(size=(n, *batch) if batch else n, random_state=random)
 
 
-def log_mass(name: str) -> Callable[..., Any] | None:
+def log_mass(name: str) -> LogMass | None:
     """(k, *shapes) -> log P(k) at counts k of the support, before a shift; None where SciPy's own is right."""
     return LOG_MASSES.get(name)
 
 
-def _dlaplace(k: Any, a: Any) -> Any:
+def _dlaplace(k: Number, a: Number) -> np.ndarray:
     return np.log(np.tanh(0.5 * a)) - a * np.abs(k)
 
 
-def _logser(k: Any, p: Any) -> Any:
+def _logser(k: Number, p: Number) -> np.ndarray:
     return k * np.log(p) - np.log(k) - np.log(-np.log1p(-p))
 
 
-def _planck(k: Any, rate: Any) -> Any:
+def _planck(k: Number, rate: Number) -> np.ndarray:
     return np.log(-np.expm1(-rate)) - rate * k
 
 
-def _boltzmann(k: Any, rate: Any, n: Any) -> Any:
+def _boltzmann(k: Number, rate: Number, n: Number) -> np.ndarray:
     return np.log(np.expm1(-rate) / np.expm1(-rate * n)) - rate * k
 
 
-def _zipf(k: Any, a: Any) -> Any:
+def _zipf(k: Number, a: Number) -> np.ndarray:
     return -a * np.log(k) - np.log(special.zeta(a))
 
 
-def _zipfian(k: Any, a: Any, n: Any) -> Any:
+def _zipfian(k: Number, a: Number, n: Number) -> np.ndarray:
     return -a * np.log(k) + stats.zipfian.logpmf(1, a, n)
 
 
-def _skellam(k: Any, one: Any, other: Any) -> Any:
+def _skellam(k: Number, one: Number, other: Number) -> np.ndarray:
     """−(√μ₁ − √μ₂)² + (k/2) log(μ₁/μ₂) + log e⁻ᶻ I_|k|(z), with z = 2√(μ₁μ₂). Source: Skellam (1946)."""
     z = 2.0 * np.sqrt(one * other)
     return -((np.sqrt(one) - np.sqrt(other)) ** 2) + 0.5 * k * np.log(one / other) + _log_bessel(np.abs(k), z)
 
 
-def _log_bessel(order: Any, z: Any) -> Any:
+def _log_bessel(order: Number, z: Number) -> np.ndarray:
     """log e⁻ᶻ I_v(z) at whole v ≥ 0, also where it underflows.
 
     There v is large beside √z: by the power series where its terms fall from the first on, else by the uniform
@@ -242,7 +250,7 @@ def _debye(v: np.ndarray, z: np.ndarray) -> np.ndarray:
     return exponent - 0.5 * np.log(2.0 * np.pi * v) - 0.5 * np.log(root) + correction
 
 
-LOG_MASSES: dict[str, Callable[..., Any]] = {
+LOG_MASSES: dict[str, LogMass] = {
     "boltzmann": _boltzmann,
     "dlaplace": _dlaplace,
     "logser": _logser,

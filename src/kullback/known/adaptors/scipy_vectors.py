@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Int
-from numpyro.distributions import constraints
+from numpyro.distributions import Distribution, constraints
 from scipy import special, stats
 
 from kullback.errors import InputError
@@ -37,7 +38,7 @@ from kullback.known.support import Support, from_constraint
 MAX_LISTED = 100_000
 
 
-def compositions(total: int, bounds: Sequence[int] | Any) -> Int[np.ndarray, "k d"] | None:
+def compositions(total: int, bounds: Sequence[int] | Int[np.ndarray, " d"]) -> Int[np.ndarray, "k d"] | None:
     """Every vector of counts that sum to `total`, each at most its bound, in order; None where there are too many."""
     bounds = [min(int(bound), total) for bound in bounds]
     if _count(total, bounds) > MAX_LISTED:
@@ -61,7 +62,7 @@ def _count(total: int, bounds: Sequence[int]) -> float:
     return float(ways[total]) if total < len(ways) else 0.0
 
 
-def tables(row: Any, column: Any) -> Int[np.ndarray, "k r c"] | None:
+def tables(row: Int[np.ndarray, " r"], column: Int[np.ndarray, " c"]) -> Int[np.ndarray, "k r c"] | None:
     """Every table of counts with these sums of rows and columns; None where there are too many."""
     found = np.zeros((1, 0, len(column)), np.int64)
     for total in np.asarray(row):
@@ -79,23 +80,26 @@ def tables(row: Any, column: Any) -> Int[np.ndarray, "k r c"] | None:
     return found[whole].astype(np.int32)
 
 
-def accepts(x: Any) -> bool:
+Frozen = Any  # scipy.stats has no public class of its frozen variables
+
+
+def accepts(x: object) -> bool:
     return type(x).__module__.startswith("scipy.stats") and type(x).__name__ in READERS
 
 
-def known(frozen: Any) -> Known:
+def known(frozen: Frozen) -> Known:
     """What is known of a frozen scipy.stats variable of vectors or matrices."""
     return READERS[type(frozen).__name__](frozen)
 
 
-def _multivariate_normal(frozen: Any) -> Known:
+def _multivariate_normal(frozen: Frozen) -> Known:
     mean, covariance = np.asarray(frozen.mean, float), np.asarray(frozen.cov, float)
     if frozen.cov_object.rank < len(mean):
         return _on_a_plane(frozen, mean, covariance)
     return numpyro_distributions.known(dist.MultivariateNormal(mean, scale_tril=np.linalg.cholesky(covariance)))
 
 
-def _multivariate_t(frozen: Any) -> Known:
+def _multivariate_t(frozen: Frozen) -> Known:
     loc, shape = np.asarray(frozen.loc, float), np.asarray(frozen.shape, float)
     if frozen.shape_info.rank < len(loc):
         return _on_a_plane(frozen, loc, shape)
@@ -108,25 +112,25 @@ def _multivariate_t(frozen: Any) -> Known:
     return known.holding(sampler=host_sampler(draw, loc.shape), reparametrized=False)
 
 
-def _on_a_plane(frozen: Any, origin: np.ndarray, covariance: np.ndarray) -> Known:
+def _on_a_plane(frozen: Frozen, origin: np.ndarray, covariance: np.ndarray) -> Known:
     return _called_back(frozen, origin.shape, frozen.logpdf, _on(plane(origin, covariance)))
 
 
-def _matrix_normal(frozen: Any) -> Known:
+def _matrix_normal(frozen: Frozen) -> Known:
     row, column = (np.linalg.cholesky(np.asarray(c, float)) for c in (frozen.rowcov, frozen.colcov))
     return numpyro_distributions.known(dist.MatrixNormal(np.asarray(frozen.mean, float), row, column))
 
 
-def _matrix_t(frozen: Any) -> Known:
+def _matrix_t(frozen: Frozen) -> Known:
     support = from_constraint(constraints.independent(constraints.real, 2))
     return _called_back(frozen, np.shape(frozen.mean), frozen.logpdf, support)
 
 
-def _dirichlet(frozen: Any) -> Known:
+def _dirichlet(frozen: Frozen) -> Known:
     return numpyro_distributions.known(dist.Dirichlet(np.asarray(frozen.alpha, float)))
 
 
-def _wishart(frozen: Any) -> Known:
+def _wishart(frozen: Frozen) -> Known:
     """In one dimension SciPy draws numbers, not matrices of one: a gamma variable."""
     df, scale = float(frozen.df), np.asarray(frozen.scale, float)
     if len(scale) == 1:
@@ -134,30 +138,30 @@ def _wishart(frozen: Any) -> Known:
     return numpyro_distributions.known(dist.Wishart(df, scale_tril=np.linalg.cholesky(scale)))
 
 
-def _inverse_wishart(frozen: Any) -> Known:
+def _inverse_wishart(frozen: Frozen) -> Known:
     df, scale = float(frozen.df), np.asarray(frozen.scale, float)
     if len(scale) == 1:
         return numpyro_distributions.known(dist.InverseGamma(0.5 * df, 0.5 * float(scale[0, 0])))
     return numpyro_distributions.known(dist.InverseWishart(df, scale_tril=np.linalg.cholesky(scale)))
 
 
-def _multinomial(frozen: Any) -> Known:
+def _multinomial(frozen: Frozen) -> Known:
     n = _trials(frozen.n)
     return _with_atoms(dist.MultinomialProbs(np.asarray(frozen.p, float), n), n)
 
 
-def _dirichlet_multinomial(frozen: Any) -> Known:
+def _dirichlet_multinomial(frozen: Frozen) -> Known:
     n = _trials(frozen.n)
     return _with_atoms(dist.DirichletMultinomial(np.asarray(frozen.alpha, float), n), n)
 
 
-def _with_atoms(law: Any, n: Any) -> Known:
+def _with_atoms(law: Distribution, n: int | np.ndarray) -> Known:
     """A law of counts that sum to n, which are few enough to be listed or not."""
     known = numpyro_distributions.known(law)
-    return known.holding(atoms=compositions(n, [n] * law.event_shape[0])) if np.ndim(n) == 0 else known
+    return known.holding(atoms=compositions(n, [n] * law.event_shape[0])) if isinstance(n, int) else known
 
 
-def _multivariate_hypergeometric(frozen: Any) -> Known:
+def _multivariate_hypergeometric(frozen: Frozen) -> Known:
     m, n = np.asarray(frozen.m), np.asarray(frozen.n)
     if (m < 0).any() or (n < 0).any() or (n > m.sum(-1)).any():
         raise InputError(f"scipy.stats.multivariate_hypergeom: m={m}, n={n} cannot be drawn; give 0 <= n <= sum of m")
@@ -167,7 +171,7 @@ def _multivariate_hypergeometric(frozen: Any) -> Known:
     return _called_back(frozen, m.shape[-1:], frozen.logpmf, support, batch=batch, atoms=atoms)
 
 
-def _random_table(frozen: Any) -> Known:
+def _random_table(frozen: Frozen) -> Known:
     row, column, _ = frozen._params
     support = Support("tables with given margins", True, constraint=lambda x: np.asarray(frozen.logpmf(x)) > -np.inf)
     return _called_back(
@@ -175,14 +179,14 @@ def _random_table(frozen: Any) -> Known:
     )
 
 
-def _table_mass(frozen: Any, x: np.ndarray) -> np.ndarray:
+def _table_mass(frozen: Frozen, x: np.ndarray) -> np.ndarray:
     """SciPy's log-probability, which refuses tables that are none."""
     x = np.asarray(x)
     valid = (x >= 0) & (x == np.round(x))
     return np.where(valid.all((-1, -2)), frozen.logpmf(np.where(valid, np.round(x), 0).astype(np.int64)), -np.inf)
 
 
-def _normal_inverse_gamma(frozen: Any) -> Known:
+def _normal_inverse_gamma(frozen: Frozen) -> Known:
     """The pair (x, σ²) as one outcome [2]."""
     parameters: list[Any] = [np.asarray(part, float) for part in frozen._shapes]
     law, batch = stats.normal_inverse_gamma(*parameters), np.broadcast_shapes(*map(np.shape, parameters))
@@ -203,11 +207,11 @@ def _normal_inverse_gamma(frozen: Any) -> Known:
     )
 
 
-def _pairs(law: Any, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
+def _pairs(law: Frozen, batch: tuple[int, ...], random: np.random.Generator, n: int) -> np.ndarray:
     return np.stack(law.rvs(size=(n, *batch), random_state=random), -1)
 
 
-def _von_mises_fisher(frozen: Any) -> Known:
+def _von_mises_fisher(frozen: Frozen) -> Known:
     def log_prob(x: np.ndarray) -> np.ndarray:
         # SciPy refuses a direction whose length is off by the rounding of single precision.
         return frozen.logpdf(x / np.linalg.norm(x, axis=-1, keepdims=True))
@@ -215,31 +219,31 @@ def _von_mises_fisher(frozen: Any) -> Known:
     return _called_back(frozen, np.shape(frozen.mu), log_prob, from_constraint(constraints.sphere))
 
 
-def _uniform_direction(frozen: Any) -> Known:
+def _uniform_direction(frozen: Frozen) -> Known:
     """Of density 1/area on the sphere, whose area is 2 π^(d/2) / Γ(d/2)."""
     d = int(frozen.dim)
     area = np.log(2.0) + 0.5 * d * np.log(np.pi) - special.gammaln(0.5 * d)
     return _called_back(frozen, (d,), Partial(_uniform, -area, Static(1)), from_constraint(constraints.sphere))
 
 
-def _orthogonal(frozen: Any) -> Known:
+def _orthogonal(frozen: Frozen) -> Known:
     """The Haar measure of the orthogonal matrices, which densities on them are with respect to."""
     d = int(frozen.dim)
     return _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(orthogonal_matrices(d)))
 
 
-def _special_orthogonal(frozen: Any) -> Known:
+def _special_orthogonal(frozen: Frozen) -> Known:
     """Half of the orthogonal matrices, those of determinant 1, each with twice the density."""
     d = int(frozen.dim)
     return _called_back(frozen, (d, d), Partial(_half_of_the_orthogonal), _on(orthogonal_matrices(d)))
 
 
-def _unitary(frozen: Any) -> Known:
+def _unitary(frozen: Frozen) -> Known:
     d = int(frozen.dim)
     return _called_back(frozen, (d, d), Partial(_uniform, 0.0, Static(2)), _on(unitary_matrices(d)))
 
 
-def _random_correlation(frozen: Any) -> Known:
+def _random_correlation(frozen: Frozen) -> Known:
     """SciPy's law of matrices with given eigenvalues, of density 1 with respect to itself: no other lives there."""
     d = len(frozen.eigs)
     support = _on(isospectral_correlations(frozen.eigs))
@@ -247,16 +251,16 @@ def _random_correlation(frozen: Any) -> Known:
     return known.holding(sampler=host_sampler(partial(_one_by_one, frozen), (d, d)))
 
 
-def _one_by_one(frozen: Any, random: np.random.Generator, n: int) -> np.ndarray:
+def _one_by_one(frozen: Frozen, random: np.random.Generator, n: int) -> np.ndarray:
     return np.stack([frozen.rvs(random_state=random) for _ in range(n)])
 
 
-def _uniform(value: Any, rank: Static, x: Any) -> jax.Array:
+def _uniform(value: float, rank: Static, x: ArrayLike) -> jax.Array:
     """One log-density everywhere."""
     return jnp.full(jnp.shape(x)[: jnp.ndim(x) - rank.value], value, jnp.result_type(float))
 
 
-def _half_of_the_orthogonal(x: Any) -> jax.Array:
+def _half_of_the_orthogonal(x: ArrayLike) -> jax.Array:
     return jnp.where(jnp.linalg.det(jnp.asarray(x)) > 0, jnp.log(2.0), -jnp.inf)
 
 
@@ -264,14 +268,14 @@ def _on(surface: Surface) -> Support:
     return Support(surface.name, False, constraint=surface)
 
 
-def _trials(n: Any) -> Any:
+def _trials(n: int | np.ndarray) -> int | np.ndarray:
     return int(n) if np.ndim(n) == 0 else np.asarray(n).astype(int)
 
 
 def _called_back(
-    frozen: Any,
+    frozen: Frozen,
     event: tuple[int, ...],
-    log_prob: Callable[[np.ndarray], Any],
+    log_prob: Callable[[np.ndarray], np.ndarray],
     support: Support,
     batch: tuple[int, ...] = (),
     atoms: np.ndarray | None = None,
@@ -295,13 +299,13 @@ def _called_back(
 
 
 def _draws(
-    frozen: Any, batch: tuple[int, ...], event: tuple[int, ...], random: np.random.Generator, n: int
+    frozen: Frozen, batch: tuple[int, ...], event: tuple[int, ...], random: np.random.Generator, n: int
 ) -> np.ndarray:
     size = (n, *batch) if batch else n
     return np.reshape(frozen.rvs(size=size, random_state=random), (n, *batch, *event))
 
 
-READERS: dict[str, Callable[[Any], Known]] = {
+READERS: dict[str, Callable[[Frozen], Known]] = {
     "dirichlet_frozen": _dirichlet,
     "dirichlet_multinomial_frozen": _dirichlet_multinomial,
     "invwishart_frozen": _inverse_wishart,
