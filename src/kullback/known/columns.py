@@ -236,7 +236,7 @@ ROWS_OF_MANY_VALUES = 50
 
 
 def is_table(*parts: Column) -> bool:
-    """Whether a column is read as labels or counts, whose frequencies say all, rather than as measurements.
+    """Whether a column is read as labels or counts, compared by frequencies, rather than as measurements.
 
     parts  the column in each sample; the values of both are looked at together
 
@@ -258,9 +258,9 @@ def is_table(*parts: Column) -> bool:
 
 
 def is_discrete(column: Column) -> bool:
-    """Whether a column of a sample is an outcome of a discrete law: of labels, or stated, or of few whole numbers.
+    """Whether a column of a sample is discrete: labels, or stated to be, or whole numbers with few values.
 
-    Against a density the frequency of a value says nothing: many ages in whole years are measurements in any number.
+    Compared with a density, frequencies alone do not decide: many ages in whole years are measurements.
     """
     if column.stated or column.values.dtype.kind not in "iuf":
         return is_table(column)
@@ -268,7 +268,7 @@ def is_discrete(column: Column) -> bool:
 
 
 def remark_on(*parts: Column) -> str:
-    """What is worth saying of how a column is read: where its values decided against its type."""
+    """What a plan says of how a column is read, where its values decided against its type."""
     if any(part.stated for part in parts) or any(part.values.dtype.kind not in "iuf" for part in parts):
         return ""
     table, whole = is_table(*parts), all(part.values.dtype.kind in "iu" for part in parts)

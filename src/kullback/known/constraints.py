@@ -1,9 +1,8 @@
-"""Where a composed law lives, computed from its parts: a library's statement that a support is ℝ is not proof of it.
+"""Sets of outcomes as NumPyro constraints: the supports of composed distributions, and surfaces that NumPyro lacks.
 
-The support of a transformed variable is that of its base pushed through the transforms: the ends of an interval through
-a monotone one, a whole domain to the codomain. What cannot be pushed is unknown, and never all of space.
-
-Sets without volume that laws live on, beside those that NumPyro has constraints for.
+The support of a composed distribution is computed from its parts, since a library's statement that a support is ℝ is no
+proof of it. The support of a transformed variable is that of its base mapped through the transforms: the ends of an
+interval through a monotone one, a whole domain to the codomain. A support that cannot be mapped is unknown.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Ends = tuple[End, End]
 
 
 class Between(constraints.Constraint):
-    """From `lower` to `upper`, both of any sign and infinite where there is no end; traced numbers are welcome."""
+    """The numbers from `lower` to `upper`, which may be infinite, and may be traced by JAX."""
 
     def __init__(self, lower: End, upper: End) -> None:
         self.lower, self.upper = lower, upper
@@ -42,7 +41,7 @@ class Between(constraints.Constraint):
         return (x >= self.lower - low) & (x <= self.upper + high)
 
     def drawn_in(self, x: Outcomes) -> Array:
-        """x, but for what rounding has put beyond an end or onto it, which becomes a point just inside."""
+        """The outcomes x; one that rounding has put on or beyond an end becomes a point just inside it."""
         low, high = (rounding(end, jnp.result_type(float, x)) for end in (self.lower, self.upper))
         return jnp.clip(x, self.lower + low, self.upper - high)
 
@@ -79,7 +78,7 @@ def constraint_of(d: Distribution) -> Constraint | None:
 
 
 def drawn_in(constraint: Constraint, x: Outcomes) -> Outcomes:
-    """Outcomes as the density of a law on this set can take them: see `Between.drawn_in`."""
+    """The outcomes, clipped to the interior of the set where its ends were computed: see `Between.drawn_in`."""
     while isinstance(constraint, constraints.independent):
         constraint = constraint.base_constraint
     return constraint.drawn_in(x) if isinstance(constraint, Between) else x
@@ -129,11 +128,11 @@ def ends_of(constraint: Constraint | None) -> Ends | None:
 
 
 def _pushed(constraint: Constraint | None, transform: Transform) -> Constraint | None:
-    """A set through a transform; None where it is not known."""
+    """The image of a set under a transform; None where it is not known."""
     if constraint is None or isinstance(transform, transforms.IdentityTransform):
         return constraint
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves((constraint, transform))):
-        return None  # the shape of a law, which has no numbers
+        return None  # the shape of a distribution, whose parameters have no values
     if isinstance(transform, transforms.ComposeTransform):
         for part in transform.parts:
             constraint = _pushed(constraint, part)
@@ -211,17 +210,14 @@ def _folded(low: End, high: End) -> Ends:
     return jnp.where((low <= 0) & (high >= 0), 0.0, jnp.minimum(jnp.abs(low), jnp.abs(high))), far
 
 
-# What becomes of the ends of an interval under a monotone transform, and under the inverse of one.
+# The ends of the image of an interval, under a monotone transform (False) and under the inverse of one (True).
 _ENDS: dict[tuple[type, bool], Callable[..., Ends | None]] = {
     (transforms.AffineTransform, False): _affine,
     (transforms.AffineTransform, True): _affine_back,
     (transforms.ExpTransform, False): lambda t, low, high: (jnp.exp(low), jnp.exp(high)),
     (transforms.ExpTransform, True): lambda t, low, high: (jnp.log(low), jnp.log(high)),
     (transforms.SigmoidTransform, False): lambda t, low, high: (jax.nn.sigmoid(low), jax.nn.sigmoid(high)),
-    (transforms.SigmoidTransform, True): lambda t, low, high: (
-        logit(low),
-        logit(high),
-    ),
+    (transforms.SigmoidTransform, True): lambda t, low, high: (logit(low), logit(high)),
     (transforms.SoftplusTransform, False): lambda t, low, high: (jax.nn.softplus(low), jax.nn.softplus(high)),
     (transforms.PowerTransform, False): lambda t, low, high: _power(t.exponent, low, high),
     (transforms.PowerTransform, True): lambda t, low, high: _power(1.0 / t.exponent, low, high),
@@ -229,8 +225,11 @@ _ENDS: dict[tuple[type, bool], Callable[..., Ends | None]] = {
 }
 
 
+# Surfaces: sets of volume 0 that distributions live on, beside those that NumPyro has constraints for.
+
+
 class Surface(constraints.Constraint):
-    """A set of outcomes, of which two that have equal names and equal `place`s are one.
+    """A set of outcomes of volume 0. Two are the same set if their names and their `place`s are equal.
 
     name      how it reads, as in "P lives on ..."
     contains  whether outcomes [..., *event] lie on it, but for rounding: booleans [...]

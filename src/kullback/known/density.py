@@ -1,6 +1,7 @@
-"""Sides known by a log-density: `Density`, and `Tilted`, the one target of inference and control.
+"""Sides known by a log-density: `Density`, and `Tilted`, the target of inference and control.
 
-A sample tilted by a reward: its rows weighted, and the temperature at which it strays so far and no farther.
+A `Tilted` side whose base is a sample keeps the sample's rows and changes their weights; the second half of this file
+computes these weights, and the temperature at which the tilted sample is a given divergence from the sample.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ class Tilted:
     base         any side with a log-density (a NumPyro distribution, a `Density`), or known by a sample (an array, a
                  frame, `Samples`, `Pairs`, another `Tilted`)
     reward       a function of one outcome that returns one number, as `Density` takes; of a sample also an array [n];
-                 of pairs the function takes an input and its outcome. Rewards that hold luck, such as returns of
-                 single episodes, make an optimist: `kl.control.advantages` averages it out
+                 of pairs the function takes an input and its outcome. Noisy rewards, such as returns of single
+                 episodes, favour lucky rows: `kl.control.advantages` averages the noise out
     temperature  reward per nat, positive; of a sample also `kl.control.TargetKL(nats)`: the temperature at which
                  KL(tilted‖sample) is so many nats
 
@@ -160,11 +161,11 @@ class Tilted:
 
 
 def _within(log_density: LogDensity, lower: np.ndarray, upper: np.ndarray, event_ndim: Static, x: ArrayLike) -> Array:
-    """The log-density, and −∞ at outcomes outside the box of its support, where the function means nothing."""
+    """The log-density, and −∞ at outcomes outside the box of its support, where the function is not defined."""
     x = jnp.asarray(x)
     slack = 4 * jnp.finfo(x.dtype).eps * jnp.where(jnp.isfinite(upper - lower), jnp.maximum(abs(lower), abs(upper)), 0)
     inside = (x >= lower - slack) & (x <= upper + slack)
-    # The function is not asked outside, where its gradient may be NaN.
+    # The function is not evaluated outside, where its gradient may be NaN.
     beside = jnp.where(jnp.isfinite(lower), lower + 1, jnp.where(jnp.isfinite(upper), upper - 1, 0.0))
     middle = jnp.where(jnp.isfinite(upper - lower), lower + (upper - lower) / 2, beside)
     asked = jnp.where(inside, jnp.clip(x, lower, upper), middle)
@@ -199,12 +200,14 @@ def _name(function: object) -> str:
     return "λ" if name == "<lambda>" else name
 
 
-FEW = 10.0  # rows that count, below which a plan says that they are few
+# A sample tilted by a reward: new weights for its rows, and the temperature for a given divergence.
+
+FEW_ROWS = 10.0  # an effective sample size below this is called few in the plan
 
 
 @runtime_checkable
 class Budget(Protocol):
-    """A divergence to spend, in nats, and the bounds of the temperature that spends it: `kl.control.TargetKL`."""
+    """A divergence to reach, in nats, and bounds of the temperature that reaches it: `kl.control.TargetKL`."""
 
     @property
     def nats(self) -> float: ...
@@ -233,7 +236,7 @@ class Weighting:
     remark: str = ""
 
     def __str__(self) -> str:
-        few = "" if self.rows >= min(FEW, self.before / 2) else " (few: a higher temperature keeps more)"
+        few = "" if self.rows >= min(FEW_ROWS, self.before / 2) else " (few: a higher temperature keeps more)"
         size = f"{_shown(self.rows)} of {_shown(self.before)}{few}"
         return f"temperature={self.temperature:.4g}{self.remark}, effective sample size {size}"
 

@@ -1,6 +1,7 @@
-"""Log-probabilities and draws that are computed outside JAX, in double precision, by a call back to the host.
+"""Functions that JAX cannot trace, called back on the host, in double precision.
 
-Functions of the user's own, of one outcome: traced by JAX where they can be, else called on the host.
+They are log-probabilities and draws of other libraries, and functions of the user's own. Whether JAX can trace such a
+function is found by trying; one that it can trace is not called back.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def host_log_prob(evaluate: Callable[[np.ndarray], Any], event_ndim: int = 0, ba
     event_ndim  the rank of an outcome
     batch       the batch shape, with which the outcomes are broadcast
     """
-    _thread()  # from here, whose settings it inherits
+    _thread()  # started here, so that it inherits the settings of this thread
     return Partial(_evaluated, Static((evaluate, event_ndim, batch)))
 
 
@@ -97,9 +98,9 @@ def _called_back(
 ) -> jax.Array:
     """host(x), of a shape and a type, from within a program; `mapped` says what becomes of it under `vmap`.
 
-    JAX rounds what a callback is given and what it returns to single precision where double precision is not enabled on
-    the thread that it runs on, so that a number of 64 bits goes to and fro as two words of 32. And the threads of XLA
-    put 0 for what is below 2e-308, which SciPy takes logarithms of, so that `host` runs on a thread of ours.
+    JAX rounds the arguments and results of a callback to single precision unless double precision is enabled on the
+    thread that it runs on, so a number of 64 bits is passed as two words of 32. XLA's threads flush numbers below
+    2e-308 to 0, of which SciPy takes logarithms, so `host` runs on a thread of ours.
     """
     given, double = np.dtype(x.dtype), wanted.itemsize == 8
 
@@ -128,7 +129,9 @@ def _thread() -> ThreadPoolExecutor:
     return _threads[pid]
 
 
-# What a function raises that asks for the number behind a traced value: `float(x)`, `np.log(x)`, `if x > 0`.
+# Functions of the user's own, of one outcome.
+
+# What JAX raises where a function needs the value of a traced number: `float(x)`, `np.log(x)`, `if x > 0`.
 UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,

@@ -38,8 +38,8 @@ class Column:
     """One column of a table: a name and its values (numbers, strings, booleans).
 
     unit    "time" or "duration" where the values are such, in seconds
-    zoned   whether times have a time zone, and so are instants; without one they are what some clock shows
-    stated  "measured", "counts" or "labels" where the caller said how to read it
+    zoned   whether times have a time zone, and so are instants; without one they are local times
+    stated  "measured", "counts" or "labels" where the caller stated how to read it
     """
 
     name: str

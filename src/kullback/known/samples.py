@@ -133,7 +133,7 @@ class Pairs:
 
         batches  an iterable: a generator, a list, a loader of another library; rows of one shape and type throughout
 
-        The files are mapped, and removed when these pairs are let go or the program ends; TMPDIR says where they lie.
+        The files lie in TMPDIR, are memory-mapped, and removed when these pairs are released or the program ends.
         Raises `InputError` as `Pairs` does, and for no rows at all or batches that do not match.
         """
         folder, x, y, weights = spooled(batches, _array_of)
@@ -192,7 +192,7 @@ _ONE = 1e-6  # how far a sum of probabilities given in single precision may be f
 def refuse_probabilities(p: Any, q: Any) -> None:
     """Raises `InputError` where two arrays read as probabilities: each of floats, none negative, whose sum is 1.
 
-    `scipy.stats.entropy` takes such, and as two samples they would be answered with a number that means nothing. Two
+    `scipy.stats.entropy` takes such arrays; read as two samples they would give a meaningless number. Two
     samples of measurements have sums within 1e-6 of 1 by chance about once in a million million; arrays of 0 and 1
     alone are taken for samples.
     """
@@ -350,7 +350,7 @@ def spooled(
 
 
 def remove(folder: str | os.PathLike[str]) -> None:
-    """Remove the files; what is still mapped stays readable until it is let go, where the system allows that."""
+    """Remove the files. Where the system allows it, an array that is still mapped stays readable until released."""
     shutil.rmtree(folder, ignore_errors=True)
 
 

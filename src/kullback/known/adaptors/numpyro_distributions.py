@@ -1,6 +1,7 @@
-"""The adaptor for NumPyro distributions.
+"""The adaptor for NumPyro distributions, and what the rules ask of a NumPyro distribution.
 
-Some of the distributions of a batch, by their numbers.
+That is its log-probability with −∞ outside the support, its support, its atoms, its moments, how a plan names it, and
+some of the distributions of a batch.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def known(d: Distribution) -> Known:
             "within a compiled or differentiated function call kl.kl_divergence"
         )
     _no_likelihood(d)
-    support, law = support_of(d), d if _is_whole_tree(d) else Held(d)
+    support, law = support_of(d), d if _is_whole_tree(d) else Opaque(d)
     density = Partial(_log_prob_of, law)
     improper = isinstance(d, dist.ImproperUniform)
     return Known(
@@ -64,23 +65,25 @@ def known(d: Distribution) -> Known:
 
 
 @jax.tree_util.register_pytree_node_class
-class Held:
-    """A law as it is, without leaves: one whose class does not say what JAX is to see of it."""
+class Opaque:
+    """A distribution that JAX sees as one object without arrays, since its class does not list its parameters."""
 
     def __init__(self, law: Distribution) -> None:
         self.law = law
 
-    def tree_flatten(self) -> tuple[tuple[()], Held]:
+    def tree_flatten(self) -> tuple[tuple[()], Opaque]:
         return (), self
 
     @classmethod
-    def tree_unflatten(cls, held: Held, _: tuple[()]) -> Held:
-        return held
+    def tree_unflatten(cls, opaque: Opaque, _: tuple[()]) -> Opaque:
+        return opaque
 
 
 def _is_whole_tree(d: Distribution) -> bool:
-    """Whether what JAX takes a law apart into makes it again: NumPyro asks classes to list their parameters for that,
-    and one that does not comes back without them."""
+    """Whether a distribution survives being flattened and unflattened by JAX.
+
+    NumPyro asks a class to list its parameters for that; one that does not list them loses them.
+    """
     if type(d).__module__.startswith(("numpyro.", "kullback.")):
         return True
     again = jax.tree.unflatten(jax.tree.structure(d), jax.tree.leaves(d))
@@ -99,8 +102,8 @@ def _no_likelihood(d: Distribution) -> None:
         inside = getattr(inside, "base_dist", None) if isinstance(inside, dist.Distribution) else None
 
 
-def _log_prob_of(law: Distribution | Held, x: ArrayLike) -> jax.Array:
-    return log_prob(law.law if isinstance(law, Held) else law, x)
+def _log_prob_of(law: Distribution | Opaque, x: ArrayLike) -> jax.Array:
+    return log_prob(law.law if isinstance(law, Opaque) else law, x)
 
 
 def log_prob(d: Distribution, x: ArrayLike) -> jax.Array:
@@ -158,8 +161,8 @@ def _feasible(constraint: Constraint, x: jax.Array) -> jax.Array:
     return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
 
 
-def _sample(law: Distribution | Held, key: jax.Array, n: int) -> jax.Array:
-    return cast("jax.Array", (law.law if isinstance(law, Held) else law).sample(key, (n,)))
+def _sample(law: Distribution | Opaque, key: jax.Array, n: int) -> jax.Array:
+    return cast("jax.Array", (law.law if isinstance(law, Opaque) else law).sample(key, (n,)))
 
 
 def support_of(d: Distribution) -> Support | None:
@@ -265,7 +268,9 @@ def name_of(d: Distribution) -> str:
     return f"{kind}({', '.join(shown)}){tail}" if shown else f"{kind}{tail}"
 
 
-# A multivariate normal holds its covariance three times; one of them says it.
+# Some of the distributions of a batch.
+
+# A multivariate normal keeps its covariance in three forms; the Cholesky factor is enough.
 _SUFFICIENT: dict[Any, tuple[str, ...]] = {dist.MultivariateNormal: ("loc", "scale_tril")}
 
 

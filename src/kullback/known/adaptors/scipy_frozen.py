@@ -1,10 +1,7 @@
-"""The adaptor for frozen scipy.stats variables of one number: NumPyro's law where it has it, else by callback.
+"""The adaptor for frozen scipy.stats variables of one number.
 
-Parameters that are arrays make a batch of laws, as they do in NumPyro.
-
-Log-probabilities of those laws of scipy.stats over counts of which SciPy takes the logarithm of the probability.
-
-That is −∞ from where the probability underflows, inside the support.
+A variable becomes NumPyro's distribution where `scipy_families` has a translation; else it is evaluated by callback.
+Parameters that are arrays make a batch of distributions, as they do in NumPyro.
 """
 
 from __future__ import annotations
@@ -92,8 +89,7 @@ def known(frozen: Frozen) -> Known:
 
 
 def _moved_log_prob(base: Distribution, loc: Number, scale: Number, y: ArrayLike) -> jax.Array:
-    """That of (y − loc)/scale, less log |scale|: whether it is in the support is asked of `base`, whose ends are not
-    rounded."""
+    """log p((y − loc)/scale) − log |scale|; `base` decides whether y is in the support, since its ends are exact."""
     return numpyro_distributions.log_prob(base, (jnp.asarray(y) - loc) / scale) - jnp.log(jnp.abs(scale))
 
 
@@ -150,7 +146,7 @@ def _moments(frozen: Frozen) -> Moments:
 
 
 def _log_mass(frozen: Frozen, shapes: tuple[Number, ...], loc: Number) -> LogMass:
-    """log P at counts: SciPy's, or where that is the logarithm of what underflows, one of ours."""
+    """log P at counts: SciPy's, or one of ours where SciPy's underflows."""
     own = log_mass(frozen.dist.name)
     return frozen.logpmf if own is None else partial(_shifted, own, shapes, loc, frozen.support())
 
@@ -159,7 +155,7 @@ def _shifted(
     own: LogMass, shapes: tuple[Number, ...], loc: Number, ends: tuple[Number, Number], x: np.ndarray
 ) -> np.ndarray:
     inside = (x >= ends[0]) & (x <= ends[1]) & (x - loc == np.round(x - loc))
-    # A count of the support in place of those outside of it: the end that is finite, or the middle of the line.
+    # Counts outside the support are replaced by one inside: the end that is finite, or the location.
     least = np.where(np.isfinite(ends[0]), ends[0], np.where(np.isfinite(ends[1]), ends[1], loc))
     return np.where(inside, own(np.where(inside, x, least) - loc, *shapes), -np.inf)
 
@@ -167,7 +163,7 @@ def _shifted(
 def _draw_counts(
     family: Family, shapes: tuple[Number, ...], loc: Number, batch: tuple[int, ...], random: np.random.Generator, n: int
 ) -> np.ndarray:
-    """Shifted here, since SciPy rounds what it draws after it has shifted it."""
+    """Draws, shifted here: SciPy would round them after the shift."""
     return family(*shapes).rvs(size=(n, *batch) if batch else n, random_state=random) + loc
 
 
@@ -175,8 +171,12 @@ def _draw(frozen: Frozen, batch: tuple[int, ...], random: np.random.Generator, n
     return frozen.rvs(size=(n, *batch) if batch else n, random_state=random)
 
 
+# Log-probabilities of counts for which SciPy takes the logarithm of the probability, and so gives −∞ inside the support
+# where the probability underflows.
+
+
 def log_mass(name: str) -> LogMass | None:
-    """(k, *shapes) -> log P(k) at counts k of the support, before a shift; None where SciPy's own is right."""
+    """(k, *shapes) -> log P(k) at counts k of the support, before a shift; None where SciPy's own is accurate."""
     return LOG_MASSES.get(name)
 
 

@@ -1,8 +1,7 @@
-"""The adaptor for frozen scipy.stats variables of vectors and matrices: NumPyro's law where it has it, or by callback.
+"""The adaptor for frozen scipy.stats variables of vectors and matrices: NumPyro's distribution, or by callback.
 
-SciPy's log-densities want the axes of an outcome in other places from one law to the next; here they are always last.
-
-Lists of vectors of counts with a given sum, and of tables with given margins, where they are not too many.
+SciPy's log-densities take the axes of an outcome in different places; here these axes are always last. The outcomes of
+discrete ones are listed where they are few enough.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ from kullback.known.host import host_log_prob, host_sampler
 from kullback.known.record import Functions, Known, Moments
 from kullback.known.static import Static
 from kullback.known.support import Support, from_constraint
+
+# Vectors of counts with a given sum, and tables with given margins, listed where there are at most so many.
 
 MAX_LISTED = 100_000
 
@@ -80,6 +81,8 @@ def tables(row: Int[np.ndarray, " r"], column: Int[np.ndarray, " c"]) -> Int[np.
     return found[whole].astype(np.int32)
 
 
+# One reader for each of scipy.stats' kinds.
+
 Frozen = Any  # scipy.stats has no public class of its frozen variables
 
 
@@ -107,7 +110,7 @@ def _multivariate_t(frozen: Frozen) -> Known:
     if np.isinf(frozen.df):
         return numpyro_distributions.known(dist.MultivariateNormal(loc, scale_tril=tril))
     known = numpyro_distributions.known(dist.MultivariateStudentT(float(frozen.df), loc, scale_tril=tril))
-    # SciPy's draws, which need no compilation, and NumPyro's take seconds of it.
+    # SciPy's draws need no compilation; NumPyro's take seconds of it.
     draw = partial(_draws, frozen, (), loc.shape)
     return known.holding(sampler=host_sampler(draw, loc.shape), reparametrized=False)
 
@@ -180,7 +183,7 @@ def _random_table(frozen: Frozen) -> Known:
 
 
 def _table_mass(frozen: Frozen, x: np.ndarray) -> np.ndarray:
-    """SciPy's log-probability, which refuses tables that are none."""
+    """SciPy's log-probability, and −∞ for arrays that are no table of counts, which SciPy refuses."""
     x = np.asarray(x)
     valid = (x >= 0) & (x == np.round(x))
     return np.where(valid.all((-1, -2)), frozen.logpmf(np.where(valid, np.round(x), 0).astype(np.int64)), -np.inf)
