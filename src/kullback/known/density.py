@@ -22,6 +22,7 @@ from scipy.optimize import root_scalar
 
 from kullback.arguments import flag, positive
 from kullback.errors import InputError
+from kullback.known.adaptors.registry import describe
 from kullback.known.host import UNTRACEABLE, evaluated, number
 from kullback.known.record import Functions, Known, LogDensity, Sample
 from kullback.known.static import Static
@@ -99,8 +100,6 @@ class Tilted:
     """
 
     def __init__(self, base: Any, reward: OutcomeFunction | ArrayLike, temperature: float | Budget = 1.0) -> None:
-        from kullback.known.adaptors.registry import describe
-
         self.base, self.reward = base, reward
         self._base = describe(base, "base")
         sample = self._base.sample
@@ -258,7 +257,14 @@ def tilted(sample: Sample, reward: Float[np.ndarray, " n"], temperature: float |
         temperature, remark = _temperature(base, shifted, temperature)
     p, nats = _reweighted(base, shifted, float(temperature))
     total = float(sample.size) if sample.weights is None else float(sample.weights.sum())
-    return Weighting(total * p, float(temperature), nats, _effective(p), _effective(base), remark)
+    return Weighting(
+        weights=total * p,
+        temperature=float(temperature),
+        nats=nats,
+        rows=_effective(p),
+        before=_effective(base),
+        remark=remark,
+    )
 
 
 def rewards_of(sample: Sample, reward: OutcomeFunction | ArrayLike) -> Float[np.ndarray, " n"]:

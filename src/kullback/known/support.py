@@ -63,16 +63,18 @@ def from_constraint(constraint: Constraint) -> Support:
         base = base.base_constraint
     discrete = bool(getattr(base, "is_discrete", False))
     if base is constraints.boolean:
-        return Support("{0, 1}", True, 0.0, 1.0, constraint)
+        return Support("{0, 1}", discrete=True, lower=0.0, upper=1.0, constraint=constraint)
     if base is constraints.real or base is constraints.real_vector:
-        return Support("ℝ" if constraint is constraints.real else "ℝᵈ", False, -np.inf, np.inf, constraint)
+        name = "ℝ" if constraint is constraints.real else "ℝᵈ"
+        return Support(name, discrete=False, lower=-np.inf, upper=np.inf, constraint=constraint)
     ends = ends_of(base)
     if ends is None:
         name = type(base).__name__.strip("_").lower()
         return Support(name, discrete, constraint=constraint)
     lower, upper = map(np.asarray, ends)
     low, high = map(np.asarray, slack_of(base))
-    return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint, (low, high))
+    name = _interval_name(lower, upper, discrete, extra)
+    return Support(name, discrete, lower=lower, upper=upper, constraint=constraint, slack=(low, high))
 
 
 def aligned(p: Support, q: Support) -> Support:

@@ -170,7 +170,7 @@ def support_of(d: Distribution) -> Support | None:
     if isinstance(d, dist.MixtureGeneral):
         return None if _is_mixed(d) else _hull(d)
     if (point := point_of(d)) is not None:
-        return Support(POINT, True, point, point, d.support)
+        return Support(POINT, discrete=True, lower=point, upper=point, constraint=d.support)
     constraint = constraint_of(d)
     return None if constraint is None else from_constraint(constraint)
 

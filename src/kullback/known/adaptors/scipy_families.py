@@ -60,9 +60,8 @@ def _moved(d: Distribution, loc: Number, scale: Number) -> Distribution | Moved 
         return d
     if type(d) is dist.FoldedDistribution:
         return None
-    return Moved(
-        d, loc, scale, dist.TransformedDistribution(d, AffineTransform(loc, scale, domain=cast(Constraint, d.support)))
-    )
+    shift = AffineTransform(loc, scale, domain=cast("Constraint", d.support))
+    return Moved(base=d, loc=loc, scale=scale, law=dist.TransformedDistribution(d, shift))
 
 
 def _mirrored(d: Distribution, loc: Number = 0.0) -> Distribution | Moved | None:
