@@ -14,7 +14,7 @@ from kullback.errors import InputError, PlanError
 from kullback.known import Known
 from kullback.known.support import escape
 from kullback.result import Guarantee
-from kullback.rule import Applies, Missing, Question, Rule, rules_called
+from kullback.rule import Applies, Missing, Question, Rule, rules_brought, rules_called
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def make_plan(p: Known, q: Known, rules: Sequence[Rule], rule: str | Rule | None
     question = question_of(p, q)
     if question != "estimate":
         _require_finite(p, q)
-    own = [*p.rules, *(r for r in q.rules if r not in p.rules)]
+    own = rules_brought(p, q)
     asked = [r for r in (*own, *rules) if r.question == question]
     if rule is not None:
         return _forced(question, p, q, _rule(rule, [*own, *rules], question), asked)
@@ -172,9 +172,11 @@ def _nothing_applies(question: Question, p: Known, q: Known, verdicts: Sequence[
     missing = [(r, v) for r, v in verdicts if isinstance(v, Missing)]
     near = [f"{r.name} would, given {v.unlock}" for r, v in missing if v.unlock]
     hint = "; ".join(near[:3] or [f"{r.name}: {v.reason}" for r, v in missing[:3]])
-    if question == "forward" and p.takes and not any(r.question == question for r in p.rules):
-        hint = (f"nothing draws from P; put the learnable side first, as in kl.KL({p.takes}, P), or imitate episodes, "
-                "as in kl.KL(kl.control.rollout(env, policy, 100).pairs(), Q)")  # fmt: skip
+    if question == "forward" and p.takes and not any(r.question == question for r in rules_brought(p, p)):
+        hint = (
+            f"nothing draws from P; put the learnable side first, as in kl.KL({p.takes}, P), or imitate episodes, "
+            "as in kl.KL(kl.control.rollout(env, policy, 100).pairs(), Q)"
+        )
     return f"KL(P‖Q): no rule answers {question!r} for P = {p.name} and Q = {q.name}; {hint}"
 
 

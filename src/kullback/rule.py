@@ -148,3 +148,9 @@ def rules_called(name: str, rules: Iterable[Rule]) -> list[Rule]:
 
 def _compared(name: str) -> str:
     return re.sub(r"[\s_‐‑–—-]+", "", name).casefold()
+
+
+def rules_brought(p: Known, q: Known) -> list[Rule]:
+    """The rules that the two sides bring, each once."""
+    brought = [*p.rules, *(rule for rule in q.rules if rule not in p.rules)]
+    return [rule for rule in brought if isinstance(rule, Rule)]

@@ -17,7 +17,7 @@ from kullback.control.agent import Agent
 from kullback.control.envs.spaces import actions_of, observations_of
 from kullback.errors import InputError
 from kullback.families import FittedConditional
-from kullback.known import Known, describe
+from kullback.known import ConditionalFacts, Known, describe
 from kullback.known.support import from_constraint
 
 spaces = gym.spaces
@@ -55,8 +55,13 @@ class Still(gym.Env):
 def policy(env, distribution=dist.Categorical, network=None, seed=0, **options):
     """A conditional for the environment's spaces, with parameters that matter."""
     seen, acted = observations_of(env.observation_space), actions_of(env.action_space)
-    known = Known("Still", acted.shape, inputs=seen.example, support=from_constraint(acted.support),
-                  atoms=np.arange(acted.categories) if acted.kind == "choice" else None)  # fmt: skip
+    known = Known(
+        name="Still",
+        event_shape=acted.shape,
+        support=from_constraint(acted.support),
+        atoms=np.arange(acted.categories) if acted.kind == "choice" else None,
+        conditioning=ConditionalFacts(seen.example),
+    )
     q = kl.Conditional(network or kl.MLP(hidden=(8,)), distribution, **options)
     learnable, rng = describe(q, "q").matched(known).learnable, np.random.default_rng(seed)
     one = learnable.initial(rng, 0)

@@ -175,7 +175,7 @@ def test_a_return_that_does_not_exist_is_left_out():
     endless = replace(target.problem, is_arrays=False)
     assert np.isnan(episode_of(endless, evaluate(endless, np.zeros((2, 1)))).expected_return)
     alone = kl.KL(policy(), target).minimize().q.on(np.arange(2)).known()
-    numbers = kl.control.PolicyEvaluation().run(alone, replace(target.known(), facts=endless), Request()).diagnostics
+    numbers = kl.control.PolicyEvaluation().run(alone, target.known().holding(facts=endless), Request()).diagnostics
     assert "greedy_return" not in numbers
     assert numbers["greedy_value"] == pytest.approx(1 / 1.9)
 

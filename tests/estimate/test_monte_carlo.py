@@ -214,7 +214,9 @@ class TestCrossEntropy:
         assert answer.reason == "Q gives probability 0 to row 1 of P's sample"
 
     def test_a_sampler_without_a_density(self):
-        p = kl.known.Known(name="a simulator", event_shape=(), sampler=lambda key, n: np.ones(n))
+        p = kl.known.Known(
+            name="a simulator", event_shape=(), functions=kl.known.Functions(sampler=lambda key, n: np.ones(n))
+        )
         answer = kl.KL(p, dist.Normal(0.0, 1.0)).estimate()
         assert answer.value == pytest.approx(-st.norm.logpdf(1.0))
         assert answer.plan.rule.name == "cross entropy"

@@ -157,7 +157,9 @@ class TestEdges:
         def log_prob(x):
             return np.where(x == 0.0, np.log(0.5), np.log(0.5) + st.norm.logpdf(x))
 
-        law = kl.known.Known(name="a spike and a slab", event_shape=(), sampler=draw, log_prob=log_prob)
+        law = kl.known.Known(
+            name="a spike and a slab", event_shape=(), functions=kl.known.Functions(sampler=draw, log_prob=log_prob)
+        )
         truth = {True: 0.25 * np.log(0.5) + 0.75 * np.log(1.5), False: 0.5 * np.log(2.0) + 0.5 * np.log(1 / 1.5)}
         for of_p in (True, False):
             values = []

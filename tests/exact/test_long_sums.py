@@ -10,7 +10,7 @@ import kullback as kl
 from kullback.catalogue import CountableSum
 from kullback.errors import EstimateError
 from kullback.exact.numerics.power_tail import power_tail
-from kullback.known import Known, describe
+from kullback.known import Functions, Known, describe
 from kullback.known.host import host_log_prob
 from kullback.known.support import from_constraint
 
@@ -149,9 +149,8 @@ def side(log_prob, moments=None):
     return Known(
         name="counts",
         event_shape=(),
-        log_prob=host_log_prob(log_prob),
         support=from_constraint(dist.constraints.nonnegative_integer),
-        moments=moments,
+        functions=Functions(log_prob=host_log_prob(log_prob), moments=moments),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import kullback as kl
 from kullback.catalogue import ClosedForm, CountableSum, FiniteSum
 from kullback.errors import EstimateError
-from kullback.known import Known, describe
+from kullback.known import describe
 from kullback.result import Guarantee
 from kullback.rule import Applies, Missing, Request
 
@@ -113,8 +113,7 @@ def test_a_tilted_side_with_atoms():
 
 def _conditional(loc, inputs, weights=None):
     known = describe(dist.Normal(jnp.asarray(loc), 1.0))
-    facts = {**known.__dict__, "inputs": np.asarray(inputs), "input_weights": weights}
-    return Known(**facts)
+    return known.holding(inputs=np.asarray(inputs), input_weights=weights)
 
 
 def test_a_conditional_is_averaged_over_its_inputs():

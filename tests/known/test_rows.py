@@ -9,7 +9,7 @@ import pytest
 import kullback as kl
 from kullback.errors import InputError
 from kullback.known import describe
-from kullback.known.index_batch import rows_of
+from kullback.known.adaptors.numpyro_distributions import rows_of
 
 N, ROWS = 6, np.array([4, 0, 4])
 

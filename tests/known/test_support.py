@@ -7,7 +7,8 @@ import pytest
 
 import kullback as kl
 from kullback.known import Sample, describe
-from kullback.known.support import escape, sample_escape
+from kullback.known.samples import sample_escape
+from kullback.known.support import escape
 
 SUPPORTS = [
     (dist.Normal(0.0, 1.0), "ℝ", [-5.0, 5.0], []),

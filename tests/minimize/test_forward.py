@@ -11,7 +11,7 @@ from sklearn.mixture import GaussianMixture
 
 import kullback as kl
 from kullback.errors import FitError, InputError, PlanError
-from kullback.known import Known
+from kullback.known import Functions, Known
 from kullback.minimize import lbfgs
 from kullback.result import Status
 from kullback.training.batches import bucket
@@ -235,9 +235,11 @@ def test_streaming_draws_match_moments():
     side = Known(
         "a sampler",
         event_shape=(2,),
-        sampler=lambda key, n: dist.MultivariateStudentT(
-            10.0, np.array([1.0, -1.0]), np.linalg.cholesky(np.array([[2.0, 0.5], [0.5, 1.0]]))
-        ).sample(key, (n,)),
+        functions=Functions(
+            sampler=lambda key, n: dist.MultivariateStudentT(
+                10.0, np.array([1.0, -1.0]), np.linalg.cholesky(np.array([[2.0, 0.5], [0.5, 1.0]]))
+            ).sample(key, (n,))
+        ),
     )
     fit = kl.KL(side, kl.Family(dist.MultivariateNormal)).minimize()
     assert fit.plan.rule.name == "streaming draws"

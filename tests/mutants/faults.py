@@ -128,21 +128,21 @@ fault(
 # What is known of a side.
 fault(
     "known: a row of weight 0 outside the support counts",
-    "known/support.py",
+    "known/samples.py",
     "inside = inside | (p.weights == 0)",
     "inside = inside | (p.weights < 0)",
     "estimate/test_support.py::test_a_row_without_weight_does_not_count",
 )
 fault(
     "known: a tilted sample loses its own weights",
-    "known/tilted_sample.py",
+    "known/density.py",
     "    p = base * ratio",
     "    p = ratio / len(ratio)",
-    "known/test_tilted.py::test_weights_are_those_of_the_base_tilted",
+    "known/test_density.py::test_weights_are_those_of_the_base_tilted",
 )
 fault(
     "known: rows of a batch without what all share",
-    "known/index_batch.py",
+    "known/adaptors/numpyro_distributions.py",
     "jnp.broadcast_to(parameter, (*batch, *own))[rows]",
     "jnp.broadcast_to(parameter, (*batch, *own))[jnp.sort(rows)]",
     "known/test_rows.py::test_rows_have_the_log_probabilities_of_the_whole[categorical]",
@@ -217,10 +217,10 @@ fault(
 )
 fault(
     "reading: integers are labels by their type",
-    "known/reading.py",
+    "known/columns.py",
     'if any(part.values.dtype.kind not in "iuf" for part in parts):\n        return True',
     'if any(part.values.dtype.kind not in "f" for part in parts):\n        return True',
-    "known/test_reading.py::test_measurements",
+    "known/test_columns.py::test_measurements",
 )
 fault(
     "one sample: the scale of the columns is forgotten",

@@ -8,7 +8,7 @@ import pytest
 
 import kullback as kl
 from kullback.errors import InputError, PlanError
-from kullback.known import Known
+from kullback.known import Known, OwnRules
 from kullback.plan import make_plan
 
 P, Q = dist.Normal(0.0, 1.0), dist.Normal(1.0, 2.0)
@@ -116,7 +116,7 @@ def test_a_rule_of_the_users_own():
 
 def test_rules_that_a_side_brings():
     mine = Stub("brought", price=-5.0)
-    side = Known(name="a side", event_shape=(), rules=(mine,))
+    side = Known(name="a side", event_shape=(), own=OwnRules((mine,)))
     assert make_plan(side, side, ()).rule is mine
 
 

@@ -61,7 +61,7 @@ class FreshEpisodes(Rule):
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
         task = self._task(q)
-        assert task is not None
+        assert task is not None and p.origin is not None
         acting = task.acting(p.origin.structure)
         alpha, rng = task.temperature.last, request.host_rng()
         with telling(request.quiet) as tell:

@@ -26,7 +26,7 @@ from kullback.control.tabular.mdp import FiniteMDP, Model
 from kullback.control.task import Fresh, Task
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
-from kullback.known import Known
+from kullback.known import ConditionalFacts, Known, OwnRules
 from kullback.known.support import from_constraint
 
 ROWS_SUM = 1e-4  # float32 probabilities of a fitted prior add up to 1 only so far
@@ -134,23 +134,19 @@ class Optimal:
             return Known(
                 name=repr(self),
                 event_shape=(),
-                inputs=np.arange(self.problem.labels),
                 support=from_constraint(constraints.integer_interval(0, self.model.actions - 1)),
                 atoms=np.arange(self.model.actions),
-                rules=RULES,
-                facts=self.problem,
-                takes=POLICY,
+                conditioning=ConditionalFacts(np.arange(self.problem.labels)),
+                own=OwnRules(RULES, self.problem, POLICY),
             )
         facts = self.task.facts
         return Known(
             name=repr(self),
             event_shape=facts.actions.shape,
-            inputs=facts.observations.example,
             support=from_constraint(facts.actions.support),
             atoms=np.arange(facts.actions.categories) if facts.actions.kind == "choice" else None,
-            rules=RULES,
-            facts=self.task,
-            takes=policy_for(facts.actions),
+            conditioning=ConditionalFacts(facts.observations.example),
+            own=OwnRules(RULES, self.task, policy_for(facts.actions)),
         )
 
     @property

@@ -47,10 +47,10 @@ class SoftValueIteration(Rule):
             return missing
         if not _is_table(p):
             return Missing("the network is not a Table, so it may not hold the solution", POLICY)
-        return Applies(note="the policy depends on time" if q.facts.horizon else "")
+        return Applies(note="the policy depends on time" if _table(q).horizon else "")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        problem, learnable = settled(q.facts, TOLERANCE), p.learnable
+        problem, learnable = settled(_table(q), TOLERANCE), p.learnable
         assert learnable is not None
         solution = solve(problem, request.tolerance or TOLERANCE)
         rows = solution.log_policy.reshape(problem.labels, problem.model.actions)
@@ -82,12 +82,12 @@ class SoftValueIterationProjected(Rule):
         missing = _no_policy(p, q)
         if missing is not None:
             return missing
-        if q.facts.labels > WIDEST and not _is_table(p):
-            return Missing(f"the network would take {q.facts.labels:,} inputs one-hot, more than {WIDEST:,}", POLICY)
+        if _table(q).labels > WIDEST and not _is_table(p):
+            return Missing(f"the network would take {_table(q).labels:,} inputs one-hot, more than {WIDEST:,}", POLICY)
         return Applies(note="the network is fitted by forward KL, and what remains is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        problem = settled(q.facts, TOLERANCE)
+        problem = settled(_table(q), TOLERANCE)
         solution = solve(problem, TOLERANCE)
         fit = MaximumLikelihood().run(_lessons(problem, solution), p, request)
         return reported(fit, problem, solution)
@@ -111,12 +111,12 @@ class PolicyEvaluation(Rule):
         missing = _no_table(q)
         if missing is not None:
             return missing
-        if np.shape(getattr(p.distribution, "logits", ())) != (q.facts.labels, q.facts.model.actions):
+        if np.shape(getattr(p.distribution, "logits", ())) != (_table(q).labels, _table(q).model.actions):
             return Missing("the first side is not a policy over these states and actions", "the q of a fit to Optimal")
         return Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        problem = settled(q.facts, TOLERANCE)
+        problem = settled(_table(q), TOLERANCE)
         numbers = _numbers(problem, solve(problem, request.tolerance or TOLERANCE), p.distribution)
         return _objective(numbers)
 
@@ -191,6 +191,12 @@ def _is_table(p: Known) -> bool:
     return p.learnable is not None and isinstance(getattr(p.learnable.structure, "network", None), Rows)
 
 
+def _table(q: Known) -> Problem:
+    """The transition table to solve, where `_no_table` has found that there is one."""
+    assert isinstance(q.facts, Problem)
+    return q.facts
+
+
 def _no_table(q: Known) -> Missing | None:
     if isinstance(q.facts, Problem):
         return None
@@ -204,5 +210,5 @@ def _no_policy(p: Known, q: Known) -> Missing | None:
     if missing is not None:
         return missing
     assert p.learnable is not None
-    reason = why_no_policy(p.learnable, q.facts.model.actions)
+    reason = why_no_policy(p.learnable, _table(q).model.actions)
     return Missing(reason, POLICY) if reason else None

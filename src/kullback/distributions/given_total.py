@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import gammaln
+from jax.typing import ArrayLike
 from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import validate_sample
@@ -61,7 +62,7 @@ class MultinomialGivenTotal(GivenTotal):
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
 
     @validate_sample
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         return _log_orders(value) + (value * jax.nn.log_softmax(self.logits, -1)).sum(-1)
 
     @property
@@ -86,7 +87,7 @@ class BinomialGivenTotal(GivenTotal):
         super().__init__(jnp.shape(logits), (2,), validate_args=validate_args)
 
     @validate_sample
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         return _log_orders(value) + (value * jax.nn.log_sigmoid(self._both)).sum(-1)
 
     @property
@@ -118,7 +119,7 @@ class DirichletMultinomialGivenTotal(GivenTotal):
         super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
 
     @validate_sample
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         a, y = self.concentration, jnp.asarray(value, jnp.result_type(self.concentration))
         return _log_orders(y) + _log_rising(a, y).sum(-1) - _log_rising(a.sum(-1), y.sum(-1))
 
@@ -127,7 +128,7 @@ class DirichletMultinomialGivenTotal(GivenTotal):
         return self.concentration / self.concentration.sum(-1, keepdims=True)
 
 
-def _log_orders(y: Any) -> Array:
+def _log_orders(y: ArrayLike) -> Array:
     """log n!/Π y!: in how many orders the trials can have come."""
     y = jnp.asarray(y, jnp.result_type(float))
     return gammaln(y.sum(-1) + 1.0) - gammaln(y + 1.0).sum(-1)

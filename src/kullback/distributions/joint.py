@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
-from numpyro.distributions import constraints
+from jax.typing import ArrayLike
+from numpyro.distributions import Distribution, constraints
 
 from kullback.arguments import distribution
 from kullback.errors import InputError
@@ -20,14 +21,14 @@ class _Blocks(constraints.Constraint):
 
     event_dim = 1
 
-    def __init__(self, law: Any) -> None:
+    def __init__(self, law: Product | Joint) -> None:
         self.law = law
         self.is_discrete = all(part.support.is_discrete for part in law.parts)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: ArrayLike) -> Any:
         return self.law.contains(x)
 
-    def feasible_like(self, prototype: Any) -> Any:
+    def feasible_like(self, prototype: ArrayLike) -> Any:
         return self.law.feasible(prototype)
 
     def tree_flatten(self) -> Any:
@@ -62,7 +63,8 @@ class Product(dist.Distribution):
     def support(self) -> Any:
         return _Blocks(self)
 
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        assert key is not None
         keys = jax.random.split(key, len(self.parts))
         shape = sample_shape + self.batch_shape
         draws = [
@@ -72,21 +74,21 @@ class Product(dist.Distribution):
 
     rsample = sample
 
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         """log of the mass or density, at vectors [..., n]."""
         return sum((part.log_prob(_typed(x, part)) for part, x in self._blocks(value)), start=jnp.zeros(()))
 
-    def contains(self, value: Any) -> Any:
+    def contains(self, value: ArrayLike) -> Any:
         """Whether each part is in its support."""
         inside = [part.support(x) for part, x in self._blocks(value)]
         return jnp.stack(jnp.broadcast_arrays(*inside), -1).all(-1)
 
-    def feasible(self, prototype: Any) -> Array:
+    def feasible(self, prototype: ArrayLike) -> Array:
         """Some outcome, of the shape and type of the prototype."""
         blocks = [(part.support.feasible_like(x), part) for part, x in self._blocks(prototype)]
         return jnp.concatenate([_flat(x, part) for x, part in blocks], -1)
 
-    def _blocks(self, value: Any) -> list[tuple[Any, Array]]:
+    def _blocks(self, value: ArrayLike) -> list[tuple[Any, Array]]:
         value, start, found = jnp.asarray(value), 0, []
         for part in self.parts:
             found.append((part, _shaped(value[..., start : start + _size(part)], part)))
@@ -136,7 +138,8 @@ class Joint(dist.Distribution):
     def support(self) -> Any:
         return _Blocks(self)
 
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
+        assert key is not None
         one, other = jax.random.split(key)
         label = jnp.asarray(self.first.expand(self.batch_shape).sample(one, sample_shape))
         every = jnp.asarray(self.then.expand((*self.batch_shape, self.labels)).sample(other, sample_shape))
@@ -144,7 +147,7 @@ class Joint(dist.Distribution):
         chosen = jnp.take_along_axis(every, label[..., None, None].astype(int), -2)[..., 0, :]
         return jnp.concatenate([label[..., None].astype(chosen.dtype), chosen], -1)
 
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         """log of the mass or density, at vectors [..., 1 + n]."""
         label, rest = self._split(value)
         known = (label >= 0) & (label < self.labels)
@@ -152,45 +155,45 @@ class Joint(dist.Distribution):
         given = _at(self.then.log_prob(_typed(rest, self.then)), safe)
         return jnp.where(known, self.first.log_prob(safe) + given, -jnp.inf)
 
-    def contains(self, value: Any) -> Any:
+    def contains(self, value: ArrayLike) -> Any:
         """Whether the label is one, and the rest in the support that it has."""
         label, rest = self._split(value)
         whole = jnp.asarray(value)[..., 0] == label
         known = whole & (label >= 0) & (label < self.labels) & self.first.support(label)
         return known & _at(self.then.support(rest), jnp.where(known, label, 0))
 
-    def feasible(self, prototype: Any) -> Array:
+    def feasible(self, prototype: ArrayLike) -> Array:
         """Some outcome, of the shape and type of the prototype: one with the label 0."""
         _, rest = self._split(prototype)
         y = _flat(self.then.support.feasible_like(rest), self.then)
         y = jnp.broadcast_to(y, (*jnp.shape(prototype)[:-1], *y.shape[-2:]))[..., 0, :]
         return jnp.concatenate([jnp.zeros_like(y[..., :1]), y], -1)
 
-    def _split(self, value: Any) -> tuple[Array, Array]:
+    def _split(self, value: ArrayLike) -> tuple[Array, Array]:
         """The label [...], and the rest with an axis of length 1 for the labels, [..., 1, *event]."""
         value = jnp.asarray(value)
         return jnp.floor(value[..., 0]).astype(int), _shaped(value[..., None, 1:], self.then)
 
 
-def _size(d: Any) -> int:
+def _size(d: Distribution) -> int:
     return math.prod(d.event_shape)
 
 
-def _shaped(x: Array, d: Any) -> Array:
+def _shaped(x: Array, d: Distribution) -> Array:
     """The coordinates of a part in the shape of its event."""
     return x.reshape(x.shape[:-1] + d.event_shape)
 
 
-def _typed(x: Array, d: Any) -> Array:
+def _typed(x: Array, d: Distribution) -> Array:
     """Labels and counts as integers."""
-    return x.astype(int) if d.support.is_discrete else x
+    return x.astype(int) if d.is_discrete else x
 
 
-def _flat(x: Any, d: Any) -> Array:
+def _flat(x: Array, d: Distribution) -> Array:
     return x.reshape(*x.shape[: x.ndim - len(d.event_shape)], _size(d))
 
 
-def _at(values: Any, label: Array) -> Array:
+def _at(values: Array, label: Array) -> Array:
     """The values [..., K] at the labels [...]."""
     batch = jnp.broadcast_shapes(values.shape[:-1], label.shape)
     values = jnp.broadcast_to(values, (*batch, values.shape[-1]))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import ArrayLike
 from jaxtyping import Float
 from numpyro.distributions import constraints
 
@@ -78,13 +79,14 @@ class MarkovChain(dist.Distribution):
         paths = grid.reshape(-1, *(1,) * len(self.batch_shape), self.length)
         return jnp.broadcast_to(paths, (len(paths), *self.batch_shape, self.length)) if expand else jnp.asarray(paths)
 
-    def sample(self, key: Any, sample_shape: tuple[int, ...] = ()) -> Array:
+    def sample(self, key: jax.Array | None, sample_shape: tuple[int, ...] = ()) -> Array:
         shape = sample_shape + self.batch_shape
+        assert key is not None
         keys = jax.random.split(key, self.length)
         first = jax.random.categorical(keys[0], jnp.log(jnp.asarray(self.initial)), shape=shape)
         rows = jnp.log(jnp.broadcast_to(self.transition, (*shape, self.states, self.states)))
 
-        def step(state: Array, key: Any) -> tuple[Array, Array]:
+        def step(state: Array, key: jax.Array) -> tuple[Array, Array]:
             row = jnp.take_along_axis(rows, state[..., None, None], -2)[..., 0, :]
             state = jax.random.categorical(key, row)
             return state, state
@@ -92,7 +94,7 @@ class MarkovChain(dist.Distribution):
         _, later = jax.lax.scan(step, first, keys[1:])
         return jnp.concatenate([first[..., None], jnp.moveaxis(later, 0, -1)], -1)
 
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         """log of the probability of paths [..., n]."""
         path = jnp.asarray(value).astype(int)
         known = ((path >= 0) & (path < self.states) & (path == value)).all(-1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.core import Tracer
+from jax.typing import ArrayLike
 from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
@@ -80,7 +81,7 @@ class TanhNormal(dist.Distribution):
         return self.squash(u), self.log_prob_unsquashed(u)
 
     @validate_sample
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         return self.log_prob_unsquashed(self.unsquash(value))
 
     def log_prob_unsquashed(self, u: Array) -> Array:
@@ -93,7 +94,7 @@ class TanhNormal(dist.Distribution):
         """The outcome at u."""
         return self.low + (self.high - self.low) * (0.5 + 0.5 * jnp.tanh(u))
 
-    def unsquash(self, value: Any) -> Array:
+    def unsquash(self, value: ArrayLike) -> Array:
         """u at an outcome; at the ends of the interval that of the outcome next to them."""
         share = (jnp.asarray(value) - self.low) / (self.high - self.low)
         most = 1.0 - float(jnp.finfo(jnp.result_type(share)).eps)
@@ -113,7 +114,7 @@ class TanhNormal(dist.Distribution):
         return self.loc + self.scale * jax.random.normal(key, (*sample_shape, *self.batch_shape))
 
 
-def _ranked(end: Any, rank: int, like: Any) -> Any:
+def _ranked(end: Array | np.ndarray | float, rank: int, like: ArrayLike) -> Any:
     """An end with axes of length 1 put before its own; one that is a known number stays one in a compiled program."""
     missing = rank - jnp.ndim(end)
     if not missing:

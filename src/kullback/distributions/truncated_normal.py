@@ -10,6 +10,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jax.scipy.special import log_ndtr, ndtri
+from jax.typing import ArrayLike
 from jaxtyping import Float
 from numpyro.distributions import constraints
 from numpyro.distributions.util import promote_shapes, validate_sample
@@ -82,7 +83,7 @@ class TruncatedNormal(dist.Distribution):
                 return constraints.interval(low, high)
 
     @validate_sample
-    def log_prob(self, value: Any, intermediates: Any = None) -> Array:
+    def log_prob(self, value: ArrayLike, intermediates: list[Array] | None = None) -> Array:
         loc, scale, low, high = self._parameters()
         mode, offsets, weights = _rule(loc, scale, low, high)
         mass = (weights * jnp.exp(-_exponent(mode[..., None], offsets, loc[..., None], scale[..., None]))).sum(-1)
@@ -161,7 +162,7 @@ def _between(a: Array, b: Array, u: Array) -> Array:
     low = fixed < -1.0
     z = jnp.where(low, -jnp.sqrt(-2.0 * jnp.minimum(fixed, -1.0)), jnp.minimum(ndtri(jnp.exp(fixed)), _FARTHEST))
 
-    def step(_: Any, z: Array) -> Array:
+    def step(_: int | Array, z: Array) -> Array:
         return jnp.where(low, z - (log_ndtr(z) - fixed) * jnp.exp(_log_mills(-z)), z)
 
     z = jax.lax.stop_gradient(jax.lax.fori_loop(0, _NEWTON, step, z))
@@ -177,7 +178,7 @@ def _beyond(c: Array, width: Array, u: Array) -> Array:
     level = -jnp.log1p(u * jnp.expm1(-_fall(c, width)))
     start = 2.0 * level / (c + jnp.sqrt(c * c + 2.0 * level))
 
-    def step(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def step(_: int | Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         t, c, level = state
         return t - (_fall(c, t) - level) * jnp.exp(_log_mills(c + t)), c, level
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Shaped
 
 from kullback.errors import InputError
 from kullback.estimate.rows import Rows
-from kullback.known.reading import FEW_VALUES, is_table
+from kullback.known.columns import FEW_VALUES, is_table
 from kullback.known.record import Column, Sample
 
 Weights = tuple[np.ndarray | None, np.ndarray | None]

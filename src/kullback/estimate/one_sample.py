@@ -24,7 +24,7 @@ from kullback.estimate.pareto_tail import verdict_on
 from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows, log_weights
 from kullback.estimate.sample_guarantee import estimate_with_guarantee, subsampled
 from kullback.known import Known
-from kullback.known.reading import is_table
+from kullback.known.columns import is_table
 from kullback.known.record import Sample
 from kullback.known.support import SURFACES
 from kullback.result import Estimate, Guarantee

@@ -9,8 +9,9 @@ import numpy as np
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.columns import columns_of
 from kullback.known import Known
-from kullback.known.reading import is_discrete
-from kullback.known.support import Escape, escape, sample_escape
+from kullback.known.columns import is_discrete
+from kullback.known.samples import sample_escape
+from kullback.known.support import Escape, escape
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 

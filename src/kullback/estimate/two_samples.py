@@ -21,7 +21,7 @@ from kullback.estimate.columns import Weights, counted, informative, matched_col
 from kullback.estimate.rows import Rows, by_cell, log_weights
 from kullback.estimate.sample_guarantee import estimate_with_guarantee, remarks_on_rows, subsampled
 from kullback.known import Known, Samples
-from kullback.known.reading import is_table, remark_on
+from kullback.known.columns import is_table, remark_on
 from kullback.known.record import Column, Sample
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -31,7 +31,7 @@ from kullback.rule import Applies, Missing, Request, Rule
 class TwoSamples(Rule):
     """KL(P‖Q) from a finite sample of each: counts within balls, or within cells of equal discrete columns.
 
-    A column is a table of frequencies or measurements by its values (`kullback.known.reading`). Measurements are
+    A column is a table of frequencies or measurements by its values (`kullback.known.columns`). Measurements are
     divided by their pooled interquartile range, which changes no divergence. For tables it is
     Σ (nᵢ/n) (ψ(nᵢ) − ψ(mᵢ + 1)) − ψ(n) + ψ(m + 1), whose bias falls exponentially with the counts; a category of P that
     Q's sample lacks counts as about half a row of Q, since its absence does not prove that Q gives it no probability

@@ -65,7 +65,9 @@ def side_of(d: dist.Distribution) -> Side | None:
 
 def sides(p: Known, q: Known) -> tuple[Side, Side]:
     """The components of both, in double precision."""
-    own, other = (side_of(doubled(known.distribution)) for known in (p, q))
+    assert p.distribution is not None
+    assert q.distribution is not None
+    own, other = side_of(doubled(p.distribution)), side_of(doubled(q.distribution))
     assert own is not None
     assert other is not None
     return own, other
@@ -241,7 +243,8 @@ class PairwiseLowerBound(Rule):
     aliases = ("Kolchinsky–Tracey lower bound",)
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        overlap = (p, q, distance_form, "∫√(fₖ gₗ)") if is_mixture(q.distribution) else (p, q, kl_form, "KL(fₖ‖Q)")
+        mixed = q.distribution is not None and is_mixture(q.distribution)
+        overlap = (p, q, distance_form, "∫√(fₖ gₗ)") if mixed else (p, q, kl_form, "KL(fₖ‖Q)")
         return _missing(p, q, (p, p, kl_form, "KL(fₖ‖fⱼ)"), overlap) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
@@ -273,6 +276,8 @@ def _missing(p: Known, q: Known, *needs: tuple[Known, Known, Pairwise, str]) -> 
     if not (is_mixture(p.distribution) or is_mixture(q.distribution)):
         return Missing("neither side is a mixture")
     for a, b, pairwise, words in needs:
+        assert a.distribution is not None
+        assert b.distribution is not None
         own, other = side_of(a.distribution), side_of(b.distribution)
         if own is None or other is None or any(b is None for row in pairs_of(own, other) for pair in row for b in pair):
             return Missing("the components of a batch of mixtures cannot be arranged along one axis")

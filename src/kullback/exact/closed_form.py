@@ -33,15 +33,17 @@ class ClosedForm(Rule):
     aliases = ("analytic", "analytical", "formula")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        for side, name in ((p, "P"), (q, "Q")):
-            if side.distribution is None:
-                return Missing(f"{name} is not a distribution with a known formula", f"{name} as a distribution")
+        if p.distribution is None or q.distribution is None:
+            name = "P" if p.distribution is None else "Q"
+            return Missing(f"{name} is not a distribution with a known formula", f"{name} as a distribution")
         if kl_form(p.distribution, q.distribution) is None:
             kinds = type(p.distribution).__name__, type(q.distribution).__name__
             return Missing(f"the table of exact forms has no entry for {kinds[0]} against {kinds[1]}")
         return unequal_inputs(p, q) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
+        assert p.distribution is not None
+        assert q.distribution is not None
         value = averaged(_evaluate(p.distribution, q.distribution), p, q)
         return Estimate(value, reason=why_infinite(value, p, q))
 

@@ -25,7 +25,8 @@ from kullback.exact.rule_helpers import (
     unequal_inputs,
     why_infinite,
 )
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
@@ -81,7 +82,7 @@ def _components(d: dist.Distribution, weight: float) -> Iterator[Component]:
 
 
 def _batch(d: dist.Distribution, weights: np.ndarray) -> Iterator[Component]:
-    law = numpyro_side.known(d)
+    law = numpyro_distributions.known(d)
     means, variances = (np.ravel(np.asarray(x, np.float64)) for x in (d.mean, d.variance))
     for place, weight in enumerate(weights):
         if weight > 0:

@@ -25,7 +25,7 @@ from kullback.families.learnable import Learnable, Params
 from kullback.families.mixture import Mixture
 from kullback.families.networks import InputSizes, SizedNetwork, sized_network
 from kullback.families.static_sizes import GIVEN_TOTAL, trials_of
-from kullback.known import Known
+from kullback.known import Known, LearnableHooks
 
 __all__ = ["At", "Conditional", "ConditionalStructure", "FittedConditional", "input_sizes"]
 
@@ -63,7 +63,7 @@ class Conditional:
         self.prior_scale, self.ensemble = _prior_scale(prior_scale), _ensemble(ensemble)
 
     def known(self) -> Known:
-        return Known(name=self.name, matched=self._matched)
+        return Known(name=self.name, hooks=LearnableHooks(matched=self._matched))
 
     @property
     def name(self) -> str:
@@ -135,7 +135,9 @@ def matched_conditional(
         raise InputError(
             f"p and q: {name} has outcomes of shape {example.event_shape} and {other.name} of {other.event_shape}"
         )
-    return Known(name=name, event_shape=other.event_shape, learnable=learnable, support=support_of_all(example))
+    return Known(
+        name=name, event_shape=other.event_shape, hooks=LearnableHooks(learnable), support=support_of_all(example)
+    )
 
 
 def input_sizes(inputs: np.ndarray) -> InputSizes:

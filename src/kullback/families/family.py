@@ -17,7 +17,7 @@ from kullback.families.form import Form, Sizes, class_of, form_for, nested
 from kullback.families.initialisation.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.families.static_sizes import require_parameters, static_sizes
-from kullback.known import Known, Support
+from kullback.known import Functions, Known, LearnableHooks, Support
 from kullback.known.support import from_constraint
 from kullback.runtime.export_cache import program
 
@@ -40,7 +40,7 @@ class Family:
         self.fixed = parameters(self.cls, fixed)
 
     def known(self) -> Known:
-        return Known(name=self.name, matched=self._matched)
+        return Known(name=self.name, hooks=LearnableHooks(matched=self._matched))
 
     @property
     def name(self) -> str:
@@ -102,9 +102,9 @@ def matched_side(
     return Known(
         name=name,
         event_shape=other.event_shape,
-        learnable=learnable,
+        hooks=LearnableHooks(learnable),
         support=support_of_all(example),
-        reparametrized=bool(example.has_rsample),
+        functions=Functions(reparametrized=bool(example.has_rsample)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,10 @@ from kullback.errors import InputError
 from kullback.families import evaluation
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.learnable import Params
-from kullback.known import Known, numpyro_side
-from kullback.known.samples import as_sample_array, as_weights, is_frame, numeric_frame
+from kullback.known import ConditionalFacts, Known
+from kullback.known.adaptors import numpyro_distributions
+from kullback.known.columns import is_frame, numeric_frame
+from kullback.known.samples import as_sample_array, as_weights
 
 PRECISE = "_kullback_in_double"  # the attribute of a predictive law that gives it with parameters in double precision
 
@@ -92,7 +93,10 @@ class FittedConditional:
         return FittedConditional(self.structure, {**self.fixed, **fixed}, self.name, self.free, self.members)
 
     def known(self) -> Known:
-        return Known(name=f"fitted {self.name}", conditional=lambda inputs: self.on(inputs).known())
+        return Known(
+            name=f"fitted {self.name}",
+            conditioning=ConditionalFacts(conditional=lambda inputs: self.on(inputs).known()),
+        )
 
     def _inputs(self, x: Any) -> np.ndarray:
         inputs = as_sample_array(numeric_frame(x, "x") if is_frame(x) else x, "x")
@@ -118,8 +122,7 @@ class At:
         self.distribution, self.conditional = conditional(inputs), conditional
 
     def known(self) -> Known:
-        return replace(
-            numpyro_side.known(self.distribution),
+        return numpyro_distributions.known(self.distribution).holding(
             name=f"fitted {self.conditional.name} at {len(self.inputs):,} inputs",
             inputs=self.inputs,
             input_weights=self.weights,

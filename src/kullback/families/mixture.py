@@ -17,7 +17,7 @@ from kullback.families.family import Family, matched_side, sizes_of
 from kullback.families.form import Form
 from kullback.families.initialisation.guess import Hints, hints_from, initial_parameters
 from kullback.families.learnable import Params, Structure
-from kullback.known import Known
+from kullback.known import Known, LearnableHooks
 
 
 class Mixture:
@@ -32,7 +32,7 @@ class Mixture:
         self.family, self.components = family, whole("components", components, most=10**6)
 
     def known(self) -> Known:
-        return Known(name=self.name, matched=self._matched)
+        return Known(name=self.name, hooks=LearnableHooks(matched=self._matched))
 
     @property
     def name(self) -> str:

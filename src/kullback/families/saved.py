@@ -18,7 +18,7 @@ from kullback.families.family import fitted_distribution, matched_side
 from kullback.families.form import Form, Sizes, form_for
 from kullback.families.learnable import Params, Structure
 from kullback.families.mixture import MixtureStructure
-from kullback.known import Known
+from kullback.known import Known, LearnableHooks
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.runtime.files import read, unpack
 
@@ -154,7 +154,7 @@ class learnable:
             self.fixed, self._name, self.members = {}, type(q).__name__, 1
 
     def known(self) -> Known:
-        return Known(name=f"{self._name}, from where it stands", matched=self._matched)
+        return Known(name=f"{self._name}, from where it stands", hooks=LearnableHooks(matched=self._matched))
 
     def _matched(self, other: Known) -> Known:
         name = f"{self._name}, from where it stands"

@@ -16,7 +16,7 @@ from kullback.families.conditional import ConditionalStructure, FittedConditiona
 from kullback.families.evaluation import rows_like
 from kullback.families.family import support_of_all
 from kullback.families.learnable import Learnable, Params, Structure
-from kullback.known import Known
+from kullback.known import Known, LearnableHooks
 
 START = {"log_temperature": np.zeros(())}
 
@@ -40,7 +40,7 @@ class Tempered:
         self.q = q.tempered(1.0)  # raises where there are no logits
 
     def known(self) -> Known:
-        return Known(name=f"tempered {self.q.name}", matched=self._matched)
+        return Known(name=f"tempered {self.q.name}", hooks=LearnableHooks(matched=self._matched))
 
     def _matched(self, other: Known) -> Known:
         q = self.q
@@ -63,7 +63,7 @@ class TemperedLogits:
         self.several = several
 
     def known(self) -> Known:
-        return Known(name="logits over a temperature", matched=self._matched)
+        return Known(name="logits over a temperature", hooks=LearnableHooks(matched=self._matched))
 
     def _matched(self, other: Known) -> Known:
         return _matched(LogitsStructure(self.several), {}, temperature_of, other)
@@ -128,4 +128,4 @@ def _matched(structure: Structure, fixed: Params, wrap: Any, other: Known, kind:
     example = jax.eval_shape(structure.distribution, START, fixed, rows_like(inputs, 1))
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(f"p: outcomes of shape {other.event_shape} for logits of outcomes of {example.event_shape}")
-    return Known(name=name, event_shape=other.event_shape, learnable=side, support=support_of_all(example))
+    return Known(name=name, event_shape=other.event_shape, hooks=LearnableHooks(side), support=support_of_all(example))

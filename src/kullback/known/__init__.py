@@ -1,9 +1,23 @@
 """What is known of a side: one record, and one small adaptor for each kind of object that users have."""
 
-from kullback.known.adaptors import describe
+from kullback.known.adaptors.registry import describe
 from kullback.known.density import Density, Tilted
-from kullback.known.record import Known, Moments, Sample
+from kullback.known.record import ConditionalFacts, Functions, Known, LearnableHooks, Moments, OwnRules, Sample
 from kullback.known.samples import Pairs, Samples
 from kullback.known.support import Support
 
-__all__ = ["Density", "Known", "Moments", "Pairs", "Sample", "Samples", "Support", "Tilted", "describe"]
+__all__ = [
+    "ConditionalFacts",
+    "Density",
+    "Functions",
+    "Known",
+    "LearnableHooks",
+    "Moments",
+    "OwnRules",
+    "Pairs",
+    "Sample",
+    "Samples",
+    "Support",
+    "Tilted",
+    "describe",
+]

@@ -1,9 +1,17 @@
-"""Sides of which a finite sample is all that is known: arrays, data frames, and pairs of inputs and outputs."""
+"""Sides known by a finite sample: arrays, data frames, and pairs of inputs and outputs.
+
+Pairs may also come in batches from an iterable. These are written once to temporary files, which are memory-mapped:
+later passes over the rows do not run the iterable again, and the data may be larger than memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from weakref import finalize
 
@@ -12,20 +20,25 @@ import numpy as np
 from numpyro.distributions import Distribution, constraints
 
 from kullback.errors import InputError
-from kullback.known import numpyro_side
-from kullback.known.column_values import chosen, column
-from kullback.known.memmap import remove, spooled
+from kullback.known.adaptors import numpyro_distributions
+from kullback.known.columns import (
+    array_columns,
+    chosen,
+    is_frame,
+    numeric_frame,
+    require_finite_rows,
+    stack_columns,
+    table_columns,
+)
 from kullback.known.record import Column, Known, Sample
-from kullback.known.support import from_constraint
-
-_BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory
+from kullback.known.support import Escape, Support, from_constraint
 
 
 class Samples:
     """A finite sample as one side: `x` [n] or [n, *event], or a pandas or polars frame or series.
 
     Two samples are compared by distances in the columns that are measurements and by frequencies in the others, as
-    `kullback.known.reading.is_table` finds from the values. The caller can say it, by the names of columns of a frame
+    `kullback.known.columns.is_table` finds from the values. The caller can say it, by the names of columns of a frame
     or the indices of columns of an array [n, d]; True speaks of the only column.
 
     weights   how much each row counts [n]; None for equally
@@ -81,19 +94,6 @@ def _read(x: Any, said: dict[str, Any]) -> tuple[np.ndarray | None, tuple[Column
     return values, columns, (len(columns),)
 
 
-def array_columns(x: Any, argument: str) -> tuple[Column, ...]:
-    """The columns of an array [n] or [n, d] of any type, named by their indices."""
-    array = np.asarray(x)
-    if array.ndim == 0:
-        raise InputError(f"{argument}: one value is not a sample; pass an array whose first axis counts the rows")
-    if array.ndim > 2:
-        raise InputError(f"{argument}: an array of shape {array.shape} has no columns; pass one of shape [n] or [n, d]")
-    if array.size == 0:
-        raise InputError(f"{argument}: the sample is empty; pass at least one row")
-    table = array.reshape(len(array), -1)
-    return tuple(checked_column(str(i), table[:, i], argument) for i in range(table.shape[1]))
-
-
 def _stated(columns: tuple[Column, ...], said: dict[str, Any]) -> tuple[Column, ...]:
     """The columns that are not ignored, with what the caller stated of each."""
     asked = {how: chosen(columns, value, how) for how, value in said.items()}
@@ -133,7 +133,7 @@ class Pairs:
 
         batches  an iterable: a generator, a list, a loader of another library; rows of one shape and type throughout
 
-        The files are mapped, and removed when these pairs are let go or the program ends; TMPDIR says where they lie.
+        The files lie in TMPDIR, are memory-mapped, and removed when these pairs are released or the program ends.
         Raises `InputError` as `Pairs` does, and for no rows at all or batches that do not match.
         """
         folder, x, y, weights = spooled(batches, _array_of)
@@ -148,7 +148,8 @@ class Pairs:
     def known(self) -> Known:
         if isinstance(self.y, Distribution):
             name = f"{len(self.x):,} inputs (x: {_shape(self.x)}) with {type(self.y).__name__} outputs"
-            return replace(numpyro_side.known(self.y), name=name, inputs=self.x, input_weights=self.weights)
+            known = numpyro_distributions.known(self.y)
+            return known.holding(name=name, inputs=self.x, input_weights=self.weights)
         sample = Sample(self.y, self.weights, inputs=self.x)
         name = f"{sample.size:,} pairs (x: {_shape(self.x)}, y: {_shape(self.y)})"
         return Known(name=name, event_shape=self.y.shape[1:], sample=sample, support=_hull(sample))
@@ -170,6 +171,20 @@ def _outputs_for(size: int, y: Any) -> Any:
     return values
 
 
+def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
+    """Whether some row of a sample of P lies where Q has no mass."""
+    if p.values is None or p.inputs is not None:
+        return None
+    inside = q.contains(p.values, event_ndim)
+    if p.weights is not None:
+        inside = inside | (p.weights == 0)
+    if inside.all():
+        return None
+    row = int(np.argmin(inside))
+    value = np.array2string(np.asarray(p.values[row]), precision=4, threshold=6)
+    return Escape(np.asarray(True), f"row {row} of P's sample, {value}, lies outside the support of Q, {q.name}")
+
+
 _MOST_PROBABILITIES = 4096
 _ONE = 1e-6  # how far a sum of probabilities given in single precision may be from 1
 
@@ -177,7 +192,7 @@ _ONE = 1e-6  # how far a sum of probabilities given in single precision may be f
 def refuse_probabilities(p: Any, q: Any) -> None:
     """Raises `InputError` where two arrays read as probabilities: each of floats, none negative, whose sum is 1.
 
-    `scipy.stats.entropy` takes such, and as two samples they would be answered with a number that means nothing. Two
+    `scipy.stats.entropy` takes such arrays; read as two samples they would give a meaningless number. Two
     samples of measurements have sums within 1e-6 of 1 by chance about once in a million million; arrays of 0 and 1
     alone are taken for samples.
     """
@@ -215,48 +230,6 @@ def _hull(sample: Sample):
     return from_constraint(constraints.integer_greater_than(-np.inf) if sample.discrete else constraints.real)
 
 
-def is_frame(x: Any) -> bool:
-    """Whether x is a pandas or polars frame or series, without importing either."""
-    return type(x).__module__.split(".")[0] in ("pandas", "polars") and hasattr(x, "shape")
-
-
-def table_columns(frame: Any, argument: str) -> tuple[Column, ...]:
-    """The columns of a data frame or series: numbers as numbers, times in seconds, everything else as strings."""
-    if not hasattr(frame, "columns"):
-        frame = frame.to_frame()
-    names = list(map(str, frame.columns))
-    if not names:
-        raise InputError(f"{argument}: the table has no columns; pass at least one")
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{argument}: the table has two columns named {name!r}; rename one")
-    return tuple(checked_column(str(name), frame[name], f"{argument}[{name!r}]") for name in frame.columns)
-
-
-def checked_column(name: str, series: Any, argument: str) -> Column:
-    """A column with finite values, at least one."""
-    each = column(name, series, argument)
-    _checked(each.values, argument)
-    return each
-
-
-def stack_columns(columns: tuple[Column, ...]) -> np.ndarray | None:
-    """The columns as one array [n, d], or None where some are not numbers; one column gives [n, 1]."""
-    if any(column.values.dtype.kind not in "iubf" or column.unit for column in columns):
-        return None
-    return np.stack([column.values for column in columns], axis=1)
-
-
-def numeric_frame(frame: Any, argument: str) -> np.ndarray:
-    """A data frame of numbers as an array; a series gives [n]."""
-    if not hasattr(frame, "columns"):
-        return np.asarray(frame.to_numpy())
-    stacked = stack_columns(table_columns(frame, argument))
-    if stacked is None:
-        raise InputError(f"{argument}: some columns are not numbers; encode them first (for example one-hot)")
-    return stacked
-
-
 def rectangular(x: Any, argument: str) -> np.ndarray:
     """x as an array. Raises `InputError` for lists of several lengths."""
     try:
@@ -272,7 +245,7 @@ def as_sample_array(x: Any, argument: str) -> np.ndarray:
         array = _to_float(array, argument)
     if array.ndim == 0:
         raise InputError(f"{argument}: one number is not a sample; pass an array whose first axis counts the rows")
-    return _checked(array, argument)
+    return require_finite_rows(array, argument)
 
 
 def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
@@ -280,22 +253,6 @@ def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
         return array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{argument}: values of type {array.dtype} are not numbers; encode them first") from error
-
-
-def _checked(array: np.ndarray, argument: str) -> np.ndarray:
-    if array.size == 0:
-        raise InputError(f"{argument}: the sample is empty; pass at least one row")
-    if array.dtype.kind == "f":
-        step = max(1, _BLOCK_BYTES * len(array) // array.nbytes)
-        for start in range(0, len(array), step):
-            _require_finite(array[start : start + step], argument)
-    return array
-
-
-def _require_finite(block: np.ndarray, argument: str) -> None:
-    if not np.isfinite(block).all():
-        bad = "NaN" if np.isnan(block).any() else "infinite values"
-        raise InputError(f"{argument}: the sample has {bad}; drop those rows or fill them in")
 
 
 def as_weights(weights: Any, size: int) -> np.ndarray | None:
@@ -313,3 +270,108 @@ def as_weights(weights: Any, size: int) -> np.ndarray | None:
     if array.sum() == 0:
         raise InputError("weights: all are zero; at least one row must count")
     return array
+
+
+# Batches from an iterable, written once to temporary files that are then memory-mapped.
+
+PART_NAMES = ("x", "y", "weights")
+
+
+class MappedColumn:
+    """One array in a file, grown batch by batch; the first batch says of what type and shape its rows are."""
+
+    def __init__(self, path: Path, name: str, first: np.ndarray) -> None:
+        self.name, self.dtype, self.row = name, first.dtype, first.shape[1:]
+        self.path, self._file, self.length = path, path.open("wb"), 0
+
+    def append(self, batch: np.ndarray, number: int) -> None:
+        if batch.shape[1:] != self.row:
+            raise InputError(
+                f"batches: rows of {self.name} have the shape {batch.shape[1:]} in batch {number} and {self.row} "
+                "before; pass rows of one shape"
+            )
+        if not np.can_cast(batch.dtype, self.dtype, "same_kind"):
+            raise InputError(
+                f"batches: {self.name} is of type {batch.dtype} in batch {number} and {self.dtype} before; "
+                "pass one type"
+            )
+        np.ascontiguousarray(batch, self.dtype).tofile(self._file)
+        self.length += len(batch)
+
+    def mapped(self) -> np.ndarray:
+        self.close()
+        return np.memmap(self.path, self.dtype, "r", shape=(self.length, *self.row))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def spooled(
+    batches: Iterable[Any], as_array: Callable[[Any, str], np.ndarray]
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None]:
+    """A temporary folder, which the caller removes, and x, y and weights mapped from files in it.
+
+    batches   (x, y) or (x, y, weights) each, with as many rows in each part; one without rows is passed over
+    as_array  (part, its name in an error) -> a checked array
+
+    Nothing is left behind where this raises `InputError`: for no rows at all, and for batches that do not match.
+    """
+    folder = tempfile.mkdtemp(prefix="kullback-")
+    columns: list[MappedColumn] = []
+    try:
+        for number, batch in enumerate(_iterated(batches)):
+            parts = _parts(batch, number)
+            if all(np.shape(part)[:1] == (0,) for part in parts):
+                continue
+            arrays = [
+                as_array(part, f"batches: {name} of batch {number}")
+                for name, part in zip(PART_NAMES, parts, strict=False)
+            ]
+            _require_equal_lengths(arrays, number)
+            if not columns:
+                columns = [MappedColumn(Path(folder, n), n, a) for n, a in zip(PART_NAMES, arrays, strict=False)]
+            if len(arrays) != len(columns):
+                raise InputError(
+                    f"batches: batch {number} is of {len(arrays)} arrays after {len(columns)}; pass as many"
+                )
+            for column, array in zip(columns, arrays, strict=True):
+                column.append(array, number)
+        if not columns:
+            raise InputError(
+                "batches: there are no rows in it; an iterator gives its batches once, so pass a fresh one"
+            )
+        x, y, *weights = (column.mapped() for column in columns)
+    except BaseException:
+        for column in columns:
+            column.close()
+        remove(folder)
+        raise
+    return folder, x, y, weights[0] if weights else None
+
+
+def remove(folder: str | os.PathLike[str]) -> None:
+    """Remove the files. Where the system allows it, an array that is still mapped stays readable until released."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _iterated(batches: Any) -> Iterable[Any]:
+    try:
+        return iter(batches)
+    except TypeError:
+        raise InputError(
+            f"batches: {type(batches).__name__} cannot be iterated over; pass an iterable of (x, y) or (x, y, weights)"
+        ) from None
+
+
+def _parts(batch: Any, number: int) -> tuple[Any, ...]:
+    if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+        return tuple(batch)
+    what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
+    raise InputError(f"batches: batch {number} is {what}; pass (x, y) or (x, y, weights)")
+
+
+def _require_equal_lengths(arrays: list[np.ndarray], number: int) -> None:
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1:
+        shown = ", ".join(f"{n} of {name}" for n, name in zip(lengths, PART_NAMES, strict=False))
+        raise InputError(f"batches: batch {number} has unequally many rows ({shown}); pass one y for each row of x")

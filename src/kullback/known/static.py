@@ -1,4 +1,4 @@
-"""A hashable value carried through compiled programs as structure, not data."""
+"""A hashable value that is part of the structure of a compiled program, not of its data."""
 
 from __future__ import annotations
 

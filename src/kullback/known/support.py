@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpyro.distributions import constraints
+from numpyro.distributions.constraints import Constraint
 
-from kullback.known.composed import ends_of, slack_of
-from kullback.known.record import Sample
-from kullback.known.surfaces import Surface
+from kullback.known.constraints import Ends, Surface, ends_of, slack_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Escape:
     reason: str
 
 
-def from_constraint(constraint: Any) -> Support:
+def from_constraint(constraint: Constraint) -> Support:
     """The support that a NumPyro constraint describes."""
     base, extra = constraint, 0
     while isinstance(base, constraints.independent):
@@ -64,16 +63,18 @@ def from_constraint(constraint: Any) -> Support:
         base = base.base_constraint
     discrete = bool(getattr(base, "is_discrete", False))
     if base is constraints.boolean:
-        return Support("{0, 1}", True, 0.0, 1.0, constraint)
+        return Support("{0, 1}", discrete=True, lower=0.0, upper=1.0, constraint=constraint)
     if base is constraints.real or base is constraints.real_vector:
-        return Support("ℝ" if constraint is constraints.real else "ℝᵈ", False, -np.inf, np.inf, constraint)
+        name = "ℝ" if constraint is constraints.real else "ℝᵈ"
+        return Support(name, discrete=False, lower=-np.inf, upper=np.inf, constraint=constraint)
     ends = ends_of(base)
     if ends is None:
         name = type(base).__name__.strip("_").lower()
         return Support(name, discrete, constraint=constraint)
     lower, upper = map(np.asarray, ends)
     low, high = map(np.asarray, slack_of(base))
-    return Support(_interval_name(lower, upper, discrete, extra), discrete, lower, upper, constraint, (low, high))
+    name = _interval_name(lower, upper, discrete, extra)
+    return Support(name, discrete, lower=lower, upper=upper, constraint=constraint, slack=(low, high))
 
 
 def aligned(p: Support, q: Support) -> Support:
@@ -86,7 +87,7 @@ def aligned(p: Support, q: Support) -> Support:
     return replace(p, lower=lower, upper=upper)
 
 
-def _slack(p: Support, q: Support) -> tuple[Any, Any]:
+def _slack(p: Support, q: Support) -> Ends:
     """How far the lower and the upper ends of two supports may differ by rounding alone."""
     return p.slack[0] + q.slack[0], p.slack[1] + q.slack[1]
 
@@ -170,17 +171,3 @@ def _interval(low: float, high: float, left: str, right: str, discrete: bool) ->
         return f"{{{low:g}, {low + 1:g}, …}}"
     points = [f"{point:g}" for point in np.arange(low, min(high, low + 3) + 1)]
     return f"{{{', '.join(points)}}}" if high - low <= 3 else f"{{{low:g}, …, {high:g}}}"
-
-
-def sample_escape(p: Sample, q: Support, event_ndim: int) -> Escape | None:
-    """Whether some row of a sample of P lies where Q has no mass."""
-    if p.values is None or p.inputs is not None:
-        return None
-    inside = q.contains(p.values, event_ndim)
-    if p.weights is not None:
-        inside = inside | (p.weights == 0)
-    if inside.all():
-        return None
-    row = int(np.argmin(inside))
-    value = np.array2string(np.asarray(p.values[row]), precision=4, threshold=6)
-    return Escape(np.asarray(True), f"row {row} of P's sample, {value}, lies outside the support of Q, {q.name}")

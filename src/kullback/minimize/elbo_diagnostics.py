@@ -22,7 +22,8 @@ from jaxtyping import Array, Float
 
 from kullback.estimate.pareto_tail import pareto_fit, tail_size
 from kullback.families.learnable import Learnable
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
 from kullback.minimize.fitting import Found
@@ -58,7 +59,7 @@ def assess(
 def _logs(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> tuple[jax.Array, jax.Array]:
     d = model(static, fixed, vector)
     x = d.sample(jax.random.wrap_key_data(draw), (DRAWS,))
-    return numpyro_side.log_prob(d, x), target(x)
+    return numpyro_distributions.log_prob(d, x), target(x)
 
 
 def evidence(

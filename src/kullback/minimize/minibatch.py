@@ -17,7 +17,7 @@ from kullback.exact import has_exact
 from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
-from kullback.known.index_batch import rows_of
+from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.minimize.fitting import Report, fit_from, starts_of
 from kullback.minimize.linear_model import Trained, better_of, is_separable, of_all_rows
 from kullback.minimize.required import require_support

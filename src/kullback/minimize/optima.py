@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from kullback.exact import has_exact, kl_divergence
 from kullback.families.form import Form
 from kullback.families.learnable import Learnable
-from kullback.known import numpyro_side
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, clustered
 from kullback.minimize.frame import matrix
@@ -92,7 +92,7 @@ def _from_draws(
 
     def one_way(first: Any, second: Any) -> tuple[Any, Any]:
         x, log_q, w = weighted_draws(push, first, noise)
-        gap = log_q - numpyro_side.log_prob(second, x)
+        gap = log_q - numpyro_distributions.log_prob(second, x)
         return jnp.sum(w * gap), jnp.sum(w * (np.log(2.0) - jnp.log1p(jnp.exp(-gap))))
 
     (there, near_there), (back, near_back) = one_way(*laws), one_way(*laws[::-1])

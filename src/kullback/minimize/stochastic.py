@@ -13,7 +13,8 @@ from jax import lax
 from jax.tree_util import Partial
 
 from kullback.families.learnable import Learnable
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize.elbo_diagnostics import DRAWS, SMALL, assess, half_square, without_end
 from kullback.minimize.fitting import Found, Report, fit_from, starts_of
@@ -143,7 +144,7 @@ def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector:
     def one(some: Any) -> tuple[Any, Any]:
         slope = jax.grad(lambda at: objective.func(static, fixed, *objective.args, some, at))(vector)
         x = lax.stop_gradient(model(static, fixed, vector).sample(jax.random.wrap_key_data(some), (batch,)))
-        return slope, jax.grad(lambda at: jnp.mean(numpyro_side.log_prob(model(static, fixed, at), x)))(vector)
+        return slope, jax.grad(lambda at: jnp.mean(numpyro_distributions.log_prob(model(static, fixed, at), x)))(vector)
 
     return lax.map(one, words)
 
@@ -152,7 +153,7 @@ def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector:
 def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) -> jax.Array:
     first, second = model(static, fixed, a), model(static, fixed, b)
     x = first.sample(jax.random.wrap_key_data(words), (1024,))
-    return jnp.mean(numpyro_side.log_prob(first, x) - numpyro_side.log_prob(second, x))
+    return jnp.mean(numpyro_distributions.log_prob(first, x) - numpyro_distributions.log_prob(second, x))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import scipy.sparse
 from sklearn.utils.validation import validate_data
 
 from kullback.errors import InputError
-from kullback.known.samples import is_frame
+from kullback.known.columns import is_frame
 
 _ENCODE = "put OneHotEncoder() or OrdinalEncoder() for it before this estimator in a scikit-learn pipeline"
 _IMPUTE = "put SimpleImputer() before this estimator in a scikit-learn pipeline, or drop those rows"

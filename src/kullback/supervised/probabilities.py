@@ -9,7 +9,7 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.errors import InputError
-from kullback.known.samples import is_frame
+from kullback.known.columns import is_frame
 from kullback.supervised.scipy_laws import precise
 
 LABELS = (dist.CategoricalLogits, dist.CategoricalProbs)

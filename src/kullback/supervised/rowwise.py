@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from kullback.errors import InputError
-from kullback.known.samples import as_sample_array, as_weights, is_frame, numeric_frame
+from kullback.known.columns import is_frame, numeric_frame
+from kullback.known.samples import as_sample_array, as_weights
 
 
 def outcomes(y: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy import special, stats
 
 from kullback.errors import InputError
 from kullback.families.fitted import PRECISE
-from kullback.known.numpyro_side import support_of
+from kullback.known.adaptors.numpyro_distributions import support_of
 from kullback.supervised.univariate import (
     Circular,
     Compiled,

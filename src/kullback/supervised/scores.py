@@ -9,7 +9,7 @@ import numpyro.distributions as dist
 from jaxtyping import Float
 
 from kullback.errors import InputError
-from kullback.known.numpyro_side import log_prob
+from kullback.known.adaptors.numpyro_distributions import log_prob
 from kullback.known.samples import as_weights
 from kullback.result import Estimate, Guarantee
 from kullback.runtime.export_cache import program

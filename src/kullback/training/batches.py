@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from kullback.errors import InputError
 from kullback.families.initialisation.affine import Plane
-from kullback.known.index_batch import rows_of
+from kullback.known.adaptors.numpyro_distributions import rows_of
 
 BLOCK = 2048  # rows that are evaluated at once
 _TYPICAL = 2048  # rows, at least, that speak for all

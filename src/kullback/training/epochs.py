@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
-from kullback.known.index_batch import rows_of
+from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.result import Status
 from kullback.runtime.export_cache import program
 from kullback.runtime.random import key_of

@@ -13,7 +13,7 @@ import optax
 from jax import lax
 
 from kullback.exact import kl_divergence
-from kullback.known.index_batch import rows_of
+from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.runtime.export_cache import program
 from kullback.training.batches import BLOCK, Rows, some_of
 from kullback.training.early_stopping import bounded

@@ -6,7 +6,6 @@ new row at e⁻¹³ costs more than all the others together.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,7 +33,7 @@ def with_floor(side: Known, least: np.ndarray) -> Known:
     learnable = side.learnable
     if learnable is None or not least.size:
         return side
-    return replace(side, learnable=learnable.holding(least=least))
+    return side.holding(learnable=learnable.holding(least=least))
 
 
 def least_outputs(problem: Any, fixed: Any, rows: Rows, vectors: Any) -> jax.Array:

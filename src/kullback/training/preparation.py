@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,7 @@ def begun(learner: Known, train: Table) -> Known:
     few = train.numbers[:: -(-train.size // max(LINEAR_ROWS, 4 * int(np.prod(train.x.shape[1:]))))]
     few = few[train.weights[few] > 0]
     started = learnable.begin(train.x[few], train.y[few], train.weights[few]) if len(few) > 1 else {}
-    return replace(learner, learnable=learnable.holding(**started)) if started else learner
+    return learner.holding(learnable=learnable.holding(**started)) if started else learner
 
 
 def split(table: Table, kept: int, request: Request) -> tuple[Table, Table | None]:

@@ -4,7 +4,7 @@ import numpy as np
 
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.task import Task
-from kullback.known import Known
+from kullback.known import ConditionalFacts, Known, OwnRules
 from kullback.known.support import from_constraint
 
 
@@ -18,6 +18,12 @@ def sides(task, policy):
     """(p, q) as a rule gets them."""
     seen, done = task.facts.observations, task.facts.actions
     atoms = np.arange(done.categories) if done.kind == "choice" else None
-    q = Known(name="Optimal", event_shape=done.shape, inputs=seen.example, support=from_constraint(done.support),
-              atoms=atoms, facts=task)  # fmt: skip
+    q = Known(
+        name="Optimal",
+        event_shape=done.shape,
+        support=from_constraint(done.support),
+        atoms=atoms,
+        conditioning=ConditionalFacts(seen.example),
+        own=OwnRules(facts=task),
+    )
     return policy.known().matched(q), q

@@ -102,6 +102,7 @@ class RelabelledImitation(Rule):
         return Applies(dropped=("H(P)",), note="P moves with Q; the share of goals reached is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
+        assert isinstance(p.facts, GoalTask)
         task, q = p.facts, within_choices(q, p.facts.facts.actions)
         learnable = q.learnable
         assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)

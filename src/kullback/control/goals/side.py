@@ -20,7 +20,7 @@ from kullback.control.learning.checks import policy_for
 from kullback.control.tabular.environment import make
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
-from kullback.known import Known
+from kullback.known import ConditionalFacts, Known, OwnRules
 from kullback.known.support import from_constraint
 
 
@@ -101,12 +101,10 @@ class Reaching:
         return Known(
             name=repr(self),
             event_shape=actions.shape,
-            inputs=self._inputs.example,
             support=from_constraint(actions.support),
             atoms=np.arange(actions.categories) if actions.kind == "choice" else None,
-            rules=(RelabelledImitation(),),
-            facts=self.task,
-            takes=policy_for(actions),
+            conditioning=ConditionalFacts(self._inputs.example),
+            own=OwnRules((RelabelledImitation(),), self.task, policy_for(actions)),
         )
 
     def inputs(

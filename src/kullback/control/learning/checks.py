@@ -73,7 +73,7 @@ def within_choices(side: Known, actions: Actions) -> Known:
     if not actions.is_discrete or actions.exists.all():
         return side
     offset = np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)
-    return replace(side, learnable=replace(learnable, fixed={**learnable.fixed, "offset": offset}))
+    return side.holding(learnable=replace(learnable, fixed={**learnable.fixed, "offset": offset}))
 
 
 def fills_the_box(fixed: Any, task: Task) -> bool:

@@ -20,7 +20,8 @@ from kullback.estimate.quadrature.line import Integrals, Settings, along_line, i
 from kullback.estimate.quadrature.mass import locate, points_with_mass
 from kullback.estimate.quadrature.plane import on_plane
 from kullback.estimate.support import escape_of
-from kullback.known import Known, numpyro_side
+from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.support import aligned
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -265,12 +266,15 @@ def coordinates_of(p: Known, q: Known) -> list[tuple[Known, Known]] | None:
         return None
     one, other = p.distribution, q.distribution
     if _is_independent(one) and _is_independent(other) and one.event_shape == other.event_shape:
-        return [(numpyro_side.known(one.base_dist), numpyro_side.known(other.base_dist))]
+        return [(numpyro_distributions.known(one.base_dist), numpyro_distributions.known(other.base_dist))]
     if type(one) is not Product or type(other) is not Product:
         return None
     if [part.event_shape for part in one.parts] != [part.event_shape for part in other.parts]:
         return None
-    return [(numpyro_side.known(a), numpyro_side.known(b)) for a, b in zip(one.parts, other.parts, strict=True)]
+    return [
+        (numpyro_distributions.known(a), numpyro_distributions.known(b))
+        for a, b in zip(one.parts, other.parts, strict=True)
+    ]
 
 
 def _is_independent(d: object) -> TypeGuard[dist.Independent]:

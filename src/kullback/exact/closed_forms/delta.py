@@ -10,7 +10,7 @@ from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.composite import Parts
 from kullback.exact.numerics.double_precision import in_double
-from kullback.known.numpyro_side import log_prob
+from kullback.known.adaptors.numpyro_distributions import log_prob
 
 
 def point(d: dist.Distribution) -> Float[Array, "*batch_and_event"] | None:

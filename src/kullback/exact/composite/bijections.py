@@ -18,7 +18,7 @@ from kullback.exact.closed_forms.multivariate import mean_and_covariance
 from kullback.exact.composite import Parts
 from kullback.exact.composite.pushforward import pushforward
 from kullback.exact.type_keys import UNKNOWN, equal_parameters
-from kullback.known.composed import constraint_of, ends_of, rounding
+from kullback.known.constraints import constraint_of, ends_of, rounding
 
 Transform = transforms.Transform
 Split = tuple[dist.Distribution, list[Transform]]  # a base, and the transforms of it one by one

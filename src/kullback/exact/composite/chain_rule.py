@@ -22,7 +22,7 @@ from kullback.exact.composite import Parts
 from kullback.exact.composite.broadcasting import unsqueezed
 from kullback.exact.composite.disjoint_support import is_discrete
 from kullback.exact.type_keys import equal_parameters, known_equal, unexpanded
-from kullback.known.numpyro_side import log_prob
+from kullback.known.adaptors.numpyro_distributions import log_prob
 
 CopulaLaw = GaussianCopula | GaussianCopulaBeta
 

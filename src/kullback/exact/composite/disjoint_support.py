@@ -13,7 +13,7 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.exact.type_keys import UNKNOWN
-from kullback.known.composed import constraint_of
+from kullback.known.constraints import constraint_of
 from kullback.known.support import from_constraint
 
 Mixture = dist.MixtureSameFamily | dist.MixtureGeneral

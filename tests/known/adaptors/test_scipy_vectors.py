@@ -16,8 +16,7 @@ import kullback as kl
 from kullback.catalogue import FiniteSum, Support
 from kullback.errors import InputError
 from kullback.known import describe
-from kullback.known.compositions import compositions, tables
-from kullback.known.scipy_vectors import READERS
+from kullback.known.adaptors.scipy_vectors import READERS, compositions, tables
 
 KEY = jax.random.key(0)
 S = np.array([[2.0, 0.5], [0.5, 1.0]])

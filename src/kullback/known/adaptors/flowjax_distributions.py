@@ -6,18 +6,21 @@ from typing import Any
 
 import jax
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 
 from kullback.errors import InputError
-from kullback.known.record import Known
+from kullback.known.record import Functions, Known
+
+Flow = Any  # FlowJAX is not imported here
 
 
-def accepts(x: Any) -> bool:
+def accepts(x: object) -> bool:
     return any(
         kind.__module__.startswith("flowjax.") and kind.__name__ == "AbstractDistribution" for kind in type(x).__mro__
     )
 
 
-def known(flow: Any) -> Known:
+def known(flow: Flow) -> Known:
     """What is known of an unconditional FlowJAX distribution: a log-probability and a sampler.
 
     Raises `InputError` for a conditional one, which is a law for each condition and none by itself.
@@ -29,7 +32,7 @@ def known(flow: Any) -> Known:
             "or as p kl.Samples(flow.sample(key, (n,), c))"
         )
 
-    def log_prob(x: Any) -> jax.Array:
+    def log_prob(x: ArrayLike) -> jax.Array:
         return flow.log_prob(x)
 
     def sample(key: jax.Array, n: int) -> jax.Array:
@@ -38,7 +41,9 @@ def known(flow: Any) -> Known:
     return Known(
         name=f"flowjax {type(flow).__name__}",
         event_shape=tuple(flow.shape),
-        sampler=Partial(sample),
-        log_prob=Partial(log_prob),
-        reparametrized=True,
+        functions=Functions(
+            sampler=Partial(sample),
+            log_prob=Partial(log_prob),
+            reparametrized=True,
+        ),
     )

@@ -14,7 +14,7 @@ import scipy.stats as st
 
 import kullback as kl
 from kullback.errors import InputError, UnknownSideError
-from kullback.known import Known, describe
+from kullback.known import Functions, Known, describe
 
 KEY = jax.random.key(0)
 
@@ -266,7 +266,7 @@ class TestUnknown:
     def test_a_user_adds_a_kind_by_a_method(self):
         class Mine:
             def known(self):
-                return Known(name="mine", event_shape=(), sampler=lambda key, n: np.zeros(n))
+                return Known(name="mine", event_shape=(), functions=Functions(sampler=lambda key, n: np.zeros(n)))
 
         assert describe(Mine()).name == "mine"
         known = describe(Mine())

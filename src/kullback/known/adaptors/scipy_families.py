@@ -7,7 +7,7 @@ the law that is shifted, so that two laws of one family and one location differ 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,21 +15,26 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
+from numpyro.distributions import Distribution
+from numpyro.distributions.constraints import Constraint
 from numpyro.distributions.transforms import AffineTransform, PowerTransform
 
 from kullback.errors import InputError
+
+Number = float | np.ndarray  # a parameter of one distribution, or of a batch of them [*batch]
 
 
 class Moved(NamedTuple):
     """loc + scale · x for x of a law `base`, and the same as one law."""
 
-    base: Any
-    loc: Any
-    scale: Any
-    law: Any
+    base: Distribution
+    loc: Number
+    scale: Number
+    law: Distribution
 
 
-def translated(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Any:
+def translated(name: str, shapes: tuple[Number, ...], loc: Number, scale: Number) -> Distribution | Moved | None:
     """The law `name` of scipy.stats as NumPyro's, or as one that is `Moved`; None where NumPyro has none.
 
     shapes, loc, scale  SciPy's parameters, numbers or arrays [*batch]
@@ -49,25 +54,26 @@ def translated(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Any:
     return None
 
 
-def _moved(d: Any, loc: Any, scale: Any) -> Any:
+def _moved(d: Distribution, loc: Number, scale: Number) -> Distribution | Moved | None:
     """loc + scale · x; the law itself where that is x. Of a folded law NumPyro would move what was folded: None."""
     if np.all(np.asarray(loc) == 0) and np.all(np.asarray(scale) == 1):
         return d
     if type(d) is dist.FoldedDistribution:
         return None
-    return Moved(d, loc, scale, dist.TransformedDistribution(d, AffineTransform(loc, scale, domain=d.support)))
+    shift = AffineTransform(loc, scale, domain=cast("Constraint", d.support))
+    return Moved(base=d, loc=loc, scale=scale, law=dist.TransformedDistribution(d, shift))
 
 
-def _mirrored(d: Any, loc: Any = 0.0) -> Any:
+def _mirrored(d: Distribution, loc: Number = 0.0) -> Distribution | Moved | None:
     """loc − x."""
     return _moved(d, loc, -1.0)
 
 
-def _power(d: Any, exponent: Any) -> Any:
+def _power(d: Distribution, exponent: Number) -> Distribution:
     return dist.TransformedDistribution(d, PowerTransform(exponent))
 
 
-def _truncated_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
+def _truncated_normal(a: Number, b: Number, loc: Number, scale: Number) -> Distribution | None:
     """Between a and b standard deviations from the location, either of which may be infinite."""
     low, high = (None if np.isinf(end).all() else loc + end * scale for end in (a, b))
     if any(np.isinf(end).any() and not np.isinf(end).all() for end in (a, b)):
@@ -79,7 +85,7 @@ def _truncated_normal(a: Any, b: Any, loc: Any, scale: Any) -> Any:
     )
 
 
-def _von_mises(kappa: Any, loc: Any, scale: Any) -> Any:
+def _von_mises(kappa: Number, loc: Number, scale: Number) -> Distribution:
     """On the circle, where SciPy's density with a scale and its draws are of two laws."""
     if np.any(np.asarray(scale) != 1):
         raise InputError(
@@ -88,16 +94,16 @@ def _von_mises(kappa: Any, loc: Any, scale: Any) -> Any:
     return dist.VonMises(loc, kappa)
 
 
-def _von_mises_line(kappa: Any, loc: Any, scale: Any) -> Any:
+def _von_mises_line(kappa: Number, loc: Number, scale: Number) -> Distribution | Moved | None:
     return _moved(dist.VonMises(0.0, kappa), loc, scale)
 
 
-def _counts(n: Any) -> Any:
+def _counts(n: Number) -> int | np.ndarray:
     """Numbers of trials as integers, which NumPyro counts up to."""
     return int(n) if np.ndim(n) == 0 else np.asarray(n).astype(int)
 
 
-def _discrete_uniform(low: Any, high: Any) -> Any:
+def _discrete_uniform(low: Number, high: Number) -> Distribution | None:
     whole = (np.asarray(low) == np.round(low)).all() and (np.asarray(high) == np.round(high)).all()
     return dist.DiscreteUniform(_counts(low), _counts(high)) if whole else None
 
@@ -172,7 +178,7 @@ POWERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def log_prob_of_power(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) -> Partial | None:
+def log_prob_of_power(name: str, shapes: tuple[Number, ...], loc: Number, scale: Number) -> Partial | None:
     """The log-density of a power of a gamma variable; None for other laws.
 
     log |c| − log Γ(a) + a c log z − log x − z^c with z = x/s: where z^c overflows, or underflows to 0, the density of
@@ -181,7 +187,7 @@ def log_prob_of_power(name: str, shapes: tuple[Any, ...], loc: Any, scale: Any) 
     return Partial(_log_prob_of_power, *POWERS[name](*shapes, scale), loc) if name in POWERS else None
 
 
-def _log_prob_of_power(a: Any, c: Any, s: Any, loc: Any, y: Any) -> jax.Array:
+def _log_prob_of_power(a: Number, c: Number, s: Number, loc: Number, y: ArrayLike) -> jax.Array:
     x = jnp.asarray(y) - loc
     inside = (x > 0) & (x < jnp.inf)
     log_x = jnp.log(jnp.where(inside, x, 1.0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +10,32 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
 from jax.tree_util import Partial
+from jax.typing import ArrayLike
 from jaxtyping import Array
+from numpyro.distributions import Distribution
 
-from kullback.known.record import Known, Moments
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
+
+if TYPE_CHECKING:
+    from scipy import stats
 
 BLOCK = 256
 # Rules that compare components pair by pair are of use for few of them, and slow for many.
 FEW = 64
 
+# Mean [d], Cholesky factor [d, d], standardised points [n, d], log-weights [n], whether outcomes are single numbers.
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Static]
 
-def accepts(x: Any) -> bool:
+
+def accepts(x: object) -> bool:
     return any(
         kind.__name__ == "gaussian_kde" and kind.__module__.startswith("scipy.stats") for kind in type(x).__mro__
     )
 
 
-def known(kde: Any) -> Known:
+def known(kde: stats.gaussian_kde) -> Known:
     """What is known of a kernel density estimate: one normal of its covariance about each of its points."""
     points, weights = np.asarray(kde.dataset, float).T, np.asarray(kde.weights, float)
     covariance = np.asarray(kde.covariance, float)
@@ -40,15 +48,17 @@ def known(kde: Any) -> Known:
     return Known(
         name=f"gaussian_kde of {len(points):,} points",
         event_shape=() if scalar else middle.shape,
-        sampler=Partial(_draw, arrays),
-        log_prob=Partial(_log_prob, arrays),
         support=from_constraint(dist.constraints.real if scalar else dist.constraints.real_vector),
-        moments=lambda: Moments(middle[0] if scalar else middle, spread),
-        distribution=_mixture(points, weights, tril) if len(points) <= FEW else None,
+        functions=Functions(
+            sampler=Partial(_draw, arrays),
+            log_prob=Partial(_log_prob, arrays),
+            moments=lambda: Moments(middle[0] if scalar else middle, spread),
+            distribution=_mixture(points, weights, tril) if len(points) <= FEW else None,
+        ),
     )
 
 
-def _mixture(points: np.ndarray, weights: np.ndarray, tril: np.ndarray) -> Any:
+def _mixture(points: np.ndarray, weights: np.ndarray, tril: np.ndarray) -> Distribution:
     parts = (
         dist.Normal(points[:, 0], np.full(len(points), tril[0, 0]))
         if points.shape[1] == 1
@@ -57,7 +67,7 @@ def _mixture(points: np.ndarray, weights: np.ndarray, tril: np.ndarray) -> Any:
     return dist.MixtureSameFamily(dist.CategoricalProbs(weights), parts)
 
 
-def _log_prob(arrays: tuple[Any, ...], x: Any) -> Array:
+def _log_prob(arrays: Arrays, x: ArrayLike) -> Array:
     """log Σᵢ wᵢ N(x; xᵢ, L Lᵀ), a block of points at a time, so that not all distances are kept at once."""
     middle, tril, white, log_weights, scalar = arrays
     x = jnp.asarray(x)
@@ -78,12 +88,12 @@ def _log_prob(arrays: tuple[Any, ...], x: Any) -> Array:
     return (total - constant).reshape(shape)
 
 
-def _draw(arrays: tuple[Any, ...], key: jax.Array, n: int) -> Array:
+def _draw(arrays: Arrays, key: jax.Array, n: int) -> Array:
     """A point of the estimate by its weight, and the kernel's noise about it."""
     middle, tril, white, log_weights, scalar = arrays
     which, noise = jax.random.split(key)
     cumulative = jnp.cumsum(jnp.exp(jnp.asarray(log_weights)))
     index = jnp.searchsorted(cumulative, jax.random.uniform(which, (n,)) * cumulative[-1], side="right")
     centre = jnp.asarray(white)[jnp.clip(index, 0, len(white) - 1)]
-    x = middle + (centre + jax.random.normal(noise, centre.shape)) @ jnp.asarray(tril).T
+    x = jnp.asarray(middle + (centre + jax.random.normal(noise, centre.shape)) @ jnp.asarray(tril).T)
     return x[:, 0] if scalar.value else x

@@ -1,9 +1,14 @@
-"""The adaptor for NumPyro distributions."""
+"""The adaptor for NumPyro distributions, and what the rules ask of a NumPyro distribution.
+
+That is its log-probability with −∞ outside the support, its support, its atoms, its moments, how a plan names it, and
+some of the distributions of a batch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +16,15 @@ import numpy as np
 import numpyro.distributions as dist
 from jax.core import Tracer
 from jax.tree_util import Partial
-from numpyro.distributions import constraints, transforms
+from jax.typing import ArrayLike
+from jaxtyping import Int
+from numpyro.distributions import Distribution, constraints, transforms
+from numpyro.distributions.constraints import Constraint
+from numpyro.distributions.transforms import Transform
 
 from kullback.errors import InputError
-from kullback.known.composed import constraint_of, drawn_in, has_supports_of_their_own
-from kullback.known.record import Known, Moments
+from kullback.known.constraints import constraint_of, drawn_in, has_supports_of_their_own
+from kullback.known.record import Functions, Known, Moments
 from kullback.known.support import POINT, Support, from_constraint
 
 MAX_ATOMS = 1_000_000
@@ -26,7 +35,7 @@ CENSORED = tuple(
 )
 
 
-def known(d: Any) -> Known:
+def known(d: Distribution) -> Known:
     """What is known of a NumPyro distribution. Raises `InputError` where its parameters are being traced."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(d)):
         raise InputError(
@@ -34,50 +43,54 @@ def known(d: Any) -> Known:
             "within a compiled or differentiated function call kl.kl_divergence"
         )
     _no_likelihood(d)
-    support, law = support_of(d), d if _is_whole_tree(d) else Held(d)
+    support, law = support_of(d), d if _is_whole_tree(d) else Opaque(d)
     density = Partial(_log_prob_of, law)
     improper = isinstance(d, dist.ImproperUniform)
     return Known(
         name=name_of(d),
         event_shape=tuple(d.event_shape),
         batch_shape=tuple(d.batch_shape),
-        sampler=None if improper else Partial(_sample, law),
-        log_prob=None if _is_mixed(d) or improper else density,
-        log_density=density if improper else None,
         support=support,
         atoms=atoms_of(d, support),
-        moments=lambda: moments_of(d),
-        entropy=lambda: d.entropy(),
-        distribution=d,
-        reparametrized=bool(d.has_rsample),
+        functions=Functions(
+            sampler=None if improper else Partial(_sample, law),
+            log_prob=None if _is_mixed(d) or improper else density,
+            log_density=density if improper else None,
+            moments=lambda: moments_of(d),
+            entropy=lambda: d.entropy(),
+            distribution=d,
+            reparametrized=bool(d.has_rsample),
+        ),
     )
 
 
 @jax.tree_util.register_pytree_node_class
-class Held:
-    """A law as it is, without leaves: one whose class does not say what JAX is to see of it."""
+class Opaque:
+    """A distribution that JAX sees as one object without arrays, since its class does not list its parameters."""
 
-    def __init__(self, law: Any) -> None:
+    def __init__(self, law: Distribution) -> None:
         self.law = law
 
-    def tree_flatten(self) -> tuple[tuple[()], Held]:
+    def tree_flatten(self) -> tuple[tuple[()], Opaque]:
         return (), self
 
     @classmethod
-    def tree_unflatten(cls, held: Held, _: tuple[()]) -> Held:
-        return held
+    def tree_unflatten(cls, opaque: Opaque, _: tuple[()]) -> Opaque:
+        return opaque
 
 
-def _is_whole_tree(d: Any) -> bool:
-    """Whether what JAX takes a law apart into makes it again: NumPyro asks classes to list their parameters for that,
-    and one that does not comes back without them."""
+def _is_whole_tree(d: Distribution) -> bool:
+    """Whether a distribution survives being flattened and unflattened by JAX.
+
+    NumPyro asks a class to list its parameters for that; one that does not list them loses them.
+    """
     if type(d).__module__.startswith(("numpyro.", "kullback.")):
         return True
     again = jax.tree.unflatten(jax.tree.structure(d), jax.tree.leaves(d))
     return set(vars(d)) <= set(vars(again))
 
 
-def _no_likelihood(d: Any) -> None:
+def _no_likelihood(d: Distribution) -> None:
     """Raises `InputError` for NumPyro's censored laws: what they give is the likelihood of an observation."""
     inside = d
     while inside is not None:
@@ -89,11 +102,11 @@ def _no_likelihood(d: Any) -> None:
         inside = getattr(inside, "base_dist", None) if isinstance(inside, dist.Distribution) else None
 
 
-def _log_prob_of(law: Any, x: Any) -> jax.Array:
-    return log_prob(law.law if isinstance(law, Held) else law, x)
+def _log_prob_of(law: Distribution | Opaque, x: ArrayLike) -> jax.Array:
+    return log_prob(law.law if isinstance(law, Opaque) else law, x)
 
 
-def log_prob(d: Any, x: Any) -> jax.Array:
+def log_prob(d: Distribution, x: ArrayLike) -> jax.Array:
     """log d(x), with −∞ outside the support, where NumPyro would extrapolate the formula."""
     x = jnp.asarray(x)
     if isinstance(d, dist.MixtureGeneral):
@@ -108,15 +121,15 @@ def log_prob(d: Any, x: Any) -> jax.Array:
     if (folded := _folded_first(d)) is not None:
         return _log_prob_after(*folded, x, constraint)
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
-        return d.log_prob(x)
+        return cast("jax.Array", d.log_prob(x))
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
-    inside = constraint(x)
+    inside = cast("jax.Array", constraint(x))
     kept = jnp.where(_widen(inside, len(d.event_shape)), drawn_in(constraint, x), _feasible(constraint, x))
     value = d.log_prob(kept)
     return jnp.where(inside, value, -jnp.inf)
 
 
-def _folded_first(d: Any) -> tuple[Any, Any] | None:
+def _folded_first(d: Distribution) -> tuple[Distribution, Sequence[Transform]] | None:
     """The law of |x| with which a transformed law begins, and the transforms of single numbers that follow."""
     if not isinstance(d, dist.TransformedDistribution) or type(d) is dist.FoldedDistribution or d.event_shape:
         return None
@@ -125,12 +138,14 @@ def _folded_first(d: Any) -> tuple[Any, Any] | None:
     return dist.FoldedDistribution(d.base_dist), d.transforms[1:]
 
 
-def _log_prob_after(folded: Any, after: Any, y: Any, constraint: Any) -> jax.Array:
+def _log_prob_after(
+    folded: Distribution, after: Sequence[Transform], y: jax.Array, constraint: Constraint | None
+) -> jax.Array:
     """log f(x) − log |dy/dx| of what transforms make of |x|, which is not undone by the sign of x."""
     inside = jnp.asarray(True) if constraint is None else constraint(y)
     value = jnp.zeros(())
     for transform in reversed(after):
-        x = transform.inv(y)
+        x = cast("jax.Array", transform.inv(y))
         value = value - transform.log_abs_det_jacobian(x, y)
         y = x
     return jnp.where(inside, value + log_prob(folded, y), -jnp.inf)
@@ -140,43 +155,43 @@ def _widen(mask: jax.Array, event_ndim: int) -> jax.Array:
     return jnp.reshape(mask, mask.shape + (1,) * event_ndim)
 
 
-def _feasible(constraint: Any, x: jax.Array) -> jax.Array:
+def _feasible(constraint: Constraint, x: jax.Array) -> jax.Array:
     if not hasattr(constraint, "feasible_like"):
         return x
     return jnp.broadcast_to(constraint.feasible_like(x), x.shape).astype(x.dtype)
 
 
-def _sample(law: Any, key: jax.Array, n: int) -> jax.Array:
-    return (law.law if isinstance(law, Held) else law).sample(key, (n,))
+def _sample(law: Distribution | Opaque, key: jax.Array, n: int) -> jax.Array:
+    return cast("jax.Array", (law.law if isinstance(law, Opaque) else law).sample(key, (n,)))
 
 
-def support_of(d: Any) -> Support | None:
+def support_of(d: Distribution) -> Support | None:
     """The support of a NumPyro distribution; of a mixture whose components have supports of their own, their hull."""
     if isinstance(d, dist.MixtureGeneral):
         return None if _is_mixed(d) else _hull(d)
     if (point := point_of(d)) is not None:
-        return Support(POINT, True, point, point, d.support)
+        return Support(POINT, discrete=True, lower=point, upper=point, constraint=d.support)
     constraint = constraint_of(d)
     return None if constraint is None else from_constraint(constraint)
 
 
-def point_of(d: Any) -> np.ndarray | None:
+def point_of(d: Distribution) -> np.ndarray | None:
     """The one outcome [*batch, *event] of a distribution that is a point; None for any other."""
     if type(d) is dist.Delta:
         return np.asarray(d.v)
-    if type(d) in (dist.Independent, dist.ExpandedDistribution):
+    if type(d) is dist.Independent or type(d) is dist.ExpandedDistribution:
         inner = point_of(d.base_dist)
         return None if inner is None else np.broadcast_to(inner, d.batch_shape + d.event_shape)
     return None
 
 
-def _is_mixed(d: Any) -> bool:
+def _is_mixed(d: Distribution) -> bool:
     """Whether a mixture has both discrete and continuous components, so that it has no density."""
     parts = d.component_distributions if isinstance(d, dist.MixtureGeneral) else ()
     return len({isinstance(part, dist.Delta) or part.is_discrete for part in parts}) > 1
 
 
-def _hull(d: Any) -> Support | None:
+def _hull(d: dist.MixtureGeneral) -> Support | None:
     """From the least to the greatest outcome of the components that have weight, where these are known."""
     probs = np.asarray(d.mixing_distribution.probs)
     parts = [part for k, part in enumerate(d.component_distributions) if (probs[..., k] > 0).any()]
@@ -191,7 +206,7 @@ def _hull(d: Any) -> Support | None:
     return from_constraint(interval(lower, upper))
 
 
-def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
+def atoms_of(d: Distribution, support: Support | None) -> np.ndarray | None:
     """Every outcome of a finite support, [K, *event], where they can be listed."""
     if isinstance(d, dist.MixtureSameFamily):
         return atoms_of(d.component_distribution, support_of(d.component_distribution))
@@ -218,12 +233,12 @@ def atoms_of(d: Any, support: Support | None) -> np.ndarray | None:
     return listed.reshape(len(listed), *d.event_shape)
 
 
-def moments_of(d: Any) -> Moments:
+def moments_of(d: Distribution) -> Moments:
     """Mean and covariance of the flattened event; what NumPyro states may be NaN or infinite."""
     mean = np.asarray(d.mean)
     event_ndim = len(d.event_shape)
-    if hasattr(d, "covariance_matrix") and event_ndim == 1:
-        return Moments(mean, np.asarray(d.covariance_matrix))
+    if (covariance := getattr(d, "covariance_matrix", None)) is not None and event_ndim == 1:
+        return Moments(mean, np.asarray(covariance))
     variance = np.asarray(d.variance)
     if event_ndim == 0:
         return Moments(mean, variance[..., None, None])
@@ -233,7 +248,7 @@ def moments_of(d: Any) -> Moments:
     return Moments(mean, flat[..., :, None] * np.eye(flat.shape[-1]))
 
 
-def name_of(d: Any) -> str:
+def name_of(d: Distribution) -> str:
     """How a plan speaks of a distribution: its class, and its parameters where they are single numbers."""
     if isinstance(d, dist.Independent):
         return f"{name_of(d.base_dist)}, independent over {d.event_shape}"
@@ -251,3 +266,49 @@ def name_of(d: Any) -> str:
     shapes = [str(tuple(s)) for s in (d.batch_shape, d.event_shape) if s]
     tail = f" {'·'.join(shapes)}" if shapes else ""
     return f"{kind}({', '.join(shown)}){tail}" if shown else f"{kind}{tail}"
+
+
+# Some of the distributions of a batch.
+
+# A multivariate normal keeps its covariance in three forms; the Cholesky factor is enough.
+_SUFFICIENT: dict[Any, tuple[str, ...]] = {dist.MultivariateNormal: ("loc", "scale_tril")}
+
+
+def rows_of(d: Distribution, rows: Int[ArrayLike, " m"]) -> Any:
+    """The distributions at `rows` [m] of a batch [n]: one of batch shape [m], also inside compiled programs.
+
+    d  a NumPyro distribution of batch shape [n]: of a class whose parameters are its attributes, independent
+       coordinates of one, or a mixture of components of one class
+
+    Returns None for other distributions.
+    """
+    if len(d.batch_shape) != 1:
+        return None
+    try:
+        taken = _rows_of(d, rows)
+    except (AttributeError, NotImplementedError, TypeError, ValueError):
+        return None
+    fits = taken is not None and taken.batch_shape == jnp.shape(rows) and taken.event_shape == d.event_shape
+    return taken if fits else None
+
+
+def _rows_of(d: Distribution, rows: Int[ArrayLike, " m"]) -> Any:
+    if type(d) is dist.Independent:
+        base = _rows_of(d.base_dist, rows)
+        return None if base is None else base.to_event(d.reinterpreted_batch_ndims)
+    if type(d) is dist.MixtureSameFamily:
+        parts = _rows_of(d.mixing_distribution, rows), _rows_of(d.component_distribution, rows)
+        return None if None in parts else dist.MixtureSameFamily(*parts, validate_args=False)
+    plain = d.base_dist if type(d) is dist.ExpandedDistribution else d
+    cls = type(plain)
+    names = _SUFFICIENT.get(cls, tuple(cls.arg_constraints))
+    if not names:
+        return None
+    taken = {n: _taken_rows(getattr(plain, n), d.batch_shape, cls.arg_constraints[n].event_dim, rows) for n in names}
+    return cls(**taken, validate_args=False)
+
+
+def _taken_rows(parameter: ArrayLike, batch: tuple[int, ...], event_ndim: int, rows: Int[ArrayLike, " m"]) -> jax.Array:
+    parameter = jnp.asarray(parameter)
+    own = parameter.shape[parameter.ndim - event_ndim :]
+    return jnp.broadcast_to(parameter, (*batch, *own))[rows]

@@ -9,7 +9,7 @@ from numpyro.distributions import constraints, transforms
 
 import kullback as kl
 from kullback.errors import EstimateError, InputError
-from kullback.known.numpyro_side import CENSORED
+from kullback.known.adaptors.numpyro_distributions import CENSORED
 from kullback.result import Status
 
 STANDARD = dist.Normal(0.0, 1.0)

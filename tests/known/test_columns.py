@@ -13,7 +13,7 @@ import pytest
 
 import kullback as kl
 from kullback.errors import InputError
-from kullback.known.reading import is_table, remark_on
+from kullback.known.columns import is_table, remark_on
 
 RNG = np.random.default_rng(8)
 SALARIES = np.round(RNG.normal(40_000.0, 8_000.0, 400)).astype(int)

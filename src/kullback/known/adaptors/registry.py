@@ -10,28 +10,29 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.errors import UnknownSideError
-from kullback.known import (
-    flowjax_side,
+from kullback.known.adaptors import (
+    flowjax_distributions,
     kernel_density,
-    numpyro_side,
-    scipy_side,
+    numpyro_distributions,
+    scipy_frozen,
     scipy_variables,
     scipy_vectors,
-    torch_side,
+    torch_distributions,
 )
+from kullback.known.columns import is_frame
 from kullback.known.record import Known
-from kullback.known.samples import Samples, is_frame
+from kullback.known.samples import Samples
 
 Adaptor = tuple[str, Callable[[Any], bool], Callable[[Any], Known]]
 
 ADAPTORS: tuple[Adaptor, ...] = (
-    ("a NumPyro distribution", lambda x: isinstance(x, dist.Distribution), numpyro_side.known),
-    ("a frozen scipy.stats variable", scipy_side.accepts, scipy_side.known),
+    ("a NumPyro distribution", lambda x: isinstance(x, dist.Distribution), numpyro_distributions.known),
+    ("a frozen scipy.stats variable", scipy_frozen.accepts, scipy_frozen.known),
     ("a frozen scipy.stats variable of vectors or matrices", scipy_vectors.accepts, scipy_vectors.known),
     ("one of SciPy's newer random variables", scipy_variables.accepts, scipy_variables.known),
     ("a scipy.stats.gaussian_kde", kernel_density.accepts, kernel_density.known),
-    ("a torch distribution", torch_side.accepts, torch_side.known),
-    ("a FlowJAX distribution", flowjax_side.accepts, flowjax_side.known),
+    ("a torch distribution", torch_distributions.accepts, torch_distributions.known),
+    ("a FlowJAX distribution", flowjax_distributions.accepts, flowjax_distributions.known),
     ("a NumPy or JAX array of draws", lambda x: isinstance(x, np.ndarray | jax.Array), lambda x: Samples(x).known()),
     ("a pandas or polars frame", is_frame, lambda x: Samples(x).known()),
 )

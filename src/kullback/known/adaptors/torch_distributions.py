@@ -12,37 +12,44 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
-from numpyro.distributions import constraints, transforms
+from numpyro.distributions import Distribution, constraints, transforms
 
-from kullback.known import numpyro_side
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.host import host_log_prob, host_sampler
-from kullback.known.record import Known
+from kullback.known.record import Functions, Known
 from kullback.known.support import Support, from_constraint
 
+TorchDistribution = Any  # torch is not imported here, so its classes have no names
+Tensor = Any
 
-def accepts(x: Any) -> bool:
+
+def accepts(x: object) -> bool:
     return any(kind.__name__ == "Distribution" and _is_torch(kind) for kind in type(x).__mro__)
 
 
-def known(d: Any) -> Known:
+def known(d: TorchDistribution) -> Known:
     """What is known of a torch distribution. Its parameters are read now; none of its gradients are."""
     law = translated(d)
     if law is not None:
-        return numpyro_side.known(law)
+        return numpyro_distributions.known(law)
     event, batch = tuple(d.event_shape), tuple(d.batch_shape)
     return Known(
         name=f"torch {type(d).__name__}",
         event_shape=event,
         batch_shape=batch,
-        sampler=host_sampler(partial(_draw, d), (*batch, *event), whole=bool(getattr(d.support, "is_discrete", False))),
-        log_prob=host_log_prob(partial(_log_prob, d), len(event), batch),
         support=_support(d),
         atoms=np.eye(event[0], dtype=np.int32) if _is_one_hot(d) else None,
-        differentiable=False,
+        functions=Functions(
+            sampler=host_sampler(
+                partial(_draw, d), (*batch, *event), whole=bool(getattr(d.support, "is_discrete", False))
+            ),
+            log_prob=host_log_prob(partial(_log_prob, d), len(event), batch),
+            differentiable=False,
+        ),
     )
 
 
-def translated(d: Any) -> Any:
+def translated(d: TorchDistribution) -> Distribution | None:
     """The same law in NumPyro, or None where it has none."""
     name = type(d).__name__
     if not _is_torch(type(d)):
@@ -60,7 +67,7 @@ def _is_torch(kind: type) -> bool:
     return kind.__module__.startswith("torch.distributions")
 
 
-def _array(x: Any) -> Any:
+def _array(x: Tensor) -> np.ndarray | float:
     """A tensor as an array of doubles or integers, and as a number where it is one."""
     if hasattr(x, "detach"):
         x = x.detach().cpu()
@@ -102,7 +109,7 @@ NAMED: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _trials(d: Any) -> Any:
+def _trials(d: TorchDistribution) -> int | np.ndarray:
     n = _array(d.total_count)
     return int(n) if np.ndim(n) == 0 else np.asarray(n).astype(int)
 
@@ -124,17 +131,17 @@ BY_PROBS_OR_LOGITS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, An
 }
 
 
-def _independent(d: Any) -> Any:
+def _independent(d: TorchDistribution) -> Distribution | None:
     base = translated(d.base_dist)
     return None if base is None else base.to_event(int(d.reinterpreted_batch_ndims))
 
 
-def _mixture(d: Any) -> Any:
+def _mixture(d: TorchDistribution) -> Distribution | None:
     weights, parts = translated(d.mixture_distribution), translated(d.component_distribution)
     return None if weights is None or parts is None else dist.MixtureSameFamily(weights, parts)
 
 
-def _transformed(d: Any) -> Any:
+def _transformed(d: TorchDistribution) -> Distribution | None:
     """A chain of transforms that NumPyro has, each with the support of what it is applied to as its domain."""
     law = translated(d.base_dist)
     for t in d.transforms:
@@ -156,13 +163,13 @@ TRANSFORMS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def _torch(d: Any) -> Any:
+def _torch(d: TorchDistribution) -> Any:
     """The module of a distribution's own torch, which is imported where there is one."""
     kind = next(kind for kind in type(d).__mro__ if _is_torch(kind))
     return sys.modules[kind.__module__.partition(".")[0]]
 
 
-def _log_prob(d: Any, x: np.ndarray) -> np.ndarray:
+def _log_prob(d: TorchDistribution, x: np.ndarray) -> np.ndarray:
     """log d(x), with −∞ outside the support, where torch refuses."""
     torch = _torch(d)
     with torch.no_grad():
@@ -174,18 +181,18 @@ def _log_prob(d: Any, x: np.ndarray) -> np.ndarray:
         return np.where(np.asarray(inside.cpu()), np.asarray(d.log_prob(values).double().cpu()), -np.inf)
 
 
-def _draw(d: Any, random: np.random.Generator, n: int) -> np.ndarray:
+def _draw(d: TorchDistribution, random: np.random.Generator, n: int) -> np.ndarray:
     torch = _torch(d)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(int(random.integers(2**62)))
         return np.asarray(d.sample((n,)).cpu())
 
 
-def _is_one_hot(d: Any) -> bool:
+def _is_one_hot(d: TorchDistribution) -> bool:
     return type(d.support).__name__ == "_OneHot"
 
 
-def _support(d: Any) -> Support | None:
+def _support(d: TorchDistribution) -> Support | None:
     """The support where it is one that is described by its ends, unit vectors or the simplex; else unknown."""
     if _is_one_hot(d):
         return Support("unit vectors", True, constraint=lambda x: ((x == 0) | (x == 1)).all(-1) & (x.sum(-1) == 1))

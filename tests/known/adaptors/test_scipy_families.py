@@ -12,15 +12,16 @@ from scipy import integrate
 import kullback as kl
 from kullback.catalogue import ClosedForm
 from kullback.errors import InputError
-from kullback.known import describe, scipy_table
+from kullback.known import describe
+from kullback.known.adaptors import scipy_families
 
 FOLDED = ("foldcauchy", "foldnorm", "halflogistic")
 TABLE = (
-    *scipy_table.LOCATED,
-    *scipy_table.SCALED,
-    *scipy_table.ON_THE_UNIT_INTERVAL,
-    *scipy_table.REFLECTED,
-    *scipy_table.COUNTS,
+    *scipy_families.LOCATED,
+    *scipy_families.SCALED,
+    *scipy_families.ON_THE_UNIT_INTERVAL,
+    *scipy_families.REFLECTED,
+    *scipy_families.COUNTS,
 )
 # NumPyro's own log-probabilities use `betaln`, or `gammaln` of JAX, which are right to 1e-6 only.
 ROUGH = ("betabinom", "betanbinom", "nbinom", "yulesimon")
@@ -49,8 +50,8 @@ def shapes_of(name, rng):
 def frozen_of(name, rng):
     """A batch of three, with locations and scales as far as the reading has them."""
     family, shapes = getattr(st, name), shapes_of(name, rng)
-    if name in scipy_table.COUNTS:
-        return family(*shapes, loc=scipy_table.COUNTS[name][0])
+    if name in scipy_families.COUNTS:
+        return family(*shapes, loc=scipy_families.COUNTS[name][0])
     if name == "randint":
         return family(*shapes, loc=np.array([0, 3, -2]))
     loc = np.zeros(3) if name in FOLDED else np.array([-1.5, 0.25, 4.0])
@@ -158,7 +159,7 @@ def test_a_moved_end_is_no_escape():
     assert kl.KL(p, q).estimate().value == pytest.approx(truth, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", scipy_table.POWERS)
+@pytest.mark.parametrize("name", scipy_families.POWERS)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_powers_of_gamma_variables_far_out(name, scale, rng, precision):
     """Where the power overflows, or underflows to 0, and at the end: the density of SciPy, and never a NaN."""
