@@ -6,7 +6,7 @@ import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 from kullback.supervised import KLRegressor
 
 

@@ -21,8 +21,8 @@ from kullback.arguments import flag, inside, numeric
 from kullback.distributions import GivenTotal
 from kullback.errors import InputError
 from kullback.families import Conditional, Family, Mixture
+from kullback.families.family import OF_TRIALS
 from kullback.families.form import Sizes, class_of, form_for
-from kullback.families.static_sizes import OF_TRIALS
 from kullback.known import Pairs
 from kullback.known.support import Support, from_constraint
 from kullback.supervised.base import KLEstimator, LinearMap, mean

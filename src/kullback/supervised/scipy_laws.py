@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy import special, stats
 
 from kullback.errors import InputError
-from kullback.families.fitted import PRECISE
+from kullback.families.conditional import PRECISE
 from kullback.known.numpyro_side import support_of
 from kullback.supervised.univariate import (
     Circular,
