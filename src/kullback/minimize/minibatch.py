@@ -1,15 +1,23 @@
-"""Learning from batches of rows with a held-out part: how networks are trained, in either direction."""
+"""Learning from batches of rows with a held-out part: how networks are trained, in either direction.
+
+A network that starts at a linear model is compared with it. Where the linear model separates the labels its gradient
+vanishes, and a network that starts there would learn nothing: it is then trained from the marginal law, and compared
+afterwards. The network replaces the linear model only where held-out rows say so, by a standard error (Breiman et al.
+1984, section 3.4.3); otherwise the linear model of all rows, held-out ones included, is returned.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
@@ -18,30 +26,40 @@ from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.index_batch import rows_of
-from kullback.minimize.fitting import Report, fit_from, starts_of
-from kullback.minimize.linear_model import Trained, better_of, is_separable, of_all_rows
-from kullback.minimize.required import require_support
-from kullback.minimize.traits import prior_in_words
-from kullback.minimize.weighted import can_be_weighted, weighted
+from kullback.minimize.fitting import Report, fit_from, prior_in_words, starts_of
+from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.random import words_from
-from kullback.training.batches import Rows, Table, automatic, memory_budget, padded_length, some_of
-from kullback.training.driver import Outcome, drive
-from kullback.training.early_stopping import HELD_OUT, rows_held_out, schedule_for
-from kullback.training.epochs import EpochDescent, chosen
-from kullback.training.evaluation import EpochConfig, final_now
-from kullback.training.min_scale import floor_of, floored, least_now, with_floor
-from kullback.training.optimiser import checked
-from kullback.training.preparation import (
+from kullback.training.batches import (
     LINEAR_ROWS,
+    Rows,
+    Table,
+    automatic,
     begun,
     default_batch,
+    memory_budget,
     needs_double,
+    padded_length,
     scaling_of,
+    some_of,
     split,
     without_scaling,
 )
+from kullback.training.driver import Outcome, drive
+from kullback.training.early_stopping import HELD_OUT, decrease, rows_held_out, schedule_for
+from kullback.training.epochs import EpochDescent, chosen, doubtful
+from kullback.training.evaluation import (
+    EpochConfig,
+    final_now,
+    floor_of,
+    floored,
+    judged_now,
+    least_now,
+    valued_now,
+    with_floor,
+)
+from kullback.training.optimiser import checked
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
@@ -330,3 +348,78 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
     fitted = rule._fit(student, table, kind, request)
     return fitted.fit(Estimate(fitted.train), "kl")
+
+
+if TYPE_CHECKING:
+    from kullback.minimize.minibatch import Fitted
+
+# The network against the linear model
+
+
+# Classes whose linear model may tell all rows apart: its loss is then 0, and so is its gradient.
+SEPARABLE = frozenset({"CategoricalLogits", "BernoulliLogits"})
+
+PREFERENCE = 0.5  # standard errors: the network was stopped where held-out rows are best, so that they flatter it
+
+
+def is_separable(structure: Any) -> bool:
+    """Whether a linear model of the structure may tell all rows apart."""
+    return structure.form.cls.__name__ in SEPARABLE
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training: what it gave, its program, and its flat parameters [m, n] before and after."""
+
+    fitted: Fitted
+    config: EpochConfig
+    before: Float[np.ndarray, "m n"]
+    after: Float[np.ndarray, "m n"]
+    resident: bool
+
+    @property
+    def at_start(self) -> bool:
+        """Whether no step was clearly better than the start."""
+        return bool((np.asarray(self.fitted.outcome.state.members.best.step) == 0).all())
+
+    @property
+    def ended(self) -> bool:
+        return self.fitted.outcome.status in (Status.EARLY_STOPPED, Status.UNDECIDED)
+
+
+def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
+    """How it ended where the linear model stays; None where the network is clearly better."""
+    before = _losses(model, network.config, held, network.before)
+    after = _losses(network.fitted.side, network.config, held, network.after)
+    gain, se = map(float, decrease(*map(jnp.asarray, (held.relative(held.numbers), before, after))))
+    if not gain <= PREFERENCE * se:
+        return None
+    message, outcome = doubtful(gain, se, held.size), network.fitted.outcome
+    return replace(outcome, status=Status.UNDECIDED, message=message) if message else outcome
+
+
+def of_all_rows(model: Known, trained: Trained, outcome: Outcome, train: Table, held: Table) -> Fitted:
+    """The linear model of all rows, with the network that it started with; the held-out value is that of the model of
+    the other rows."""
+    config, vectors = trained.config, trained.before
+    (fixed, rows), (_, aside) = (_ready(model, config, part) for part in (train, held))
+    least, values = map(np.asarray, valued_now(config, fixed, rows, aside, vectors))
+    value = np.average(values.astype(np.float64), weights=[train.total, held.total])
+    free = config.layout.stacked(vectors)
+    return replace(trained.fitted, side=model, outcome=outcome, free=free, least=least, train=float(value))
+
+
+def _losses(side: Known, config: EpochConfig, held: Table, vectors: np.ndarray) -> Float[np.ndarray, " n"]:
+    """What held-out rows cost [n], bounded, on average over members."""
+    fixed, rows = _ready(side, config, held)
+    return np.asarray(judged_now(config, fixed, rows, vectors)[2], np.float64).mean(0)[: held.size]
+
+
+def _ready(side: Known, config: EpochConfig, table: Table) -> tuple[Any, Any]:
+    """The fixed parameters, and rows on the device, as a training has them."""
+    assert side.learnable is not None
+    fixed, plane = side.learnable.fixed, None
+    if config.kind == "sample":
+        fixed, plane = without_plane(side.learnable.structure, fixed)
+    fixed = without_scaling(fixed) if table.scaling is not None else fixed
+    return fixed, replace(table, plane=plane).resident(config.mesh)

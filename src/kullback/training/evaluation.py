@@ -1,8 +1,13 @@
-"""What parameters are worth: the cost of a row, and the mean over rows in blocks, for members and their mixture."""
+"""What parameters are worth: the cost of a row, and the mean over rows in blocks, for members and their mixture.
+
+Predicted scales have a minimum. Beyond its training rows a network that is not linear may predict any logarithm of a
+scale, and one new row at e⁻¹³ costs more than all the others together. The predicted scale is therefore never below
+its minimum over the training rows.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,13 +18,58 @@ import optax
 from jax import lax
 
 from kullback.exact import kl_divergence
+from kullback.families.initialisation.output_scaling import scales
+from kullback.known import Known
 from kullback.known.index_batch import rows_of
 from kullback.runtime.export_cache import program
 from kullback.training.batches import BLOCK, Rows, some_of
-from kullback.training.early_stopping import bounded
-from kullback.training.member import each_member
-from kullback.training.min_scale import floored, least_outputs
+from kullback.training.early_stopping import bounded, each_member
 from kullback.training.optimiser import DEFAULT
+
+# The minimum of predicted scales
+
+
+def floor_of(structure: Any) -> tuple[bool, ...]:
+    """Which outputs get a floor: the scales of a network that is not linear, at inputs that are no labels."""
+    network = getattr(structure, "network", None)
+    if network is None or network.linear or network.labels is not None:
+        return ()
+    found = scales(structure)
+    return tuple(found.tolist()) if found.any() else ()
+
+
+def with_floor(side: Known, least: np.ndarray) -> Known:
+    """The side with the least outputs among its fixed parameters, where there are any."""
+    learnable = side.learnable
+    if learnable is None or not least.size:
+        return side
+    return replace(side, learnable=learnable.holding(least=least))
+
+
+def least_outputs(problem: Any, fixed: Any, rows: Rows, vectors: Any) -> jax.Array:
+    """What the outputs [width] that have a floor are at the least, in any member at some of the rows.
+
+    Not all rows: the least of very many is of a row that was learned by heart, or will be at nothing like it.
+    """
+    if not problem.floor:
+        return jnp.zeros(0)
+    some = some_of(len(rows.weights))
+    x, counted = rows.x[some], rows.weights[some] > 0
+    at_one = lambda v: problem.structure.beyond_offset(problem.layout.tree(v), fixed, x)  # noqa: E731
+    outputs = jnp.where(counted[:, None], each_member(len(vectors), at_one, vectors), jnp.inf)
+    least = jnp.min(outputs, (0, 1))
+    return jnp.where(np.array(problem.floor) & jnp.isfinite(least), least, -fixed["reach"])
+
+
+def floored(fixed: Any, least: Any) -> Any:
+    """`fixed` with the least outputs, where there are any."""
+    return {**fixed, "least": least} if np.size(least) else fixed
+
+
+least_now = program(least_outputs)
+
+
+# Losses and means over rows
 
 
 def row_losses(config: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = None) -> jax.Array:
