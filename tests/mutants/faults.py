@@ -283,8 +283,8 @@ fault(
 fault(
     "lbfgs: the second loop runs in the order of the first",
     "minimize/lbfgs.py",
-    "        i = (s.newest + 1 + j) % m\n",
-    "        i = (s.newest - j) % m\n",
+    "        i = (newest + 1 + j) % m\n",
+    "        i = (newest - j) % m\n",
     "minimize/test_lbfgs.py::test_as_few_evaluations_as_scipys",
 )
 fault(

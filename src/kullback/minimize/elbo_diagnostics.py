@@ -166,7 +166,7 @@ def judge(problem: Reparameterised, found: Found, request: Request) -> Verdict:
     # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
     with np.errstate(over="ignore"):
         slopes = [np.square(problem.natural(x, g)).sum() for x, g in zip(state.x, state.gradient, strict=True)]
-        level = np.maximum.reduce([np.abs(state.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
+        level = np.maximum.reduce([np.abs(state.search.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
     is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
@@ -191,8 +191,8 @@ def _fresh(problem: Reparameterised, vector: np.ndarray, request: Request) -> tu
     choice = np.concatenate([choice, rng.uniform(size=len(weights) - DRAWS)])
     every = np.concatenate([plain, reach, far]) if len(far) else np.concatenate([plain, reach])
     static = Static((problem.learnable.structure, problem.layout, replace(problem.push, noise=noise)))
-    answer = _judged(static, problem.learnable.fixed, problem.target.log_density, problem.frame, vector,
-                     every, choice, weights)  # fmt: skip
+    target, fixed = problem.target.log_density, problem.learnable.fixed
+    answer = _judged(static, fixed, target, problem.frame, vector, every, choice, weights)
     log_q, log_p, gradients = map(np.asarray, answer)
     return log_q, log_p, gradients.astype(np.float64), weights, far
 
@@ -261,7 +261,7 @@ def _decrease(problem: Reparameterised, state: lbfgs.State, gradients: Float[np.
     if not np.isfinite(gradients).all():
         return Estimate(np.inf, 0.0, Guarantee.UNBIASED, quantity="expected decrease")
     learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
-    own = np.stack([problem.natural(state.x[0], gradient) for gradient in gradients])
+    own = np.stack([problem.natural(np.asarray(state.x[0]), gradient) for gradient in gradients])
     if not own.shape[1]:
         return learned
     by_law = half_square(own @ own.T)

@@ -92,7 +92,7 @@ class Descent(Iterative):
 
     def progress(self, state: lbfgs.State) -> Progress:
         value, ended = np.asarray(state.value), np.asarray(state.status)
-        steps = int(np.max(np.asarray(state.steps)))
+        steps = int(np.max(np.asarray(state.evaluations)))
         if (ended == lbfgs.RUNNING).any():
             return Progress(float(np.min(value)), steps)
         converged = (ended == lbfgs.CONVERGED).any()

@@ -67,8 +67,10 @@ def widened(structure: Structure, free: Any) -> list[Any]:
     chosen = [np.full(len(flat), True)]
     if len(flat) > 1:
         chosen += [np.arange(len(flat)) == i for i in np.argsort(-flat, kind="stable")[:ALONE]]
-    more = [WIDER * one if flat[one].max() + WIDER < FARTHEST else (FARTHEST - 1 - flat[one].max()) * one
-            for one in chosen]  # fmt: skip
+    room = [FARTHEST - 1 - flat[one].max() for one in chosen]
+    more = [
+        (WIDER if flat[one].max() + WIDER < FARTHEST else left) * one for one, left in zip(chosen, room, strict=True)
+    ]
     return [_wider(free, sizes, by) for by in more if by.max() > LEAST] + _along_axis(free)
 
 
