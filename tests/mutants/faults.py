@@ -337,11 +337,11 @@ fault(
     "contracts/test_arguments.py::test_wrong_values_are_refused_in_our_own_sentence",
 )
 fault(
-    "floor: rows of weight 0 count",
+    "minimum of the scale: rows of weight 0 count",
     "training/evaluation.py",
     "rows.x[some], rows.weights[some] > 0",
     "rows.x[some], rows.weights[some] >= 0",
-    "training/test_min_scale.py::test_rows_without_weight_set_no_floor",
+    "training/test_min_scale.py::test_rows_without_weight_set_no_minimum",
 )
 fault(
     "early stopping: the last parameters are returned, not the best",

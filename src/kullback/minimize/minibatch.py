@@ -8,8 +8,9 @@ afterwards. The network replaces the linear model only where held-out rows say s
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -51,13 +52,13 @@ from kullback.training.early_stopping import HELD_OUT, decrease, rows_held_out, 
 from kullback.training.epochs import EpochDescent, chosen, doubtful
 from kullback.training.evaluation import (
     EpochConfig,
+    bounded_scales,
     final_now,
-    floor_of,
-    floored,
     judged_now,
     least_now,
     valued_now,
-    with_floor,
+    with_least,
+    with_min_scale,
 )
 from kullback.training.optimiser import checked
 
@@ -85,7 +86,7 @@ class Fitted:
         """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
         diagnostics = {f"train_{value}": self.train} | ({} if self.held is None else {f"heldout_{value}": self.held})
         return fit_from(
-            with_floor(self.side, self.least),
+            with_min_scale(self.side, self.least),
             self.free,
             self.outcome.status,
             Report(objective, diagnostics),
@@ -104,8 +105,8 @@ class Batches(Rule):
               rows on
     memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
-    floor     whether a fitted scale is nowhere less than the least at some 2,048 of the rows that it was learned from;
-              a network that is not linear would be as sure as it pleases where it has seen nothing
+    min_scale whether a predicted scale is never below its minimum over some 2,048 of the training rows: far from them
+              a network that is not linear may predict a scale near 0; `floor` is the former name
     linear    whether a network that is not linear starts at a linear model of real outcomes, and learns what is left
     optimiser an Optax transformation, whose updates take the place of those of Adam with adaptive clipping; they are
               multiplied by `rate`, which is then 1 unless given, and falls by itself as before
@@ -117,11 +118,15 @@ class Batches(Rule):
     patience: int | None = None
     memory: int | None = None
     mesh: Any = None
-    floor: bool = True
+    min_scale: bool = True
     linear: bool = True
     optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+    floor: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, floor: bool | None) -> None:
+        if floor is not None:
+            warnings.warn("floor: this setting is now min_scale", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "min_scale", floor)
         super().__post_init__()
         checked(self.optimiser)
         share("held_out", self.held_out)
@@ -141,11 +146,11 @@ class Batches(Rule):
             if self.held_out
             else f"no {what} held out"
         )
-        floor = ", a floor under the scale" if self._floor(learnable) else ""
-        return held + floor + prior_in_words(learnable)
+        least = ", with a minimum of the scale" if self._bounded_scales(learnable) else ""
+        return held + least + prior_in_words(learnable)
 
-    def _floor(self, learnable: Learnable) -> tuple[bool, ...]:
-        return floor_of(learnable.structure) if self.floor else ()
+    def _bounded_scales(self, learnable: Learnable) -> tuple[bool, ...]:
+        return bounded_scales(learnable.structure) if self.min_scale else ()
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         train, held = split(table, rows_held_out(table.size, self.held_out), request)
@@ -178,7 +183,7 @@ class Batches(Rule):
             batch=batch,
             stochastic=stochastic,
             mesh=mesh,
-            floor=self._floor(learnable),
+            min_scale=self._bounded_scales(learnable),
             weighted=train.weighted,
             optimiser=self.optimiser,
         )
@@ -236,7 +241,7 @@ class Batches(Rule):
         table, mesh, rows = algorithm.train, config.mesh, algorithm.rows
         some = rows or table.part(some_of(padded_length(table.size, mesh))).resident(mesh)
         least = np.asarray(least_now(config, fixed, some, vectors))
-        fixed = floored(fixed, least)
+        fixed = with_least(fixed, least)
 
         def value(rows: Rows) -> np.ndarray:
             return np.asarray(final_now(config, fixed, rows, algorithm.aside, vectors), np.float64)

@@ -184,7 +184,7 @@ class KLEstimator(FrameOutput, BaseEstimator, abc.ABC):
         side = learnable(self.q_) if hasattr(self, "q_") else self._checked_side(y)
         rule = self.rule or Minibatches(held_out=0.0, rate=PARTIAL_RATE)
         # One batch may hold similar rows only, which determine neither a slope nor the least scale elsewhere.
-        rule = replace(rule, floor=False, linear=False) if isinstance(rule, Minibatches) else rule
+        rule = replace(rule, min_scale=False, linear=False) if isinstance(rule, Minibatches) else rule
         self._learn(pairs, side, rule=rule, steps=self.steps or PARTIAL_STEPS)
 
     def _start(self, y: np.ndarray, *, warm: bool) -> Any:

@@ -107,7 +107,7 @@ _FEED = 2**25  # bytes of batches that are brought from the host at once, at mos
 class State(NamedTuple):
     """Members [m, ...], the position in the data, the epochs recorded in the last call, and what was found at the end.
 
-    least  of the outputs [width] of what is returned; empty where a floor is not asked for
+    least  of the outputs [width] of what is returned; empty where no minimum is asked for
     final  the training and the held-out value of what is returned
     """
 
@@ -163,7 +163,7 @@ class EpochDescent(Iterative):
             total=whole,
             curve=np.zeros((CURVE, 5), dtype),
             recorded=whole,
-            least=np.zeros(len(self.config.floor), dtype),
+            least=np.zeros(len(self.config.min_scale), dtype),
             final=np.full(2, np.nan, dtype),
         )
 

@@ -16,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Array, Float
 
 from kullback.exact import kl_divergence
 from kullback.families.initialisation.output_scaling import scales
+from kullback.families.learnable import Params
 from kullback.known import Known
 from kullback.known.index_batch import rows_of
 from kullback.runtime.export_cache import program
@@ -29,8 +31,8 @@ from kullback.training.optimiser import DEFAULT
 # The minimum of predicted scales
 
 
-def floor_of(structure: Any) -> tuple[bool, ...]:
-    """Which outputs get a floor: the scales of a network that is not linear, at inputs that are no labels."""
+def bounded_scales(structure: Any) -> tuple[bool, ...]:
+    """Which outputs have a minimum: the scales of a network that is not linear, at inputs that are no labels."""
     network = getattr(structure, "network", None)
     if network is None or network.linear or network.labels is not None:
         return ()
@@ -38,31 +40,33 @@ def floor_of(structure: Any) -> tuple[bool, ...]:
     return tuple(found.tolist()) if found.any() else ()
 
 
-def with_floor(side: Known, least: np.ndarray) -> Known:
-    """The side with the least outputs among its fixed parameters, where there are any."""
+def with_min_scale(side: Known, least: np.ndarray) -> Known:
+    """The side with the minima of its outputs among its fixed parameters, where there are any."""
     learnable = side.learnable
     if learnable is None or not least.size:
         return side
     return replace(side, learnable=learnable.holding(least=least))
 
 
-def least_outputs(problem: Any, fixed: Any, rows: Rows, vectors: Any) -> jax.Array:
-    """What the outputs [width] that have a floor are at the least, in any member at some of the rows.
+def least_outputs(
+    config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"]
+) -> Float[Array, " width"]:
+    """The minimum of each output that has one, over members and some of the rows.
 
-    Not all rows: the least of very many is of a row that was learned by heart, or will be at nothing like it.
+    Not over all rows: the minimum over very many belongs to a row that was learned by heart.
     """
-    if not problem.floor:
+    if not config.min_scale:
         return jnp.zeros(0)
     some = some_of(len(rows.weights))
     x, counted = rows.x[some], rows.weights[some] > 0
-    at_one = lambda v: problem.structure.beyond_offset(problem.layout.tree(v), fixed, x)  # noqa: E731
+    at_one = lambda v: config.structure.beyond_offset(config.layout.tree(v), fixed, x)  # noqa: E731
     outputs = jnp.where(counted[:, None], each_member(len(vectors), at_one, vectors), jnp.inf)
     least = jnp.min(outputs, (0, 1))
-    return jnp.where(np.array(problem.floor) & jnp.isfinite(least), least, -fixed["reach"])
+    return jnp.where(np.array(config.min_scale) & jnp.isfinite(least), least, -fixed["reach"])
 
 
-def floored(fixed: Any, least: Any) -> Any:
-    """`fixed` with the least outputs, where there are any."""
+def with_least(fixed: Params, least: Float[Array, " width"] | np.ndarray) -> Params:
+    """`fixed` with the minima of the outputs, where there are any."""
     return {**fixed, "least": least} if np.size(least) else fixed
 
 
@@ -101,7 +105,7 @@ class EpochConfig:
     batch       rows a step
     stochastic  whether the network draws while it learns
     mesh        of devices, over which the rows are spread
-    floor       which outputs, if any, are never to be less at a new row than at those of the training
+    min_scale   which outputs, if any, are never below their minimum over the training rows
     weighted    whether rows on the device count differently; unit weights are not gathered
     optimiser   of the user's; None is the default
     """
@@ -112,7 +116,7 @@ class EpochConfig:
     batch: int
     stochastic: bool
     mesh: Any
-    floor: tuple[bool, ...]
+    min_scale: tuple[bool, ...]
     weighted: bool
     optimiser: optax.GradientTransformation | None = None
 
@@ -191,9 +195,9 @@ def final_values(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None,
 
 
 def valued(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> tuple[Any, Any]:
-    """The least outputs and, with them as a floor, the final values."""
+    """The minima of the outputs and, with these in force, the final values."""
     least = least_outputs(config, fixed, rows, vectors)
-    return least, final_values(config, floored(fixed, least), rows, held, vectors)
+    return least, final_values(config, with_least(fixed, least), rows, held, vectors)
 
 
 final_now, valued_now, judged_now = program(final_values), program(valued), program(judged)
