@@ -16,7 +16,7 @@ import scipy.stats as st
 
 import kullback as kl
 from kullback.families.form import Sizes, form_for
-from kullback.minimize.matched_forms import closed_form
+from kullback.minimize.closed_forms.table import closed_form
 
 N = 60
 

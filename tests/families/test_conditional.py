@@ -11,7 +11,7 @@ from scipy.special import expit, log_softmax, logsumexp, softmax
 
 import kullback as kl
 from kullback.errors import InputError
-from kullback.families import evaluation
+from kullback.families import conditional_structure
 from kullback.known import describe
 from kullback.result import Estimate, Fit, Status
 
@@ -148,12 +148,12 @@ def test_evaluation_is_in_blocks_of_few_sizes(rng):
     whole = q(x)
     assert whole.batch_shape == (700,)
     np.testing.assert_allclose(whole.loc, loc, rtol=1e-4, atol=1e-5)
-    compiled = evaluation._apply.kinds, evaluation._predictive.kinds
+    compiled = conditional_structure._apply.kinds, conditional_structure._predictive.kinds
     for n in (100, 555, 699):
         np.testing.assert_allclose(q.evaluate(log_prob, x[:n], y[:n]), want[:n], rtol=1e-10)
         assert q(x[:n]).batch_shape == (n,)
         np.testing.assert_array_equal(q(x[:n]).loc, whole.loc[:n])
-    assert (evaluation._apply.kinds, evaluation._predictive.kinds) == compiled
+    assert (conditional_structure._apply.kinds, conditional_structure._predictive.kinds) == compiled
     with pytest.raises(InputError, match="rows"):
         q.evaluate(log_prob, x, y[:-1])
 

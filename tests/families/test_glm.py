@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
 
-from kullback.families import glm
+from kullback.families.initialisation import glm
 
 ROWS, INPUTS = 120, 4
 

@@ -10,8 +10,7 @@ import kullback as kl
 from kullback.families.conditional_structure import FARTHEST
 from kullback.minimize import minibatch
 from kullback.training.batches import some_of
-from kullback.training.early_stopping import bounded
-from kullback.training.member import at_start, stepped
+from kullback.training.early_stopping import at_start, bounded, stepped
 
 
 def rows(rng, n, d=6):

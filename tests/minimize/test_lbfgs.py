@@ -41,7 +41,7 @@ def test_as_few_evaluations_as_scipys(precision):
         scipy.optimize.rosen, start, jac=scipy.optimize.rosen_der, method="L-BFGS-B", options={"maxcor": 20}
     )
     assert found.values[0] < 1e-4
-    assert int(np.max(found.outcome.state.steps)) < 2.5 * peer.nfev
+    assert int(np.max(found.outcome.state.evaluations)) < 2.5 * peer.nfev
 
 
 def test_ill_conditioned_quadratics_in_both_precisions(precision):

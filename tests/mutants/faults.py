@@ -275,7 +275,7 @@ fault(
 # Minimising.
 fault(
     "shuffle: the same order in every epoch",
-    "training/shuffle.py",
+    "training/epochs.py",
     "_mixed(jnp.asarray(epoch, jnp.uint32) ^ _mixed(seed[1]))",
     "_mixed(_mixed(seed[1]))",
     "training/test_shuffle.py::test_seeds_epochs_and_members_have_words_of_their_own",
@@ -283,8 +283,8 @@ fault(
 fault(
     "lbfgs: the second loop runs in the order of the first",
     "minimize/lbfgs.py",
-    "        i = (s.newest + 1 + j) % m\n",
-    "        i = (s.newest - j) % m\n",
+    "        i = (newest + 1 + j) % m\n",
+    "        i = (newest - j) % m\n",
     "minimize/test_lbfgs.py::test_as_few_evaluations_as_scipys",
 )
 fault(
@@ -310,14 +310,14 @@ fault(
 )
 fault(
     "keeping: a resumed run logs again what was logged",
-    "training/checkpoint.py",
+    "training/driver.py",
     "self.logged = len(history)",
     "self.logged = 0",
     "training/test_driving.py::test_a_resumed_run_logs_what_is_new",
 )
 fault(
     "keeping: two trainings share a checkpoint",
-    "training/checkpoint.py",
+    "training/driver.py",
     "fcntl.LOCK_EX | fcntl.LOCK_NB",
     "fcntl.LOCK_SH | fcntl.LOCK_NB",
     "training/test_checkpoint.py::test_a_checkpoint_is_of_one_training_at_a_time",
@@ -337,29 +337,29 @@ fault(
     "contracts/test_arguments.py::test_wrong_values_are_refused_in_our_own_sentence",
 )
 fault(
-    "floor: rows of weight 0 count",
-    "training/min_scale.py",
+    "minimum of the scale: rows of weight 0 count",
+    "training/evaluation.py",
     "rows.x[some], rows.weights[some] > 0",
     "rows.x[some], rows.weights[some] >= 0",
-    "training/test_min_scale.py::test_rows_without_weight_set_no_floor",
+    "training/test_min_scale.py::test_rows_without_weight_set_no_minimum",
 )
 fault(
     "early stopping: the last parameters are returned, not the best",
-    "training/member.py",
+    "training/early_stopping.py",
     "better = usable & (value < m.best.value) & clear",
     "better = usable",
     "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
     "early stopping: the last iterate instead of the mean of an epoch",
-    "training/member.py",
+    "training/early_stopping.py",
     "x=jnp.where(better, m.x_sum / steps, m.best.x)",
     "x=jnp.where(better, m.descent.x, m.best.x)",
     "training/test_epochs.py::test_the_history_tells_what_happened",
 )
 fault(
     "minibatches: rows that are held out are learned from",
-    "training/preparation.py",
+    "training/batches.py",
     "train, held = table.part(~watched), table.part(watched) if kept else None",
     "train, held = table, table.part(watched) if kept else None",
     "training/test_epochs.py::test_the_values_are_those_of_numpy",

@@ -16,8 +16,7 @@ from kullback.report.figures import (
     reliability,
 )
 from kullback.report.style import apart
-from kullback.supervised.calibration import calibration_curve
-from kullback.supervised.pit import pit_histogram
+from kullback.supervised.calibration import calibration_curve, pit_histogram
 
 RNG = np.random.default_rng(0)
 HISTORY = [{"epoch": e, "train_nll": 1 / e, "heldout_nll": 1 / e + 0.01 * max(e - 6, 0)} for e in range(1, 11)]

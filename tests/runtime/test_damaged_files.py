@@ -12,7 +12,7 @@ from safetensors.numpy import save
 import kullback as kl
 from kullback.errors import FileError
 from kullback.runtime import files
-from kullback.training import checkpoint as keeping
+from kullback.training import driver
 
 KINDS = ("family", "box", "mixture", "network", "ensemble", "table")
 
@@ -161,13 +161,13 @@ def test_sizes_are_those_of_what_is_made(saved):
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint"
     state = {"x": np.arange(6.0).reshape(2, 3), "n": np.int32(4)}
-    keeping.save(path, "problem", state, [1.0, 0.5], [{"step": 1}])
+    driver.save(path, "problem", state, [1.0, 0.5], [{"step": 1}])
     return path, state
 
 
 def test_a_damaged_checkpoint_gives_the_same_state_or_is_refused(checkpoint, tmp_path, rng):
     path, state = checkpoint
-    content, whole = path.read_bytes(), keeping.resumed(path, "problem", state)
+    content, whole = path.read_bytes(), driver.resumed(path, "problem", state)
     damaged = [content[:length] for length in range(len(content))]
     for bit in rng.integers(8 * len(content), size=1000):
         flipped = bytearray(content)
@@ -176,7 +176,7 @@ def test_a_damaged_checkpoint_gives_the_same_state_or_is_refused(checkpoint, tmp
     for one in damaged:
         (tmp_path / "damaged").write_bytes(one)
         try:
-            found = keeping.resumed(tmp_path / "damaged", "problem", state)
+            found = driver.resumed(tmp_path / "damaged", "problem", state)
         except FileError:
             continue
         assert jax.tree.all(jax.tree.map(np.array_equal, found, whole))
@@ -188,7 +188,7 @@ def test_a_checkpoint_with_other_arrays_is_refused(checkpoint, tmp_path, changes
     spec, arrays = files.read(path)
     files.write(tmp_path / "changed", spec, {**arrays, **changes})
     with pytest.raises(FileError, match=r"^checkpoint: .* is damaged"):
-        keeping.resumed(tmp_path / "changed", "problem", state)
+        driver.resumed(tmp_path / "changed", "problem", state)
 
 
 def test_a_deeply_nested_description_is_refused(saved, tmp_path):

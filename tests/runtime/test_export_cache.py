@@ -22,7 +22,7 @@ import kullback as kl
 from kullback import control
 from kullback.control.learning import episodes
 from kullback.control.trajectory_gradient import program as on_policy_program
-from kullback.families import evaluation
+from kullback.families import conditional_structure
 from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder, export_cache, identity
 from kullback.training import epochs
@@ -477,4 +477,4 @@ def test_what_is_large_is_optimised_and_what_runs_once_is_not():
 
 def test_the_largest_programs_hold_these():
     assert isinstance(lbfgs.advance, export_cache.Program)
-    assert isinstance(evaluation._predictive, export_cache.Program)
+    assert isinstance(conditional_structure._predictive, export_cache.Program)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from kullback.errors import InputError
-from kullback.supervised.pit import pit, pit_histogram
+from kullback.supervised.calibration import pit, pit_histogram
 
 N = 4000
 RNG = np.random.default_rng(1)

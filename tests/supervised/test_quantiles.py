@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from kullback.errors import InputError
-from kullback.supervised.pit import pit
-from kullback.supervised.quantiles import quantile
+from kullback.supervised.calibration import pit
+from kullback.supervised.scipy_laws import quantile
 
 A, B = np.array([0.3, 1.7, 12.0]), np.array([2.5, 0.6, 1.1])
 RATE = np.array([0.2, 3.4, 250.0])

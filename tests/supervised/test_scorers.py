@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kullback.errors import InputError
-from kullback.supervised.scorers import Scorer, brier_scorer, calibration_scorer, crps_scorer, log_scorer
+from kullback.supervised.scores import Scorer, brier_scorer, calibration_scorer, crps_scorer, log_scorer
 
 X, CODES = load_wine(return_X_y=True)
 X = StandardScaler().fit_transform(X[:, :4])

@@ -19,7 +19,7 @@ from sklearn.multioutput import MultiOutputClassifier
 import kullback as kl
 from kullback.errors import InputError
 from kullback.families.tempered import Tempered, TemperedLogits
-from kullback.supervised.temperature import TemperatureScaling
+from kullback.supervised.calibration import TemperatureScaling
 
 RNG = np.random.default_rng(0)
 N, K, TRUE = 380, 3, 2.5  # one size, so that little is compiled

@@ -13,7 +13,6 @@ import pytest
 import kullback as kl
 from kullback.errors import FileError, InputError
 from kullback.runtime.files import read, write_atomically
-from kullback.training import checkpoint as keeping
 from kullback.training import driver
 
 
@@ -83,10 +82,10 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_training(prob
 
 def test_a_checkpoint_is_of_one_training_at_a_time(problem, tmp_path):
     path = tmp_path / "checkpoint"
-    with keeping.locked(path):
+    with driver.locked(path):
         with pytest.raises(FileError, match=r"^checkpoint: .* is in use by another training; wait"):
             problem.minimize(steps=20, checkpoint=path)
-        with pytest.raises(FileError, match="in use"), keeping.locked(path):
+        with pytest.raises(FileError, match="in use"), driver.locked(path):
             pass
     assert names(tmp_path) == []
     problem.minimize(steps=20, checkpoint=path)
@@ -96,14 +95,14 @@ def test_a_checkpoint_is_of_one_training_at_a_time(problem, tmp_path):
 def test_the_lock_of_a_process_that_was_killed_holds_nobody_up(tmp_path):
     script = """
 import os, signal, sys
-from kullback.training.checkpoint import locked
+from kullback.training.driver import locked
 with locked(sys.argv[1]):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     path = tmp_path / "checkpoint"
     assert subprocess.run([sys.executable, "-c", script, str(path)]).returncode < 0
     assert names(tmp_path) == ["checkpoint.lock"]
-    with keeping.locked(path):
+    with driver.locked(path):
         pass
     assert names(tmp_path) == []
 

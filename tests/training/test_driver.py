@@ -19,7 +19,7 @@ SCRIPT = """
 import os, signal, sys
 import numpy as np, numpyro.distributions as dist
 import kullback as kl
-from kullback.training import checkpoint as keeping
+from kullback.training import driver
 from kullback.training import driver
 
 rng = np.random.default_rng(0)
@@ -34,13 +34,13 @@ density = lambda z: -((z[1:] - z[:-1] ** 2) ** 2).sum() - 0.5 * (z**2).sum()
 problem, path, out, kill_after = *sys.argv[1:4], int(sys.argv[4])
 driver._SAVE_EVERY = 0.0
 if kill_after:
-    save, count = keeping.save, [0]
+    save, count = driver.save, [0]
     def killing(*arguments):
         save(*arguments)
         count[0] += 1
         if count[0] == kill_after:
             os.kill(os.getpid(), signal.SIGKILL)
-    keeping.save = killing
+    driver.save = killing
 fit = problems[problem]().minimize(checkpoint=path or None, rule=problem)
 fit.save(out)
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from kullback.training.shuffle import ROUNDS, shuffled, words_of
+from kullback.training.epochs import ROUNDS, shuffled, words_of
 
 FALSE_ALARM = 1e-4
 

@@ -22,9 +22,8 @@ from kullback.control.tabular.environment import SUPPORTED, make, name_of
 from kullback.control.tabular.mdp import FiniteMDP
 from kullback.distributions import TanhNormal
 from kullback.errors import InputError
-from kullback.families.conditional_structure import ConditionalStructure
-from kullback.families.evaluation import block_size
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
+from kullback.families.conditional_structure import ConditionalStructure, block_size
 from kullback.result import Fit
 
 FEW = 8  # observations of a small vector environment

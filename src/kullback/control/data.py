@@ -12,8 +12,8 @@ from kullback.control.joined import as_one_label, labels_among, side_by_side
 from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families.conditional import Conditional, input_sizes
+from kullback.families.dense import InputSizes
 from kullback.families.networks import MLP, Table
-from kullback.families.sized import InputSizes
 from kullback.known import Pairs
 
 MOST_LABELS = 1_000_000  # of observations and actions together, in a table

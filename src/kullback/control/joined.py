@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kullback.families.sized import InputSizes
+from kullback.families.dense import InputSizes
 
 
 def side_by_side(sizes: Sequence[InputSizes], parts: Sequence[Any], xp: Any = np) -> Any:

@@ -25,7 +25,7 @@ from kullback.control.tabular.environment import make, step_limit, table_of, tim
 from kullback.control.tabular.mdp import FiniteMDP, Model
 from kullback.control.task import Fresh, Task
 from kullback.errors import InputError
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 from kullback.known import ConditionalFacts, Known, OwnRules
 from kullback.known.support import from_constraint
 

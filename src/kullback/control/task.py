@@ -13,7 +13,7 @@ from kullback.control.envs.simulator import Compiled, Facts, Stepper
 from kullback.control.envs.table import TableSimulator
 from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.learning.temperature import Temperature
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 
 EPISODES = 100
 BUDGET = 200_000  # steps of 200 episodes of 1,000

@@ -13,7 +13,7 @@ import numpyro.distributions as dist
 
 from kullback.errors import InputError
 from kullback.families.conditional import ConditionalStructure, FittedConditional
-from kullback.families.evaluation import rows_like
+from kullback.families.conditional_structure import rows_like
 from kullback.families.family import support_of_all
 from kullback.families.learnable import Learnable, Params, Structure
 from kullback.known import Known, LearnableHooks

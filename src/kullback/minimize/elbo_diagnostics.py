@@ -27,12 +27,10 @@ from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
 from kullback.minimize.fitting import Found
-from kullback.minimize.frame import Frame
+from kullback.minimize.fixed_draw_objective import Frame, Reparameterised, far, terms
 from kullback.minimize.improper import IMPROPER, log_density_at
 from kullback.minimize.laplace import ABOVE, can_look, far_noise, highest, outcomes
 from kullback.minimize.objectives import model
-from kullback.minimize.pushed import Pushed, terms
-from kullback.minimize.runaway import far
 from kullback.result import Estimate, Guarantee, Status
 from kullback.rule import Request
 from kullback.runtime.export_cache import program
@@ -143,7 +141,7 @@ class Verdict:
     elsewhere: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
+def judge(problem: Reparameterised, found: Found, request: Request) -> Verdict:
     """The verdict on the ends of a descent."""
     log_q, log_p, gradients, weights, far = _fresh(problem, found.vectors[0], request)
     state = jax.tree.map(lambda leaf: np.asarray(leaf)[found.order], found.outcome.state)
@@ -169,7 +167,7 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     # An end that is no optimum: its descent was cut short, or no step was found though the slope is not 0.
     with np.errstate(over="ignore"):
         slopes = [np.square(problem.natural(x, g)).sum() for x, g in zip(state.x, state.gradient, strict=True)]
-        level = np.maximum.reduce([np.abs(state.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
+        level = np.maximum.reduce([np.abs(state.search.slope), np.square(state.gradient).sum(1), slopes]) <= 2 * SMALL
     is_optimum = (state.status == lbfgs.CONVERGED) & level
     is_optimum[0] = True
     values = np.where(is_optimum, found.values, np.inf)
@@ -183,7 +181,7 @@ def judge(problem: Pushed, found: Found, request: Request) -> Verdict:
     return Verdict(vectors, values, objective, status, message, diagnostics, unsure, rare, elsewhere)
 
 
-def _fresh(problem: Pushed, vector: np.ndarray, request: Request) -> tuple[np.ndarray, ...]:
+def _fresh(problem: Reparameterised, vector: np.ndarray, request: Request) -> tuple[np.ndarray, ...]:
     """log q and log p at fresh draws, gradients on batches of them, their weights, and noise far out: of the draws,
     those that reach come second, and last those of the noise far out."""
     rng, noise = request.host_rng(4), replace(problem.push.noise, reach=False)
@@ -194,14 +192,14 @@ def _fresh(problem: Pushed, vector: np.ndarray, request: Request) -> tuple[np.nd
     choice = np.concatenate([choice, rng.uniform(size=len(weights) - DRAWS)])
     every = np.concatenate([plain, reach, far]) if len(far) else np.concatenate([plain, reach])
     static = Static((problem.learnable.structure, problem.layout, replace(problem.push, noise=noise)))
-    answer = _judged(static, problem.learnable.fixed, problem.target.log_density, problem.frame, vector,
-                     every, choice, weights)  # fmt: skip
+    target, fixed = problem.target.log_density, problem.learnable.fixed
+    answer = _judged(static, fixed, target, problem.frame, vector, every, choice, weights)
     log_q, log_p, gradients = map(np.asarray, answer)
     return log_q, log_p, gradients.astype(np.float64), weights, far
 
 
 def _elsewhere(
-    problem: Pushed, vector: np.ndarray, far: np.ndarray, logs: tuple[Any, Any], value: float, request: Request
+    problem: Reparameterised, vector: np.ndarray, far: np.ndarray, logs: tuple[Any, Any], value: float, request: Request
 ) -> np.ndarray:
     """Where log p is far above what a fit says of it; of noise that is not normal, where it is highest far out."""
     if len(far):
@@ -258,13 +256,13 @@ def _judged(
     return log_q.reshape(-1), log_p.reshape(-1), gradients
 
 
-def _decrease(problem: Pushed, state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
+def _decrease(problem: Reparameterised, state: lbfgs.State, gradients: Float[np.ndarray, "b n"]) -> Estimate:
     """½ gᵀH⁻¹g at the best end, with its standard error: by what the descent has learned of H, and where it is more, by
     the law's own units, since a frame of a poor mode and what is learned in it may hide a slope."""
     if not np.isfinite(gradients).all():
         return Estimate(np.inf, 0.0, Guarantee.UNBIASED, quantity="expected decrease")
     learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
-    own = np.stack([problem.natural(state.x[0], gradient) for gradient in gradients])
+    own = np.stack([problem.natural(np.asarray(state.x[0]), gradient) for gradient in gradients])
     if not own.shape[1]:
         return learned
     by_law = half_square(own @ own.T)
@@ -295,7 +293,7 @@ def without_end(runaway: str) -> str:
 
 
 def _status(
-    problem: Pushed,
+    problem: Reparameterised,
     found: Found,
     state: lbfgs.State,
     decrease: Estimate,

@@ -16,11 +16,10 @@ from kullback.families.form import Form
 from kullback.families.learnable import Learnable
 from kullback.known import Known
 from kullback.known.static import Static
-from kullback.minimize.fitting import Report, descend, fit_from, starts_of
+from kullback.minimize.fitting import Report, descend, fit_from, has_prior, is_deep, prior_in_words, starts_of
 from kullback.minimize.minibatch import FEWEST
 from kullback.minimize.objectives import divergence_and_prior, exact_divergence, model, reverse_sum
 from kullback.minimize.optima import distinct_optima
-from kullback.minimize.traits import has_prior, is_deep, prior_in_words
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program

@@ -20,13 +20,12 @@ from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
 from kullback.known.static import Static
-from kullback.minimize.expectation import Expectation
+from kullback.minimize.closed_forms.solution import Expectation
+from kullback.minimize.closed_forms.table import closed_form, matches_moments
 from kullback.minimize.fitting import fit_from
 from kullback.minimize.forward import forward_report
-from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.normal_components import NormalComponents, is_normal
-from kullback.minimize.required import require_support
-from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
+from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program

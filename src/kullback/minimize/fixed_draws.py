@@ -13,13 +13,12 @@ import numpy as np
 from kullback.errors import FitError
 from kullback.known import Known
 from kullback.minimize.elbo_diagnostics import Verdict, judge
-from kullback.minimize.fitting import Found, Report, descend, fit_from, starts_of
+from kullback.minimize.fitting import Found, Report, descend, fit_from, reverse_target, starts_of
+from kullback.minimize.fixed_draw_objective import Reparameterised
 from kullback.minimize.improper import is_improper, no_start, values_at
 from kullback.minimize.laplace import starts_elsewhere, whitened
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
-from kullback.minimize.pushed import Pushed
 from kullback.minimize.reparameterise import push_for
-from kullback.minimize.traits import reverse_target
 from kullback.result import Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
@@ -73,7 +72,7 @@ class FixedDraws(Rule):
         layout, starts = starts_of(p.learnable, request, self.starts)
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
         draws = 2 ** int(np.ceil(np.log2(wanted)))
-        problem = Pushed(p.learnable, layout, push, q)
+        problem = Reparameterised(p.learnable, layout, push, q)
         with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
             found, verdict = _from_laplace(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)
@@ -84,7 +83,7 @@ class FixedDraws(Rule):
         return replace(fit, message=verdict.message or fit.message)
 
 
-def _from_laplace(plain: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
+def _from_laplace(plain: Reparameterised, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
     """The best fit in the coordinates of Laplace's approximation, or where it leads nowhere, in the law's own."""
     try:
         problem, starts_there = whitened(plain, starts)
@@ -97,7 +96,7 @@ def _from_laplace(plain: Pushed, starts: np.ndarray, draws: int, request: Reques
 
 
 def _and_elsewhere(
-    problem: Pushed, found: Found, verdict: Verdict, draws: int, request: Request
+    problem: Reparameterised, found: Found, verdict: Verdict, draws: int, request: Request
 ) -> tuple[Found, Verdict]:
     """The fit, or a better one from modes that it has not met; the optima of both."""
     if verdict.status is Status.DIVERGED or found.outcome.status is Status.INTERRUPTED or not len(verdict.elsewhere):
@@ -113,7 +112,7 @@ def _and_elsewhere(
     return found, replace(best, vectors=vectors, values=np.concatenate([best.values, second.values]))
 
 
-def _solved(problem: Pushed, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
+def _solved(problem: Reparameterised, starts: np.ndarray, draws: int, request: Request) -> tuple[Found, Verdict]:
     """The best fit on as many fixed draws as fresh ones find enough."""
     objective = problem.objective(problem.noise(draws, request))
     most = ASKANCE if problem.improper else 2000

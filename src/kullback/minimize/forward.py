@@ -16,16 +16,15 @@ from kullback.families.closure import is_moved
 from kullback.families.form import LOWER_ENDS, UPPER_ENDS, Form
 from kullback.families.units import Units, form_of, units_for
 from kullback.known import Known, describe
-from kullback.minimize.closed_forms import multivariate_normal
-from kullback.minimize.expectation import Expectation, some_rows
+from kullback.minimize.closed_forms.moments import multivariate_normal
+from kullback.minimize.closed_forms.solution import POINT, Expectation, Fixed, no_maximum, some_rows
+from kullback.minimize.closed_forms.table import closed_form
 from kullback.minimize.fitting import Report, fit_from
-from kullback.minimize.matched_forms import closed_form
-from kullback.minimize.required import require_support
-from kullback.minimize.solution import POINT, Fixed, no_maximum
 from kullback.minimize.weighted import (
     COUNTS,
     NODES,
     Weighted,
+    require_support,
     weighted,
 )
 from kullback.result import Estimate, Fit, Status

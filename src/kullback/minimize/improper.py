@@ -18,9 +18,7 @@ from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
-from kullback.minimize.frame import matrix, packed_from
-from kullback.minimize.pushed import Pushed, terms
-from kullback.minimize.runaway import FARTHEST, logarithms
+from kullback.minimize.fixed_draw_objective import FARTHEST, Reparameterised, logarithms, matrix, packed_from, terms
 from kullback.runtime.export_cache import program
 from kullback.training.ravel import Layout
 
@@ -69,8 +67,10 @@ def widened(structure: Structure, free: Any) -> list[Any]:
     chosen = [np.full(len(flat), True)]
     if len(flat) > 1:
         chosen += [np.arange(len(flat)) == i for i in np.argsort(-flat, kind="stable")[:ALONE]]
-    more = [WIDER * one if flat[one].max() + WIDER < FARTHEST else (FARTHEST - 1 - flat[one].max()) * one
-            for one in chosen]  # fmt: skip
+    room = [FARTHEST - 1 - flat[one].max() for one in chosen]
+    more = [
+        (WIDER if flat[one].max() + WIDER < FARTHEST else left) * one for one, left in zip(chosen, room, strict=True)
+    ]
     return [_wider(free, sizes, by) for by in more if by.max() > LEAST] + _along_axis(free)
 
 
@@ -139,7 +139,7 @@ def log_density_at(target: Any, points: Float[Array, "m ..."]) -> Float[Array, "
     return target(points)
 
 
-def no_start(problem: Pushed, starts: Float[np.ndarray, "s n"], noise: np.ndarray) -> str:
+def no_start(problem: Reparameterised, starts: Float[np.ndarray, "s n"], noise: np.ndarray) -> str:
     """Why the divergence is finite at no start, from log p at its draws, and what would do."""
     given = problem.static, problem.learnable.fixed, problem.target.log_density, noise, problem.frame
     log_p = np.stack([np.asarray(_log_p(*given, start)) for start in starts])

@@ -22,8 +22,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 
 from kullback.known.static import Static
-from kullback.minimize.frame import (
+from kullback.minimize.fixed_draw_objective import (
     Frame,
+    Reparameterised,
     form_of,
     from_frame,
     inverse_root,
@@ -34,7 +35,6 @@ from kullback.minimize.frame import (
     plain_frame,
 )
 from kullback.minimize.improper import falls_everywhere
-from kullback.minimize.pushed import Pushed
 from kullback.runtime.export_cache import program
 from kullback.training.ravel import Layout
 
@@ -44,7 +44,9 @@ SCALES = ("scale", "scale_tril")
 WIDE = 100.0  # of the scales at the first start; what is wider may have no end
 
 
-def whitened(problem: Pushed, starts: Float[np.ndarray, "s n"]) -> tuple[Pushed, Float[np.ndarray, "s n"]]:
+def whitened(
+    problem: Reparameterised, starts: Float[np.ndarray, "s n"]
+) -> tuple[Reparameterised, Float[np.ndarray, "s n"]]:
     """The problem in the coordinates of Laplace's approximation, and the starts there.
 
     A family that has no location, and a target without a mode or without curvature at it, are left as they are.
@@ -64,7 +66,7 @@ def whitened(problem: Pushed, starts: Float[np.ndarray, "s n"]) -> tuple[Pushed,
     return problem, np.stack([_from_there(problem, x, i == last) for i, x in enumerate(problem.framed(starts))])
 
 
-def _from_there(problem: Pushed, vector: np.ndarray, at_mode: bool) -> np.ndarray:
+def _from_there(problem: Reparameterised, vector: np.ndarray, at_mode: bool) -> np.ndarray:
     """A start with the scales of Laplace's approximation, whatever those it was drawn with; one of them at the mode."""
     free = problem.layout.tree(vector)
     inner = free["components"] if problem.is_mixture else free
@@ -74,7 +76,7 @@ def _from_there(problem: Pushed, vector: np.ndarray, at_mode: bool) -> np.ndarra
     return problem.layout.flat({**free, "components": inner} if problem.is_mixture else inner)
 
 
-def _is_improper(problem: Pushed, plain: Frame, frame: Frame) -> bool:
+def _is_improper(problem: Reparameterised, plain: Frame, frame: Frame) -> bool:
     """Whether log p does not fall away from its mode: looked at only where Laplace's approximation is very wide."""
     wide = np.sqrt(np.square(frame.factor).sum(1))
     if (wide <= WIDE * np.diagonal(plain.factor)).all():
@@ -146,7 +148,7 @@ APART = 3.0  # standard deviations, of the fit or at a mode, at which there are 
 TRIES, MODES = 8, 3  # climbs, and modes that are fitted
 
 
-def can_look(problem: Pushed) -> bool:
+def can_look(problem: Reparameterised) -> bool:
     """Whether the location and the scale of the learnable side are learned, and it is no mixture."""
     structure = problem.learnable.structure
     learned = getattr(structure, "names", ())
@@ -159,7 +161,7 @@ def far_noise(rng: np.random.Generator, n: int, event_shape: tuple[int, ...]) ->
     return wider * rng.normal(size=(n, *event_shape))
 
 
-def outcomes(problem: Pushed, vector: Float[np.ndarray, " n"], noise: np.ndarray) -> np.ndarray:
+def outcomes(problem: Reparameterised, vector: Float[np.ndarray, " n"], noise: np.ndarray) -> np.ndarray:
     """Outcomes of noise at parameters that are not in the frame; of a law of logarithms, their logarithms."""
     free = problem.layout.tree(vector)
     if "scale_tril" not in free:
@@ -168,7 +170,7 @@ def outcomes(problem: Pushed, vector: Float[np.ndarray, " n"], noise: np.ndarray
     return free["loc"] + np.matmul(lower, noise[..., None])[..., 0]
 
 
-def highest(problem: Pushed, points: np.ndarray, log_p: np.ndarray, some: np.ndarray) -> np.ndarray:
+def highest(problem: Reparameterised, points: np.ndarray, log_p: np.ndarray, some: np.ndarray) -> np.ndarray:
     """Some of the points, by decreasing log p, or by that of their logarithms where they are such."""
     height = log_p + (points.reshape(len(points), -1).sum(1) if _on_logarithms(problem) else 0.0)
     kept = np.flatnonzero(np.isfinite(log_p) & some)
@@ -176,8 +178,8 @@ def highest(problem: Pushed, points: np.ndarray, log_p: np.ndarray, some: np.nda
 
 
 def starts_elsewhere(
-    problem: Pushed, vector: Float[np.ndarray, " n"], points: np.ndarray, count: int
-) -> tuple[Pushed, Float[np.ndarray, "s n"]] | None:
+    problem: Reparameterised, vector: Float[np.ndarray, " n"], points: np.ndarray, count: int
+) -> tuple[Reparameterised, Float[np.ndarray, "s n"]] | None:
     """The problem in the frame of the highest mode that is not the fit's, and `count` starts at such modes; None
     where uphill from the points there is none."""
     structure, free = problem.learnable.structure, problem.layout.tree(vector)
@@ -214,6 +216,6 @@ def _distances(hill: Frame, points: Float[np.ndarray, "m ..."]) -> Float[np.ndar
     return np.linalg.norm(np.linalg.solve(hill.factor, away.T), axis=0)
 
 
-def _on_logarithms(problem: Pushed) -> bool:
+def _on_logarithms(problem: Reparameterised) -> bool:
     form = form_of(problem.learnable.structure)
     return form is not None and form.cls is dist.LogNormal

@@ -16,55 +16,90 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from kullback.runtime.export_cache import program
+from kullback.training.ravel import on_host
 
 MEMORY = 20
 _SUFFICIENT, _CURVATURE = 1e-4, 0.9
 _MAX_TRIALS = 30
-_HISTORY = 12  # fields of a state that come before those of its history
 
 RUNNING, CONVERGED, DIVERGED = 0, 1, 2
 
 
-class State(NamedTuple):
-    """One minimisation. `value` and `gradient` are at `x`; `trial` is the step length under examination.
+class LineSearch(NamedTuple):
+    """The search along `direction`, by the weak Wolfe conditions.
 
-    The last steps `s`, changes of gradient `y` and inverse curvatures `rho` lie in a ring, whose last row is `newest`:
-    a step writes one row, where moving all of them would cost more than the objective of a small problem.
+    slope      the derivative along it at the point that the search started from
+    trial      the step length under examination, between `low` and `high`
+    trials     how many step lengths were tried
     """
 
-    x: Any
-    value: Any
-    gradient: Any
-    direction: Any
-    slope: Any
-    trial: Any
-    low: Any
-    high: Any
-    trials: Any
-    steps: Any
-    accepted: Any
-    calm: Any
-    s: Any
-    y: Any
-    rho: Any
-    newest: Any
-    status: Any
+    direction: Float[Array, "*s n"]
+    slope: Float[Array, "*s"]
+    trial: Float[Array, "*s"]
+    low: Float[Array, "*s"]
+    high: Float[Array, "*s"]
+    trials: Int[Array, "*s"]
 
 
-def start(x: np.ndarray) -> State:
+class History(NamedTuple):
+    """The last steps and changes of gradient, and their inverse curvatures, in a ring whose last row is `newest`.
+
+    A step writes one row, where moving all of them would cost more than the objective of a small problem. Rows that are
+    still empty have the inverse curvature 0.
+    """
+
+    steps: Float[Array, "*s m n"]
+    changes: Float[Array, "*s m n"]
+    inverse_curvatures: Float[Array, "*s m"]
+    newest: Int[Array, "*s"]
+
+
+class State(NamedTuple):
+    """One minimisation, or a stack [s] of them.
+
+    x, value, gradient  the last accepted point
+    search              the search for the next one
+    evaluations         how many there were; `accepted`: how many of them became the next point
+    calm                accepted steps in a row whose decrease was below the tolerance
+    history             what the inverse Hessian is approximated by
+    status              RUNNING, CONVERGED or DIVERGED
+    """
+
+    x: Float[Array, "*s n"]
+    value: Float[Array, "*s"]
+    gradient: Float[Array, "*s n"]
+    search: LineSearch
+    evaluations: Int[Array, "*s"]
+    accepted: Int[Array, "*s"]
+    calm: Int[Array, "*s"]
+    history: History
+    status: Int[Array, "*s"]
+
+
+def start(x: Float[np.ndarray, " n"]) -> State:
     """The state before the first evaluation, on the host."""
     n = len(x)
     zero, whole = np.zeros(()), np.zeros((), np.int32)
-    history = np.zeros((min(MEMORY, n), n))
-    return State(
-        x=x, value=np.array(np.inf), gradient=np.zeros(n), direction=np.zeros(n), slope=zero, trial=zero, low=zero,
-        high=np.array(np.inf), trials=whole, steps=whole, accepted=whole,
-        calm=whole, s=history, y=history,
-        rho=np.zeros(len(history)), newest=whole, status=whole,
-    )  # fmt: skip
+    ring = np.zeros((min(MEMORY, n), n))
+    search = on_host(
+        LineSearch, direction=np.zeros(n), slope=zero, trial=zero, low=zero, high=np.array(np.inf), trials=whole
+    )
+    history = on_host(History, steps=ring, changes=ring, inverse_curvatures=np.zeros(len(ring)), newest=whole)
+    return on_host(
+        State,
+        x=x,
+        value=np.array(np.inf),
+        gradient=np.zeros(n),
+        search=search,
+        evaluations=whole,
+        accepted=whole,
+        calm=whole,
+        history=history,
+        status=whole,
+    )
 
 
 @program(static=(3,))
@@ -82,104 +117,143 @@ def advance(objective: Callable[[Any], Any], states: State, tolerance: Any, step
 
 
 def _step(objective: Callable[[Any], Any], s: State, tolerance: Any) -> State:
-    point = s.x + s.trial * s.direction
+    """One evaluation, at the trial point, and what follows from it."""
+    search = s.search
+    point = s.x + search.trial * search.direction
     value, gradient = jax.value_and_grad(objective)(point)
     finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
     noise = 8 * jnp.finfo(s.x.dtype).eps * jnp.maximum(jnp.abs(s.value), 1.0)
-    slope = jnp.vdot(gradient, s.direction)
-    first = s.steps == 0
-    enough = value <= s.value + jnp.where(jnp.isfinite(s.value), _SUFFICIENT * s.trial * s.slope + noise, 0.0)
+    slope = jnp.vdot(gradient, search.direction)
+    first = s.evaluations == 0
+    least = jnp.where(jnp.isfinite(s.value), _SUFFICIENT * search.trial * search.slope + noise, 0.0)
+    enough = value <= s.value + least
     enough = finite & (enough | first)
-    curved = slope >= _CURVATURE * s.slope
+    curved = slope >= _CURVATURE * search.slope
     # Where the objective falls on and on to a wall, the last step that fell is taken.
-    settled = s.trials > _MAX_TRIALS
+    settled = search.trials > _MAX_TRIALS
     accept = enough & (curved | first | settled)
 
-    low = jnp.where(enough, s.trial, s.low)
-    high = jnp.where(enough, s.high, s.trial)
-    narrowed = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2.0 * s.trial)
-    searching = s._replace(trial=narrowed, low=low, high=high, trials=s.trials + 1, steps=s.steps + 1)
-    last = (searching.trials == _MAX_TRIALS + 1) & (low > 0)
-    searching = searching._replace(trial=jnp.where(last, low, narrowed))
+    low = jnp.where(enough, search.trial, search.low)
+    high = jnp.where(enough, search.high, search.trial)
+    narrowed = jnp.where(jnp.isfinite(high), 0.5 * (low + high), 2.0 * search.trial)
+    trials = search.trials + 1
+    last = (trials == _MAX_TRIALS + 1) & (low > 0)
+    narrower = search._replace(trial=jnp.where(last, low, narrowed), low=low, high=high, trials=trials)
+    searching = s._replace(search=narrower, evaluations=s.evaluations + 1)
     searching = _restart_or_stop(searching, first & ~finite, last)
     known = _remembered(s, accept & ~first, point - s.x, gradient - s.gradient)
     accepted = _accepted(known, point, value, gradient, tolerance, noise)
     # The history is chosen row by row above: to choose between two of them would copy both.
-    history = {"s": known.s, "y": known.y, "rho": jnp.where(accept, known.rho, searching.rho), "newest": known.newest}
-    chosen = [jnp.where(accept, a, b) for a, b in zip(accepted[:_HISTORY], searching[:_HISTORY], strict=True)]
-    return State(*chosen, **history, status=jnp.where(accept, accepted.status, searching.status))
+    inverse = jnp.where(accept, known.history.inverse_curvatures, searching.history.inverse_curvatures)
+
+    def chosen(name: str) -> Any:
+        return jax.tree.map(lambda a, b: jnp.where(accept, a, b), getattr(accepted, name), getattr(searching, name))
+
+    others = {name: chosen(name) for name in State._fields if name != "history"}
+    return State(**others, history=known.history._replace(inverse_curvatures=inverse))
 
 
-def _remembered(s: State, write: Any, moved: Any, change: Any) -> State:
+def _remembered(s: State, write: Any, moved: Float[Array, " n"], change: Float[Array, " n"]) -> State:
     """The state with one more pair in its history, if it is to be written and its curvature is beyond rounding."""
+    ring = s.history
     curvature = jnp.vdot(moved, change)
     keep = write & (curvature > 1e-10 * jnp.vdot(change, change))
-    i = jnp.where(keep, (s.newest + 1) % len(s.rho), s.newest)
-    put = lambda ring, row: ring.at[i].set(jnp.where(keep, row, ring[i]))  # noqa: E731
+    i = jnp.where(keep, (ring.newest + 1) % len(ring.inverse_curvatures), ring.newest)
+    put = lambda rows, row: rows.at[i].set(jnp.where(keep, row, rows[i]))  # noqa: E731
     inverse = 1.0 / jnp.where(keep, curvature, 1.0)
-    return s._replace(s=put(s.s, moved), y=put(s.y, change), rho=put(s.rho, inverse), newest=i)
+    history = History(
+        steps=put(ring.steps, moved),
+        changes=put(ring.changes, change),
+        inverse_curvatures=put(ring.inverse_curvatures, inverse),
+        newest=i,
+    )
+    return s._replace(history=history)
 
 
-def _accepted(s: State, point: Any, value: Any, gradient: Any, tolerance: Any, noise: Any) -> State:
-    direction = -_inverse_hessian_times(s, gradient)
+def _accepted(
+    s: State,
+    point: Float[Array, " n"],
+    value: Float[Array, ""],
+    gradient: Float[Array, " n"],
+    tolerance: Any,
+    noise: Float[Array, ""],
+) -> State:
+    """The state at an accepted point, with the direction of the next search."""
+    direction = -_inverse_hessian_times(s.history, gradient)
     slope = jnp.vdot(gradient, direction)
     downhill = slope < 0
     direction = jnp.where(downhill, direction, -gradient)
     slope = jnp.where(downhill, slope, -jnp.vdot(gradient, gradient))
-    fresh = ~jnp.any(s.rho > 0)
+    fresh = ~jnp.any(s.history.inverse_curvatures > 0)
     trial = jnp.where(fresh, 1.0 / jnp.maximum(1.0, jnp.linalg.norm(gradient)), 1.0)
     expected, observed = -0.5 * slope, s.value - value
     # What is expected comes from the gradient, which in double is known far below the noise of the value.
-    floor = 0.0 if s.x.dtype == jnp.float64 else noise
-    small = (expected <= jnp.maximum(tolerance, floor)) & (observed <= jnp.maximum(tolerance, noise))
+    least = 0.0 if s.x.dtype == jnp.float64 else noise
+    small = (expected <= jnp.maximum(tolerance, least)) & (observed <= jnp.maximum(tolerance, noise))
     # One small step may be luck; two in a row are the end.
     calm = jnp.where(small & (s.accepted >= 2), s.calm + 1, 0)
     done = (calm >= 2) | jnp.all(gradient == 0)
-    zero = jnp.zeros_like(s.low)
-    return s._replace(
-        x=point, value=value, gradient=gradient, direction=direction, slope=slope, trial=trial.astype(s.trial.dtype),
-        low=zero, high=jnp.full_like(s.high, jnp.inf), trials=jnp.zeros_like(s.trials), steps=s.steps + 1,
+    search = LineSearch(
+        direction=direction,
+        slope=slope,
+        trial=trial.astype(s.search.trial.dtype),
+        low=jnp.zeros_like(s.search.low),
+        high=jnp.full_like(s.search.high, jnp.inf),
+        trials=jnp.zeros_like(s.search.trials),
+    )
+    return State(
+        x=point,
+        value=value,
+        gradient=gradient,
+        search=search,
+        evaluations=s.evaluations + 1,
         accepted=s.accepted + 1,
-        calm=calm.astype(s.calm.dtype), status=jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype),
-    )  # fmt: skip
+        calm=calm.astype(s.calm.dtype),
+        history=s.history,
+        status=jnp.where(done, CONVERGED, RUNNING).astype(s.status.dtype),
+    )
 
 
 def _restart_or_stop(s: State, hopeless: Any, last: Any) -> State:
     """A line search that found nothing forgets its curvature once; if the gradient itself fails, it is the end."""
-    exhausted = (s.trials > _MAX_TRIALS) & ~last
-    remembered = jnp.any(s.rho > 0)
+    search, inverse = s.search, s.history.inverse_curvatures
+    exhausted = (search.trials > _MAX_TRIALS) & ~last
+    remembered = jnp.any(inverse > 0)
     restart = exhausted & remembered
     norm = jnp.linalg.norm(s.gradient)
     ended = jnp.where(hopeless, DIVERGED, jnp.where(exhausted & ~remembered, CONVERGED, s.status))
     return s._replace(
-        direction=jnp.where(restart, -s.gradient, s.direction),
-        slope=jnp.where(restart, -norm * norm, s.slope),
-        trial=jnp.where(restart, 1.0 / jnp.maximum(1.0, norm), s.trial),
-        low=jnp.where(restart, 0.0, s.low),
-        high=jnp.where(restart, jnp.inf, s.high),
-        trials=jnp.where(restart, 0, s.trials),
-        rho=jnp.where(restart, 0.0, s.rho),
+        search=LineSearch(
+            direction=jnp.where(restart, -s.gradient, search.direction),
+            slope=jnp.where(restart, -norm * norm, search.slope),
+            trial=jnp.where(restart, 1.0 / jnp.maximum(1.0, norm), search.trial),
+            low=jnp.where(restart, 0.0, search.low),
+            high=jnp.where(restart, jnp.inf, search.high),
+            trials=jnp.where(restart, 0, search.trials),
+        ),
+        history=s.history._replace(inverse_curvatures=jnp.where(restart, 0.0, inverse)),
         status=ended.astype(s.status.dtype),
     )
 
 
-def _inverse_hessian_times(s: State, gradient: Any) -> Any:
+def _inverse_hessian_times(history: History, gradient: Float[Array, " n"]) -> Float[Array, " n"]:
     """The two-loop recursion, from the newest row back and forth; empty rows have rho = 0 and do nothing."""
-    m = s.s.shape[0]
+    steps, changes, rho, newest = history
+    m = steps.shape[0]
 
     def backward(age: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
         q, alphas = carry
-        i = (s.newest - age) % m
-        alpha = s.rho[i] * jnp.vdot(s.s[i], q)
-        return q - alpha * s.y[i], alphas.at[i].set(alpha)
+        i = (newest - age) % m
+        alpha = rho[i] * jnp.vdot(steps[i], q)
+        return q - alpha * changes[i], alphas.at[i].set(alpha)
 
-    q, alphas = lax.fori_loop(0, m, backward, (gradient, jnp.zeros_like(s.rho)))
-    latest, rho = s.y[s.newest], s.rho[s.newest]
-    q = q * jnp.where(rho > 0, 1.0 / jnp.where(rho > 0, rho * jnp.vdot(latest, latest), 1.0), 1.0)
+    q, alphas = lax.fori_loop(0, m, backward, (gradient, jnp.zeros_like(rho)))
+    latest, last = changes[newest], rho[newest]
+    q = q * jnp.where(last > 0, 1.0 / jnp.where(last > 0, last * jnp.vdot(latest, latest), 1.0), 1.0)
 
     def forward(j: Any, r: Any) -> Any:
-        i = (s.newest + 1 + j) % m
-        return r + s.s[i] * (alphas[i] - s.rho[i] * jnp.vdot(s.y[i], r))
+        i = (newest + 1 + j) % m
+        return r + steps[i] * (alphas[i] - rho[i] * jnp.vdot(changes[i], r))
 
     return lax.fori_loop(0, m, forward, q)
 
@@ -189,9 +263,9 @@ def inverse_hessian(state: State, row: int) -> Float[np.ndarray, "n n"]:
 
     BFGS updates (Nocedal and Wright 2006, equation 7.16) of the scaled identity, oldest first.
     """
-    steps, changes, rho = (np.asarray(leaf[row]) for leaf in (state.s, state.y, state.rho))
+    steps, changes, rho, newest = (np.asarray(leaf[row]) for leaf in state.history)
     m, n = steps.shape
-    order = [i for i in (int(state.newest[row]) + 1 + np.arange(m)) % m if rho[i] > 0]
+    order = [i for i in (int(newest) + 1 + np.arange(m)) % m if rho[i] > 0]
     found = np.eye(n)
     if order:
         s, y = steps[order[-1]], changes[order[-1]]

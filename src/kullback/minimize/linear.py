@@ -15,10 +15,8 @@ from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense
 from kullback.families.learnable import Learnable
 from kullback.known import Known
-from kullback.minimize.fitting import Report, fit_from
-from kullback.minimize.required import require_support
-from kullback.minimize.traits import prior_in_words
-from kullback.minimize.weighted import Weighted, can_be_weighted, weighted
+from kullback.minimize.fitting import Report, fit_from, prior_in_words
+from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 

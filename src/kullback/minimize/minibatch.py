@@ -1,15 +1,24 @@
-"""Learning from batches of rows with a held-out part: how networks are trained, in either direction."""
+"""Learning from batches of rows with a held-out part: how networks are trained, in either direction.
+
+A network that starts at a linear model is compared with it. Where the linear model separates the labels its gradient
+vanishes, and a network that starts there would learn nothing: it is then trained from the marginal law, and compared
+afterwards. The network replaces the linear model only where held-out rows say so, by a standard error (Breiman et al.
+1984, section 3.4.3); otherwise the linear model of all rows, held-out ones included, is returned.
+"""
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float
 
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
@@ -18,30 +27,40 @@ from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
-from kullback.minimize.fitting import Report, fit_from, starts_of
-from kullback.minimize.linear_model import Trained, better_of, is_separable, of_all_rows
-from kullback.minimize.required import require_support
-from kullback.minimize.traits import prior_in_words
-from kullback.minimize.weighted import can_be_weighted, weighted
+from kullback.minimize.fitting import Report, fit_from, prior_in_words, starts_of
+from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.random import words_from
-from kullback.training.batches import Rows, Table, automatic, memory_budget, padded_length, some_of
-from kullback.training.driver import Outcome, drive
-from kullback.training.early_stopping import HELD_OUT, rows_held_out, schedule_for
-from kullback.training.epochs import EpochDescent, chosen
-from kullback.training.evaluation import EpochConfig, final_now
-from kullback.training.min_scale import floor_of, floored, least_now, with_floor
-from kullback.training.optimiser import checked
-from kullback.training.preparation import (
+from kullback.training.batches import (
     LINEAR_ROWS,
+    Rows,
+    Table,
+    automatic,
     begun,
     default_batch,
+    memory_budget,
     needs_double,
+    padded_length,
     scaling_of,
+    some_of,
     split,
     without_scaling,
 )
+from kullback.training.driver import Outcome, drive
+from kullback.training.early_stopping import HELD_OUT, decrease, rows_held_out, schedule_for
+from kullback.training.epochs import EpochDescent, chosen, doubtful
+from kullback.training.evaluation import (
+    EpochConfig,
+    bounded_scales,
+    final_now,
+    judged_now,
+    least_now,
+    valued_now,
+    with_least,
+    with_min_scale,
+)
+from kullback.training.optimiser import checked
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
@@ -67,7 +86,7 @@ class Fitted:
         """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
         diagnostics = {f"train_{value}": self.train} | ({} if self.held is None else {f"heldout_{value}": self.held})
         return fit_from(
-            with_floor(self.side, self.least),
+            with_min_scale(self.side, self.least),
             self.free,
             self.outcome.status,
             Report(objective, diagnostics),
@@ -86,8 +105,8 @@ class Batches(Rule):
               rows on
     memory    bytes that the data may take on each device before they are brought in chunks; None takes half of it
     mesh      a JAX mesh, over whose first axis the rows of a batch are spread
-    floor     whether a fitted scale is nowhere less than the least at some 2,048 of the rows that it was learned from;
-              a network that is not linear would be as sure as it pleases where it has seen nothing
+    min_scale whether a predicted scale is never below its minimum over some 2,048 of the training rows: far from them
+              a network that is not linear may predict a scale near 0; `floor` is the former name
     linear    whether a network that is not linear starts at a linear model of real outcomes, and learns what is left
     optimiser an Optax transformation, whose updates take the place of those of Adam with adaptive clipping; they are
               multiplied by `rate`, which is then 1 unless given, and falls by itself as before
@@ -99,11 +118,15 @@ class Batches(Rule):
     patience: int | None = None
     memory: int | None = None
     mesh: Any = None
-    floor: bool = True
+    min_scale: bool = True
     linear: bool = True
     optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+    floor: InitVar[bool | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, floor: bool | None) -> None:
+        if floor is not None:
+            warnings.warn("floor: this setting is now min_scale", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "min_scale", floor)
         super().__post_init__()
         checked(self.optimiser)
         share("held_out", self.held_out)
@@ -123,11 +146,11 @@ class Batches(Rule):
             if self.held_out
             else f"no {what} held out"
         )
-        floor = ", a floor under the scale" if self._floor(learnable) else ""
-        return held + floor + prior_in_words(learnable)
+        least = ", with a minimum of the scale" if self._bounded_scales(learnable) else ""
+        return held + least + prior_in_words(learnable)
 
-    def _floor(self, learnable: Learnable) -> tuple[bool, ...]:
-        return floor_of(learnable.structure) if self.floor else ()
+    def _bounded_scales(self, learnable: Learnable) -> tuple[bool, ...]:
+        return bounded_scales(learnable.structure) if self.min_scale else ()
 
     def _fit(self, learner: Known, table: Table, kind: str, request: Request) -> Fitted:
         train, held = split(table, rows_held_out(table.size, self.held_out), request)
@@ -160,7 +183,7 @@ class Batches(Rule):
             batch=batch,
             stochastic=stochastic,
             mesh=mesh,
-            floor=self._floor(learnable),
+            min_scale=self._bounded_scales(learnable),
             weighted=train.weighted,
             optimiser=self.optimiser,
         )
@@ -218,7 +241,7 @@ class Batches(Rule):
         table, mesh, rows = algorithm.train, config.mesh, algorithm.rows
         some = rows or table.part(some_of(padded_length(table.size, mesh))).resident(mesh)
         least = np.asarray(least_now(config, fixed, some, vectors))
-        fixed = floored(fixed, least)
+        fixed = with_least(fixed, least)
 
         def value(rows: Rows) -> np.ndarray:
             return np.asarray(final_now(config, fixed, rows, algorithm.aside, vectors), np.float64)
@@ -332,3 +355,78 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
     fitted = rule._fit(student, table, kind, request)
     return fitted.fit(Estimate(fitted.train), "kl")
+
+
+if TYPE_CHECKING:
+    from kullback.minimize.minibatch import Fitted
+
+# The network against the linear model
+
+
+# Classes whose linear model may tell all rows apart: its loss is then 0, and so is its gradient.
+SEPARABLE = frozenset({"CategoricalLogits", "BernoulliLogits"})
+
+PREFERENCE = 0.5  # standard errors: the network was stopped where held-out rows are best, so that they flatter it
+
+
+def is_separable(structure: Any) -> bool:
+    """Whether a linear model of the structure may tell all rows apart."""
+    return structure.form.cls.__name__ in SEPARABLE
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training: what it gave, its program, and its flat parameters [m, n] before and after."""
+
+    fitted: Fitted
+    config: EpochConfig
+    before: Float[np.ndarray, "m n"]
+    after: Float[np.ndarray, "m n"]
+    resident: bool
+
+    @property
+    def at_start(self) -> bool:
+        """Whether no step was clearly better than the start."""
+        return bool((np.asarray(self.fitted.outcome.state.members.best.step) == 0).all())
+
+    @property
+    def ended(self) -> bool:
+        return self.fitted.outcome.status in (Status.EARLY_STOPPED, Status.UNDECIDED)
+
+
+def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
+    """How it ended where the linear model stays; None where the network is clearly better."""
+    before = _losses(model, network.config, held, network.before)
+    after = _losses(network.fitted.side, network.config, held, network.after)
+    gain, se = map(float, decrease(*map(jnp.asarray, (held.relative(held.numbers), before, after))))
+    if not gain <= PREFERENCE * se:
+        return None
+    message, outcome = doubtful(gain, se, held.size), network.fitted.outcome
+    return replace(outcome, status=Status.UNDECIDED, message=message) if message else outcome
+
+
+def of_all_rows(model: Known, trained: Trained, outcome: Outcome, train: Table, held: Table) -> Fitted:
+    """The linear model of all rows, with the network that it started with; the held-out value is that of the model of
+    the other rows."""
+    config, vectors = trained.config, trained.before
+    (fixed, rows), (_, aside) = (_ready(model, config, part) for part in (train, held))
+    least, values = map(np.asarray, valued_now(config, fixed, rows, aside, vectors))
+    value = np.average(values.astype(np.float64), weights=[train.total, held.total])
+    free = config.layout.stacked(vectors)
+    return replace(trained.fitted, side=model, outcome=outcome, free=free, least=least, train=float(value))
+
+
+def _losses(side: Known, config: EpochConfig, held: Table, vectors: np.ndarray) -> Float[np.ndarray, " n"]:
+    """What held-out rows cost [n], bounded, on average over members."""
+    fixed, rows = _ready(side, config, held)
+    return np.asarray(judged_now(config, fixed, rows, vectors)[2], np.float64).mean(0)[: held.size]
+
+
+def _ready(side: Known, config: EpochConfig, table: Table) -> tuple[Any, Any]:
+    """The fixed parameters, and rows on the device, as a training has them."""
+    assert side.learnable is not None
+    fixed, plane = side.learnable.fixed, None
+    if config.kind == "sample":
+        fixed, plane = without_plane(side.learnable.structure, fixed)
+    fixed = without_scaling(fixed) if table.scaling is not None else fixed
+    return fixed, replace(table, plane=plane).resident(config.mesh)

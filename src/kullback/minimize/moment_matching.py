@@ -11,9 +11,9 @@ import numpyro.distributions as dist
 from kullback.families.form import Form
 from kullback.families.learnable import Learnable
 from kullback.known import Known, Moments
+from kullback.minimize.closed_forms.table import closed_form, matches_moments
 from kullback.minimize.fitting import Report, fit_from
 from kullback.minimize.forward import solved
-from kullback.minimize.matched_forms import closed_form, matches_moments
 from kullback.minimize.weighted import can_be_weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule

@@ -17,7 +17,7 @@ from kullback.families.learnable import Learnable
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, clustered
-from kullback.minimize.frame import matrix
+from kullback.minimize.fixed_draw_objective import matrix
 from kullback.minimize.objectives import model
 from kullback.minimize.reparameterise import Push, weighted_draws
 from kullback.runtime.export_cache import program

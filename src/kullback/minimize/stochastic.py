@@ -17,12 +17,11 @@ from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize.elbo_diagnostics import DRAWS, SMALL, assess, half_square, without_end
-from kullback.minimize.fitting import Found, Report, fit_from, starts_of
+from kullback.minimize.fitting import Found, Report, fit_from, reverse_target, starts_of
+from kullback.minimize.fixed_draw_objective import FARTHEST, far
 from kullback.minimize.improper import IMPROPER, is_improper
 from kullback.minimize.objectives import model
 from kullback.minimize.optima import distinct_optima
-from kullback.minimize.runaway import FARTHEST, far
-from kullback.minimize.traits import reverse_target
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program

@@ -1,14 +1,28 @@
 """Supervised learning is the forward KL: scikit-learn's estimators over `kl.KL(kl.Pairs(x, y), q).minimize()`."""
 
-from kullback.supervised.calibration import CalibrationCurve, calibration_curve, expected_calibration_error
+from kullback.supervised.calibration import (
+    CalibrationCurve,
+    PITHistogram,
+    TemperatureScaling,
+    calibration_curve,
+    expected_calibration_error,
+    pit,
+    pit_histogram,
+)
 from kullback.supervised.classifier import KLClassifier
 from kullback.supervised.crps import crps, crps_each
-from kullback.supervised.pit import PITHistogram, pit, pit_histogram
-from kullback.supervised.quantiles import quantile
 from kullback.supervised.regressor import KLRegressor
-from kullback.supervised.scorers import brier_scorer, calibration_scorer, crps_scorer, log_scorer
-from kullback.supervised.scores import brier, log_losses, log_score, log_score_estimate
-from kullback.supervised.temperature import TemperatureScaling
+from kullback.supervised.scipy_laws import quantile
+from kullback.supervised.scores import (
+    brier,
+    brier_scorer,
+    calibration_scorer,
+    crps_scorer,
+    log_losses,
+    log_score,
+    log_score_estimate,
+    log_scorer,
+)
 
 __all__ = [
     "CalibrationCurve",

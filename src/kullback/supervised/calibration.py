@@ -1,15 +1,32 @@
-"""Calibration: whether what is predicted with probability p comes a share p of the time."""
+"""Calibration of predictions: measured for labels and for numbers, and repaired by temperature scaling.
+
+For labels, events predicted with probability p should occur in a share p of the rows (`calibration_curve`). For
+numbers, the probability integral transforms of the outcomes should be uniform (`pit`). `TemperatureScaling` repairs a
+classifier.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
+from jaxtyping import Float
+from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.utils.validation import check_is_fitted
 
+from kullback.divergence import KL
 from kullback.errors import InputError
+from kullback.families.tempered import TemperedLogits
+from kullback.known import Pairs
 from kullback.known.samples import as_weights
-from kullback.supervised.probabilities import LABELS, Labelled, labelled
+from kullback.supervised.inputs import outcomes
+from kullback.supervised.probabilities import LABELS, Labelled, classes_of, labelled, log_probabilities_of
+from kullback.supervised.scipy_laws import line_of
+
+# Labels: calibration curves
+
 
 Bins = Literal["width", "mass"]
 
@@ -132,3 +149,145 @@ def _column(found: Labelled, label: Any, classes: Any, y: Any) -> int:
     if len(at) == 0:
         raise InputError(f"label: {label!r} is not one of the classes {list(known)}")
     return int(at[0])
+
+
+# Numbers: probability integral transforms
+
+
+def pit(y: Any, q: Any, seed: int = 0) -> Float[np.ndarray, "n ..."]:
+    """F(y∣x) of each outcome, uniform on [0, 1] where q is right.
+
+    For counts it is F(y − 1) + v (F(y) − F(y − 1)) with v uniform, from `seed`: without it the values of a right q are
+    not uniform.
+
+    y  outcomes [n], or [n, outputs]
+    q  a NumPyro distribution of batch shape [n] with a distribution function, mixtures and ensembles of such, counts
+
+    Returns [n] or [n, outputs]. Raises `InputError` as `crps` does.
+    Source: Dawid (1984); Czado, Gneiting and Held (2009), section 2.1, for counts.
+    """
+    line = line_of(q)
+    y = outcomes(y, line.shape)
+    if not line.discrete:
+        return line.cdf(y)
+    below, upto = line.cdf(y - 1.0), line.cdf(y)
+    return below + np.random.default_rng(seed).uniform(size=y.shape) * (upto - below)
+
+
+@dataclass(frozen=True)
+class PITHistogram:
+    """How many PIT values lie in each of equal bins, and whether that is uniform.
+
+    counts   [bins], with `edges` [bins + 1]
+    p_value  of Pearson's chi-square test that the values are uniform, which says how often a right q would look worse;
+             `statistic` is that of the test
+    """
+
+    counts: np.ndarray
+    edges: np.ndarray
+    statistic: float
+    p_value: float
+
+    def band(self, level: float = 0.95) -> tuple[float, float]:
+        """The counts between which one bin lies with probability `level` (or a little more) if q is right: binomial."""
+        n, bins = int(self.counts.sum()), len(self.counts)
+        low, high = stats.binom.ppf([0.5 - level / 2, 0.5 + level / 2], n, 1.0 / bins)
+        return float(low), float(high)
+
+    def __str__(self) -> str:
+        verdict = "no sign against" if self.p_value >= 0.05 else "they speak against"
+        return (
+            f"{int(self.counts.sum()):,} PIT values in {len(self.counts)} bins: χ² = {self.statistic:.4g}, "
+            f"p = {self.p_value:.2g}: {verdict} uniform"
+        )
+
+
+def pit_histogram(values: Any, bins: int = 20) -> PITHistogram:
+    """PIT values [n] in equal bins, with a chi-square test of uniformity.
+
+    A heap in the middle says that q is too wide, two heaps at the ends that it is too narrow, a slope that it is
+    biased. The test takes the values as independent and q as not fitted to them: use held-out outcomes.
+
+    Raises `InputError` for values outside [0, 1], and for fewer than 5 values a bin, where the test is not valid.
+    Source: Diebold, Gunther and Tay (1998); Pearson (1900).
+    """
+    values = np.ravel(np.asarray(values, np.float64))
+    if not ((values >= 0.0) & (values <= 1.0)).all():
+        raise InputError("values: PIT values lie in [0, 1]; pass those of pit(y, q)")
+    if bins < 2 or len(values) < 5 * bins:
+        raise InputError(f"bins: {bins} for {len(values)} values; pass at least 2 bins, and 5 values for each")
+    counts, edges = np.histogram(values, bins, (0.0, 1.0))
+    statistic, p_value = stats.chisquare(counts)
+    return PITHistogram(counts, edges, float(statistic), float(p_value))
+
+
+# Temperature scaling
+
+
+LEAST = float(np.finfo(np.float64).eps)
+
+
+class TemperatureScaling(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
+    """A fitted classifier with its logits divided by one temperature, fitted by forward KL to rows it has not seen.
+
+    `TemperatureScaling(classifier).fit(X_val, y_val)` minimises −(1/W) Σ w log softmax(logits/T)_y over T > 0. Above 1
+    the classifier was too sure of itself. What it predicts does not change, only how surely.
+
+    classifier  a fitted classifier with `predict_proba`; it is used as it is, also by a clone of this estimator
+
+    The logits are log-probabilities. A probability of 0, as a forest gives, has none: it is taken as 2.2e-16. Rows with
+    several labels have one temperature for all labels. For a `kl.KLClassifier`, `kl.KL(kl.Pairs(x, y), Tempered(q_))`
+    does the same and returns a conditional.
+
+    Fitted: `temperature_`, `log_score_` on these rows (nats), `classes_`.
+    Source: Guo, Pleiss, Sun and Weinberger (2017), section 4.2.
+    """
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit the temperature.
+
+        X, y           rows that the classifier was not fitted to: inputs [n, d], labels [n] or 0 and 1 [n, L]
+        sample_weight  [n] or None
+
+        Raises `NotFittedError` for a classifier that is not fitted, `InputError` for labels it does not know.
+        """
+        check_is_fitted(self.classifier)
+        self.classes_ = self.classifier.classes_
+        rows = labelled(y, log_probabilities_of(self.classifier, X), classes_of(self.classifier), logs=True)
+        self._several = rows.multilabel
+        side = TemperedLogits(several=self._several)
+        found = KL(Pairs(self._logits(rows.log_p), rows.y, sample_weight), side).minimize(quiet=True)
+        self.temperature_, self.log_score_ = found.q, float(found.objective)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The classifier's own predictions: a temperature does not change the order of the classes."""
+        check_is_fitted(self)
+        return self.classifier.predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Tempered probabilities, of each class [n, K] or of each label [n, L]."""
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Their logarithms, in nats."""
+        check_is_fitted(self)
+        logits = self._logits(log_probabilities_of(self.classifier, X)) / self.temperature_
+        if self._several:
+            return -np.logaddexp(0.0, -logits)
+        return logits - np.logaddexp.reduce(logits, -1, keepdims=True)
+
+    def _logits(self, log_p: np.ndarray) -> np.ndarray:
+        if not self._several:
+            return np.maximum(log_p, np.log(LEAST))
+        p = np.clip(np.exp(log_p), LEAST, 1.0 - LEAST)
+        return np.maximum(log_p, np.log(LEAST)) - np.log1p(-p)
+
+    def __sklearn_clone__(self) -> Self:
+        return type(self)(self.classifier)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "temperature_")

@@ -14,15 +14,11 @@ from kullback.arguments import flag, share
 from kullback.errors import InputError
 from kullback.families import Conditional
 from kullback.known import Pairs
-from kullback.supervised.base import Learner
-from kullback.supervised.deduplicate import empirical, enough
-from kullback.supervised.functions import log_probabilities
-from kullback.supervised.inputs import checked_inputs, checked_weights
-from kullback.supervised.linear import LinearMap
-from kullback.supervised.targets import codes, labels
+from kullback.supervised.base import KLEstimator, LinearMap, log_probabilities
+from kullback.supervised.inputs import checked_inputs, checked_weights, codes, empirical, enough, labels
 
 
-class KLClassifier(LinearMap, ClassifierMixin, Learner):
+class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
     """A classifier fitted by minimising KL(P‖Q_θ): log loss, with its regulariser said as a prior.
 
     H(P, Q_θ) = −(1/W) Σ_i w_i log q_θ(y_i∣x_i), the log loss, plus −(1/W) log π(θ) for a Gaussian prior π on the

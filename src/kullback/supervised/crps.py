@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.errors import InputError
-from kullback.supervised.rowwise import mean_of, outcomes
+from kullback.supervised.inputs import mean_of, outcomes
 from kullback.supervised.scipy_laws import line_of
 from kullback.supervised.univariate import Circular, Frozen, Inflated, Joined, Line, Listed, Mixed
 

@@ -71,8 +71,10 @@ def labelled(y: Any, q: Any, classes: Any = None, *, logs: bool = False) -> Labe
         raise InputError(f"y: {len(np.atleast_1d(y))} labels for {len(log_p)} predictions; pass one for each")
     if y.ndim == 2:
         if y.shape != log_p.shape or not np.isin(y, (0, 1)).all():
-            raise InputError(f"y: labels of shape {y.shape} for predictions of shape {log_p.shape}; several labels a "
-                             "row are 0 or 1, one for each prediction")  # fmt: skip
+            raise InputError(
+                f"y: labels of shape {y.shape} for predictions of shape {log_p.shape}; several labels a row are 0 or "
+                "1, one for each prediction"
+            )
         return Labelled(log_p, y.astype(np.int64), multilabel=True)
     if log_p.ndim == 1:
         with np.errstate(divide="ignore"):

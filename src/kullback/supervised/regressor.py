@@ -1,4 +1,8 @@
-"""`KLRegressor`: any distribution of y given x, fitted by forward KL."""
+"""`KLRegressor`: any distribution of y given x, fitted by forward KL.
+
+Before a fit the outcomes are checked against the support that all members of the family share. Counts out of a total
+have their total read from the data: it is the sum of a row's counts, not a parameter.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +12,26 @@ from typing import Any, Self
 
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import Num
+from numpyro.distributions import constraints
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
 
 from kullback.arguments import flag, inside, numeric
+from kullback.distributions import GivenTotal
 from kullback.errors import InputError
 from kullback.families import Conditional, Family, Mixture
-from kullback.families.form import class_of
+from kullback.families.family import OF_TRIALS
+from kullback.families.form import Sizes, class_of, form_for
 from kullback.known import Pairs
-from kullback.supervised.base import Learner
-from kullback.supervised.deduplicate import empirical, enough
-from kullback.supervised.functions import mean
-from kullback.supervised.inputs import checked_inputs, checked_weights
-from kullback.supervised.linear import LinearMap
+from kullback.known.support import Support, from_constraint
+from kullback.supervised.base import KLEstimator, LinearMap, mean
+from kullback.supervised.inputs import checked_inputs, checked_weights, empirical, enough, numbers
 from kullback.supervised.names import distribution_named
-from kullback.supervised.quantiles import quantile
-from kullback.supervised.support import MOST_CATEGORIES, family_support, within
-from kullback.supervised.targets import numbers
-from kullback.supervised.trials import counts_support, require_trials, row_totals, successes_and_failures, trials_of_fit
+from kullback.supervised.scipy_laws import quantile
 
 
-class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
+class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
     """A predictive distribution q_θ(y∣x) of any kind, fitted by minimising KL(P‖Q_θ).
 
     H(P, Q_θ) = −(1/W) Σ_i w_i log q_θ(y_i∣x_i) plus −(1/W) log π(θ) for a Gaussian prior π on the weights. A normal of
@@ -223,3 +226,108 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, Learner):
             return Conditional(self._network(len(y)), self._class, **self._learned, **self._settings())
         mixture = Mixture(Family(self._class, **self._learned), int(self.components))
         return Conditional(self._network(len(y)), mixture, **self._settings())
+
+
+# The support of a family
+
+
+MOST_CATEGORIES = 10_000
+
+
+def family_support(
+    distribution: Any, fixed: Mapping[str, Any], event_shape: tuple[int, ...], categories: int | None = None
+) -> Support | None:
+    """The support that every member of a family shares; None where it moves with a learned parameter.
+
+    A support that depends on parameters held fixed (the trials of a binomial) is read from two members.
+    """
+    cls = class_of(distribution)
+    if isinstance(cls.support, constraints.Constraint) and not isinstance(cls.support, type(constraints.dependent)):
+        return from_constraint(cls.support)
+    form = form_for(cls, fixed, Sizes(event_shape, categories))
+    first, second = (form.distribution({k: v + at for k, v in form.zeros().items()}, fixed) for at in (0.0, 1.0))
+    supports = [from_constraint(getattr(d, "base_dist", d).support) for d in (first, second)]
+    if not all(s.bounded for s in supports):
+        return None
+    same = all(
+        np.array_equal(np.asarray(getattr(supports[0], end)), np.asarray(getattr(supports[1], end)))
+        for end in ("lower", "upper")
+    )
+    return supports[0] if same else None
+
+
+def within(y: np.ndarray, support: Support | None, name: str) -> np.ndarray:
+    """y in the type that the distribution takes: integers for a discrete one, else float64.
+
+    Raises `InputError` naming the first row outside the support of every member of the family.
+    """
+    y = y.astype(np.float64)
+    if support is None or support.constraint is None:
+        return y
+    inside = np.asarray(support.constraint(y)).reshape(len(y), -1).all(-1)
+    shown = support.name
+    if support.constraint is constraints.unit_interval and not support.discrete:
+        # A density on (0, 1) is 0 or infinite at the ends, for all but one of its members.
+        inside &= ((y > 0) & (y < 1)).reshape(len(y), -1).all(-1)
+        shown = "(0, 1)"
+    elif support.constraint is constraints.positive:
+        shown = "(0, ∞)"
+    if not inside.all():
+        row = int(np.argmin(inside))
+        value = np.array2string(np.asarray(y[row]), precision=6, threshold=6)
+        raise InputError(
+            f"y: row {row}, {value}, lies outside the support {shown} of {name}; choose a distribution whose support "
+            "contains the targets"
+        )
+    return np.round(y).astype(np.int64) if support.discrete else y
+
+
+# Counts out of a total
+
+
+BINOMIAL = (dist.BinomialLogits, dist.BinomialProbs)
+
+
+def row_totals(cls: type, fixed: Mapping[str, Any]) -> Num[np.ndarray, " n"] | None:
+    """The totals of binomial counts that have one each, where the settings say them; None where one is for all."""
+    totals = np.asarray(fixed.get("total_count", 0))
+    return totals if cls in BINOMIAL and totals.ndim == 1 else None
+
+
+def successes_and_failures(y: np.ndarray, totals: Num[np.ndarray, " n"] | None) -> np.ndarray:
+    """Counts y [n] out of totals [n] as pairs [n, 2]; y itself without totals, or where it is pairs already."""
+    if totals is None or y.ndim > 1:
+        return y
+    if totals.shape != y.shape:
+        raise InputError(
+            f"total_count: totals of shape {totals.shape} for {len(y)} rows; pass y of shape [n, 2], successes and "
+            "failures, and no total_count"
+        )
+    beyond = (y < 0) | (y > totals) | (y != np.round(y))
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise InputError(f"y: row {row}, {y[row]:g}, is no count from 0 to its total of {totals[row]:g}")
+    return np.stack([y, totals - y], -1)
+
+
+def counts_support(cls: type, fixed: Mapping[str, Any], y: np.ndarray) -> Support | None:
+    """The support of vectors of counts [k], whatever they sum to; None for outcomes of another kind."""
+    pairs = cls in BINOMIAL and y.shape[1:] == (2,) and ("total_count" not in fixed)
+    return from_constraint(GivenTotal.support) if y.ndim == 2 and (cls in OF_TRIALS or pairs) else None
+
+
+def trials_of_fit(q: Any) -> int | None:
+    """How many trials a fitted conditional of counts predicts: one where outcomes had totals of their own; None for
+    outcomes of another kind."""
+    form = q.structure.form
+    return 1 if issubclass(form.cls, GivenTotal) else dict(form.sizes).get("total_count")
+
+
+def require_trials(q: Any, y: np.ndarray) -> None:
+    """Raise `InputError` where counts y [n, k] have another total than those that a fit goes on from."""
+    total = None if issubclass(q.structure.form.cls, GivenTotal) else trials_of_fit(q)
+    if total is not None and (y.sum(-1) != total).any():
+        raise InputError(
+            f"y: rows of {y.sum(-1).min():g} to {y.sum(-1).max():g} trials, and the fit to go on from has rows of "
+            f"{total}; fit all rows at once"
+        )

@@ -4,6 +4,11 @@ No learning rate is asked of the user. After each epoch the held-out value at th
 `early_stopping` says. The mean of the iterates (Polyak and Juditsky 1992) is as good as what a far smaller step would
 reach, so that large steps can be kept long. The members of an ensemble are trained together, each with an order of rows
 of its own. Counts (rows, steps, epochs) are arguments, so that another split of the same data compiles nothing.
+
+An epoch visits every row once, in an order of its own. Sorting random keys gives such an order at O(n log n) and an
+array as long as the data; a keyed bijection gives the same rows where they are needed, in a few integer operations
+each, with n an argument and not a constant of the program. The bijection is a generalised Feistel network on
+Z_a × Z_b with ab ≥ n, iterated until its value is below n (Black and Rogaway 2002, section 4 and method 3).
 """
 
 from __future__ import annotations
@@ -24,12 +29,73 @@ from kullback.runtime.export_cache import program
 from kullback.runtime.random import key_of
 from kullback.training.batches import Feed, Rows, Table, on_each, over, spans_processes
 from kullback.training.driver import Iterative, Progress, fingerprint
-from kullback.training.early_stopping import Schedule
+from kullback.training.early_stopping import (
+    DIVERGED,
+    Hyperparameters,
+    Member,
+    Schedule,
+    at_start,
+    decided,
+    each_member,
+    stepped,
+)
 from kullback.training.evaluation import EpochConfig, judged, negative_log_prior, row_losses, rows_at, valued
-from kullback.training.member import DIVERGED, Hyperparameters, Member, at_start, decided, each_member, stepped
 from kullback.training.optimiser import in_words
 from kullback.training.ravel import on_host
-from kullback.training.shuffle import shuffled, words_of
+
+# The shuffle: a permutation of 0 … n − 1, computed position by position
+
+
+ROUNDS = 6
+
+
+def words_of(seed: Any, epoch: Any, members: int) -> jax.Array:
+    """The words [m, `ROUNDS`] that name the order of each member in an epoch, from the two words of a seed."""
+    numbers = jnp.arange(1, members * ROUNDS + 1, dtype=jnp.uint32).reshape(members, ROUNDS)
+    return _mixed(_mixed(numbers + seed[0]) ^ _mixed(jnp.asarray(epoch, jnp.uint32) ^ _mixed(seed[1])))
+
+
+def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
+    """The rows at `positions` of the permutation of 0 … size − 1 that `words` name; positions must be below size."""
+    size = jnp.asarray(size, jnp.uint32)
+    wide = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
+    high = (size + wide - 1) // wide
+
+    outside = lambda row: jnp.any(row >= size)  # noqa: E731
+    walk = lambda row: jnp.where(row >= size, _once(row, words, wide, high), row)  # noqa: E731
+    first = _once(jnp.asarray(positions, jnp.uint32), words, wide, high)
+    return lax.while_loop(outside, walk, first).astype(jnp.int32)
+
+
+# Compiled functions within a compiled function are traced once, however often they are called.
+
+
+@jax.jit
+def _once(row: Any, words: Any, wide: Any, high: Any) -> Any:
+    left, right = row // wide, row % wide
+    for i in range(0, ROUNDS, 2):
+        left = _shifted(left, right, words[i], high)
+        right = _shifted(right, left, words[i + 1], wide)
+    return left * wide + right
+
+
+@jax.jit
+def _shifted(part: Any, other: Any, word: Any, modulus: Any) -> Any:
+    # A product and a shift give as even a share of 16 bits as a remainder does, and processors have them for vectors.
+    moved = part + (((_mixed(other ^ word) & 0xFFFF) * modulus) >> 16)
+    return jnp.where(moved >= modulus, moved - modulus, moved)
+
+
+@jax.jit
+def _mixed(x: Any) -> Any:
+    """A bijection of 32-bit words in which every bit of the result depends on every bit of x."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+# Epochs
+
 
 CURVE = 64  # epochs recorded in one call
 MUCH = 0.05  # nats a row, of which a doubt is worth a word
@@ -41,7 +107,7 @@ _FEED = 2**25  # bytes of batches that are brought from the host at once, at mos
 class State(NamedTuple):
     """Members [m, ...], the position in the data, the epochs recorded in the last call, and what was found at the end.
 
-    least  of the outputs [width] of what is returned; empty where a floor is not asked for
+    least  of the outputs [width] of what is returned; empty where no minimum is asked for
     final  the training and the held-out value of what is returned
     """
 
@@ -97,7 +163,7 @@ class EpochDescent(Iterative):
             total=whole,
             curve=np.zeros((CURVE, 5), dtype),
             recorded=whole,
-            least=np.zeros(len(self.config.floor), dtype),
+            least=np.zeros(len(self.config.min_scale), dtype),
             final=np.full(2, np.nan, dtype),
         )
 

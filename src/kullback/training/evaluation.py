@@ -1,4 +1,9 @@
-"""What parameters are worth: the cost of a row, and the mean over rows in blocks, for members and their mixture."""
+"""What parameters are worth: the cost of a row, and the mean over rows in blocks, for members and their mixture.
+
+Predicted scales have a minimum. Beyond its training rows a network that is not linear may predict any logarithm of a
+scale, and one new row at e⁻¹³ costs more than all the others together. The predicted scale is therefore never below
+its minimum over the training rows.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +16,64 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Array, Float
 
 from kullback.exact import kl_divergence
+from kullback.families.initialisation.output_scaling import scales
+from kullback.families.learnable import Params
+from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.runtime.export_cache import program
 from kullback.training.batches import BLOCK, Rows, some_of
-from kullback.training.early_stopping import bounded
-from kullback.training.member import each_member
-from kullback.training.min_scale import floored, least_outputs
+from kullback.training.early_stopping import bounded, each_member
 from kullback.training.optimiser import DEFAULT
+
+# The minimum of predicted scales
+
+
+def bounded_scales(structure: Any) -> tuple[bool, ...]:
+    """Which outputs have a minimum: the scales of a network that is not linear, at inputs that are no labels."""
+    network = getattr(structure, "network", None)
+    if network is None or network.linear or network.labels is not None:
+        return ()
+    found = scales(structure)
+    return tuple(found.tolist()) if found.any() else ()
+
+
+def with_min_scale(side: Known, least: np.ndarray) -> Known:
+    """The side with the minima of its outputs among its fixed parameters, where there are any."""
+    learnable = side.learnable
+    if learnable is None or not least.size:
+        return side
+    return side.holding(learnable=learnable.holding(least=least))
+
+
+def least_outputs(
+    config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"]
+) -> Float[Array, " width"]:
+    """The minimum of each output that has one, over members and some of the rows.
+
+    Not over all rows: the minimum over very many belongs to a row that was learned by heart.
+    """
+    if not config.min_scale:
+        return jnp.zeros(0)
+    some = some_of(len(rows.weights))
+    x, counted = rows.x[some], rows.weights[some] > 0
+    at_one = lambda v: config.structure.beyond_offset(config.layout.tree(v), fixed, x)  # noqa: E731
+    outputs = jnp.where(counted[:, None], each_member(len(vectors), at_one, vectors), jnp.inf)
+    least = jnp.min(outputs, (0, 1))
+    return jnp.where(np.array(config.min_scale) & jnp.isfinite(least), least, -fixed["reach"])
+
+
+def with_least(fixed: Params, least: Float[Array, " width"] | np.ndarray) -> Params:
+    """`fixed` with the minima of the outputs, where there are any."""
+    return {**fixed, "least": least} if np.size(least) else fixed
+
+
+least_now = program(least_outputs)
+
+
+# Losses and means over rows
 
 
 def row_losses(config: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = None) -> jax.Array:
@@ -51,7 +105,7 @@ class EpochConfig:
     batch       rows a step
     stochastic  whether the network draws while it learns
     mesh        of devices, over which the rows are spread
-    floor       which outputs, if any, are never to be less at a new row than at those of the training
+    min_scale   which outputs, if any, are never below their minimum over the training rows
     weighted    whether rows on the device count differently; unit weights are not gathered
     optimiser   of the user's; None is the default
     """
@@ -62,7 +116,7 @@ class EpochConfig:
     batch: int
     stochastic: bool
     mesh: Any
-    floor: tuple[bool, ...]
+    min_scale: tuple[bool, ...]
     weighted: bool
     optimiser: optax.GradientTransformation | None = None
 
@@ -141,9 +195,9 @@ def final_values(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None,
 
 
 def valued(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> tuple[Any, Any]:
-    """The least outputs and, with them as a floor, the final values."""
+    """The minima of the outputs and, with these in force, the final values."""
     least = least_outputs(config, fixed, rows, vectors)
-    return least, final_values(config, floored(fixed, least), rows, held, vectors)
+    return least, final_values(config, with_least(fixed, least), rows, held, vectors)
 
 
 final_now, valued_now, judged_now = program(final_values), program(valued), program(judged)

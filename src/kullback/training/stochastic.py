@@ -20,8 +20,7 @@ from jaxtyping import Array, Float, Int
 from kullback.result import Status
 from kullback.runtime.export_cache import program
 from kullback.training.driver import Iterative, Progress, fingerprint
-from kullback.training.early_stopping import Plateau, no_progress_yet, watched
-from kullback.training.member import Best
+from kullback.training.early_stopping import Best, Plateau, no_progress_yet, watched
 from kullback.training.optimiser import DEFAULT, Descent, begin, descend, in_words, restarted
 from kullback.training.ravel import on_host
 

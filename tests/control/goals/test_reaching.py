@@ -13,7 +13,7 @@ from kullback.control.goals.episodes import Actor, Block, _left, practice
 from kullback.control.goals.program import Program, _ahead, _weight, at_start, learn, relabelled_losses
 from kullback.control.joined import as_one_label
 from kullback.errors import FileError, InputError, PlanError
-from kullback.families.sized import InputSizes
+from kullback.families.dense import InputSizes
 from kullback.result import Status
 from kullback.training import driver
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Shaped
 from kullback.control.envs.simulator import Facts
 from kullback.control.joined import as_one_label, labels_among, side_by_side
 from kullback.errors import InputError
-from kullback.families.sized import InputSizes
+from kullback.families.dense import InputSizes
 
 KEYS = ("observation", "achieved_goal", "desired_goal")  # of the environments of Gymnasium-Robotics
 Read = Callable[[np.ndarray], np.ndarray]

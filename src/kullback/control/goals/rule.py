@@ -22,8 +22,8 @@ from kullback.control.learning.means import if_all_alike, mean_of
 from kullback.control.learning.telling import telling
 from kullback.control.task import EPISODES
 from kullback.errors import FitError, InputError
+from kullback.families.conditional import FittedConditional
 from kullback.families.conditional_structure import ConditionalStructure
-from kullback.families.fitted import FittedConditional
 from kullback.families.networks import Rows
 from kullback.known import Known
 from kullback.result import Estimate, Fit, Guarantee

@@ -19,7 +19,7 @@ from kullback.control.goals.task import GoalTask
 from kullback.control.learning.checks import policy_for
 from kullback.control.tabular.environment import make
 from kullback.errors import InputError
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 from kullback.known import ConditionalFacts, Known, OwnRules
 from kullback.known.support import from_constraint
 

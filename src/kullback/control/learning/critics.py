@@ -11,8 +11,7 @@ import numpy as np
 
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.families.conditional_structure import FARTHEST
-from kullback.families.dense import Dense, Rows
-from kullback.families.sized import InputSizes, SizedNetwork
+from kullback.families.dense import Dense, InputSizes, Rows, SizedNetwork
 
 DEFAULT_WIDTHS = (64, 64)
 

@@ -13,8 +13,8 @@ from kullback.control.learning.assessment import Report, assess
 from kullback.control.learning.telling import telling
 from kullback.control.task import Task
 from kullback.errors import FitError
+from kullback.families.conditional import FittedConditional
 from kullback.families.conditional_structure import ConditionalStructure
-from kullback.families.fitted import FittedConditional
 from kullback.known import Known
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Request

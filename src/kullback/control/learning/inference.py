@@ -11,8 +11,8 @@ import numpy as np
 
 from kullback.control.envs.spaces import Actions
 from kullback.control.learning.policy import Acting, Fixed
+from kullback.families.conditional import FittedConditional
 from kullback.families.conditional_structure import ConditionalStructure
-from kullback.families.fitted import FittedConditional
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from kullback.control.tabular.environment import make
 from kullback.control.tabular.mdp import FiniteMDP
 from kullback.control.view.rollout_lanes import played
 from kullback.errors import InputError
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 from kullback.known import Pairs, Tilted
 
 

@@ -15,7 +15,7 @@ from kullback.control.learning.checks import CHOOSERS
 from kullback.control.learning.inference import acting_of, answer, within_bounds
 from kullback.control.learning.policy import Fixed
 from kullback.errors import InputError
-from kullback.families.fitted import FittedConditional
+from kullback.families.conditional import FittedConditional
 
 LANES = 16
 

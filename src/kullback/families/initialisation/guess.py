@@ -13,8 +13,7 @@ from kullback.families.closure import LENGTH, PLACE, RATE, VARIANCE, kinds_of
 from kullback.families.form import Form
 from kullback.families.initialisation.location_scale import Hints, hints_from
 from kullback.families.initialisation.scaling import middle_and_spread
-from kullback.families.initialisation.starts import STARTS
-from kullback.families.limit_starts import LIMIT_STARTS
+from kullback.families.initialisation.starts import LIMIT_STARTS, STARTS
 
 __all__ = ["LOCATIONS", "SCALES", "Hints", "hints_from", "initial_parameters", "unit_of"]
 

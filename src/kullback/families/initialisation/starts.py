@@ -1,7 +1,9 @@
 """Parameters at which a class of distributions has about the location and the scale of given outcomes.
 
-Each function takes `Hints` and the parameters held fixed, and returns constrained parameters by matching moments of the
-outcomes, of their logarithms or of their directions: good enough to start from, and elementary on the host.
+Each function takes `Hints` and the parameters held fixed, and returns constrained parameters by matching moments of
+the outcomes, of their logarithms or of their directions: good enough to start from, and elementary on the host. Some
+likelihoods have further optima near the family's limit laws, which no such start leads to: those have starts of their
+own.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ import numpy as np
 
 from kullback.families.initialisation.location_scale import Hints
 from kullback.families.initialisation.scaling import mean_and_scale, middle_and_spread
-from kullback.families.initialisation.trial_starts import binomial_given_total, trials
 
 Values = dict[str, Any]
 Start = Callable[[Hints, Mapping[str, Any]], Values]
@@ -22,6 +23,7 @@ EULER = 0.5772156649015329
 DEGREES = 5.0  # Student's t: heavier tails than the normal, with a variance
 UNDERDISPERSED = 100.0  # concentration over mean of a negative binomial that is nearly Poisson
 LEAST_SHARE = 0.02
+LEAST_LABEL_SHARE = 1e-6  # of a label that never came
 NEAREST_UNIFORM = 0.87  # the scale at which tanh of a normal is nearest to uniform, in KL
 
 
@@ -246,6 +248,19 @@ def _levy(hints: Hints, fixed: Mapping[str, Any]) -> Values:
     return {"loc": loc, "scale": 0.455 * (middle - loc)}
 
 
+def _multinomial(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    """The average shares of the labels, whatever the totals are."""
+    total = hints.mean.sum(-1, keepdims=True)
+    share = np.maximum(hints.mean / np.where(total > 0, total, 1.0), LEAST_LABEL_SHARE)
+    share = share / share.sum(-1, keepdims=True)
+    return {"logits": np.log(share), "probs": share}
+
+
+def _binomial_given_total(hints: Hints, fixed: Mapping[str, Any]) -> Values:
+    """The logit of a success, the first of two labels."""
+    return {"logits": np.subtract(*_multinomial(hints, fixed)["logits"])}
+
+
 STARTS: dict[str, Start] = {
     "Levy": _levy,
     "Normal": _location_scale(1.0),
@@ -281,8 +296,8 @@ STARTS: dict[str, Start] = {
     "BetaBinomial": _beta_binomial,
     "DirichletMultinomial": _dirichlet_multinomial,
     "DirichletMultinomialGivenTotal": _dirichlet_multinomial,
-    **dict.fromkeys(("MultinomialLogits", "MultinomialProbs", "MultinomialGivenTotal"), trials),
-    "BinomialGivenTotal": binomial_given_total,
+    **dict.fromkeys(("MultinomialLogits", "MultinomialProbs", "MultinomialGivenTotal"), _multinomial),
+    "BinomialGivenTotal": _binomial_given_total,
     "BernoulliLogits": _bernoulli,
     "BernoulliProbs": _bernoulli,
     "GeometricLogits": _geometric,
@@ -293,3 +308,32 @@ STARTS: dict[str, Start] = {
     "VonMises": _von_mises,
     "TanhNormal": _tanh_normal,
 }
+
+
+# Starts near the limit laws of a family
+
+
+_FAR, _NARROW = 50.0, 0.05
+
+
+def _power_law(hints: Hints) -> dict[str, Any]:
+    """Dagum's law with sharpness → ∞ and concentration times sharpness = c: that ∝ x^(c − 1) up to the scale."""
+    mean, _ = hints.logs
+    assert hints.rows is not None
+    most = hints.rows.max(0)
+    c = 1.0 / np.maximum(np.log(most) - mean, _NARROW)
+    return {"concentration": 1.0 / _FAR, "sharpness": _FAR * c, "scale": most}
+
+
+def _frechet(hints: Hints) -> dict[str, Any]:
+    """Dagum's law with concentration → ∞: Fréchet's, by which −log x is a Gumbel law."""
+    mean, spread = hints.logs
+    width = np.sqrt(6.0) * np.maximum(spread, _NARROW) / np.pi
+    return {
+        "concentration": _FAR,
+        "sharpness": 1.0 / width,
+        "scale": np.exp(mean - EULER * width - width * np.log(_FAR)),
+    }
+
+
+LIMIT_STARTS: dict[str, tuple[Callable[[Hints], dict[str, Any]], ...]] = {"Dagum": (_power_law, _frechet)}

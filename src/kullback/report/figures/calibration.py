@@ -13,8 +13,7 @@ from kullback.report.record import Picture
 from kullback.report.style import EDGE, FILL, FORWARD, SOFT, as_svg, bare_y, drawing, label
 
 if TYPE_CHECKING:
-    from kullback.supervised.calibration import CalibrationCurve
-    from kullback.supervised.pit import PITHistogram
+    from kullback.supervised.calibration import CalibrationCurve, PITHistogram
 
 LEVEL = 0.95
 

@@ -9,10 +9,9 @@ import numpy as np
 import numpyro.distributions as dist
 
 from kullback.families.form import Form
-from kullback.minimize import closed_forms, concentrations, likelihood_forms, matrix_forms
-from kullback.minimize.expectation import Expectation
-from kullback.minimize.overdispersed import negative_binomial
-from kullback.minimize.solution import Fixed, Solution
+from kullback.minimize.closed_forms import concentrations, moments, order_statistics
+from kullback.minimize.closed_forms.concentrations import negative_binomial
+from kullback.minimize.closed_forms.solution import Expectation, Fixed, Solution
 
 ClosedForm = Callable[[Expectation, Fixed], Solution]
 
@@ -30,45 +29,45 @@ def _sets(*names: str) -> tuple[frozenset[str], ...]:
 
 
 CLOSED_FORMS: dict[type, Kind] = {
-    dist.Normal: Kind(closed_forms.normal, _sets("loc scale", "scale", "loc")),
-    dist.LogNormal: Kind(closed_forms.log_normal, _sets("loc scale", "scale", "loc")),
-    dist.MultivariateNormal: Kind(closed_forms.multivariate_normal, _sets("loc scale_tril", "scale_tril")),
-    dist.HalfNormal: Kind(closed_forms.half_normal, _sets("scale")),
-    dist.Exponential: Kind(closed_forms.exponential, _sets("rate")),
-    dist.Poisson: Kind(closed_forms.poisson, _sets("rate")),
-    dist.BernoulliLogits: Kind(closed_forms.bernoulli_logits, _sets("logits")),
-    dist.BernoulliProbs: Kind(closed_forms.bernoulli_probs, _sets("probs")),
-    dist.BinomialLogits: Kind(closed_forms.binomial_logits, _sets("logits")),
-    dist.GeometricLogits: Kind(closed_forms.geometric_logits, _sets("logits")),
+    dist.Normal: Kind(moments.normal, _sets("loc scale", "scale", "loc")),
+    dist.LogNormal: Kind(moments.log_normal, _sets("loc scale", "scale", "loc")),
+    dist.MultivariateNormal: Kind(moments.multivariate_normal, _sets("loc scale_tril", "scale_tril")),
+    dist.HalfNormal: Kind(moments.half_normal, _sets("scale")),
+    dist.Exponential: Kind(moments.exponential, _sets("rate")),
+    dist.Poisson: Kind(moments.poisson, _sets("rate")),
+    dist.BernoulliLogits: Kind(moments.bernoulli_logits, _sets("logits")),
+    dist.BernoulliProbs: Kind(moments.bernoulli_probs, _sets("probs")),
+    dist.BinomialLogits: Kind(moments.binomial_logits, _sets("logits")),
+    dist.GeometricLogits: Kind(moments.geometric_logits, _sets("logits")),
     dist.Gamma: Kind(concentrations.gamma, _sets("concentration rate", "rate")),
     dist.InverseGamma: Kind(concentrations.inverse_gamma, _sets("concentration rate", "rate")),
     dist.Beta: Kind(concentrations.beta, _sets("concentration1 concentration0")),
     dist.BetaProportion: Kind(concentrations.beta_proportion, _sets("mean concentration")),
     dist.Dirichlet: Kind(concentrations.dirichlet, _sets("concentration")),
-    dist.MultinomialLogits: Kind(matrix_forms.multinomial_logits, _sets("logits")),
-    dist.MultinomialProbs: Kind(matrix_forms.multinomial_probs, _sets("probs")),
-    dist.Wishart: Kind(matrix_forms.wishart, _sets("concentration scale_tril", "scale_tril")),
-    dist.WishartCholesky: Kind(matrix_forms.wishart_cholesky, _sets("concentration scale_tril", "scale_tril")),
+    dist.MultinomialLogits: Kind(moments.multinomial_logits, _sets("logits")),
+    dist.MultinomialProbs: Kind(moments.multinomial_probs, _sets("probs")),
+    dist.Wishart: Kind(moments.wishart, _sets("concentration scale_tril", "scale_tril")),
+    dist.WishartCholesky: Kind(moments.wishart_cholesky, _sets("concentration scale_tril", "scale_tril")),
     dist.VonMises: Kind(concentrations.von_mises, _sets("loc concentration", "concentration")),
-    dist.Uniform: Kind(likelihood_forms.uniform, _sets("low high", "low", "high")),
-    dist.LogUniform: Kind(likelihood_forms.log_uniform, _sets("low high", "low", "high"), moments=False),
-    dist.Pareto: Kind(likelihood_forms.pareto, _sets("scale alpha", "scale", "alpha"), moments=False),
+    dist.Uniform: Kind(order_statistics.uniform, _sets("low high", "low", "high")),
+    dist.LogUniform: Kind(order_statistics.log_uniform, _sets("low high", "low", "high"), moments=False),
+    dist.Pareto: Kind(order_statistics.pareto, _sets("scale alpha", "scale", "alpha"), moments=False),
     dist.LowerTruncatedPowerLaw: Kind(
-        likelihood_forms.lower_truncated_power_law, _sets("low alpha", "low", "alpha"), moments=False
+        order_statistics.lower_truncated_power_law, _sets("low alpha", "low", "alpha"), moments=False
     ),
     dist.DoublyTruncatedPowerLaw: Kind(
-        likelihood_forms.doubly_truncated_power_law,
+        order_statistics.doubly_truncated_power_law,
         _sets("low high alpha", "alpha", "low high", "low alpha", "high alpha"),
         moments=False,
     ),
-    dist.Laplace: Kind(likelihood_forms.laplace, _sets("loc scale", "scale", "loc"), moments=False),
+    dist.Laplace: Kind(order_statistics.laplace, _sets("loc scale", "scale", "loc"), moments=False),
     dist.AsymmetricLaplace: Kind(
-        likelihood_forms.asymmetric_laplace, _sets("loc scale asymmetry", "loc scale"), moments=False
+        order_statistics.asymmetric_laplace, _sets("loc scale asymmetry", "loc scale"), moments=False
     ),
     dist.AsymmetricLaplaceQuantile: Kind(
-        likelihood_forms.asymmetric_laplace_quantile, _sets("loc scale quantile", "loc scale"), moments=False
+        order_statistics.asymmetric_laplace_quantile, _sets("loc scale quantile", "loc scale"), moments=False
     ),
-    dist.Weibull: Kind(likelihood_forms.weibull, _sets("concentration scale", "scale"), moments=False),
+    dist.Weibull: Kind(order_statistics.weibull, _sets("concentration scale", "scale"), moments=False),
     dist.NegativeBinomial2: Kind(
         negative_binomial("concentration", lambda m, c: {"mean": m, "concentration": c}),
         _sets("mean concentration", "mean"),
@@ -105,7 +104,7 @@ def closed_form(structure: object, fixed: Mapping[str, object]) -> ClosedForm | 
         return None
     if structure.cls is dist.CategoricalLogits:
         ((_, shape),) = structure.shapes
-        return lambda E, fixed: closed_forms.categorical(E, shape[-1])
+        return lambda E, fixed: moments.categorical(E, shape[-1])
     kind = CLOSED_FORMS.get(structure.cls)
     return kind.solve if kind is not None and frozenset(structure.names) in kind.free else None
 

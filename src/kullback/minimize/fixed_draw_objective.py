@@ -1,29 +1,55 @@
-"""Coordinates about a mode of the target, in which the parameters of a location-scale law are of one size.
+"""The reverse KL on fixed draws as a function of parameters, in coordinates that suit the target.
 
-At a mode m of log p with curvature H = −∇² log p(m), Laplace's approximation is the normal law of mean m and covariance
-H⁻¹ = C Cᵀ. With loc = m + C·loc′ and scale = S·scale′ the objective has about the identity as its curvature in loc′,
-and about a multiple of it in log scale′, whatever the units of the outcomes and however they are correlated; a descent
-on (loc′, scale′) then takes as many steps as dimensions, where one on (loc, scale) may end where rounding hides the
-slope. Of a full-rank law S = C, so that the whole law is whitened; of independent coordinates S = 1/√diag H, which are
-the scales that fit a quadratic best. Elliptical laws other than the normal are whitened the same way.
+At a mode m of log p with curvature H = −∇² log p(m), Laplace's approximation is the normal law of mean m and
+covariance H⁻¹ = C Cᵀ. With loc = m + C·loc′ and scale = S·scale′ the objective has about the identity as its curvature
+in loc′, and about a multiple of it in log scale′, whatever the units of the outcomes and however they are correlated;
+a descent on (loc′, scale′) then takes as many steps as dimensions, where one on (loc, scale) may end where rounding
+hides the slope. Of a full-rank law S = C, so that the whole law is whitened; of independent coordinates S = 1/√diag H,
+which are the scales that fit a quadratic best. Elliptical laws other than the normal are whitened the same way.
+
+Some scales grow or shrink without end. Where log p is improper the entropy of q exceeds −E log p, and the divergence
+falls like −log scale for ever; where a family's limit is a point, or mass at an edge, a concentration falls to 0 or
+rises without end. Such parameters are learned as logarithms, and they end at walls, `FARTHEST` from where they
+started: numbers are still finite there, and the trend is plain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
+from numpyro.distributions import transforms
 
 from kullback.families.form import Form
-from kullback.families.learnable import Structure
+from kullback.families.learnable import Learnable, Structure
 from kullback.families.mixture import MixtureStructure
+from kullback.known import Known
+from kullback.known.static import Static
+from kullback.minimize.reparameterise import Push, weighted_draws
+from kullback.rule import Request
+from kullback.training.ravel import Layout
 
-LOCATED = (dist.Normal, dist.LogNormal, dist.MultivariateNormal, dist.Laplace, dist.Logistic, dist.Cauchy, dist.Gumbel,
-           dist.StudentT, dist.AsymmetricLaplace, dist.SoftLaplace)  # fmt: skip
+# Frames: coordinates in which the parameters of a location-scale law have one size
+
+
+LOCATED = (
+    dist.Normal,
+    dist.LogNormal,
+    dist.MultivariateNormal,
+    dist.Laplace,
+    dist.Logistic,
+    dist.Cauchy,
+    dist.Gumbel,
+    dist.StudentT,
+    dist.AsymmetricLaplace,
+    dist.SoftLaplace,
+)
 FLATTEST = 1e-14  # of the largest curvature, in units of the diagonal: below it is rounding
 
 
@@ -217,3 +243,141 @@ def packed_from(lower: Float[np.ndarray, "*b d d"]) -> Float[np.ndarray, "*b n"]
     """The free parameters of a lower-triangular matrix, on the host."""
     rows, columns = np.tril_indices(lower.shape[-1], -1)
     return np.concatenate([lower[..., rows, columns], np.log(np.diagonal(lower, axis1=-2, axis2=-1))], -1)
+
+
+# Walls: parameters that run away
+
+
+FARTHEST = 60.0  # of a logarithm: a factor of 1e26
+FAR = 10.0  # a factor of 2e4, further than an optimum lies from a sensible start
+
+
+def logarithms(structure: Structure, free: Any) -> dict[str, Any]:
+    """The free parameters that are logarithms, by name."""
+    if isinstance(structure, MixtureStructure):
+        return logarithms(structure.form, free["components"])
+    if not isinstance(structure, Form):
+        return {}
+    found = {}
+    for name in structure.names:
+        transform = structure.transform(name)
+        inner = transform.base_transform if isinstance(transform, transforms.IndependentTransform) else transform
+        if isinstance(inner, transforms.ExpTransform):
+            found[name] = free[name]
+        elif isinstance(inner, transforms.LowerCholeskyTransform):
+            found[name] = free[name][..., -dict(structure.shapes)[name][-1] :]
+    return found
+
+
+def logarithmic(structure: Structure, layout: Layout) -> np.ndarray:
+    """Which entries of the flat parameters are logarithms, 1 or 0 [n]."""
+    size = sum(int(np.prod(shape)) for shape in layout.shapes)
+    places = logarithms(structure, layout.tree(np.arange(size)))
+    found = np.zeros(size)
+    found[np.concatenate([np.ravel(place) for place in places.values()] or [np.zeros(0)]).astype(int)] = 1.0
+    return found
+
+
+def walled(
+    structure: Structure, layout: Layout, vector: Float[Array, " n"], value: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The value, and ∞ where a logarithm is beyond its wall."""
+    outside = jnp.abs(vector) * logarithmic(structure, layout) > FARTHEST
+    return jnp.where(jnp.any(outside), jnp.inf, value)
+
+
+def far(structure: Structure, free: Any, least: float = FAR) -> str:
+    """The parameters that have run far from where they started, in words; empty where none has."""
+    found = logarithms(structure, free)
+    words = [(name, "grows", x > least) for name, x in found.items()]
+    words += [(name, "goes to 0", x < -least) for name, x in found.items()]
+    return " and ".join(f"{name} {how}" for name, how, there in words if there.any())
+
+
+# The objective
+
+
+@dataclass(frozen=True)
+class Reparameterised:
+    """A learnable side whose draws follow from noise, and its target.
+
+    frame     the coordinates of the parameters; None for their own
+    improper  whether log p was seen not to fall along a ray
+    """
+
+    learnable: Learnable
+    layout: Layout
+    push: Push
+    target: Known
+    frame: Frame | None = None
+    improper: bool = False
+
+    @property
+    def static(self) -> Static:
+        return Static((self.learnable.structure, self.layout, self.push))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.target.event_shape or ()
+
+    @property
+    def is_mixture(self) -> bool:
+        return isinstance(self.learnable.structure, MixtureStructure)
+
+    def noise(self, draws: int, request: Request) -> Float[np.ndarray, "n ..."]:
+        """Evenly spread noise, for the fit."""
+        return self.push.noise.even(request.host_rng(1), draws, self.event_shape)
+
+    def reaching(self) -> Reparameterised:
+        """The same problem, on noise that reaches into the tails."""
+        return replace(self, push=self.push.reaching())
+
+    def objective(self, noise: np.ndarray) -> Partial:
+        """The divergence on this noise, a function of parameters in the frame [n]."""
+        return Partial(
+            fixed_draw_divergence, self.static, self.learnable.fixed, self.target.log_density, noise, self.frame
+        )
+
+    def reframed(self, vectors: Float[np.ndarray, "s n"]) -> tuple[Reparameterised, Float[np.ndarray, "s n"]]:
+        """The problem in the coordinates of a law found, the first of these parameters, and all of them there."""
+        if self.frame is None:
+            return self, vectors
+        problem = replace(self, frame=own_frame(self.learnable.structure, self.layout.tree(vectors[0])))
+        return problem, problem.framed(vectors)
+
+    def framed(self, vectors: Float[np.ndarray, "s n"]) -> Float[np.ndarray, "s n"]:
+        """Parameters in the coordinates of the frame."""
+        trees = [to_frame(self.learnable.structure, self.frame, self.layout.tree(vector)) for vector in vectors]
+        return np.stack([Layout.flat(tree) for tree in trees])
+
+    def natural(self, vector: Float[np.ndarray, " n"], gradient: Float[np.ndarray, " n"]) -> Float[np.ndarray, " k"]:
+        """A gradient in the frame in units of the law there; empty of a law that has no location and scale."""
+        return natural(self.learnable.structure, self.frame, self.layout.tree(vector), self.layout.tree(gradient))
+
+    def unframed(self, vectors: Float[np.ndarray, "s n"]) -> Float[np.ndarray, "s n"]:
+        """Parameters from those in the frame."""
+        trees = [from_frame(self.learnable.structure, self.frame, self.layout.tree(vector)) for vector in vectors]
+        return np.stack([Layout.flat(tree) for tree in trees])
+
+
+def fixed_draw_divergence(
+    static: Static, fixed: Any, target: Any, noise: Any, frame: Frame | None, vector: Float[Array, " n"]
+) -> Float[Array, ""]:
+    """Σ w_i (log q(x_i) − log p(x_i)) over the pushed draws; infinite beyond the walls of the parameters."""
+    structure, layout, _ = static.value
+    log_q, log_p, w = terms(static, fixed, target, noise, frame, vector)
+    return walled(structure, layout, vector, jnp.sum(w * (log_q - log_p)))
+
+
+def terms(
+    static: Static, fixed: Any, target: Any, noise: Any, frame: Frame | None, vector: Float[Array, " n"]
+) -> tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, " m"]]:
+    """log q and log p at the pushed draws, and the weights of these, which sum to 1."""
+    structure, layout, push = static.value
+    free = layout.tree(vector)
+    placed_free = free if frame is None else placed(structure, frame, free)
+    x, log_q, w = weighted_draws(push, structure.distribution(placed_free, fixed), noise)
+    if frame is not None and is_full_rank(structure):
+        x, log_det = outcome(frame, x)
+        log_q = log_q - log_det
+    return log_q, target(x), w

@@ -15,8 +15,17 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 from kullback.families.initialisation.scaling import quantiles
-from kullback.minimize.expectation import Expectation
-from kullback.minimize.solution import POINT, ROUNDING, Fixed, Solution, at_least, at_most, no_maximum, solution
+from kullback.minimize.closed_forms.solution import (
+    POINT,
+    ROUNDING,
+    Expectation,
+    Fixed,
+    Solution,
+    at_least,
+    at_most,
+    no_maximum,
+    solution,
+)
 
 _STEEPEST = 1e9  # how far the exponent of a power law on an interval goes
 

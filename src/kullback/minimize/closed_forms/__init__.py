@@ -1,0 +1,1 @@
+"""Maximum likelihood in closed form, in double precision on the host: one file a kind of equation."""
