@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import jax
 import numpy as np
@@ -96,7 +95,7 @@ def _found_out(cls: type) -> Mapping[str, int] | None:
     return None
 
 
-def _choices(constraint: Any) -> tuple[int, ...]:
+def _choices(constraint: constraints.Constraint) -> tuple[int, ...]:
     """What a parameter may measure, by the numbers that it may be; nothing for what is no number."""
     if getattr(constraint, "event_dim", 1) or getattr(constraint, "is_discrete", False):
         return ()

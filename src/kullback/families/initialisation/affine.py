@@ -89,7 +89,7 @@ def without_plane(structure: Any, fixed: Params) -> tuple[Params, Plane | None]:
     centre = offset[where].mean(0)
     offset[where] -= centre
     slope = np.asarray(fixed["slope"], np.float64)[:, where[0]] if "slope" in fixed else None
-    plane = Plane(slope, centre, np.asarray(fixed["x_mean"]), np.asarray(fixed["x_scale"]))
+    plane = Plane(slope=slope, centre=centre, mean=np.asarray(fixed["x_mean"]), scale=np.asarray(fixed["x_scale"]))
     return {**{name: value for name, value in fixed.items() if name != "slope"}, "offset": offset}, plane
 
 
