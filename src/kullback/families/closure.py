@@ -28,15 +28,25 @@ _MATRICES = {"loc": PLACE, "scale_tril": ROOT, "covariance_matrix": SQUARE, "pre
 # an outcome is not among them: rounding would leave that outcome outside.
 MOVED: dict[type, dict[str, int]] = {
     **dict.fromkeys(
-        (dist.Normal, dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile, dist.SoftLaplace,
-         dist.Logistic, dist.Gumbel, dist.Cauchy, dist.StudentT, dist.Levy),
+        (
+            dist.Normal,
+            dist.Laplace,
+            dist.AsymmetricLaplace,
+            dist.AsymmetricLaplaceQuantile,
+            dist.SoftLaplace,
+            dist.Logistic,
+            dist.Gumbel,
+            dist.Cauchy,
+            dist.StudentT,
+            dist.Levy,
+        ),
         _LOCATION,
     ),
     TruncatedNormal: {**_LOCATION, "low": PLACE, "high": PLACE},
     dist.MultivariateNormal: _MATRICES,
     dist.MultivariateStudentT: _MATRICES,
     dist.LowRankMultivariateNormal: {"loc": PLACE, "cov_factor": ROOT, "cov_diag": VARIANCE},
-}  # fmt: skip
+}
 SCALED: dict[type, dict[str, int]] = {
     dist.HalfNormal: {"scale": LENGTH},
     dist.HalfCauchy: {"scale": LENGTH},

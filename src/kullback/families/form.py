@@ -37,11 +37,23 @@ ALTERNATIVES = (
 )
 
 # Parameters at which a law's support begins or ends: a reverse fit keeps them inside the support of its target.
-LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), ("Pareto", "scale"), ("Levy", "loc"),
-              ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low"),
-              ("TruncatedNormal", "low")}  # fmt: skip
-UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high"),
-              ("TruncatedNormal", "high")}  # fmt: skip
+LOWER_ENDS = {
+    ("Uniform", "low"),
+    ("TanhNormal", "low"),
+    ("LogUniform", "low"),
+    ("Pareto", "scale"),
+    ("Levy", "loc"),
+    ("DoublyTruncatedPowerLaw", "low"),
+    ("LowerTruncatedPowerLaw", "low"),
+    ("TruncatedNormal", "low"),
+}
+UPPER_ENDS = {
+    ("Uniform", "high"),
+    ("TanhNormal", "high"),
+    ("LogUniform", "high"),
+    ("DoublyTruncatedPowerLaw", "high"),
+    ("TruncatedNormal", "high"),
+}
 
 # Scales over one axis of a matrix.
 AXES = {"scale_tril_row": 0, "scale_tril_column": 1}

@@ -29,10 +29,21 @@ from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.families.learnable import Params
 
 # Classes with q(y + c; loc + c) = q(y; loc), of outcomes on the whole line.
-TRANSLATED = frozenset({
-    "Normal", "Laplace", "AsymmetricLaplace", "SoftLaplace", "Logistic", "Gumbel", "Cauchy", "StudentT",
-    "MultivariateNormal", "LowRankMultivariateNormal", "MultivariateStudentT",
-})  # fmt: skip
+TRANSLATED = frozenset(
+    {
+        "Normal",
+        "Laplace",
+        "AsymmetricLaplace",
+        "SoftLaplace",
+        "Logistic",
+        "Gumbel",
+        "Cauchy",
+        "StudentT",
+        "MultivariateNormal",
+        "LowRankMultivariateNormal",
+        "MultivariateStudentT",
+    }
+)
 LOGGED = frozenset({"LogNormal"})  # the same of the logarithms of outcomes
 WIDEST = 1024  # inputs, beyond which a linear model takes seconds
 STRENGTHS = np.append(10.0 ** np.arange(-6.0, 3.0, 0.5), np.inf)  # of the ridge, for each row
