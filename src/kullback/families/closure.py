@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import jax
 import numpy as np
@@ -29,15 +28,25 @@ _MATRICES = {"loc": PLACE, "scale_tril": ROOT, "covariance_matrix": SQUARE, "pre
 # an outcome is not among them: rounding would leave that outcome outside.
 MOVED: dict[type, dict[str, int]] = {
     **dict.fromkeys(
-        (dist.Normal, dist.Laplace, dist.AsymmetricLaplace, dist.AsymmetricLaplaceQuantile, dist.SoftLaplace,
-         dist.Logistic, dist.Gumbel, dist.Cauchy, dist.StudentT, dist.Levy),
+        (
+            dist.Normal,
+            dist.Laplace,
+            dist.AsymmetricLaplace,
+            dist.AsymmetricLaplaceQuantile,
+            dist.SoftLaplace,
+            dist.Logistic,
+            dist.Gumbel,
+            dist.Cauchy,
+            dist.StudentT,
+            dist.Levy,
+        ),
         _LOCATION,
     ),
     TruncatedNormal: {**_LOCATION, "low": PLACE, "high": PLACE},
     dist.MultivariateNormal: _MATRICES,
     dist.MultivariateStudentT: _MATRICES,
     dist.LowRankMultivariateNormal: {"loc": PLACE, "cov_factor": ROOT, "cov_diag": VARIANCE},
-}  # fmt: skip
+}
 SCALED: dict[type, dict[str, int]] = {
     dist.HalfNormal: {"scale": LENGTH},
     dist.HalfCauchy: {"scale": LENGTH},
@@ -96,7 +105,7 @@ def _found_out(cls: type) -> Mapping[str, int] | None:
     return None
 
 
-def _choices(constraint: Any) -> tuple[int, ...]:
+def _choices(constraint: constraints.Constraint) -> tuple[int, ...]:
     """What a parameter may measure, by the numbers that it may be; nothing for what is no number."""
     if getattr(constraint, "event_dim", 1) or getattr(constraint, "is_discrete", False):
         return ()

@@ -128,7 +128,14 @@ def matched_conditional(
         remarks += (f"Gaussian prior of scale {float(fixed['prior_scale']):g} on the weights",)
     wrap = partial(FittedConditional, structure, fixed, name, members=members)
     learnable = Learnable(
-        structure, fixed, initial, wrap, conditional=True, members=members, remarks=remarks, begin=begin
+        structure=structure,
+        fixed=fixed,
+        initial=initial,
+        wrap=wrap,
+        conditional=True,
+        members=members,
+        remarks=remarks,
+        begin=begin,
     )
     inputs = other.sample.inputs if other.sample is not None else other.inputs
     assert inputs is not None

@@ -99,7 +99,7 @@ def matched_side(
 ) -> Known:
     """The record of a learnable side whose sizes are settled."""
     wrap = partial(fitted_distribution, structure, fixed)
-    learnable = Learnable(structure, fixed, initial, wrap, remarks=remarks)
+    learnable = Learnable(structure=structure, fixed=fixed, initial=initial, wrap=wrap, remarks=remarks)
     example = jax.eval_shape(structure.distribution, initial(np.random.default_rng(0), 0), fixed)
     if tuple(example.event_shape) != tuple(other.event_shape or ()):
         raise InputError(

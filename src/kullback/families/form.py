@@ -15,7 +15,7 @@ from numpyro.distributions import biject_to, constraints
 
 from kullback import distributions as laws
 from kullback.errors import FileError, InputError
-from kullback.families.learnable import Structure
+from kullback.families.learnable import Params, Structure
 
 # NumPyro's functions that choose between classes: the unconstrained one is the family, or one of ours.
 CLASSES: dict[Any, type] = {
@@ -37,11 +37,23 @@ ALTERNATIVES = (
 )
 
 # Parameters at which a law's support begins or ends: a reverse fit keeps them inside the support of its target.
-LOWER_ENDS = {("Uniform", "low"), ("TanhNormal", "low"), ("LogUniform", "low"), ("Pareto", "scale"), ("Levy", "loc"),
-              ("DoublyTruncatedPowerLaw", "low"), ("LowerTruncatedPowerLaw", "low"),
-              ("TruncatedNormal", "low")}  # fmt: skip
-UPPER_ENDS = {("Uniform", "high"), ("TanhNormal", "high"), ("LogUniform", "high"), ("DoublyTruncatedPowerLaw", "high"),
-              ("TruncatedNormal", "high")}  # fmt: skip
+LOWER_ENDS = {
+    ("Uniform", "low"),
+    ("TanhNormal", "low"),
+    ("LogUniform", "low"),
+    ("Pareto", "scale"),
+    ("Levy", "loc"),
+    ("DoublyTruncatedPowerLaw", "low"),
+    ("LowerTruncatedPowerLaw", "low"),
+    ("TruncatedNormal", "low"),
+}
+UPPER_ENDS = {
+    ("Uniform", "high"),
+    ("TanhNormal", "high"),
+    ("LogUniform", "high"),
+    ("DoublyTruncatedPowerLaw", "high"),
+    ("TruncatedNormal", "high"),
+}
 
 # Scales over one axis of a matrix.
 AXES = {"scale_tril_row": 0, "scale_tril_column": 1}
@@ -101,7 +113,7 @@ class Form(Structure):
         """The unconstrained shape of a parameter."""
         return tuple(self.transform(name).inverse_shape(dict(self.shapes)[name]))
 
-    def distribution(self, free: Any, fixed: Any, inputs: Any = None) -> Any:
+    def distribution(self, free: Params, fixed: Params, inputs: Any = None) -> Any:
         constrained = {name: self._constrained(name, free[name]) for name in self.names}
         d = self.cls(**constrained, **fixed, **dict(self.sizes), validate_args=False)
         return d.to_event(self.independent) if self.independent else d
@@ -150,7 +162,13 @@ class Form(Structure):
         if cls is None:
             raise FileError(f"path: the file holds an unknown distribution {name!r}; a newer version may read it")
         within = None if within is None else (nested(within[0]), nested(within[1]))
-        return Form(cls, shapes, spec["independent"], within, tuple(spec.get("sizes", {}).items()))
+        return Form(
+            cls=cls,
+            shapes=shapes,
+            independent=spec["independent"],
+            within=within,
+            sizes=tuple(spec.get("sizes", {}).items()),
+        )
 
 
 def nested(end: Any) -> Any:
@@ -261,12 +279,12 @@ def _core_shape(cls: type, name: str, core: tuple[int, ...], categories: int | N
     raise InputError(f"{name}: the other side does not tell its size for {cls.__name__}; pass {name}= to fix it")
 
 
-def _static(constraint: Any) -> Any:
+def _static(constraint: constraints.Constraint) -> Any:
     """A constraint that depends on other parameters (an interval's ends) is left to the rule that solves for it."""
     return constraints.real if isinstance(constraint, type(constraints.dependent)) else constraint
 
 
-def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
+def _inverse(constraint: constraints.Constraint, value: np.ndarray, transform: Any) -> np.ndarray:
     base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
     if base in (constraints.real, constraints.real_vector):
         return value
@@ -293,7 +311,7 @@ def _inverse(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
         return np.asarray(transform.inv(value))
 
 
-def _forward(constraint: Any, value: np.ndarray, transform: Any) -> np.ndarray:
+def _forward(constraint: constraints.Constraint, value: np.ndarray, transform: Any) -> np.ndarray:
     """What `_inverse` inverts."""
     base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
     if base in (constraints.real, constraints.real_vector):

@@ -209,7 +209,15 @@ def module_network(network: eqx.Module, inputs: InputSizes | None, spec: Any = N
     keyed = _takes_key(network)
     labels = inputs.labels if inputs is not None else spec.get("labels")
     random = keyed and (_draws(network, inputs) if inputs is not None else spec.get("random", False))
-    return Module(treedef, frozen, arrays, type(network).__name__, labels, keyed, random)
+    return Module(
+        treedef=treedef,
+        static=frozen,
+        initial=arrays,
+        kind=type(network).__name__,
+        labels=labels,
+        keyed=keyed,
+        random=random,
+    )
 
 
 def _apart(network: eqx.Module) -> tuple[Any, tuple[Any, ...], Params]:

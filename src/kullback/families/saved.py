@@ -119,7 +119,15 @@ def _fit(
     record = {key: spec[key] for key in ("structure", "name", "free", "fixed", "members") if key in spec}, arrays
     trace, status = np.asarray(spec["trace"]), Status[spec["status"]]
     told = {"history": tuple(spec.get("history", ())), "message": spec.get("message", "")}
-    return Fit(q, objective, status, trace, diagnostics={**spec["diagnostics"], **estimates}, record=record, **told)
+    return Fit(
+        q=q,
+        objective=objective,
+        status=status,
+        trace=trace,
+        diagnostics={**spec["diagnostics"], **estimates},
+        record=record,
+        **told,
+    )
 
 
 def _estimate(stated: Mapping[str, Any], called: str) -> Estimate:

@@ -90,7 +90,9 @@ class Tempering(Learnable):
 
     def record(self, name: str, free: Params) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         q = self.wrap(free)
-        return Learnable(q.structure, q.fixed, self.initial, self.wrap, members=q.members).record(q.name, q.free)
+        return Learnable(
+            structure=q.structure, fixed=q.fixed, initial=self.initial, wrap=self.wrap, members=q.members
+        ).record(q.name, q.free)
 
 
 @dataclass(frozen=True)

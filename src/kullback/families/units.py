@@ -29,6 +29,7 @@ from kullback.families.closure import (
 )
 from kullback.families.form import Form
 from kullback.families.initialisation.scaling import middle_and_spread, quantiles
+from kullback.families.learnable import Params
 from kullback.families.mixture import MixtureStructure
 
 Values = Mapping[str, Any]
@@ -126,17 +127,17 @@ def units_for(structure: Any, rows: np.ndarray, weights: np.ndarray) -> Units | 
     return Units(np.zeros(scale.shape), scale)
 
 
-def free_into(structure: Any, within: Any, units: Units, free: Any) -> Any:
+def free_into(structure: Any, within: Any, units: Units, free: Params) -> Any:
     """Free parameters of the law of z, in the structure `within`, from those of the law of y in `structure`."""
     return _moved(structure, within, units.into, free)
 
 
-def free_back(within: Any, structure: Any, units: Units, free: Any) -> Any:
+def free_back(within: Any, structure: Any, units: Units, free: Params) -> Any:
     """Free parameters of the law of y in `structure`, from those of the law of z in the structure `within`."""
     return _moved(within, structure, units.back, free)
 
 
-def _moved(source: Any, target: Any, way: Any, free: Any) -> Any:
+def _moved(source: Any, target: Any, way: Any, free: Params) -> Any:
     if isinstance(source, MixtureStructure):
         return {**free, "components": _moved(source.form, target.form, way, free["components"])}
     kinds = kinds_of(source.cls) or {}

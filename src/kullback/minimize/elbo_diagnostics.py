@@ -21,7 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from kullback.estimate.pareto_tail import pareto_fit, tail_size
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
@@ -54,7 +54,9 @@ def assess(
 
 
 @program(static=())
-def _logs(static: Static, fixed: Any, target: Any, vector: Any, draw: Any) -> tuple[jax.Array, jax.Array]:
+def _logs(
+    static: Static, fixed: Params, target: Any, vector: Float[Array, " n"], draw: Any
+) -> tuple[jax.Array, jax.Array]:
     d = model(static, fixed, vector)
     x = d.sample(jax.random.wrap_key_data(draw), (DRAWS,))
     return numpyro_distributions.log_prob(d, x), target(x)
@@ -178,7 +180,17 @@ def judge(problem: Reparameterised, found: Found, request: Request) -> Verdict:
     if status is not Status.DIVERGED and can_look(problem):
         logs = log_q[DRAWS + REACHING * ROWS :], log_p[DRAWS + REACHING * ROWS :]
         elsewhere = _elsewhere(problem, vectors[0], far, logs, objective.value, request)
-    return Verdict(vectors, values, objective, status, message, diagnostics, unsure, rare, elsewhere)
+    return Verdict(
+        vectors=vectors,
+        values=values,
+        objective=objective,
+        status=status,
+        message=message,
+        diagnostics=diagnostics,
+        unsure=unsure,
+        rare=rare,
+        elsewhere=elsewhere,
+    )
 
 
 def _fresh(problem: Reparameterised, vector: np.ndarray, request: Request) -> tuple[np.ndarray, ...]:
@@ -225,7 +237,7 @@ def _weighted_mean(log_q: np.ndarray, log_p: np.ndarray, weights: np.ndarray, ne
 @program(static=())
 def _judged(
     static: Static,
-    fixed: Any,
+    fixed: Params,
     target: Any,
     frame: Frame | None,
     vector: Float[Array, " n"],

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from kullback.errors import FitError
 from kullback.families.form import Form
 from kullback.families.initialisation.scaling import mean_and_scale
+from kullback.families.learnable import Params
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
 from kullback.known.static import Static
@@ -83,7 +84,7 @@ def _squares(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
 class FormComponents:
     """Components of one form: their log-probabilities compiled in double precision, their moments on the host."""
 
-    def __init__(self, form: Form, fixed: Any, y: np.ndarray, w: np.ndarray, floor: float, k: int) -> None:
+    def __init__(self, form: Form, fixed: Params, y: np.ndarray, w: np.ndarray, floor: float, k: int) -> None:
         self.form, self.y, self.w = form, y, w
         self.fixed = {name: np.asarray(value, np.float64) for name, value in fixed.items()}
         flat = np.asarray(y, np.float64).reshape(len(y), -1)
@@ -151,7 +152,7 @@ class FormComponents:
 
 
 @program(static=())
-def _log_probs(static: Static, fixed: Any, y: Any, parameters: Any) -> Any:
+def _log_probs(static: Static, fixed: Params, y: Any, parameters: Any) -> Any:
     """log q_k(y_i) [n, K]."""
     form = static.value
     components = form.cls(**parameters, **fixed, **dict(form.sizes), validate_args=False)
@@ -273,7 +274,7 @@ class _Problem(Iterative):
     title = ExpectationMaximization.name
 
     def __init__(
-        self, structure: MixtureStructure, fixed: Any, data: Weighted, starts: int, floor: float, request: Request
+        self, structure: MixtureStructure, fixed: Params, data: Weighted, starts: int, floor: float, request: Request
     ) -> None:
         counted = np.flatnonzero(data.weights)
         y, w = data.y[counted], data.weights[counted]
@@ -296,7 +297,13 @@ class _Problem(Iterative):
         logits, components = jax.tree.map(lambda *leaves: np.stack(leaves), *firsts)
         size, zero = len(firsts), np.zeros(len(firsts), np.int32)
         return State(
-            logits, components, np.full(size, np.inf), np.full(size, np.nan), zero, zero, np.zeros((), np.int32)
+            logits=logits,
+            components=components,
+            value=np.full(size, np.inf),
+            decrease=np.full(size, np.nan),
+            steps=zero,
+            status=zero,
+            level=np.zeros((), np.int32),
         )
 
     def _clusters(self, rng: np.random.Generator) -> np.ndarray:

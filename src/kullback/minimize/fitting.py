@@ -13,7 +13,7 @@ from kullback.errors import FitError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense, Rows
 from kullback.families.initialisation.guess import is_dispersion
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.minimize import lbfgs
 from kullback.result import Estimate, Fit, Status
@@ -136,7 +136,7 @@ def descend(
             "finite where the family puts its mass, or pass kl.learnable(q) of a nearer q"
         )
     order = np.argsort(np.where(np.isfinite(values), values, np.inf), kind="stable")
-    return Found(np.asarray(outcome.state.x)[order], values[order], outcome, order)
+    return Found(vectors=np.asarray(outcome.state.x)[order], values=values[order], outcome=outcome, order=order)
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Report:
     message: str = ""
 
 
-def fit_from(side: Known, free: Any, status: Status, report: Report, outcome: Outcome | None = None) -> Fit:
+def fit_from(side: Known, free: Params, status: Status, report: Report, outcome: Outcome | None = None) -> Fit:
     """The `Fit` of a learnable side at free parameters, which an iterative rule's outcome led to."""
     learnable = side.learnable
     assert learnable is not None

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import transforms
 
 from kullback.families.form import Form
-from kullback.families.learnable import Learnable, Structure
+from kullback.families.learnable import Learnable, Params, Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.known import Known
 from kullback.known.static import Static
@@ -164,7 +164,7 @@ def natural(
     return np.concatenate([by_location, np.ravel(slope["scale"]) / np.sqrt(2.0)])
 
 
-def from_frame(structure: Structure, frame: Frame | None, free: Any) -> Any:
+def from_frame(structure: Structure, frame: Frame | None, free: Params) -> Any:
     """Free parameters from those in the frame, on the host."""
     if frame is None:
         return free
@@ -186,7 +186,7 @@ def located(frame: Frame, loc: Any) -> Any:
     return frame.centre + (loc.reshape(*lead, -1) @ frame.factor.T).reshape(shape)
 
 
-def placed(structure: Structure, frame: Frame, free: Any) -> Any:
+def placed(structure: Structure, frame: Frame, free: Params) -> Any:
     """In a compiled program, the free parameters of the law in the coordinates of `outcome`: those of a full-rank law
     are left in the frame, from which its outcomes come."""
     if isinstance(structure, MixtureStructure):
@@ -211,7 +211,7 @@ def outcome(frame: Frame, x: Float[Array, "m ..."]) -> tuple[Float[Array, "m ...
     return frame.centre + away, jnp.log(jnp.diagonal(frame.spread, axis1=-2, axis2=-1)).sum()
 
 
-def to_frame(structure: Structure, frame: Frame | None, free: Any) -> Any:
+def to_frame(structure: Structure, frame: Frame | None, free: Params) -> Any:
     """The inverse of `from_frame`, on the host."""
     if frame is None:
         return free
@@ -252,7 +252,7 @@ FARTHEST = 60.0  # of a logarithm: a factor of 1e26
 FAR = 10.0  # a factor of 2e4, further than an optimum lies from a sensible start
 
 
-def logarithms(structure: Structure, free: Any) -> dict[str, Any]:
+def logarithms(structure: Structure, free: Params) -> dict[str, Any]:
     """The free parameters that are logarithms, by name."""
     if isinstance(structure, MixtureStructure):
         return logarithms(structure.form, free["components"])
@@ -286,7 +286,7 @@ def walled(
     return jnp.where(jnp.any(outside), jnp.inf, value)
 
 
-def far(structure: Structure, free: Any, least: float = FAR) -> str:
+def far(structure: Structure, free: Params, least: float = FAR) -> str:
     """The parameters that have run far from where they started, in words; empty where none has."""
     found = logarithms(structure, free)
     words = [(name, "grows", x > least) for name, x in found.items()]
@@ -361,7 +361,12 @@ class Reparameterised:
 
 
 def fixed_draw_divergence(
-    static: Static, fixed: Any, target: Any, noise: Any, frame: Frame | None, vector: Float[Array, " n"]
+    static: Static,
+    fixed: Params,
+    target: Any,
+    noise: Float[Array, "m ..."],
+    frame: Frame | None,
+    vector: Float[Array, " n"],
 ) -> Float[Array, ""]:
     """Σ w_i (log q(x_i) − log p(x_i)) over the pushed draws; infinite beyond the walls of the parameters."""
     structure, layout, _ = static.value
@@ -370,7 +375,12 @@ def fixed_draw_divergence(
 
 
 def terms(
-    static: Static, fixed: Any, target: Any, noise: Any, frame: Frame | None, vector: Float[Array, " n"]
+    static: Static,
+    fixed: Params,
+    target: Any,
+    noise: Float[Array, "m ..."],
+    frame: Frame | None,
+    vector: Float[Array, " n"],
 ) -> tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, " m"]]:
     """log q and log p at the pushed draws, and the weights of these, which sum to 1."""
     structure, layout, push = static.value

@@ -72,7 +72,7 @@ class FixedDraws(Rule):
         layout, starts = starts_of(p.learnable, request, self.starts)
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
         draws = 2 ** int(np.ceil(np.log2(wanted)))
-        problem = Reparameterised(p.learnable, layout, push, q)
+        problem = Reparameterised(learnable=p.learnable, layout=layout, push=push, target=q)
         with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
             found, verdict = _from_laplace(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from kullback.families.learnable import Structure
+from kullback.families.learnable import Params, Structure
 from kullback.families.mixture import MixtureStructure
 from kullback.known.static import Static
 from kullback.minimize import lbfgs
@@ -54,7 +54,7 @@ def is_improper(
     return bool(np.isfinite(here) and any(np.isfinite(x) and x <= here + NO_WORSE for x in there))
 
 
-def widened(structure: Structure, free: Any) -> list[Any]:
+def widened(structure: Structure, free: Params) -> list[Any]:
     """Free parameters of laws up to e⁴⁰ times as wide, as far as their walls allow."""
     if isinstance(structure, MixtureStructure):
         return [{**free, "components": wide} for wide in widened(structure.form, free["components"])[:1]]
@@ -74,7 +74,7 @@ def widened(structure: Structure, free: Any) -> list[Any]:
     return [_wider(free, sizes, by) for by in more if by.max() > LEAST] + _along_axis(free)
 
 
-def _along_axis(free: Any) -> list[Any]:
+def _along_axis(free: Params) -> list[Any]:
     """The free parameters of a full-rank law that is wider along the longest axis of its ellipsoid alone."""
     packed = np.asarray(free.get("scale_tril", np.zeros(0)))
     d = int(np.sqrt(2 * packed.size))
@@ -89,7 +89,7 @@ def _along_axis(free: Any) -> list[Any]:
     return [{**free, "scale_tril": packed_from(root)}]
 
 
-def _wider(free: Any, sizes: dict[str, np.ndarray], by: Float[np.ndarray, " k"]) -> Any:
+def _wider(free: Params, sizes: dict[str, np.ndarray], by: Float[np.ndarray, " k"]) -> Any:
     """Free parameters whose scales are larger by these logarithms, given over all scales one after another."""
     found, parts = dict(free), np.split(by, np.cumsum([x.size for x in sizes.values()])[:-1])
     for (name, size), part in zip(sizes.items(), parts, strict=True):
@@ -164,6 +164,6 @@ def no_start(problem: Reparameterised, starts: Float[np.ndarray, "s n"], noise: 
 
 @program(static=())
 def _log_p(
-    static: Static, fixed: Any, target: Any, noise: Any, frame: Any, vector: Float[Array, " n"]
+    static: Static, fixed: Params, target: Any, noise: Float[Array, "m ..."], frame: Any, vector: Float[Array, " n"]
 ) -> Float[Array, " m"]:
     return terms(static, fixed, target, noise, frame, vector)[1]

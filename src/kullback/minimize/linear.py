@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from kullback.errors import FitError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.minimize.fitting import Report, fit_from, prior_in_words
 from kullback.minimize.weighted import Weighted, can_be_weighted, require_support, weighted
@@ -140,13 +140,13 @@ def _output_scaling(learnable: Learnable) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(learnable.fixed["offset"], np.float64), np.asarray(learnable.fixed["gain"], np.float64)
 
 
-def _design(x: Any, fixed: Any) -> np.ndarray:
+def _design(x: Any, fixed: Params) -> np.ndarray:
     """Standardised inputs and a column of ones, in double: [n, d + 1]."""
     scaled = ((x - fixed["x_mean"]) / fixed["x_scale"]).reshape(len(x), -1)
     return np.concatenate([scaled, np.ones((len(x), 1))], axis=1)
 
 
-def _triangle(data: Weighted, fixed: Any, offset: Any, gain: Any) -> tuple[np.ndarray, np.ndarray]:
+def _triangle(data: Weighted, fixed: Params, offset: Any, gain: Any) -> tuple[np.ndarray, np.ndarray]:
     """R and Qᵀy of the rows, each times the root of its count, a block at a time."""
     assert data.x is not None
     width = int(np.prod(data.x.shape[1:])) + 1

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 from jax.tree_util import Partial
+from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from kullback.distributions import TruncatedNormal, ZeroInflatedNegativeBinomial
@@ -217,7 +218,7 @@ def value_of(objective: Any) -> Value:
 
 
 @program(static=())
-def _value(objective: Any, vector: Any) -> Any:
+def _value(objective: Any, vector: Float[Array, " n"]) -> Any:
     return objective(vector)
 
 

@@ -218,7 +218,9 @@ class Batches(Rule):
         if np.isnan(final[0]):
             least, final = self._final(algorithm, config, fixed, vectors)
         aside = float(final[1]) if held is not None else None
-        fitted = Fitted(learner, outcome, layout.stacked(vectors), least, float(final[0]), aside)
+        fitted = Fitted(
+            side=learner, outcome=outcome, free=layout.stacked(vectors), least=least, train=float(final[0]), held=aside
+        )
         return Trained(fitted, config, before=starts, after=vectors, resident=algorithm.rows is not None)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
@@ -235,7 +237,7 @@ class Batches(Rule):
         return batch
 
     def _final(
-        self, algorithm: EpochDescent, config: EpochConfig, fixed: Any, vectors: np.ndarray
+        self, algorithm: EpochDescent, config: EpochConfig, fixed: Params, vectors: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The least outputs and the final values after an interrupt, or of data that were brought in chunks."""
         table, mesh, rows = algorithm.train, config.mesh, algorithm.rows
@@ -300,7 +302,9 @@ class Minibatches(Batches):
         data = weighted(p)
         require_support(data, q)
         weights = data.weights * data.total
-        table = Table(data.x, data.y, weights, np.arange(data.size), scaling_of(q.learnable, data.x))
+        table = Table(
+            x=data.x, y=data.y, weights=weights, numbers=np.arange(data.size), scaling=scaling_of(q.learnable, data.x)
+        )
         with jax.enable_x64(True) if needs_double(data.y) else nullcontext():
             fitted = self._fit(q, table, "sample", request)
         return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
@@ -352,7 +356,7 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     assert student.learnable is not None and inputs is not None
     given = np.ones(len(inputs)) if weights is None else weights
     scaling = scaling_of(student.learnable, inputs)
-    table = Table(inputs, teacher.distribution, given, np.arange(len(inputs)), scaling)
+    table = Table(x=inputs, y=teacher.distribution, weights=given, numbers=np.arange(len(inputs)), scaling=scaling)
     fitted = rule._fit(student, table, kind, request)
     return fitted.fit(Estimate(fitted.train), "kl")
 

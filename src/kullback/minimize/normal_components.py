@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from kullback.families.form import Form
 from kullback.families.initialisation.scaling import mean_and_scale
+from kullback.families.learnable import Params
 
 # Numbers of a block, which stays in a cache. Products of matrices this small run on one thread: several would wait for
 # each other longer than they compute.
@@ -42,7 +43,7 @@ class NormalComponents:
     step; a floor that is added to variances has no such property.
     """
 
-    def __init__(self, form: Form, fixed: Any, y: np.ndarray, w: np.ndarray, floor: float, k: int):
+    def __init__(self, form: Form, fixed: Params, y: np.ndarray, w: np.ndarray, floor: float, k: int):
         self.form, self.full = form, form.cls is dist.MultivariateNormal
         rows = np.asarray(y, np.float64).reshape(len(y), -1)
         self.log_jacobian = 0.0

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from kullback.exact import has_exact, kl_divergence
 from kullback.families.form import Form
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
 from kullback.minimize.fitting import Found, clustered
@@ -73,7 +73,7 @@ def _between_full_rank(a: Any, b: Any) -> float:
 
 
 @program(static=())
-def _exactly(static: Static, fixed: Any, a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
+def _exactly(static: Static, fixed: Params, a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
     """By the closed form; NaN where there is none."""
     one, other = (model(Static(static.value[:2]), fixed, vector) for vector in (a, b))
     if not has_exact(one, other):
@@ -83,7 +83,7 @@ def _exactly(static: Static, fixed: Any, a: Float[Array, " n"], b: Float[Array, 
 
 @program(static=())
 def _from_draws(
-    static: Static, fixed: Any, a: Float[Array, " n"], b: Float[Array, " n"], noise: Float[Array, "m ..."]
+    static: Static, fixed: Params, a: Float[Array, " n"], b: Float[Array, " n"], noise: Float[Array, "m ..."]
 ) -> Float[Array, ""]:
     """On draws. Where the supports differ it is infinite, however near the laws, and what then stands for it is four
     times the divergence of Jensen and Shannon, to which it tends as the laws do."""

@@ -24,7 +24,7 @@ import numpy as np
 import numpyro.distributions as dist
 import scipy.special
 from jax.scipy.special import ndtri
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from kullback.distributions import TanhNormal
 from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
@@ -169,7 +169,7 @@ def push_for(structure: Structure) -> Push | None:
     return PUSHES.get(form.cls) if isinstance(form, Form) else None
 
 
-def weighted_draws(push: Push, d: Any, noise: Any) -> tuple[Any, Any, Any]:
+def weighted_draws(push: Push, d: Any, noise: Float[Array, "m ..."]) -> tuple[Any, Any, Any]:
     """Draws x [m, *event], log q(x) [m], and weights [m] that sum to 1; a mixture contributes every component."""
     each = push.noise.weights(noise)
     each = each / jnp.sum(each)
@@ -188,61 +188,61 @@ def _base(d: Any) -> Any:
     return d
 
 
-def _shift_and_scale(d: Any, noise: Any) -> Any:
+def _shift_and_scale(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     x = base.loc + base.scale * noise
     return jnp.exp(x) if isinstance(base, dist.LogNormal) else x
 
 
-def _log_shifted(d: Any, noise: Any, x: Any) -> Any:
+def _log_shifted(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
     base = _base(d)
     log_q = -0.5 * jnp.square(noise) - jnp.log(base.scale) - _HALF_LOG_2PI
     log_q = log_q - jnp.log(x) if isinstance(base, dist.LogNormal) else log_q
     return log_q.sum(tuple(range(1, noise.ndim)))
 
 
-def _squashed(d: Any, noise: Any) -> Any:
+def _squashed(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return base.squash(base.loc + base.scale * noise)
 
 
-def _log_squashed(d: Any, noise: Any, x: Any) -> Any:
+def _log_squashed(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
     base = _base(d)
     return base.log_prob_unsquashed(base.loc + base.scale * noise).sum(tuple(range(1, noise.ndim)))
 
 
-def _affine(d: Any, noise: Any) -> Any:
+def _affine(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return base.loc + jnp.matmul(base.scale_tril, noise[..., None])[..., 0]
 
 
-def _log_affine(d: Any, noise: Any, x: Any) -> Any:
+def _log_affine(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
     log_det = jnp.log(jnp.diagonal(_base(d).scale_tril, axis1=-2, axis2=-1))
     return (-0.5 * jnp.square(noise) - log_det - _HALF_LOG_2PI).sum(tuple(range(1, noise.ndim)))
 
 
-def _gamma(d: Any, noise: Any) -> Any:
+def _gamma(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return jnp.exp(_log_gamma(base.concentration, noise)) / base.rate
 
 
-def _inverse_gamma(d: Any, noise: Any) -> Any:
+def _inverse_gamma(d: Any, noise: Float[Array, "m ..."]) -> Any:
     # Largest where the gamma is least.
     base = _base(d)
     return base.rate * jnp.exp(-_log_gamma(base.concentration, 1.0 - noise))
 
 
-def _beta(d: Any, noise: Any) -> Any:
+def _beta(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     one, other = (_log_gamma(c, noise[..., i]) for i, c in enumerate((base.concentration1, base.concentration0)))
     return jax.nn.sigmoid(one - other)
 
 
-def _dirichlet(d: Any, noise: Any) -> Any:
+def _dirichlet(d: Any, noise: Float[Array, "m ..."]) -> Any:
     return jax.nn.softmax(_log_gamma(_base(d).concentration, noise))
 
 
-def _student(d: Any, noise: Any) -> Any:
+def _student(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     half = 0.5 * base.df
     return base.loc + base.scale * ndtri(noise[..., 0]) * jnp.exp(
@@ -255,21 +255,21 @@ def _log_gamma(concentration: Any, shares: Any) -> Any:
     return log_gamma_quantile(concentration, shares)
 
 
-def _weibull(d: Any, noise: Any) -> Any:
+def _weibull(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return base.scale * (-jnp.log1p(-noise)) ** (1.0 / base.concentration)
 
 
-def _kumaraswamy(d: Any, noise: Any) -> Any:
+def _kumaraswamy(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return (-jnp.expm1(jnp.log1p(-noise) / base.concentration0)) ** (1.0 / base.concentration1)
 
 
-def _quantile(d: Any, noise: Any) -> Any:
+def _quantile(d: Any, noise: Float[Array, "m ..."]) -> Any:
     return _base(d).icdf(noise)
 
 
-def _log_quantile(d: Any, noise: Any, x: Any) -> Any:
+def _log_quantile(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
     return d.log_prob(x)
 
 

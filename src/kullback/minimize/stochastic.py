@@ -11,8 +11,9 @@ import numpy as np
 import optax
 from jax import lax
 from jax.tree_util import Partial
+from jaxtyping import Array, Float
 
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.static import Static
@@ -136,7 +137,9 @@ def _remaining(
 
 
 @program(static=())
-def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector: Any) -> tuple[jax.Array, jax.Array]:
+def _batches(
+    static: Static, fixed: Params, objective: Partial, words: Any, vector: Float[Array, " n"]
+) -> tuple[jax.Array, jax.Array]:
     """Gradients of the objective, and mean scores of q, on batches of draws [b, n]."""
     batch = objective.args[1].value
 
@@ -149,7 +152,7 @@ def _batches(static: Static, fixed: Any, objective: Partial, words: Any, vector:
 
 
 @program(static=())
-def _divergence_between(static: Static, fixed: Any, a: Any, b: Any, words: Any) -> jax.Array:
+def _divergence_between(static: Static, fixed: Params, a: Any, b: Any, words: Any) -> jax.Array:
     first, second = model(static, fixed, a), model(static, fixed, b)
     x = first.sample(jax.random.wrap_key_data(words), (1024,))
     return jnp.mean(numpyro_distributions.log_prob(first, x) - numpyro_distributions.log_prob(second, x))
@@ -198,18 +201,26 @@ class StreamingDraws(Rule):
         static = Static((learnable.structure, layout))
         losses = np.asarray(_losses(static, learnable.fixed, draw, fresh, vector), np.float64)
         error = float(losses.std(ddof=1) / np.sqrt(len(losses)))
-        objective_value = Estimate(float(losses.mean()), error, Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
+        objective_value = Estimate(
+            value=float(losses.mean()),
+            standard_error=error,
+            guarantee=Guarantee.UNBIASED,
+            quantity="H(P, Q)",
+            dropped=("H(P)",),
+        )
         return fit_from(q, layout.tree(vector), found.outcome.status, Report(objective_value), found.outcome)
 
 
-def _streamed_likelihood(static: Static, fixed: Any, draw: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+def _streamed_likelihood(
+    static: Static, fixed: Params, draw: Any, batch: Static, words: Any, vector: Float[Array, " n"]
+) -> jax.Array:
     sampler = draw.value if isinstance(draw, Static) else draw
     y = lax.stop_gradient(sampler(jax.random.wrap_key_data(words), batch.value))
     return -jnp.mean(model(static, fixed, vector).log_prob(y))
 
 
 @program(static=())
-def _losses(static: Static, fixed: Any, draw: Any, key: Any, vector: Any) -> jax.Array:
+def _losses(static: Static, fixed: Params, draw: Any, key: Any, vector: Float[Array, " n"]) -> jax.Array:
     sampler = draw.value if isinstance(draw, Static) else draw
     return -model(static, fixed, vector).log_prob(sampler(key, DRAWS))
 
@@ -253,7 +264,9 @@ class PathwiseGradients(Rule):
         return _reverse(p, q, _pathwise, self, request)
 
 
-def _pathwise(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+def _pathwise(
+    static: Static, fixed: Params, target: Any, batch: Static, words: Any, vector: Float[Array, " n"]
+) -> jax.Array:
     d = model(static, fixed, vector)
     x = d.rsample(jax.random.wrap_key_data(words), (batch.value,))
     # The score of q at its own draws has expectation 0; leaving it out makes the gradient vanish where q = p.
@@ -294,7 +307,9 @@ class ScoreFunction(Rule):
         return _reverse(p, q, _scored, self, request)
 
 
-def _scored(static: Static, fixed: Any, target: Any, batch: Static, words: Any, vector: Any) -> jax.Array:
+def _scored(
+    static: Static, fixed: Params, target: Any, batch: Static, words: Any, vector: Float[Array, " n"]
+) -> jax.Array:
     d, n = model(static, fixed, vector), batch.value
     x = lax.stop_gradient(d.sample(jax.random.wrap_key_data(words), (n,)))
     log_q = d.log_prob(x)

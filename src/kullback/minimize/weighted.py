@@ -51,7 +51,12 @@ def line_nodes(p: Known) -> Nodes:
     cuts = _graded(mass.line.cuts(mass.inside), mass.line)
     coarse = _on_panels(mass, log_p, _halved(cuts))
     fine = _on_panels(mass, log_p, _halved(_halved(cuts)))
-    return Nodes(fine.x, fine.weights, fine.negentropy, abs(fine.negentropy - coarse.negentropy) + 1e-12)
+    return Nodes(
+        x=fine.x,
+        weights=fine.weights,
+        negentropy=fine.negentropy,
+        numerical_error=abs(fine.negentropy - coarse.negentropy) + 1e-12,
+    )
 
 
 def count_nodes(p: Known) -> Nodes:
@@ -66,7 +71,12 @@ def count_nodes(p: Known) -> Nodes:
         if 1 - weights.sum() < 1e-12 * size:
             keep = weights > 0
             negentropy = float(np.sum(weights[keep] * log_p[keep]))
-            return Nodes(counts[keep].astype(np.int32), weights[keep] / weights.sum(), negentropy, 1e-12 * size)
+            return Nodes(
+                x=counts[keep].astype(np.int32),
+                weights=weights[keep] / weights.sum(),
+                negentropy=negentropy,
+                numerical_error=1e-12 * size,
+            )
         size *= 4
     raise FitError(
         f"p: the tail of {p.name} is too heavy to be summed over {MOST_COUNTS:,} counts; use rule='streaming draws'"
@@ -105,7 +115,7 @@ def _on_panels(mass: Mass, log_p: LogDensity, cuts: np.ndarray) -> Nodes:
     log_z = np.log(total) + mass.peak
     keep = w > NEGLIGIBLE * total
     x, w, value = x[keep], w[keep] / w[keep].sum(), value[keep] - log_z
-    return Nodes(x, w, float(np.sum(w * value)), 0.0)
+    return Nodes(x=x, weights=w, negentropy=float(np.sum(w * value)), numerical_error=0.0)
 
 
 NODES, COUNTS = "quadrature nodes", "the counts"
@@ -182,16 +192,23 @@ def weighted(p: Known) -> Weighted:
         values = p.sample.values
         assert values is not None
         total = float(p.sample.size if p.sample.weights is None else p.sample.weights.sum())
-        return Weighted(values, _normalized(p.sample), p.sample.inputs, "the sample", total=total)
+        return Weighted(y=values, weights=_normalized(p.sample), x=p.sample.inputs, source="the sample", total=total)
     if p.atoms is not None:
         assert p.log_prob is not None
         log_p = np.asarray(p.log_prob(p.atoms), np.float64)
         weights = np.exp(log_p)
         present = weights > 0
         negentropy = float(np.sum(weights[present] * log_p[present]))
-        return Weighted(p.atoms, weights / weights.sum(), None, "the atoms", negentropy)
+        return Weighted(y=p.atoms, weights=weights / weights.sum(), x=None, source="the atoms", negentropy=negentropy)
     nodes, source = (count_nodes(p), COUNTS) if is_countable(p) else (line_nodes(p), NODES)
-    return Weighted(nodes.x, nodes.weights, None, source, nodes.negentropy, nodes.numerical_error)
+    return Weighted(
+        y=nodes.x,
+        weights=nodes.weights,
+        x=None,
+        source=source,
+        negentropy=nodes.negentropy,
+        numerical_error=nodes.numerical_error,
+    )
 
 
 def _normalized(sample: Sample) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils.validation import check_is_fitted
@@ -56,8 +57,8 @@ class CalibrationCurve:
 def calibration_curve(
     y: Any,
     q: Any,
-    sample_weight: Any = None,
-    classes: Any = None,
+    sample_weight: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
     *,
     label: Any = None,
     bins: int = 15,
@@ -85,7 +86,13 @@ def calibration_curve(
 
 
 def expected_calibration_error(
-    y: Any, q: Any, sample_weight: Any = None, classes: Any = None, *, bins: int = 15, equal: Bins = "width"
+    y: Any,
+    q: Any,
+    sample_weight: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    *,
+    bins: int = 15,
+    equal: Bins = "width",
 ) -> float:
     """Σ_b (n_b/n) |observed_b − predicted_b| over bins of the top label's probability; 0 for a calibrated predictor.
 
@@ -99,13 +106,17 @@ def expected_calibration_error(
     return calibration_error(labelled(y, q, classes), sample_weight, bins, equal)
 
 
-def calibration_error(found: Labelled, sample_weight: Any = None, bins: int = 15, equal: Bins = "width") -> float:
+def calibration_error(
+    found: Labelled, sample_weight: ArrayLike | None = None, bins: int = 15, equal: Bins = "width"
+) -> float:
     """The expected calibration error of predictions beside labels."""
     looked_at = (found.p, found.hits) if found.multilabel else _top(found)
     return _curve(*looked_at, sample_weight, bins, equal).error
 
 
-def _curve(predicted: np.ndarray, came: np.ndarray, sample_weight: Any, bins: int, equal: Bins) -> CalibrationCurve:
+def _curve(
+    predicted: np.ndarray, came: np.ndarray, sample_weight: ArrayLike | None, bins: int, equal: Bins
+) -> CalibrationCurve:
     weights = as_weights(sample_weight, len(predicted))
     weights = np.ones(len(predicted)) if weights is None else weights
     weights = np.repeat(weights, predicted.size // len(weights))
@@ -116,7 +127,7 @@ def _curve(predicted: np.ndarray, came: np.ndarray, sample_weight: Any, bins: in
     held = total > 0
     counts = np.bincount(place, minlength=len(edges) - 1)
     mean, observed = (np.bincount(place, weights * x, len(edges) - 1)[held] / total[held] for x in (predicted, came))
-    return CalibrationCurve(mean, observed, counts[held], total[held], edges)
+    return CalibrationCurve(predicted=mean, observed=observed, counts=counts[held], weights=total[held], edges=edges)
 
 
 def _edges(predicted: np.ndarray, bins: int, equal: Bins) -> np.ndarray:
@@ -141,7 +152,7 @@ def _is_one_probability(q: Any) -> bool:
     return len(np.shape(q)) == 1 if not hasattr(q, "event_shape") else not isinstance(q, LABELS)
 
 
-def _column(found: Labelled, label: Any, classes: Any, y: Any) -> int:
+def _column(found: Labelled, label: Any, classes: ArrayLike | None, y: Any) -> int:
     known = np.arange(found.log_p.shape[-1]) if classes is None else np.asarray(classes)
     if classes is None and not found.multilabel and len(seen := np.unique(np.asarray(y))) == len(known):
         known = seen
@@ -218,7 +229,7 @@ def pit_histogram(values: Any, bins: int = 20) -> PITHistogram:
         raise InputError(f"bins: {bins} for {len(values)} values; pass at least 2 bins, and 5 values for each")
     counts, edges = np.histogram(values, bins, (0.0, 1.0))
     statistic, p_value = stats.chisquare(counts)
-    return PITHistogram(counts, edges, float(statistic), float(p_value))
+    return PITHistogram(counts=counts, edges=edges, statistic=float(statistic), p_value=float(p_value))
 
 
 # Temperature scaling
@@ -246,7 +257,7 @@ class TemperatureScaling(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     def __init__(self, classifier: Any) -> None:
         self.classifier = classifier
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the temperature.
 
         X, y           rows that the classifier was not fitted to: inputs [n, d], labels [n] or 0 and 1 [n, L]

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpyro.distributions as dist
+from numpy.typing import ArrayLike
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -70,7 +71,7 @@ class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
         self.quiet = quiet
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to labels y.
 
         X              inputs [n, d]: an array, or a pandas or polars frame
@@ -92,7 +93,7 @@ class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
         self._learn(Pairs(x, self._softened(outcomes), w), side, rule=self.rule, steps=self.steps)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Go on from where the fit stands by a bounded number of steps on this batch (`steps`, or 20).
 
         classes  all the labels that will ever come; needed in the first call
@@ -135,7 +136,7 @@ class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
     def _log_proba(self, x: np.ndarray) -> np.ndarray:
         return self.q_.evaluate(log_probabilities, x)
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Any:
+    def _checked(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, reset: bool) -> Any:
         """Rows that count, with labels as the user wrote them."""
         x = checked_inputs(self, X, reset=reset)
         if y is None:
@@ -181,7 +182,7 @@ class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
         return tags
 
 
-def _given(classes: Any) -> np.ndarray:
+def _given(classes: ArrayLike | None) -> np.ndarray:
     if classes is None:
         raise InputError("classes: the first call of partial_fit needs all the labels that will ever come")
     array = np.unique(np.asarray(classes))

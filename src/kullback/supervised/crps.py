@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 
 from kullback.errors import InputError
 from kullback.supervised.inputs import mean_of, outcomes
@@ -21,7 +22,7 @@ STEPS = (2.0, 6.0, 14.0, 30.0)  # beyond the median, in the coordinate of `_Coor
 BLOCK = 1_000_000  # probabilities at a time
 
 
-def crps(y: Any, q: Any, sample_weight: Any = None) -> float:
+def crps(y: Any, q: Any, sample_weight: ArrayLike | None = None) -> float:
     """The mean continuous ranked probability score, in the units of y; lower is better, 0 for certain and right.
 
     CRPS(F, y) = ∫ (F(x) − 1{y ≤ x})² dx = E|X − y| − ½ E|X − X′|: the absolute error of a forecast that is a

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+from numpy.typing import ArrayLike
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_array, validate_data
@@ -113,7 +114,7 @@ def _require_finite(array: np.ndarray, names: list[str] | None) -> None:
     raise InputError(f"X: column {name} has infinite values (inf); drop those rows, or clip them to finite numbers")
 
 
-def checked_weights(sample_weight: Any, size: int) -> np.ndarray | None:
+def checked_weights(sample_weight: ArrayLike | None, size: int) -> np.ndarray | None:
     """Weights [n] as float64, or None. Raises `InputError` where they are no weights."""
     if sample_weight is None:
         return None
@@ -245,7 +246,7 @@ def outcomes(y: Any, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def mean_of(scores: np.ndarray, sample_weight: Any = None) -> float:
+def mean_of(scores: np.ndarray, sample_weight: ArrayLike | None = None) -> float:
     """The mean over rows [n, ...], by their weights [n] if there are any, and over outputs."""
     each = scores.reshape(len(scores), -1).mean(-1)
     weights = as_weights(sample_weight, len(each))

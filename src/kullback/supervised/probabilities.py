@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
+from numpy.typing import ArrayLike
 
 from kullback.errors import InputError
 from kullback.known.columns import is_frame
@@ -53,7 +54,7 @@ class Labelled:
         return squares.mean(-1) if self.multilabel else squares.sum(-1)
 
 
-def labelled(y: Any, q: Any, classes: Any = None, *, logs: bool = False) -> Labelled:
+def labelled(y: Any, q: Any, classes: ArrayLike | None = None, *, logs: bool = False) -> Labelled:
     """Labels beside predictions, checked.
 
     y        labels [n], or 0 and 1 [n, L] for several labels a row
@@ -138,7 +139,7 @@ def _of_distribution(d: Any) -> np.ndarray:
     raise InputError(f"q: {type(d).__name__} is not a distribution of labels; pass a categorical or Bernoulli one")
 
 
-def _codes(y: np.ndarray, count: int, classes: Any) -> np.ndarray:
+def _codes(y: np.ndarray, count: int, classes: ArrayLike | None) -> np.ndarray:
     """The column of each label."""
     if y.ndim != 1:
         raise InputError(f"y: shape {y.shape} is not that of labels; pass [n]")

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Num
+from numpy.typing import ArrayLike
 from numpyro.distributions import constraints
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.metrics import r2_score
@@ -89,7 +90,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
         self.quiet = quiet
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Fit to targets y.
 
         X              inputs [n, d]: an array, or a pandas or polars frame
@@ -108,7 +109,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
         self._outputs = y.shape[1:]
         return self
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Self:
         """Go on from where the fit stands by a bounded number of steps on this batch (`steps`, or 20).
 
         Otherwise as `fit`. Inputs and outputs are standardised by the first batch.
@@ -132,7 +133,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
         value = np.asarray(self.q_.evaluate(mean, x), np.float64)
         return value if self._totals is None else value[:, 0]
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """R² of the predictions, as scikit-learn's regressors give it; of counts, given the total of each row."""
         predicted, y = self.predict(X), numbers(y, len(np.asarray(X)))
         if (trials := trials_of_fit(self.q_)) is not None:
@@ -170,7 +171,7 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
         """Outcomes drawn from q(y∣x): [n_samples, n] or [n_samples, n, k]."""
         return self._draws(X, n_samples, random_state)
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, *, reset: bool) -> Any:
+    def _checked(self, X: Any, y: Any, sample_weight: ArrayLike | None, *, reset: bool) -> Any:
         """Inputs, outcomes and weights of the rows that count."""
         x = checked_inputs(self, X, reset=reset, rows=2 if reset else 1)
         if y is None:

@@ -63,7 +63,7 @@ SCIPY: dict[str, Callable[..., Any]] = {
     "BernoulliLogits": lambda p: stats.bernoulli(special.expit(p("logits"))),
     "GeometricProbs": lambda p: stats.geom(p("probs"), loc=-1),
     "GeometricLogits": lambda p: stats.geom(special.expit(p("logits")), loc=-1),
-}  # fmt: skip
+}
 
 _ABSENT = {"low": -np.inf, "high": np.inf}  # an end that a law does not have
 

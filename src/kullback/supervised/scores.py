@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
@@ -29,7 +30,7 @@ from kullback.supervised.scipy_laws import precise
 from kullback.supervised.univariate import in_double
 
 
-def log_score(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) -> float:
+def log_score(y: Any, q: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> float:
     """The mean of −log q(y∣x), in nats; lower is better.
 
     Over outcomes of P it estimates the cross entropy H(P, Q) = KL(P‖Q) + H(P), and H(P) does not depend on Q: between
@@ -48,7 +49,9 @@ def log_score(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) ->
     return mean_of(log_losses(y, q, classes), sample_weight)
 
 
-def log_score_estimate(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) -> Estimate:
+def log_score_estimate(
+    y: Any, q: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
+) -> Estimate:
     """The log score as an `Estimate` of KL(P‖Q) up to H(P), with its standard error over rows.
 
     Arguments and errors are those of `log_score`; the standard error is NaN for one row.
@@ -59,10 +62,12 @@ def log_score_estimate(y: Any, q: Any, sample_weight: Any = None, classes: Any =
     mean, rows = float(np.average(losses, weights=weights)), int((share > 0).sum())
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt(np.sum((share * (losses - mean)) ** 2) * np.float64(rows) / (rows - 1))
-    return Estimate(mean, float(error), Guarantee.UNBIASED, "H(P, Q)", ("H(P)",))
+    return Estimate(
+        value=mean, standard_error=float(error), guarantee=Guarantee.UNBIASED, quantity="H(P, Q)", dropped=("H(P)",)
+    )
 
 
-def log_losses(y: Any, q: Any, classes: Any = None) -> Float[np.ndarray, " n"]:
+def log_losses(y: Any, q: Any, classes: ArrayLike | None = None) -> Float[np.ndarray, " n"]:
     """−log q(y∣x) of each row [n], nats; see `log_score`."""
     q = getattr(q, "distribution", q)  # what `q.on(x)` returns
     if not isinstance(q, dist.Distribution) or isinstance(q, LABELS):
@@ -77,7 +82,7 @@ def log_losses(y: Any, q: Any, classes: Any = None) -> Float[np.ndarray, " n"]:
 _log_prob = program(log_prob, static=())
 
 
-def brier(y: Any, q: Any, sample_weight: Any = None, classes: Any = None) -> float:
+def brier(y: Any, q: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None) -> float:
     """The mean of Σ_k (q(k∣x) − 1{y = k})², from 0 to 2; lower is better.
 
     For two classes it is twice the squared error of one probability, which is what scikit-learn's `brier_score_loss`
@@ -103,7 +108,7 @@ class Scorer:
         self.name, self.of_labels, self.of_law = name, of_labels, of_law
         self._requested: dict[str, Any] = {}
 
-    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def __call__(self, estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Minus the score on X [n, d] and y. Raises `InputError` for an estimator without what the score needs."""
         if self.of_labels is not None and (is_classifier(estimator) or hasattr(estimator, "predict_proba")):
             return -self.of_labels(estimator, X, y, sample_weight)
@@ -146,15 +151,15 @@ def _labelled(estimator: Any, X: Any, y: Any) -> Labelled:
     return labelled(y, log_probabilities_of(estimator, X), classes_of(estimator), logs=True)
 
 
-def _log_score(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+def _log_score(estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> float:
     return mean_of(_labelled(estimator, X, y).log_losses, sample_weight)
 
 
-def _brier(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+def _brier(estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> float:
     return mean_of(_labelled(estimator, X, y).squares, sample_weight)
 
 
-def _calibration(estimator: Any, X: Any, y: Any, sample_weight: Any) -> float:
+def _calibration(estimator: Any, X: Any, y: Any, sample_weight: ArrayLike | None) -> float:
     return calibration_error(_labelled(estimator, X, y), sample_weight)
 
 

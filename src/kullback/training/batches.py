@@ -20,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from kullback.errors import FitError, InputError
 from kullback.families.initialisation.affine import Plane
-from kullback.families.learnable import Learnable
+from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.rule import Request
@@ -104,14 +104,14 @@ class Table:
         shaped = lambda a: a.reshape(*shape, *a.shape[1:]) if isinstance(a, np.ndarray) else a  # noqa: E731
         return shaped(x), shaped(y), shaped(weights)
 
-    def resident(self, mesh: Any = None) -> Rows:
+    def resident(self, mesh: Mesh | None = None) -> Rows:
         """The rows on the device, padded so that few sizes are ever compiled; over a mesh, a part on each."""
         length = padded_length(self.size, mesh)
         numbers = self.numbers[np.minimum(np.arange(length), self.size - 1)]
         x, y = self._inputs(numbers), self._outcomes(numbers)
         weights = np.where(np.arange(length) < self.size, self.relative(numbers), 0.0)
         put = lambda tree: jax.tree.map(lambda a: placed(a, mesh), tree)  # noqa: E731
-        return Rows(put(x), put(y), put(weights.astype(jnp.result_type(float))), np.uint32(self.size))
+        return Rows(x=put(x), y=put(y), weights=put(weights.astype(jnp.result_type(float))), size=np.uint32(self.size))
 
     def _inputs(self, numbers: np.ndarray) -> np.ndarray | None:
         """The inputs of these rows in the type that they have on the device, a block of the file after another."""
@@ -147,7 +147,7 @@ class Table:
         return np.divide(double, scale, out=np.empty(x.shape, jnp.result_type(float)), casting="same_kind")
 
 
-def automatic(mesh: Any) -> Any:
+def automatic(mesh: Mesh | None) -> Any:
     """The mesh with the compiler in charge of how arrays are spread (`jax.make_mesh` leaves it to the program).
 
     Raises `InputError` for what is no mesh of devices.
@@ -166,7 +166,7 @@ def over(mesh: Any) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
 
 
-def placed(a: Any, mesh: Any) -> jax.Array:
+def placed(a: Any, mesh: Mesh | None) -> jax.Array:
     """An array on the device; over a mesh its rows are spread, each process giving those of its own devices."""
     if mesh is None:
         return jax.device_put(a)
@@ -174,7 +174,7 @@ def placed(a: Any, mesh: Any) -> jax.Array:
     return jax.make_array_from_callback(host.shape, over(mesh), lambda part: host[part])
 
 
-def on_each(mesh: Any, tree: Any) -> Any:
+def on_each(mesh: Mesh | None, tree: Params) -> Any:
     """Arrays of a compiled program held whole on every device of a mesh, so that each process can read them."""
     if mesh is None:
         return tree
@@ -182,7 +182,7 @@ def on_each(mesh: Any, tree: Any) -> Any:
     return jax.tree.map(lambda a: lax.with_sharding_constraint(a, whole), tree)
 
 
-def spans_processes(mesh: Any) -> bool:
+def spans_processes(mesh: Mesh | None) -> bool:
     """Whether a mesh has devices of more than one process."""
     return mesh is not None and len({device.process_index for device in mesh.devices.flat}) > 1
 
@@ -197,7 +197,7 @@ def bucket(size: int) -> int:
     return power
 
 
-def padded_length(size: int, mesh: Any = None) -> int:
+def padded_length(size: int, mesh: Mesh | None = None) -> int:
     """Rows that are held for `size` real ones: one of few lengths, in whole blocks, in equal parts for each device."""
     length, devices = bucket(size), 1 if mesh is None else mesh.devices.shape[0]
     unit = devices if length <= BLOCK else math.lcm(BLOCK, devices)
@@ -297,7 +297,7 @@ def scaling_of(learnable: Learnable, x: Any) -> tuple[np.ndarray, np.ndarray] | 
     return np.asarray(fixed["x_mean"], np.float64), np.asarray(fixed["x_scale"], np.float64)
 
 
-def without_scaling(fixed: Any) -> Any:
+def without_scaling(fixed: Params) -> Any:
     """Inputs that were standardised on the host, in double, are not standardised again."""
     shape = np.shape(fixed["x_mean"])
     return {**fixed, "x_mean": np.zeros(shape), "x_scale": np.ones(shape)}

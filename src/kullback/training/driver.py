@@ -288,7 +288,13 @@ def _driven(algorithm: Iterative, request: Request, max_steps: int, keeper: Keep
     keeper.keep(state, trace, history, last=True)
     keeper.close()
     message = progress.message if status is progress.status else ""
-    return Outcome(state, status or Status.STEP_LIMIT, np.asarray(trace), message, tuple(history))
+    return Outcome(
+        state=state,
+        status=status or Status.STEP_LIMIT,
+        trace=np.asarray(trace),
+        message=message,
+        history=tuple(history),
+    )
 
 
 def _monitored(line: Mapping[str, float]) -> float:

@@ -57,8 +57,14 @@ class Schedule:
 def schedule_for(rows: int, steps: int, rate: float | None, patience: int | None) -> Schedule:
     """What was asked for; else, where rows are few, a patience in steps: an epoch of few `steps` moves nothing far."""
     if rows >= _MANY_ROWS:
-        return Schedule(rate or 5e-3, 0.3, patience or 10, 3, _CAUTION)
-    return Schedule(rate or 1e-2, 0.3, patience or max(5, -(-_PATIENT_STEPS // steps)), 2, _CAUTION)
+        return Schedule(rate=rate or 5e-3, factor=0.3, patience=patience or 10, max_reductions=3, caution=_CAUTION)
+    return Schedule(
+        rate=rate or 1e-2,
+        factor=0.3,
+        patience=patience or max(5, -(-_PATIENT_STEPS // steps)),
+        max_reductions=2,
+        caution=_CAUTION,
+    )
 
 
 def rows_held_out(rows: int, share: float) -> int:

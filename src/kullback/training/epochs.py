@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt32
 
+from kullback.families.learnable import Params
 from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.result import Status
 from kullback.runtime.export_cache import program
@@ -55,7 +56,7 @@ def words_of(seed: Any, epoch: Any, members: int) -> jax.Array:
     return _mixed(_mixed(numbers + seed[0]) ^ _mixed(jnp.asarray(epoch, jnp.uint32) ^ _mixed(seed[1])))
 
 
-def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
+def shuffled(words: Array, size: Any, positions: Int[Array, " k"]) -> jax.Array:
     """The rows at `positions` of the permutation of 0 … size − 1 that `words` name; positions must be below size."""
     size = jnp.asarray(size, jnp.uint32)
     wide = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
@@ -71,7 +72,7 @@ def shuffled(words: Any, size: Any, positions: Any) -> jax.Array:
 
 
 @jax.jit
-def _once(row: Any, words: Any, wide: Any, high: Any) -> Any:
+def _once(row: Array, words: Array, wide: Array, high: Array) -> Any:
     left, right = row // wide, row % wide
     for i in range(0, ROUNDS, 2):
         left = _shifted(left, right, words[i], high)
@@ -80,7 +81,7 @@ def _once(row: Any, words: Any, wide: Any, high: Any) -> Any:
 
 
 @jax.jit
-def _shifted(part: Any, other: Any, word: Any, modulus: Any) -> Any:
+def _shifted(part: Array, other: Array, word: Array, modulus: Array) -> Any:
     # A product and a shift give as even a share of 16 bits as a remainder does, and processors have them for vectors.
     moved = part + (((_mixed(other ^ word) & 0xFFFF) * modulus) >> 16)
     return jnp.where(moved >= modulus, moved - modulus, moved)
@@ -129,7 +130,7 @@ class EpochDescent(Iterative):
         title: str,
         config: EpochConfig,
         *,
-        fixed: Any,
+        fixed: Params,
         train: Table,
         held: Table | None,
         starts: np.ndarray,
@@ -206,7 +207,7 @@ class EpochDescent(Iterative):
         rows = positions(self.config, state, members, np.uint32(train.size), hyper.seed, steps)
         x, y, weights = train.take(np.asarray(rows))
         feed = Feed(x, y, weights.astype(jnp.result_type(float)))
-        size = Rows(None, None, None, np.uint32(train.size))
+        size = Rows(x=None, y=None, weights=None, size=np.uint32(train.size))
         return advance(self.config, self.fixed, size, self.aside, state, hyper._replace(budget=np.int32(left)), feed)
 
     def progress(self, state: State) -> Progress:
@@ -216,11 +217,13 @@ class EpochDescent(Iterative):
         if not (ended > 0).all():
             return Progress(value, total)
         if (ended == DIVERGED).any():
-            return Progress(value, total, Status.DIVERGED, _failure(state))
+            return Progress(value=value, steps=total, status=Status.DIVERGED, message=_failure(state))
         if self.held is None:
             return Progress(value, total, Status.CONVERGED)
         message = _undecided(state, self.held.size)
-        return Progress(value, total, Status.UNDECIDED if message else Status.EARLY_STOPPED, message)
+        return Progress(
+            value=value, steps=total, status=Status.UNDECIDED if message else Status.EARLY_STOPPED, message=message
+        )
 
     def history(self, state: State) -> tuple[dict[str, float], ...]:
         names = ("epoch", "step", "train_nll", "heldout_nll", "rate")
@@ -244,7 +247,7 @@ def positions(config: EpochConfig, state: State, members: int, size: Any, seed: 
     """The rows [steps, m, batch] of the next steps, for the host to gather; past the end of an epoch, any rows."""
     words = words_of(seed, state.epoch, members)
 
-    def at(i: Any, word: Any) -> jax.Array:
+    def at(i: Any, word: Array) -> jax.Array:
         positions = (state.step + i) * config.batch + jnp.arange(config.batch)
         return shuffled(word, size, jnp.minimum(positions.astype(jnp.uint32), size - 1))
 
@@ -254,7 +257,7 @@ def positions(config: EpochConfig, state: State, members: int, size: Any, seed: 
 @program
 def advance(
     config: EpochConfig,
-    fixed: Any,
+    fixed: Params,
     rows: Rows,
     held: Rows | None,
     state: State,
@@ -299,7 +302,7 @@ def advance(
 
 def _step(
     config: EpochConfig,
-    fixed: Any,
+    fixed: Params,
     rows: Rows,
     feed: Feed | None,
     hyper: Hyperparameters,
@@ -321,7 +324,7 @@ def _step(
         x, y, w = jax.tree.map(lambda a: lax.with_sharding_constraint(a, over(config.mesh)), (x, y, w))
     key = _noise(hyper.seed, total, k) if config.stochastic else None
 
-    def objective(vector: Any) -> tuple[Any, Any]:
+    def objective(vector: Float[Array, " n"]) -> tuple[Any, Any]:
         losses = row_losses(config, fixed, x, y, vector, key)
         loss = jnp.mean(losses if w is None else w * losses)
         return loss + negative_log_prior(config, fixed, vector) / hyper.total_weight, loss
@@ -342,7 +345,7 @@ def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
     return None if feed.x is None else feed.x[nth, k], y, feed.weights[nth, k]
 
 
-def _epoch(config: EpochConfig, fixed: Any, held: Rows | None, s: State, hyper: Hyperparameters) -> State:
+def _epoch(config: EpochConfig, fixed: Params, held: Rows | None, s: State, hyper: Hyperparameters) -> State:
     """The end of an epoch: the value to decide by, the decision of each member, and a line of the curve."""
     members = s.members
     training = members.loss_sum / s.step

@@ -76,7 +76,7 @@ least_now = program(least_outputs)
 # Losses and means over rows
 
 
-def row_losses(config: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = None) -> jax.Array:
+def row_losses(config: Any, fixed: Params, x: Any, y: Any, vector: Float[Array, " n"], key: Any = None) -> jax.Array:
     """What each row costs [n], in nats: −log q(y∣x), or the divergence from or to a teacher's distribution y.
 
     `config`, an `EpochConfig`, holds the structure, the layout and the kind: "sample", "forward" or "reverse". A key
@@ -90,7 +90,7 @@ def row_losses(config: Any, fixed: Any, x: Any, y: Any, vector: Any, key: Any = 
     return kl_divergence(y, d) if config.kind == "forward" else kl_divergence(d, y)
 
 
-def negative_log_prior(config: Any, fixed: Any, vector: Any) -> Any:
+def negative_log_prior(config: Any, fixed: Params, vector: Float[Array, " n"]) -> Any:
     """−log π(θ) up to a constant, where the structure has a prior; 0 where it has none."""
     if "prior_scale" not in fixed:
         return 0.0
@@ -132,7 +132,7 @@ def rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
 
 
 @partial(jax.jit, static_argnums=0)
-def evaluate(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any) -> tuple[Any, Any]:
+def evaluate(config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"]) -> tuple[Any, Any]:
     """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
 
     def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -146,7 +146,7 @@ def evaluate(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any) -> tuple
     return sums / weight, pooled / weight
 
 
-def judged(config: EpochConfig, fixed: Any, held: Rows, vectors: Any) -> tuple[Any, Any, Any]:
+def judged(config: EpochConfig, fixed: Params, held: Rows, vectors: Float[Array, "m n"]) -> tuple[Any, Any, Any]:
     """What each member is judged by [m], the mean of its bounded losses; the mean loss of their mixture; the losses."""
     padded = held.weights.shape[0]
 
@@ -171,7 +171,9 @@ def _blocks(rows: Rows) -> Any:
     return ((rows.size + _block_of(rows) - 1) // _block_of(rows)).astype(jnp.int32)
 
 
-def _block(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any, i: Any) -> tuple[Any, Any, Any]:
+def _block(
+    config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"], i: Any
+) -> tuple[Any, Any, Any]:
     """The losses of each member [m, n] and of their mixture [n] at the i-th block of rows, and their weights."""
     members, block = vectors.shape[0], _block_of(rows)
     if isinstance(rows.y, jax.Array) and config.mesh is None:
@@ -187,14 +189,18 @@ def _block(config: EpochConfig, fixed: Any, rows: Rows, vectors: Any, i: Any) ->
     return losses, together, w
 
 
-def final_values(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> jax.Array:
+def final_values(
+    config: EpochConfig, fixed: Params, rows: Rows, held: Rows | None, vectors: Float[Array, "m n"]
+) -> jax.Array:
     """The training and the held-out value of the best parameters; NaN where nothing was held out."""
     training = evaluate(config, fixed, rows, vectors)[1]
     aside = jnp.asarray(jnp.nan) if held is None else evaluate(config, fixed, held, vectors)[1]
     return jnp.stack([training, aside.astype(training.dtype)])
 
 
-def valued(config: EpochConfig, fixed: Any, rows: Rows, held: Rows | None, vectors: Any) -> tuple[Any, Any]:
+def valued(
+    config: EpochConfig, fixed: Params, rows: Rows, held: Rows | None, vectors: Float[Array, "m n"]
+) -> tuple[Any, Any]:
     """The minima of the outputs and, with these in force, the final values."""
     least = least_outputs(config, fixed, rows, vectors)
     return least, final_values(config, with_least(fixed, least), rows, held, vectors)

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax import lax
 
+from kullback.families.learnable import Params
+
 State = TypeVar("State")
 
 
@@ -26,12 +28,12 @@ class Layout:
     shapes: tuple[tuple[int, ...], ...]
 
     @staticmethod
-    def of(tree: Any) -> Layout:
+    def of(tree: Params) -> Layout:
         leaves, treedef = jax.tree.flatten(tree)
         return Layout(treedef, tuple(np.shape(leaf) for leaf in leaves))
 
     @staticmethod
-    def flat(tree: Any) -> np.ndarray:
+    def flat(tree: Params) -> np.ndarray:
         """The leaves one after another, on the host."""
         return np.concatenate([np.ravel(np.asarray(leaf)) for leaf in jax.tree.leaves(tree)])
 

@@ -150,4 +150,6 @@ def _decided(
     plateau, reduced = watched(state.plateau, value, usable, needed, patience, factor)
     # Values of fresh draws fall below one another by chance: each is judged by the lowest of all.
     plateau = plateau._replace(lowest=best.value)
-    return State(restarted(descent, best.x, reduced, pace.descent), best, plateau, state.chunks + 1)
+    return State(
+        descent=restarted(descent, best.x, reduced, pace.descent), best=best, plateau=plateau, chunks=state.chunks + 1
+    )

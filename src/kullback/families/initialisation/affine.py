@@ -29,10 +29,21 @@ from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.families.learnable import Params
 
 # Classes with q(y + c; loc + c) = q(y; loc), of outcomes on the whole line.
-TRANSLATED = frozenset({
-    "Normal", "Laplace", "AsymmetricLaplace", "SoftLaplace", "Logistic", "Gumbel", "Cauchy", "StudentT",
-    "MultivariateNormal", "LowRankMultivariateNormal", "MultivariateStudentT",
-})  # fmt: skip
+TRANSLATED = frozenset(
+    {
+        "Normal",
+        "Laplace",
+        "AsymmetricLaplace",
+        "SoftLaplace",
+        "Logistic",
+        "Gumbel",
+        "Cauchy",
+        "StudentT",
+        "MultivariateNormal",
+        "LowRankMultivariateNormal",
+        "MultivariateStudentT",
+    }
+)
 LOGGED = frozenset({"LogNormal"})  # the same of the logarithms of outcomes
 WIDEST = 1024  # inputs, beyond which a linear model takes seconds
 STRENGTHS = np.append(10.0 ** np.arange(-6.0, 3.0, 0.5), np.inf)  # of the ridge, for each row
@@ -89,7 +100,7 @@ def without_plane(structure: Any, fixed: Params) -> tuple[Params, Plane | None]:
     centre = offset[where].mean(0)
     offset[where] -= centre
     slope = np.asarray(fixed["slope"], np.float64)[:, where[0]] if "slope" in fixed else None
-    plane = Plane(slope, centre, np.asarray(fixed["x_mean"]), np.asarray(fixed["x_scale"]))
+    plane = Plane(slope=slope, centre=centre, mean=np.asarray(fixed["x_mean"]), scale=np.asarray(fixed["x_scale"]))
     return {**{name: value for name, value in fixed.items() if name != "slope"}, "offset": offset}, plane
 
 

@@ -164,7 +164,10 @@ def ridged(x: Float[np.ndarray, "n d"], y: Array, w: Float[np.ndarray, " n"], lo
             left[part] = path.predicted(x[part])
         return left
 
-    best, worse = Fitted(whole.coefficients[0], whole.coefficients[1:], whole.left_out(), np.inf), 0
+    best, worse = (
+        Fitted(centre=whole.coefficients[0], slope=whole.coefficients[1:], left_out=whole.left_out(), loss=np.inf),
+        0,
+    )
     chosen = np.inf
     # Fewer strengths where each costs much.
     every = int(np.clip(np.ceil(work * max(1, len(parts))), 1, 3))
@@ -175,7 +178,10 @@ def ridged(x: Float[np.ndarray, "n d"], y: Array, w: Float[np.ndarray, " n"], lo
             break
         worse = 0 if value < best.loss else worse + 1
         if value < best.loss:
-            chosen, best = strength, Fitted(whole.coefficients[0], whole.coefficients[1:], left, value)
+            chosen, best = (
+                strength,
+                Fitted(centre=whole.coefficients[0], slope=whole.coefficients[1:], left_out=left, loss=value),
+            )
     if parts:
         whole.go(chosen)
         best = replace(best, centre=whole.coefficients[0], slope=whole.coefficients[1:])

@@ -88,7 +88,7 @@ def _guess(form: Form, name: str, shape: tuple[int, ...], hints: Hints) -> np.nd
     return None
 
 
-def _is_positive(constraint: Any) -> bool:
+def _is_positive(constraint: constraints.Constraint) -> bool:
     return isinstance(constraint, constraints.greater_than | constraints.greater_than_eq)
 
 

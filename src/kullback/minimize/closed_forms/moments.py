@@ -205,7 +205,7 @@ def wishart_cholesky(E: Expectation, fixed: Fixed) -> Solution:
     powers = d - np.arange(d)
     slope = E(lambda X: np.log(np.diagonal(X, axis1=-2, axis2=-1)) @ powers)
     cross = found.cross_entropy - float(slope) - d * np.log(2.0)
-    return Solution(found.values, cross, found.unbounded, found.boundary)
+    return Solution(values=found.values, cross_entropy=cross, unbounded=found.unbounded, boundary=found.boundary)
 
 
 def _wishart(E: Expectation, fixed: Fixed, matrix: Any) -> Solution:

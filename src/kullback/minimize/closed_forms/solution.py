@@ -39,7 +39,12 @@ class Solution:
 
 def solution(values: Mapping[str, Any], cross_entropy: Any, unbounded: str = "", boundary: str = "") -> Solution:
     """A `Solution` whose cross entropy is the sum over coordinates."""
-    return Solution(values, -np.inf if unbounded else float(np.sum(cross_entropy)), unbounded, boundary)
+    return Solution(
+        values=values,
+        cross_entropy=-np.inf if unbounded else float(np.sum(cross_entropy)),
+        unbounded=unbounded,
+        boundary=boundary,
+    )
 
 
 def at_least(width: Any, parameter: str, end: str = "0", what: str = "all one number") -> tuple[Any, str]:
