@@ -10,9 +10,8 @@ import pytest
 import kullback as kl
 from kullback.control import FiniteMDP, FreshEpisodes, Optimal
 from kullback.control.evaluate import episode as episode_of
-from kullback.control.evaluate import evaluate
-from kullback.control.policy import log_rows
-from kullback.control.problem import greedy
+from kullback.control.evaluate import evaluate, log_rows
+from kullback.control.task import greedy
 from kullback.result import Status
 from kullback.rule import Request
 

@@ -21,7 +21,7 @@ from tests.control.envs.test_functional import Walk
 import kullback as kl
 from kullback import control
 from kullback.control.learning import episodes
-from kullback.control.trajectory_gradient import program as on_policy_program
+from kullback.control.trajectory_gradient import playing
 from kullback.families import evaluation
 from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder as kept
@@ -51,7 +51,7 @@ def files(root: Path, name: str = "") -> list[Path]:
 def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
     programs.forget()
-    for module in (epochs, episodes, on_policy_program):
+    for module in (epochs, episodes, playing):
         for found in vars(module).values():
             if isinstance(found, programs.Program):
                 monkeypatch.setattr(found, "_function", _fails(found._function))

@@ -13,17 +13,15 @@ from numpyro.distributions import constraints
 from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
 from kullback.control.envs.adaptors import Source, source_of, stepped
-from kullback.control.envs.as_table import AsTable
-from kullback.control.envs.table import table_simulator
+from kullback.control.envs.table import AsTable, table_simulator
 from kullback.control.envs.watchdog import PATIENCE
+from kullback.control.evaluate import log_policy_of
 from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
-from kullback.control.policy import log_policy_of
-from kullback.control.problem import Problem
 from kullback.control.rules import POLICY, exact_numbers
 from kullback.control.tabular.environment import make, step_limit, table_of, time_limit
 from kullback.control.tabular.mdp import FiniteMDP, Model
-from kullback.control.task import Fresh, Task
+from kullback.control.task import Fresh, Problem, Task
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
 from kullback.known import Known

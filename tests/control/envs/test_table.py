@@ -12,10 +12,10 @@ import scipy.stats
 
 from kullback.control.envs.table import table_simulator
 from kullback.control.evaluate import evaluate
-from kullback.control.problem import Problem, greedy
 from kullback.control.tabular.environment import table_of
 from kullback.control.tabular.mdp import FiniteMDP, model_from_outcomes
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.soft_bellman import solve
+from kullback.control.task import Problem, greedy
 from kullback.errors import InputError
 
 

@@ -9,9 +9,19 @@ from tests.control.goals.worlds import CELLS, SIZE, Grid, distances, shortest, w
 
 import kullback as kl
 from kullback.control import FiniteMDP, Reaching, RelabelledImitation
-from kullback.control.goals.episodes import Actor, Block, _left, practice
-from kullback.control.goals.program import Program, _ahead, _weight, at_start, learn, relabelled_losses
-from kullback.control.joined import as_one_label
+from kullback.control.data import as_one_label
+from kullback.control.goals.episodes import (
+    Actor,
+    Block,
+    Program,
+    _ahead,
+    _left,
+    _weight,
+    at_start,
+    learn,
+    practice,
+    relabelled_losses,
+)
 from kullback.errors import FileError, InputError, PlanError
 from kullback.families.sized import InputSizes
 from kullback.result import Status

@@ -14,8 +14,7 @@ from scipy import stats
 import kullback as kl
 from kullback.control import FiniteMDP, FreshEpisodes, Optimal, Reaching, RelabelledImitation
 from kullback.control.learning import episodes as playing
-from kullback.control.learning.means import mean_of
-from kullback.control.learning.telling import telling
+from kullback.control.learning.assessment import mean_of, telling
 from kullback.errors import InputError
 from kullback.result import Guarantee, Status
 
@@ -268,7 +267,7 @@ def test_an_interrupt_of_fresh_episodes_keeps_the_policy(monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kullback.control.learning.fits.assess", interrupted)
+    monkeypatch.setattr("kullback.control.learning.assessment.assess", interrupted)
     fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), Optimal("kullback-test/Coin-v0")).minimize(steps=400)
     assert fit.status is Status.INTERRUPTED
     assert "estimate() plays them" in fit.message

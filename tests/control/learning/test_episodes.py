@@ -8,12 +8,10 @@ import pytest
 
 import kullback as kl
 from kullback.control.envs.stepping import stepper_for
-from kullback.control.evaluate import evaluate
+from kullback.control.evaluate import evaluate, log_policy_of
 from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.learning.assessment import assess
-from kullback.control.policy import log_policy_of
-from kullback.control.problem import greedy
-from kullback.control.task import Fresh, Task
+from kullback.control.task import Fresh, Task, greedy
 from kullback.errors import PlanError
 
 # Each comparison is within 4.5 standard errors: false alarms 7 in a million.

@@ -160,7 +160,7 @@ def test_resumed_is_bit_identical(steps_on_host, tmp_path, monkeypatch):
     else:
         task, other = (kl.Optimal("Pendulum-v1", temperature=alpha).task for alpha in (0.2, 0.3))
     monkeypatch.setattr("kullback.control.off_policy.rule.LINE", 40)
-    monkeypatch.setattr("kullback.control.learning.fits.assess", lambda *_: Report(Estimate(0.0), {}))
+    monkeypatch.setattr("kullback.control.learning.assessment.assess", lambda *_: Report(Estimate(0.0), {}))
     whole = run(task, IN_BOX, SHORT)
     path, step, calls = tmp_path / "training", Playing.step, []
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kullback.control import FiniteMDP
-from kullback.control.problem import Problem
+from kullback.control.task import Problem
 
 
 @dataclass

@@ -11,7 +11,7 @@ import kullback as kl
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.targets import scaled
+from kullback.control.trajectory_gradient.update import scaled
 from kullback.rule import Request
 
 

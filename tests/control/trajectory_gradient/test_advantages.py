@@ -12,9 +12,10 @@ from tests.control.trajectory_gradient.setups import playing_of
 import kullback as kl
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.mdp import FiniteMDP
-from kullback.control.trajectory_gradient import program
-from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
+from kullback.control.trajectory_gradient.update import advantages
 
 
 def slow(reward, value, following, terminated, over, valid, discount, lam):
@@ -81,11 +82,11 @@ def test_true_critic_gives_exact_advantages(lam):
     x = np.concatenate([((logits - fixed["offset"]) / fixed["gain"]).ravel(), value]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
     state = state._replace(descent=state.descent._replace(x=x), values=state.values._replace(count=one))
-    keys = program.keys_of(problem, goal.numbers, 0)
-    _, block = jax.jit(program.collected, static_argnums=0)(
+    keys = blocks.keys_of(problem, goal.numbers, 0)
+    _, block = jax.jit(blocks.collected, static_argnums=0)(
         problem, goal.fixed, problem.simulator.parameters, state, keys
     )
-    lesson = program.prepared(problem, goal.fixed, state, block, goal.numbers, alpha, jax.random.key(0))
+    lesson = update.prepared(problem, goal.fixed, state, block, goal.numbers, alpha, jax.random.key(0))
     got, at, did = np.asarray(lesson.rows.advantage).reshape(6, lanes)[0], block.observation[0], block.action[0]
     level = scipy.stats.norm.isf(1e-3 / (2 * 3 * actions))
     for s in range(3):

@@ -16,10 +16,10 @@ import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.table import table_simulator
 from kullback.control.learning.running_moments import Running
-from kullback.control.trajectory_gradient import program
-from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.update import objective
+from kullback.control.trajectory_gradient.update import advantages, objective
 
 STATES, ACTIONS, HORIZON, ALPHA = 3, 2, 4, 1.0
 LEVEL = 1e-4  # false-alarm rate of each test, shared among the coordinates (Bonferroni)
@@ -53,11 +53,11 @@ def gradients(problem, fixed, parameters, state, numbers, penalty, seeds):
     """
 
     def one(seed):
-        lanes = program.lanes_of.start(problem.simulator, parameters, jax.random.wrap_key_data(seed), problem.lanes)
+        lanes = blocks.start_lanes(problem.simulator, parameters, jax.random.wrap_key_data(seed), problem.lanes)
         now, told = state._replace(lanes=lanes), numbers._replace(seed=seed)
         key = jax.random.key(0)
-        _, block = program.collected(problem, fixed, parameters, now, program.keys_of(problem, told, 0))
-        lesson = program.prepared(problem, fixed, now, block, told, jnp.exp(now.log_alpha), key)
+        _, block = blocks.collected(problem, fixed, parameters, now, blocks.keys_of(problem, told, 0))
+        lesson = update.prepared(problem, fixed, now, block, told, jnp.exp(now.log_alpha), key)
         rows = lesson.rows
         if penalty:
             over = block.terminated | block.truncated

@@ -16,10 +16,9 @@ from kullback.control import FiniteMDP
 from kullback.control.envs.spaces import Actions
 from kullback.control.learning.running_moments import Running
 from kullback.control.learning.temperature import Annealed, TargetKL
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.soft_bellman import solve
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.targets import in_units
-from kullback.control.trajectory_gradient.update import ordered
+from kullback.control.trajectory_gradient.update import in_units, ordered
 from kullback.errors import EnvironmentFault, InputError
 from kullback.result import Guarantee, Status
 from kullback.rule import Applies, Missing, Request

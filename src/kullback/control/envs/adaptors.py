@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import jax
 
-from kullback.control.envs.alone import unsteady, why_alone
+from kullback.control.envs.clone import unsteady, why_alone
 from kullback.control.envs.functional import functional_simulator, is_functional
 from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.envs.native import twin_of

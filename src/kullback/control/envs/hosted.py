@@ -11,9 +11,8 @@ import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs import lanes as lanes_of
 from kullback.control.envs.adaptors import Source, source_of
-from kullback.control.envs.simulator import Compiled, Stepper, Transition
+from kullback.control.envs.simulator import Compiled, Lanes, Stepper, Transition, advance_lanes, start_lanes
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.environment import make
 from kullback.control.tabular.mdp import FiniteMDP
@@ -27,7 +26,7 @@ class Hosted(Stepper):
         if lanes < 1:
             raise InputError(f"lanes: {lanes} is no positive number of environments")
         self.simulator, self.facts, self.lanes = simulator, simulator.facts, lanes
-        self._now: lanes_of.Lanes | None = None
+        self._now: Lanes | None = None
         self._seed, self._count = 0, 0
 
     def reset(self, seed: int) -> None:
@@ -66,22 +65,22 @@ class Hosted(Stepper):
     def _key(self) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self._seed), self._count)
 
-    def _stand(self, now: lanes_of.Lanes) -> None:
+    def _stand(self, now: Lanes) -> None:
         self._now = now
         self.observation = np.asarray(now.observation)
         self.mask = None if now.mask is None else np.asarray(now.mask)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> lanes_of.Lanes:
-    return lanes_of.start(simulator, parameters, key, lanes)
+def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> Lanes:
+    return start_lanes(simulator, parameters, key, lanes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _advance(
-    simulator: Compiled, parameters: Any, lanes: lanes_of.Lanes, action: Any, key: jax.Array
-) -> tuple[lanes_of.Lanes, Transition]:
-    return lanes_of.advance(simulator, parameters, lanes, action, key)
+    simulator: Compiled, parameters: Any, lanes: Lanes, action: Any, key: jax.Array
+) -> tuple[Lanes, Transition]:
+    return advance_lanes(simulator, parameters, lanes, action, key)
 
 
 def on_the_host(env: Any, horizon: int | None = None) -> Source:

@@ -10,11 +10,9 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs.actions import all_allowed, check_actions, writer_of
 from kullback.control.envs.clone import can_be_remade, copies
-from kullback.control.envs.episode_log import Memory, check_seed, seed_of
-from kullback.control.envs.lane import Lane
-from kullback.control.envs.observations import Mismatch, empty_rows, not_finite
+from kullback.control.envs.lane import Lane, Memory, check_seed, seed_of
+from kullback.control.envs.observations import Mismatch, all_allowed, check_actions, empty_rows, not_finite, writer_of
 from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.envs.spec import blame, facts_of, fault, hung
 from kullback.control.envs.vector import GivenVector

@@ -10,17 +10,19 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Shaped
 
-from kullback.control.envs.actions import all_allowed, check_actions, read_mask, write_batch
-from kullback.control.envs.episode_log import check_seed, seed_of
-from kullback.control.envs.lane import MASK
+from kullback.control.envs.lane import MASK, check_seed, seed_of
 from kullback.control.envs.observations import (
     Mismatch,
+    all_allowed,
+    check_actions,
     empty_rows,
     not_finite,
     read_batch,
     read_ends,
+    read_mask,
     read_rewards,
     reader_of,
+    write_batch,
 )
 from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.envs.spec import blame, facts_of, fault, hung

@@ -12,10 +12,8 @@ from jaxtyping import Shaped
 
 from kullback.control.envs.hosted import on_the_host
 from kullback.control.goals.episodes import Reached, attempts
-from kullback.control.goals.goals import GoalInputs, goals_of
-from kullback.control.goals.law import Law, law_of
+from kullback.control.goals.goals import GoalInputs, GoalTask, Law, goals_of, law_of
 from kullback.control.goals.rule import RelabelledImitation
-from kullback.control.goals.task import GoalTask
 from kullback.control.learning.checks import policy_for
 from kullback.control.tabular.environment import make
 from kullback.errors import InputError

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.envs import lanes as lanes_of
-from kullback.control.envs.simulator import Compiled, Stepper
+from kullback.control.envs.simulator import Compiled, Stepper, moved_lanes, start_lanes
 from kullback.control.envs.table import TableSimulator
 from kullback.control.learning.policy import Acting, Fixed
 from kullback.control.task import Task
@@ -173,7 +172,7 @@ def _compiled(
     dtype = jnp.result_type(float)
     zeros, no = jnp.zeros(lanes, dtype), jnp.zeros(lanes, bool)
     start_key, key = jax.random.split(key_of(words))
-    first = lanes_of.start(simulator, parameters, start_key, lanes)
+    first = start_lanes(simulator, parameters, start_key, lanes)
     sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.arange(lanes) >= wanted, no)
 
     def going(carry: Any) -> Any:
@@ -186,7 +185,7 @@ def _compiled(
         here = acting.at(free, fixed, now.observation, now.mask)
         drawn, kl, ratio = _acted(here, greedy, keys[1], keys[2])
         # Each lane plays one episode that counts: what one plays afterwards may be anything.
-        now, seen = lanes_of.moved(simulator, parameters, now, drawn, keys[3:], first)
+        now, seen = moved_lanes(simulator, parameters, now, drawn, keys[3:], first)
         sums = _added(sums, seen, discount**steps, kl, ratio, steps < counted)
         return now, sums, steps + 1, keys[0]
 

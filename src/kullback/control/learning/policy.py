@@ -1,9 +1,10 @@
-"""A policy beside its prior at given observations: what is drawn, log π − log π₀, and KL(π‖π₀)."""
+"""A policy beside its prior at given observations: what it draws, log π − log π₀, and KL(π‖π₀); and what it answers."""
 
 from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -15,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from kullback.control.envs.spaces import Actions
 from kullback.distributions import TanhNormal
 from kullback.families.conditional_structure import ConditionalStructure
+from kullback.families.fitted import FittedConditional
 
 NEVER = -1e30  # log-probability of what is forbidden: finite, so that 0 · log 0 has the gradient 0
 TIE = 1e-6  # nats: actions this close to the most probable one are equally greedy
@@ -207,3 +209,32 @@ def _total(x: jax.Array) -> Float[Array, " n"]:
 
 def _base(d: Any) -> tuple[Any, int]:
     return (d.base_dist, d.reinterpreted_batch_ndims) if isinstance(d, dist.Independent) else (d, 0)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A fitted policy as it answers. Hashable."""
+
+    structure: ConditionalStructure
+    members: int
+
+    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any:
+        return self.structure.predictive(free, fixed, inputs, self.members)
+
+
+def acting_of(policy: FittedConditional, actions: Actions) -> Acting:
+    """How a fitted policy acts, beside the uniform prior."""
+    return Acting(Answering(policy.structure, policy.members), actions)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def answer(
+    acting: Acting, greedy: bool, free: Any, fixed: Fixed, observation: Any, mask: Any, key: Any, count: Any
+) -> jax.Array:
+    """Actions at observations [n, ...], greedy or drawn by the count-th key: one compiled program."""
+    return acting.at(free, fixed, observation, mask).taken(greedy, jax.random.fold_in(key, count))
+
+
+def within_bounds(actions: Actions, action: Any) -> np.ndarray:
+    """Actions on the host; real ones clipped to the bounds of their box."""
+    return np.asarray(action) if actions.is_discrete else np.clip(np.asarray(action), *actions.bounds)

@@ -12,9 +12,9 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
+from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
-from kullback.control.learning.fits import fit_of
 from kullback.control.learning.training import Goal
 from kullback.control.off_policy.noise import noise_of
 from kullback.control.off_policy.playing import CompiledPlaying, OffPolicy, SteppedPlaying

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
+from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
 from kullback.control.learning.critics import state_critic
-from kullback.control.learning.fits import fit_of
 from kullback.control.learning.training import Goal
 from kullback.control.task import Task
 from kullback.control.trajectory_gradient.playing import CompiledPlaying, OnPolicy, SteppedPlaying

@@ -1,4 +1,11 @@
-"""Proximal updates: what is descended on a block of transitions, and epochs of Adam over minibatches of it."""
+"""Proximal updates: what is descended on a block of transitions, and epochs of Adam over minibatches of it.
+
+Generalised advantage estimates over soft rewards: how much better what happened was than what was expected.
+
+What changes while learning on-policy, as one pytree, and what a block adds to the sums over episodes.
+
+What a block of transitions teaches: soft rewards, advantages and value targets, as rows to learn from.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +18,118 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Array, Bool, Float
 
 from kullback.control.envs.simulator import Compiled
 from kullback.control.learning.critics import Critic
 from kullback.control.learning.policy import Acting, Choosing, Fixed, Here, InBox
+from kullback.control.learning.running_moments import Running, is_label, merged
+from kullback.control.learning.training import LEAST, Totals, line, with_ended
 from kullback.training.optimiser import DEFAULT, Descent, descend
 from kullback.training.ravel import Layout
+
+
+def advantages(
+    reward: Float[Array, "t n"],
+    value: Float[Array, "t n"],
+    following: Float[Array, "t n"],
+    terminated: Bool[Array, "t n"],
+    over: Bool[Array, "t n"],
+    valid: Bool[Array, "t n"],
+    discount: Any,
+    lam: Any,
+) -> Float[Array, "t n"]:
+    """A_t = Σ_k (γλ)ᵏ δ_{t+k} with δ_t = r_t − α KL_t + γ V(s_{t+1}) − V(s_t), up to the end of episode or block.
+
+    reward      soft rewards r_t − α KL(π(·∣s_t)‖π₀(·∣s_t))
+    value       V(s_t), the soft value, in which the KL of the step itself is counted
+    following   V of the observation after the step and before any reset; not used where the episode terminated
+    terminated  nothing is to come; `over`: the episode ended there, by itself or by a time limit
+    valid       False for transitions that are not to be learned from; their advantage is 0
+
+    V(s) = E_a[r − α KL + γ V(s′)], so that E_a[δ_t] = 0 at the true value. With λ = 1 the advantage is the soft return
+    that followed, less a number that does not depend on the action: the KL of later steps is in it, and that of the
+    step itself is a part of the baseline. Where a block ends inside an episode it is bootstrapped by `following`.
+    Source: Schulman, Moritz, Levine, Jordan and Abbeel (2016), arXiv:1506.02438, equation 16.
+    """
+    ahead = jnp.where(terminated, 0.0, following)
+    surprise = jnp.where(valid, reward + discount * ahead - value, 0.0)
+    carried = jnp.where(over | ~valid, 0.0, discount * lam)
+
+    def back(later: Any, now: Any) -> Any:
+        delta, factor = now
+        here = delta + factor * later
+        return here, here
+
+    return jax.lax.scan(back, jnp.zeros_like(value[0]), (surprise, carried), reverse=True)[1]
+
+
+MEMORY = 0.95  # of the mean over finished episodes, for each that finishes
+
+
+class State(NamedTuple):
+    """Everything that changes: the learner, its scales, log α, counts, episodes, the lanes, and what was recorded.
+
+    inputs, values  running moments of observations and of value targets; `power`: the mean square of advantages
+    steps   environment steps learned from; `blocks` blocks
+    check   the steps from which on greedy episodes may be played (again), and `look`: whether they should be now
+    greedy  the mean return of those that were played last
+    failed  the block whose update was not finite, and was not made, negative if already rewards or observations were
+            not; or 0
+    """
+
+    descent: Descent
+    inputs: Running
+    values: Running
+    power: Any
+    log_alpha: Any
+    steps: Any
+    blocks: Any
+    check: Any
+    look: Any
+    greedy: Any
+    failed: Any
+    totals: Totals
+    lanes: Any
+    curve: Any
+    recorded: Any
+
+
+class Block(NamedTuple):
+    """T steps of n lanes [T, n, ...]; `elapsed` are the steps of the episode before each."""
+
+    observation: Any
+    mask: Any
+    action: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    following: Any
+    valid: Any
+    elapsed: Any
+
+
+def totals_after(totals: Totals, block: Block, soft: Any, discount: Any) -> Totals:
+    """The sums over episodes after a block."""
+    over = block.valid & (block.terminated | block.truncated)
+    weight = (discount**block.elapsed).astype(soft.dtype)
+    gains = jnp.where(block.valid[:, None], jnp.stack([block.reward.astype(soft.dtype), weight * soft], 1), 0.0)
+
+    def step(playing: Any, now: Any) -> Any:
+        gain, ended = now
+        playing = playing + gain
+        return jnp.where(ended, 0.0, playing), playing
+
+    playing, so_far = lax.scan(step, totals.playing, (gains, over))
+    ends = jnp.concatenate([so_far, (block.elapsed + 1).astype(soft.dtype)[:, None]], 1)
+    return with_ended(totals, playing, over, ends, MEMORY)
+
+
+def line_of(state: State, kl: Any, alpha: Any) -> Any:
+    """A line of history; before an episode has finished, of those that are being played."""
+    playing = jnp.append(jnp.mean(state.totals.playing, 1), 0.0)
+    return line(state.totals, state.steps, playing, kl, alpha)
+
 
 FARTHEST = 20.0  # log-ratios of policies beyond it are taken as it: single precision stays finite
 BACK = 0.7  # what a step is shortened by until it lies in the trust region
@@ -187,3 +300,98 @@ def divergence(p: Here, q: Here) -> Here:
     assert isinstance(p, InBox)
     assert isinstance(q, InBox)
     return InBox(p.policy, q.policy, p.actions)
+
+
+PAST_BLOCKS = 8.0  # that the scales of value targets and of advantages remember
+
+
+class Lesson(NamedTuple):
+    """What a block says: rows to learn from, the arrays to read them by, and what was found on the way.
+
+    x       the learned vector, with the critic's outputs in the units of the `values` found
+    alpha   reward per nat
+    inputs, values, power  those of the state after the block
+    soft    r − α KL(π(·∣s)‖π₀(·∣s)) [T, n]; `kl`: its mean KL
+    """
+
+    rows: Rows
+    fixed: Fixed
+    x: Any
+    alpha: Any
+    inputs: Running
+    values: Running
+    power: Any
+    soft: Any
+    kl: Any
+
+
+def scaled(fixed: Fixed, inputs: Running) -> Fixed:
+    """The policy's arrays with inputs scaled as they have been seen."""
+    return fixed._replace(policy={**fixed.policy, "x_mean": inputs.mean, "x_scale": inputs.scale})
+
+
+def prepared(problem: Problem, fixed: Fixed, state: State, block: Block, numbers: Numbers, alpha: Any,
+             key: jax.Array) -> Lesson:  # fmt: skip
+    """Soft rewards, advantages and value targets of a block, by the policy and the critic that a state holds."""
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), block)
+    dtype, shape = state.descent.x.dtype, block.reward.shape
+    weight = flat.valid.astype(dtype)
+    free, critic = problem.layout.tree(state.descent.x)
+    here = problem.acting.at(free, scaled(fixed, state.inputs), flat.observation, flat.mask)
+    kl, log_prob = here.kl(key), here.log_prob(flat.action)
+    soft = (block.reward - alpha * kl.reshape(shape)).astype(dtype)
+
+    inputs = _seen(state.inputs, flat, weight)
+    # The first block also scales itself: a policy that has learned nothing hardly depends on its inputs.
+    used = jax.tree.map(lambda new, old: jnp.where(state.inputs.count > 0, old, new), inputs, state.inputs)
+    fixed, units = scaled(fixed, used), state.values
+    both = jnp.concatenate([flat.observation, flat.following])
+    # A critic that has seen nothing says 0 whatever the unit of reward: what it says by chance may be far larger.
+    spread = jnp.where(units.count > 0, units.scale, 0.0)
+    value, following = (units.mean + spread * problem.critic(critic, fixed.policy, both)[:, 0]).reshape(2, *shape)
+    over = block.terminated | block.truncated
+    ended = over if problem.cut_ends else block.terminated
+    advantage = advantages(soft, value, following, ended, over, block.valid, numbers.discount, numbers.lam)
+    target = (value + advantage).reshape(-1)
+    values = merged(units, target, weight, PAST_BLOCKS * weight.size)
+    critic = in_units(critic, units, values)
+    share = weight / jnp.maximum(jnp.mean(weight), LEAST)
+    states = share * numbers.discount**flat.elapsed if problem.discounted else share
+    centred = _less_others(advantage, block.valid).reshape(-1).astype(dtype)
+    rows = Rows(flat.observation, flat.mask, flat.action, log_prob, centred, (target - values.mean) / values.scale,
+                states.astype(dtype), share)  # fmt: skip
+    x = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves((free, critic))])
+    mean = lambda each: jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1.0)  # noqa: E731
+    new = 1.0 / jnp.minimum(state.blocks + 1.0, PAST_BLOCKS)
+    power = state.power + new * (mean(jnp.square(centred)) - state.power)
+    return Lesson(rows, fixed, x, alpha, inputs, values, power.astype(dtype), soft, mean(kl))
+
+
+def _seen(inputs: Running, flat: Block, weight: Any) -> Running:
+    """The moments of observations; labels have none."""
+    if is_label(flat.observation):
+        return inputs
+    return merged(inputs, flat.observation.astype(weight.dtype), weight)
+
+
+def in_units(critic: Any, old: Running, new: Running) -> Any:
+    """The critic's last layer, such that old.mean + old.scale · output stays what it is in the new units.
+
+    A critic that has seen nothing yet says the mean of the first block.
+    Source: van Hasselt, Guez, Hessel, Mnih and Silver (2016), arXiv:1602.07714, proposition 1.
+    """
+    known = old.count > 0
+    ratio = jnp.where(known, old.scale / new.scale, 1.0)
+    shift = jnp.where(known, (old.mean - new.mean) / new.scale, 0.0)
+    if not isinstance(critic, list):
+        return ratio * critic + shift
+    last = {**critic[-1], "weight": ratio * critic[-1]["weight"], "bias": ratio * critic[-1]["bias"] + shift}
+    return [*critic[:-1], last]
+
+
+def _less_others(advantage: Any, valid: Any) -> Any:
+    """Advantages less their mean in the other lanes, which knows nothing of a lane's own actions: a baseline."""
+    each, count = jnp.sum(advantage, 0), jnp.sum(valid, 0)
+    others = jnp.sum(count) - count
+    mean = (jnp.sum(each) - each) / jnp.maximum(others, 1)
+    return jnp.where(valid, advantage - mean, 0.0).astype(advantage.dtype)
