@@ -481,7 +481,7 @@ fault(
 )
 fault(
     "trajectory gradient: advantages are carried beyond a time limit",
-    "control/trajectory_gradient/update.py",
+    "control/learning/critics.py",
     "carried = jnp.where(over | ~valid, 0.0, discount * lam)",
     "carried = jnp.where(terminated | ~valid, 0.0, discount * lam)",
     "control/learning/test_cut_off.py::test_nothing_is_carried_from_one_episode_to_the_one_before",
@@ -489,7 +489,7 @@ fault(
 fault(
     "trajectory gradient: a time limit is taken for an end",
     "control/trajectory_gradient/update.py",
-    "ended = over if problem.cut_ends else block.terminated",
+    "ended = over if config.options.cut_ends else block.terminated",
     "ended = over",
     "control/learning/test_cut_off.py::test_a_time_limit_is_no_end_unless_a_horizon_was_asked_for",
 )
@@ -517,15 +517,15 @@ fault(
 fault(
     "off-policy: a time limit is taken for an end",
     "control/off_policy/playing.py",
-    "(flat.terminated | flat.truncated if problem.cut_ends else flat.terminated)",
+    "(flat.terminated | flat.truncated if config.options.cut_ends else flat.terminated)",
     "(flat.terminated | flat.truncated)",
     "control/off_policy/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[False]",
 )
 fault(
     "off-policy: the targets are the critics",
     "control/off_policy/update.py",
-    "values = problem.lesser(learner.targets, fixed)",
-    "values = problem.lesser(learner.critics.x, fixed)",
+    "values = config.lesser(learner.targets, fixed)",
+    "values = config.lesser(learner.critics.x, fixed)",
     "control/off_policy/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
 )
 fault(
@@ -554,7 +554,7 @@ fault(
     "control/off_policy/replay.py",
     "at = replay.count - lanes * (1 + back.astype(jnp.int32))",
     "at = replay.count - lanes * (2 + back.astype(jnp.int32))",
-    "control/off_policy/test_replay.py::test_the_latest_of_lanes_that_do_not_wander",
+    "control/off_policy/test_replay.py::test_the_latest_of_lanes_that_do_not_explore",
 )
 fault(
     "reaching: the goal ahead is that of one step later",

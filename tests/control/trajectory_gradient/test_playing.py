@@ -99,11 +99,11 @@ def test_stepping_learns_what_the_device_learns():
         task = Task(TwoSteps().facts, task_of(TwoSteps(), 0.3).temperature, 1.0, cut_ends=True, **how)
         playing = playing_of(task, policy_in_box(), rule)
         state = playing.init()
-        while int(state.steps) < rule.steps:
+        while int(state.counters.steps) < rule.steps:
             state = playing.step(state)
         found.append(np.asarray(state.descent.x))
     np.testing.assert_allclose(found[0], found[1], atol=2e-4)
-    assert np.abs(found[0] - playing.goal.start).max() > 0.01
+    assert np.abs(found[0] - playing.training.start).max() > 0.01
 
 
 def test_dead_transitions_are_not_learned_from():
@@ -114,8 +114,8 @@ def test_dead_transitions_are_not_learned_from():
     playing = playing_of(task, policy_in_box(), rule)
     state = playing.step(playing.init())
     assert np.isfinite(np.asarray(state.descent.x)).all()
-    assert int(state.steps) == 8 * 10 * int(state.blocks)
-    assert int(state.totals.finished) == 8 * 5 * int(state.blocks)
+    assert int(state.counters.steps) == 8 * 10 * int(state.counters.updates)
+    assert int(state.statistics.finished) == 8 * 5 * int(state.counters.updates)
     assert float(playing.history(state)[-1]["length"]) == pytest.approx(2.0, rel=1e-5)
 
 

@@ -18,6 +18,7 @@ from kullback.control.envs.spec import blame, facts_of, fault, hung
 from kullback.control.envs.vector import GivenVector
 from kullback.control.envs.watchdog import PATIENCE, Hung, Watchdog
 from kullback.errors import InputError
+from kullback.training.ravel import on_host
 
 __all__ = ["SingleEnvironments", "facts_of", "stepper_for"]
 
@@ -97,8 +98,18 @@ class SingleEnvironments(Stepper):
             raise blame(self.facts.name, error, self._place(at)) from error
         except Hung:
             raise hung(self.facts.name, "step", watchdog.patience, self._place(at)) from None
-        seen = Transition(self.observation, np.asarray(action), reward, terminated, truncated, following, self._valid,
-                          self.mask, None if mask is self._unmasked else mask)  # fmt: skip
+        seen = on_host(
+            Transition,
+            observation=self.observation,
+            action=np.asarray(action),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            following=following,
+            valid=self._valid,
+            mask=self.mask,
+            following_mask=None if mask is self._unmasked else mask,
+        )
         self._go_on(act, over, following, mask)
         return seen
 

@@ -28,6 +28,7 @@ from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.envs.spec import blame, facts_of, fault, hung
 from kullback.control.envs.watchdog import PATIENCE, Hung, Watchdog
 from kullback.errors import InputError
+from kullback.training.ravel import on_host
 
 FINAL, FINAL_INFO = "final_obs", "final_info"  # where SAME_STEP puts what an episode ended with
 
@@ -77,8 +78,18 @@ class GivenVector(Stepper):
         self._over = over if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(over)
         self.observation, self.mask = rows, mask
         self._steps += 1
-        return Transition(before, np.asarray(action), reward, terminated, truncated, following, valid, mask_before,
-                          following_mask)  # fmt: skip
+        return on_host(
+            Transition,
+            observation=before,
+            action=np.asarray(action),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            following=following,
+            valid=valid,
+            mask=mask_before,
+            following_mask=following_mask,
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         return {"seed": np.asarray(self._seed, np.int64), "steps": np.asarray(self._steps, np.int64)}

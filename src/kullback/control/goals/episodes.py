@@ -102,8 +102,8 @@ def practice(
         observation = goals.seen(stepper.observation)
         left = np.maximum(task.horizon - elapsed, 1)
         seen = stepper.step(actor.act(observation, goal, left, stepper.mask))
-        achieved = goals.achieved(seen.following)
-        rows.append((observation, seen.action, achieved))
+        achieved = goals.achieved(np.asarray(seen.following))
+        rows.append((observation, np.asarray(seen.action), achieved))
         valid[t], over[t] = seen.valid, seen.valid & (seen.terminated | seen.truncated)
         hit = valid[t] & goals.reached(achieved, goal)
         commanded += int((valid[t] & (hit | over[t] | (t == task.horizon - 1))).sum())
@@ -166,7 +166,7 @@ def _round(task: GoalTask, stepper: Stepper, actor: Actor, goal: np.ndarray) -> 
         left = np.full(stepper.lanes, task.horizon - t, np.int32)
         seen = stepper.step(actor.act(goals.seen(stepper.observation), goal, left, stepper.mask))
         steps += ~over
-        reached |= ~over & goals.reached(goals.achieved(seen.following), goal)
+        reached |= ~over & goals.reached(goals.achieved(np.asarray(seen.following)), goal)
         over |= reached | seen.terminated | seen.truncated
     return Reached(start, goal, reached, steps)
 

@@ -57,7 +57,7 @@ class State(NamedTuple):
     """
 
     learner: Learner
-    seen: running.Running
+    seen: running.RunningMoments
     memory: Block
     rounds: Any
     line: Any
@@ -216,7 +216,7 @@ def _stored(memory: Block, block: Block, at: Any) -> Block:
 
 
 @partial(jax.jit, static_argnums=0)
-def _merged(inputs: GoalInputs, seen: running.Running, block: Block) -> running.Running:
+def _merged(inputs: GoalInputs, seen: running.RunningMoments, block: Block) -> running.RunningMoments:
     """The moments of inputs, with those of a block: its observations beside the goals achieved after them."""
     flat = lambda leaf, tail: leaf.reshape(-1, *tail)  # noqa: E731
     observation = flat(block.observation, inputs.observation.shape)

@@ -14,6 +14,7 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Bool, Float
 
 from kullback.control.envs.spaces import Actions
+from kullback.control.learning.running_moments import RunningMoments
 from kullback.distributions import TanhNormal
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.fitted import FittedConditional
@@ -211,6 +212,11 @@ def _base(d: Any) -> tuple[Any, int]:
     return (d.base_dist, d.reinterpreted_batch_ndims) if isinstance(d, dist.Independent) else (d, 0)
 
 
+def scaled(fixed: Fixed, inputs: RunningMoments) -> Fixed:
+    """The policy's arrays with inputs scaled as they have been seen."""
+    return fixed._replace(policy={**fixed.policy, "x_mean": inputs.mean, "x_scale": inputs.scale})
+
+
 @dataclass(frozen=True)
 class Answering:
     """A fitted policy as it answers. Hashable."""
@@ -238,3 +244,12 @@ def answer(
 def within_bounds(actions: Actions, action: Any) -> np.ndarray:
     """Actions on the host; real ones clipped to the bounds of their box."""
     return np.asarray(action) if actions.is_discrete else np.clip(np.asarray(action), *actions.bounds)
+
+
+def divergence(p: Here, q: Here) -> Here:
+    """Two policies at the same observations, the second in the place of the prior."""
+    if isinstance(p, Choosing) and isinstance(q, Choosing):
+        return Choosing(p.log_policy, q.log_policy)
+    assert isinstance(p, InBox)
+    assert isinstance(q, InBox)
+    return InBox(p.policy, q.policy, p.actions)
