@@ -247,7 +247,7 @@ def _no_table(q: Known) -> Missing | None:
     if isinstance(q.facts, Problem):
         return None
     if isinstance(q.facts, Task):
-        return Missing(f"no transition table of {q.facts.facts.name} is known", "kl.control.FiniteMDP")
+        return Missing(f"no transition table of {q.facts.env.facts.name} is known", "kl.control.FiniteMDP")
     return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
 
 

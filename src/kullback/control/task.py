@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kullback.arguments import whole
-from kullback.control.envs.simulator import Compiled, Facts, Stepper
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import TableSimulator
-from kullback.control.learning.policy import TIE, Acting, Fixed
+from kullback.control.learning.policy import TIE, Acting, Fixed, Policy
 from kullback.control.learning.temperature import Temperature
 from kullback.control.tabular.mdp import Model
 from kullback.families.fitted import FittedConditional
@@ -85,56 +85,46 @@ class Fresh:
 class Task:
     """An environment, a temperature, a discount and a prior.
 
-    facts        what is known of the environment; `facts.limit` is the horizon where one was asked for
-    compiled     the environment as JAX functions, or None; `stepper(lanes)` steps it on the host
+    env          the environment; `env.facts.limit` is the horizon where one was asked for
     temperature  reward per nat
     discount     the probability that an episode goes on after a step that does not end it
     cut_ends     whether the time limit ends an episode (a horizon was asked for) and does not merely truncate it
     prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
-    remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
     truth        (a fitted policy, temperature) -> numbers that are known exactly of it, where a table is known
     fresh        how many fresh episodes say what a policy is worth
-    lanes        how many of the environment there are side by side where it is stepped, or None for as many as wanted
-    caveat       what is to be said of every return in it
     """
 
-    facts: Facts
+    env: EnvSpec
     temperature: Temperature
     discount: float
-    stepper: Callable[[int], Stepper] | None = None
-    compiled: Compiled | None = None
     cut_ends: bool = False
-    prior: Any = None
-    remark: str = ""
+    prior: FittedConditional | np.ndarray | None = None
     truth: Callable[[FittedConditional, float], Mapping[str, Any]] | None = None
     fresh: Fresh = Fresh()
-    lanes: int | None = None
-    caveat: str = ""
 
     @property
     def closing(self) -> Closing:
         """The fresh episodes at the end. The trajectories of a table end by themselves or are few to compute."""
-        is_endless = self.facts.limit is None and not isinstance(self.compiled, TableSimulator)
-        return self.fresh.settled(self.compiled is None, is_endless)
+        is_endless = self.env.facts.limit is None and not isinstance(self.env.compiled, TableSimulator)
+        return self.fresh.settled(self.env.compiled is None, is_endless)
 
-    def acting(self, structure: Any) -> Acting:
+    def acting(self, structure: Policy) -> Acting:
         """How a policy of this structure acts beside the prior."""
         prior = self.prior.structure if isinstance(self.prior, FittedConditional) else None
-        return Acting(structure, self.facts.actions, prior)
+        return Acting(structure, self.env.facts.actions, prior)
 
-    def fixed(self, policy: Any) -> Fixed:
+    def fixed(self, policy: Mapping[str, Any]) -> Fixed:
         """The arrays of the prior beside the policy's own."""
         if isinstance(self.prior, FittedConditional):
             return Fixed(policy, (self.prior.free, self.prior.fixed))
         return Fixed(policy, None if self.prior is None else np.asarray(self.prior))
 
     def __str__(self) -> str:
-        how = "a compiled simulator" if self.compiled is not None else "a simulator that steps"
-        limit = (
-            "" if self.facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {self.facts.limit}"
-        )
+        facts = self.env.facts
+        how = "a compiled simulator" if self.env.compiled is not None else "a simulator that steps"
+        limit = "" if facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {facts.limit}"
         discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
-        return f"{self.remark or how}, {self.facts.actions}{limit}, {self.temperature}{discount}"
+        return f"{self.env.remark or how}, {facts.actions}{limit}, {self.temperature}{discount}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -152,7 +152,7 @@ def test_arrays_and_vector_environments_are_environments():
 
     limited = gym.vector.SyncVectorEnv([lambda: gym.wrappers.TimeLimit(gym.make(world("Line")), 9)] * 3)
     task = Reaching(limited, horizon=9, labels=True).task
-    stepper = task.stepper(3)
+    stepper = task.env.stepper(3)
     q = kl.KL(Reaching(world("Line"), horizon=9, labels=True), TABLE)._q
     actor = Actor(task, q.learnable.structure, q.learnable.initial(np.random.default_rng(0), 0), q.learnable.fixed, 0)
     block = practice(task, stepper, actor, None, (0,)).block

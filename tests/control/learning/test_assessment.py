@@ -193,7 +193,7 @@ def test_until_looks_at_as_many_episodes_as_are_asked_for():
 def test_a_compiled_environment_without_end_is_cut_and_the_plan_says_so():
     """The pendulum without its limit swings for ever: 4,000,000 steps became 1,000,000."""
     endless, ends = Optimal(gym.make("Pendulum-v1").unwrapped), Optimal("Pendulum-v1")
-    assert endless.task.compiled is not None
+    assert endless.task.env.compiled is not None
     assert endless.task.closing == (100, None, 5_000)
     assert ends.task.closing == (100, None, 20_000)
     policy = kl.Conditional(kl.MLP((4,)), kl.TanhNormal)

@@ -27,6 +27,7 @@ from tests.control.off_policy.setups import (
 import kullback as kl
 from kullback.control.envs.simulator import Facts
 from kullback.control.envs.spaces import Actions, Observations
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.learning.assessment import Report
 from kullback.control.learning.policy import Choosing, InBox
 from kullback.control.learning.temperature import as_temperature
@@ -315,7 +316,7 @@ def facts(actions):
     ids=["choices", "switches", "no bounds", "outside", "another box", "an ensemble"],
 )  # fmt: skip
 def test_what_it_does_not_take(actions, policy, reason):
-    task = Task(facts(actions), as_temperature(1.0), 1.0)
+    task = Task(EnvSpec(facts(actions)), as_temperature(1.0), 1.0)
     verdict = SoftActorCritic().check(*sides(task, policy))
     assert isinstance(verdict, Missing)
     assert re.search(reason, verdict.reason)

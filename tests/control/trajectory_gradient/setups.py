@@ -32,7 +32,7 @@ def trained(task, conditional, rule, seed=0):
 
 def law_of(playing, state, scales=None):
     """π of a state at the first observation; by the scales of inputs that another state knows, if one is given."""
-    config, simulator = playing.training.config, playing.training.task.compiled
+    config, simulator = playing.training.config, playing.training.task.env.compiled
     fixed = scaled(playing.training.fixed, (scales or state).inputs)
     first = simulator.reset((), jax.random.key(0))
     mask = simulator.mask((), first)

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs.adaptors import Source, source_of
+from kullback.control.envs.adaptors import spec_of
 from kullback.control.envs.simulator import Compiled, Lanes, Stepper, Transition, advance_lanes, start_lanes
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.environment import make
 from kullback.control.tabular.mdp import FiniteMDP
@@ -83,7 +84,7 @@ def _advance(
     return advance_lanes(simulator, parameters, lanes, action, key)
 
 
-def on_the_host(env: Any, horizon: int | None = None) -> Source:
+def on_the_host(env: Any, horizon: int | None = None) -> EnvSpec:
     """How to step an environment of any kind from the host, cut off after `horizon` steps if that is given.
 
     Raises `InputError` for what is no environment, for spaces that no policy can read, and for a vector environment
@@ -91,11 +92,11 @@ def on_the_host(env: Any, horizon: int | None = None) -> Source:
     """
     if isinstance(env, FiniteMDP):
         table = table_simulator(env.model(), limit=horizon)
-        return Source(table.facts, table, partial(Hosted, table))
+        return EnvSpec(table.facts, table, partial(Hosted, table))
     env = make(env) if isinstance(env, str) else env
     if horizon is not None and isinstance(env, gym.Env):
         env = gym.wrappers.TimeLimit(env, horizon)
-    source = source_of(env, compiled=False)
+    source = spec_of(env, compiled=False)
     if horizon is not None and (source.facts.limit is None or source.facts.limit > horizon):
         source = source.until(horizon)
     if source.stepper is None:

@@ -31,7 +31,7 @@ class Actor:
         self, task: GoalTask, structure: Any, free: Any, fixed: Any, seed: int, greedy: bool = False,
         explore: float = 0.0,
     ) -> None:  # fmt: skip
-        self._actions = task.facts.actions
+        self._actions = task.env.facts.actions
         self._acting, self._inputs, self._greedy = Acting(structure, self._actions), task.inputs, greedy
         self._free, self._fixed = jax.tree.map(jnp.asarray, (free, Fixed(fixed)))
         self._key, self._count = jax.random.key(seed), 0
@@ -138,7 +138,8 @@ def attempts(
     commanded  the goal of each episode [episodes, ...]; None draws them by the task's law
     pool       the goals achieved so far
     """
-    stepper = task.stepper(min(LANES, episodes))
+    assert task.env.stepper is not None
+    stepper = task.env.stepper(min(LANES, episodes))
     actor = Actor(task, structure, free, fixed, int(np.random.SeedSequence(seed).generate_state(1)[0]), greedy)
     try:
         parts = []

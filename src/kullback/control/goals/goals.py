@@ -12,7 +12,8 @@ from gymnasium.spaces.utils import flatdim
 from jaxtyping import Bool, Shaped
 
 from kullback.control.data import as_one_label, labels_among, side_by_side
-from kullback.control.envs.simulator import Facts, Stepper
+from kullback.control.envs.simulator import Facts
+from kullback.control.envs.spec import EnvSpec
 from kullback.errors import InputError
 from kullback.families.sized import InputSizes
 
@@ -246,13 +247,12 @@ def law_of(given: Any, goals: Goals) -> Law:
 class GoalTask:
     """An environment whose observations achieve goals, which of them are commanded, and how a policy reads them.
 
-    facts     what is known of the environment; `stepper(lanes)` steps it
+    env       the environment, which can be stepped
     horizon   the most steps of an episode
     discount  an example that took h steps counts discountʰ
     """
 
-    facts: Facts
-    stepper: Callable[[int], Stepper]
+    env: EnvSpec
     goals: Goals
     law: Law
     inputs: GoalInputs
@@ -264,4 +264,4 @@ class GoalTask:
         among = "" if labels is None else f" among {labels:,}"
         within = f" within {self.goals.within:g}" if self.goals.within else ""
         discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
-        return f"{self.facts.actions}, horizon {self.horizon:,}, {self.law}{among}{within}{discount}"
+        return f"{self.env.facts.actions}, horizon {self.horizon:,}, {self.law}{among}{within}{discount}"

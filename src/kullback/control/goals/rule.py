@@ -76,7 +76,7 @@ class RelabelledLearning(Iterative):
         self.explore, self.seed, self.start, self.fresh = explore, seed, start, fresh
 
     def init(self) -> State:
-        facts, goals = self.task.facts, self.task.goals
+        facts, goals = self.task.env.facts, self.task.goals
         shape = (self.blocks, self.task.horizon, self.stepper.lanes)
         width = () if self.task.inputs.joined else (self.task.inputs.width,)
         memory = Block(
@@ -197,7 +197,7 @@ class RelabelledLearning(Iterative):
     def _fingerprint(self) -> str:
         task = self.task
         program = settings_in_words(replace(self.program, structure=None))
-        about = (self.title, program, repr(self.program.structure), repr(task.facts), str(task), repr(task.inputs))
+        about = (self.title, program, repr(self.program.structure), repr(task.env.facts), str(task), repr(task.inputs))
         listed = () if task.law.listed is None else (task.law.listed,)
         numbers = (self.rate, self.blocks, self.explore, self.until or -1.0, self.seed, self.stepper.lanes)
         return fingerprint(*about, *listed, *numbers, self.learnable.fixed, self.start)
@@ -296,10 +296,10 @@ class RelabelledImitation(Rule):
         return Applies(dropped=("H(P)",), note="P moves with Q; the share of goals reached is reported")
 
     def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task, q = p.facts, within_choices(q, p.facts.facts.actions)
+        task, q = p.facts, within_choices(q, p.facts.env.facts.actions)
         learnable = q.learnable
         assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)
-        stepper = task.stepper(self.episodes)
+        stepper = task.env.stepper(self.episodes)
         try:
             played = task.horizon * stepper.lanes
             is_table = isinstance(learnable.structure.network, Rows)
@@ -373,9 +373,9 @@ def _why_no_actor(structure: Any, members: int, task: GoalTask) -> str:
     """Why a conditional cannot act in the environment, or nothing."""
     if not isinstance(structure, ConditionalStructure):
         return "Q does not depend on the observation and the goal, and a policy does"
-    cls, wanted = structure.form.cls, CHOOSERS.get(task.facts.actions.kind)
+    cls, wanted = structure.form.cls, CHOOSERS.get(task.env.facts.actions.kind)
     if members > 1 or (structure.components and wanted is not None):
         return "Q is a mixture, which does not act"
     if wanted is not None:
-        return "" if cls is wanted else f"Q is {cls.__name__}, which does not choose among {task.facts.actions}"
+        return "" if cls is wanted else f"Q is {cls.__name__}, which does not choose among {task.env.facts.actions}"
     return ""

@@ -140,7 +140,7 @@ def _worth_of(task: Task, played: Played) -> _Worth:
     """What episodes are worth. Of arrays the return is the discounted one, as there is no environment beside them."""
     of, discount = played.episodes, task.discount
     n, over, steps = len(of.returns), np.asarray(of.finished), np.asarray(of.length, np.float64)
-    arrays = isinstance(task.compiled, TableSimulator) and task.compiled.is_arrays
+    arrays = isinstance(task.env.compiled, TableSimulator) and task.env.compiled.is_arrays
     is_rest_0 = discount**played.longest < np.finfo(np.float64).eps
     fewer = f"only {n} of {played.wanted} episodes were sure to fit into the budget" if n < played.wanted else ""
     truncated = int(np.sum(of.truncated)) if not (task.cut_ends or is_rest_0) else 0
@@ -157,8 +157,8 @@ def _worth_of(task: Task, played: Played) -> _Worth:
         steps=steps,
         cut=int((~are_whole).sum()),
         at_most=f", of at most {played.longest:,} steps" if episodes else "",
-        counted="; ".join(filter(None, (task.caveat, fewer, episodes))),
-        whole="; ".join(filter(None, (task.caveat, fewer, trajectories, beyond if truncated else ""))),
+        counted="; ".join(filter(None, (task.env.caveat, fewer, episodes))),
+        whole="; ".join(filter(None, (task.env.caveat, fewer, trajectories, beyond if truncated else ""))),
     )
 
 

@@ -93,14 +93,14 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     def said(done: int, steps: int) -> None:
         tell(f"{done:,} of {at_most}{wanted:,} fresh episodes {how} · {steps:,} steps")
 
-    if task.compiled is not None:
+    if task.env.compiled is not None:
         played = _on_device(task, acting, free, fixed, greedy, longest, counted, wanted)
         episodes, settled = _in_rounds(lambda n, words, _: played(n, words), wanted, budget, longest, 1, rng, said)
         return Played(episodes, wanted, longest, counted, settled)
-    assert task.stepper is not None
+    assert task.env.stepper is not None
     sure = wanted if budget is None else min(wanted, budget // longest)
     # Half of the lanes that surely fit leave room for another round where episodes turn out short.
-    stepper = task.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
+    stepper = task.env.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
     if budget is not None and is_strict:  # of a vector environment there are as many lanes as it has
         longest = max(1, min(longest, budget // max(stepper.lanes, FEWEST)))
     try:
@@ -113,10 +113,10 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
 
 def _lengths(task: Task, greedy: bool) -> tuple[int, int]:
     """The most steps of an episode, and how many of them the environment counts."""
-    if not isinstance(task.compiled, TableSimulator):
-        return task.facts.limit or task.closing.longest, task.facts.limit or ANY
+    if not isinstance(task.env.compiled, TableSimulator):
+        return task.env.facts.limit or task.closing.longest, task.env.facts.limit or ANY
     # The trajectories of P_opt go on beyond the time limit of a table's environment; a greedy policy has only a return.
-    limit, whole = task.compiled.limit, task.compiled.horizon or task.closing.longest
+    limit, whole = task.env.compiled.limit, task.env.compiled.horizon or task.closing.longest
     return min(whole, limit or whole) if greedy else whole, limit or ANY
 
 
@@ -148,7 +148,7 @@ def _in_rounds(
 def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int,
                lanes: int) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:  # fmt: skip
     """(n, words) -> n episodes, at most as many as there are lanes, and their steps."""
-    simulator = task.compiled
+    simulator = task.env.compiled
     assert simulator is not None
     if isinstance(simulator, TableSimulator):
         simulator = replace(simulator, limit=None)

@@ -247,8 +247,8 @@ class Playing(Iterative):
         self.budget = min(max(self.budget, 1), self.most)
         if int(state.counters.failed) < 0:
             raise EnvironmentFault(
-                f"env: {self.training.task.facts.name} gave a reward or an observation that is NaN or infinite within "
-                f"{int(state.counters.steps):,} steps; let it give finite ones"
+                f"env: {self.training.task.env.facts.name} gave a reward or an observation that is NaN or infinite "
+                f"within {int(state.counters.steps):,} steps; let it give finite ones"
             )
         return self._evaluated(state) if bool(state.counters.evaluate) else state
 
@@ -256,7 +256,7 @@ class Playing(Iterative):
         """The state with what greedy episodes returned, and when to play some again."""
         steps, until, task = int(state.counters.steps), float(self.training.hyper.stopping.until), self.training.task
         episodes, budget, _ = task.closing
-        played = self._greedy(state, min(episodes, self.screened) if task.compiled is None else episodes, 0, budget)
+        played = self._greedy(state, min(episodes, self.screened) if task.env.compiled is None else episodes, 0, budget)
         if np.mean(played.episodes.returns) >= until:
             # The best of many evaluations is luck in part: what counts are episodes that did not choose it.
             played = self._greedy(state, episodes, 1, budget)
@@ -315,8 +315,8 @@ class Playing(Iterative):
     def _fingerprint(self) -> str:
         of = self.training
         hyper = of.hyper._replace(stopping=of.hyper.stopping._replace(total=0, budget=0))
-        simulator = None if of.task.compiled is None else of.task.compiled.parameters
-        return fingerprint(of.title, of.settings, repr(of.task.facts), of.start, of.fixed, hyper, simulator)
+        simulator = None if of.task.env.compiled is None else of.task.env.compiled.parameters
+        return fingerprint(of.title, of.settings, repr(of.task.env.facts), of.start, of.fixed, hyper, simulator)
 
 
 def evaluated_on(episodes: int, longest: int | None) -> str:
@@ -326,5 +326,5 @@ def evaluated_on(episodes: int, longest: int | None) -> str:
 
 def is_cut_short(task: Task, played: Played) -> bool:
     """Whether a budget cut episodes before the environment's time limit would have."""
-    limit, over = task.facts.limit, np.asarray(played.episodes.finished)
+    limit, over = task.env.facts.limit, np.asarray(played.episodes.finished)
     return limit is not None and played.longest < limit and not over.all()

@@ -367,14 +367,14 @@ class CompiledPlaying(OffPolicy):
 
     def begun(self) -> tuple[Any, Any]:
         training = self.training
-        assert training.task.compiled is not None
-        return start_playing(training.config, training.task.compiled.parameters, training.hyper.seed)
+        assert training.task.env.compiled is not None
+        return start_playing(training.config, training.task.env.compiled.parameters, training.hyper.seed)
 
     def rounds(self, state: OffPolicyState) -> OffPolicyState:
         training = self.training
-        assert training.task.compiled is not None
+        assert training.task.env.compiled is not None
         return improve(
-            training.config, training.fixed, training.task.compiled.parameters, state, training.within(self.budget)
+            training.config, training.fixed, training.task.env.compiled.parameters, state, training.within(self.budget)
         )
 
 

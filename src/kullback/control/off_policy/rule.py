@@ -161,7 +161,7 @@ class OffPolicyRule(Rule):
         assert p.learnable is not None
         if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
             return Missing(reason, wanted(task))
-        actions, labels = task.facts.actions, task.facts.observations.labels
+        actions, labels = task.env.facts.actions, task.env.facts.observations.labels
         if actions.kind in ("choices", "switches"):
             reason = "its critics value one action to choose, or actions in a box"
             return Missing(reason, 'rule="trajectory gradient"')
@@ -197,25 +197,25 @@ class OffPolicyRule(Rule):
     def sizes(self, task: Task, structure: Any) -> Usual:
         """What was asked, else what is usual."""
         is_table = isinstance(structure.network, Rows)
-        usual = TABLE if is_table else CHOICE if task.facts.actions.is_discrete else BOX
+        usual = TABLE if is_table else CHOICE if task.env.facts.actions.is_discrete else BOX
         asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
-        if task.compiled is None and task.lanes is not None:
-            asked["lanes"] = task.lanes
+        if task.env.compiled is None and task.env.lanes is not None:
+            asked["lanes"] = task.env.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
         """The training of a policy, for the driver; whoever has it closes it."""
-        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.compiled
+        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.env.compiled
         stepper = None
         if compiled is None:
-            assert task.stepper is not None
-            stepper = task.stepper(sizes.lanes)
+            assert task.env.stepper is not None
+            stepper = task.env.stepper(sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         masked = _masks(compiled) if stepper is None else stepper.mask is not None
         rows, total = lanes * sizes.block, min(request.steps or sizes.steps, 2**31 - 1)
-        actions = task.facts.actions
+        actions = task.env.facts.actions
         free = learnable.initial(request.host_rng(0, 0), 0)
         critic = critic_of(learnable.structure.network, task)
         rng = request.host_rng(_CRITICS)
@@ -224,7 +224,7 @@ class OffPolicyRule(Rule):
             acting=task.acting(learnable.structure),
             critic=critic,
             layouts=Layouts(policy=Layout.of(free), critic=Layout.of(critics[0])),
-            columns=Columns(task.facts.observations, actions, masked),
+            columns=Columns(task.env.facts.observations, actions, masked),
             noise=noise_of(sizes.noise),
             improvement=self.improvement(),
             sizes=Sizes(
@@ -277,7 +277,7 @@ class OffPolicyRule(Rule):
 
 def critic_of(network: Any, task: Task) -> Critic:
     """A critic as wide as the policy: of every action at once, or of an action in a box."""
-    observations, actions = task.facts.observations, task.facts.actions
+    observations, actions = task.env.facts.observations, task.env.facts.actions
     if actions.is_discrete:
         critic = state_critic(network, observations, actions.categories)
     else:

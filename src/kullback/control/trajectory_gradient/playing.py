@@ -162,15 +162,15 @@ class CompiledPlaying(OnPolicy):
         super().__init__(training, 4)
 
     def lanes(self) -> Any:
-        compiled = self.training.task.compiled
+        compiled = self.training.task.env.compiled
         assert compiled is not None
         return start_playing(self.training.config, compiled.parameters, self.training.hyper.seed)
 
     def played(self, state: OnPolicyState) -> OnPolicyState:
         training = self.training
-        assert training.task.compiled is not None
+        assert training.task.env.compiled is not None
         return improve(
-            training.config, training.fixed, training.task.compiled.parameters, state, training.within(self.budget)
+            training.config, training.fixed, training.task.env.compiled.parameters, state, training.within(self.budget)
         )
 
 

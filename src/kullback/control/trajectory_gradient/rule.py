@@ -123,9 +123,9 @@ class TrajectoryGradient(Rule):
         assert p.learnable is not None
         if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
             return Missing(reason, wanted(task))
-        if not task.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
+        if not task.env.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
-        cost = 6.6 if not task.facts.actions.is_discrete else 5.0 if task.compiled is not None else 5.5
+        cost = 6.6 if not task.env.facts.actions.is_discrete else 5.0 if task.env.compiled is not None else 5.5
         sizes = self._sizes(task, p.learnable)
         note = (
             f"{sizes.lanes} lane{'s' * (sizes.lanes > 1)} × {sizes.block} steps an update, discount {task.discount:g}"
@@ -137,7 +137,7 @@ class TrajectoryGradient(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         task = task_of(q)
         assert task is not None
-        p = within_choices(p, task.facts.actions)
+        p = within_choices(p, task.env.facts.actions)
         learnable = p.learnable
         assert learnable is not None
         algorithm = self.algorithm(task, learnable, request)
@@ -153,26 +153,26 @@ class TrajectoryGradient(Rule):
 
     def _sizes(self, task: Task, learnable: Learnable) -> Usual:
         table = isinstance(getattr(learnable.structure, "network", None), Rows)
-        usual = STEPPED if task.compiled is None else TABLE if table else COMPILED
+        usual = STEPPED if task.env.compiled is None else TABLE if table else COMPILED
         asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
-        if task.compiled is None and task.lanes is not None:
-            asked["lanes"] = task.lanes
+        if task.env.compiled is None and task.env.lanes is not None:
+            asked["lanes"] = task.env.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
         sizes, dtype = self._sizes(task, learnable), jnp.result_type(float)
-        compiled, structure = task.compiled, learnable.structure
+        compiled, structure = task.env.compiled, learnable.structure
         assert isinstance(structure, ConditionalStructure)
         stepper = None
         if compiled is None:
-            assert task.stepper is not None
-            stepper = task.stepper(sizes.lanes)
+            assert task.env.stepper is not None
+            stepper = task.env.stepper(sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         minibatches = _divisor(lanes * sizes.block, sizes.minibatches)
         free = learnable.initial(request.host_rng(0, 0), 0)
-        critic = state_critic(structure.network, task.facts.observations)
+        critic = state_critic(structure.network, task.env.facts.observations)
         both = (free, critic.init(request.host_rng(_CRITIC)))
         config = OnPolicyConfig(
             acting=task.acting(structure),
