@@ -79,9 +79,13 @@ class Agent:
         return write_batch(self.action_space, action) if is_batch else write_action(self.action_space, action[0])
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
         action_masks: Any = None,
-    ) -> tuple[Any, Any]:  # fmt: skip
+    ) -> tuple[Any, Any]:
         """(action, state), as a policy of Stable-Baselines3 has it.
 
         state          None, or of a policy that depends on time the steps so far; pass back what was returned
@@ -218,8 +222,10 @@ def _check_actions(acting: Acting, q: FittedConditional, name: str) -> None:
         fits &= not d.is_discrete
         fits &= form.cls is not TanhNormal or (q.members == 1 and not q.structure.components)
     if not fits:
-        raise InputError(f"q: {q.name} has outcomes that are not the {actions} of {name}; "
-                         "pass a policy that was fitted to this environment")  # fmt: skip
+        raise InputError(
+            f"q: {q.name} has outcomes that are not the {actions} of {name}; "
+            "pass a policy that was fitted to this environment"
+        )
 
 
 def _choices(d: Any) -> int:

@@ -66,8 +66,10 @@ def returns_to_go(
     """
     reward, number = np.asarray(rewards, np.float64), np.asarray(episode)
     if reward.ndim != 1 or number.shape != reward.shape or number.dtype.kind not in "iu" or (number < 0).any():
-        raise InputError(f"episode: shape {number.shape} of {number.dtype} beside rewards of shape {reward.shape}; "
-                         "pass for each step the number of its episode, from 0")  # fmt: skip
+        raise InputError(
+            f"episode: shape {number.shape} of {number.dtype} beside rewards of shape {reward.shape}; "
+            "pass for each step the number of its episode, from 0"
+        )
     if not np.isfinite(reward).all():
         raise InputError("rewards: they have NaN or infinite values; drop those episodes, or correct them")
     if not 0 <= discount <= 1:
@@ -75,8 +77,10 @@ def returns_to_go(
     count = int(number.max(initial=-1)) + 1
     after = np.zeros(count) if beyond is None else np.asarray(beyond, np.float64)
     if after.shape != (count,) or not np.isfinite(after).all():
-        raise InputError(f"beyond: shape {after.shape}, or values that are not finite, for {count} episodes; pass one "
-                         "number for each")  # fmt: skip
+        raise InputError(
+            f"beyond: shape {after.shape}, or values that are not finite, for {count} episodes; pass one "
+            "number for each"
+        )
     running, gathered = after.tolist(), []
     for r, e in zip(reward[::-1].tolist(), number[::-1].tolist(), strict=True):
         running[e] = r + discount * running[e]

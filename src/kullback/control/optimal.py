@@ -89,16 +89,27 @@ class Optimal:
         assert self.model is not None
         is_arrays = isinstance(self.env, FiniteMDP)
         return Problem(
-            model=self.model, temperature=self.temperature.last, discount=self.discount, horizon=self.horizon,
-            log_prior=self._log_prior(self.model), asked=self.temperature, playing=self._playing,
-            limit=None if is_arrays else time_limit(self.env), is_arrays=is_arrays,
-        )  # fmt: skip
+            model=self.model,
+            temperature=self.temperature.last,
+            discount=self.discount,
+            horizon=self.horizon,
+            log_prior=self._log_prior(self.model),
+            asked=self.temperature,
+            playing=self._playing,
+            limit=None if is_arrays else time_limit(self.env),
+            is_arrays=is_arrays,
+        )
 
     def _playing(self) -> Task:
         """The table as an environment to play; or the environment itself, where no compiled one may take its place."""
         problem, model = self.problem, self.problem.model
-        prior = None if self.prior is None else np.broadcast_to(
-            problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(-1, model.actions)  # fmt: skip
+        prior = (
+            None
+            if self.prior is None
+            else np.broadcast_to(problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(
+                -1, model.actions
+            )
+        )
         table = table_simulator(model, self.horizon, problem.limit, is_arrays=problem.is_arrays)
         env = EnvSpec(table.facts, compiled=table)
         if not self.compiled and not isinstance(self.env, FiniteMDP):

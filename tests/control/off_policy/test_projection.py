@@ -11,7 +11,7 @@ from scipy.special import log_softmax, softmax
 from kullback.control.learning.policy import Choosing
 from kullback.control.off_policy.replay import Batch
 from kullback.control.off_policy.tilt_and_project import ForwardProjection
-from kullback.training.optimiser import begin
+from kullback.training.optimiser import DEFAULT, begin
 
 ALPHA = 0.5
 
@@ -20,7 +20,8 @@ def improved(projection, prior, values, steps, rate=0.02):
     """The policy's logits and those that follow them, after so many steps at two states."""
     start = np.zeros(values.shape, np.float32).ravel()
     given: Any = SimpleNamespace(
-        at=lambda x, *_: Choosing(jax.nn.log_softmax(x.reshape(values.shape)), jnp.asarray(prior, jnp.float32))
+        at=lambda x, *_: Choosing(jax.nn.log_softmax(x.reshape(values.shape)), jnp.asarray(prior, jnp.float32)),
+        descent=DEFAULT,
     )
     states = Batch(None, None, None, None, jnp.ones(len(values)), None, None, None)
 

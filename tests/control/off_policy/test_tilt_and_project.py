@@ -165,7 +165,7 @@ def test_long_ways(env, temperature, lacking):
 
 def test_a_walk_in_a_box_is_learned():
     playing, state = trained(task_of(Walk(), 0.1, 0.99), IN_BOX, TiltAndProject(steps=1_000))
-    returns = np.asarray(playing._greedy(state, 2, 0).returns)
+    returns = np.asarray(playing._greedy(state, 2, 0).episodes.returns)
     assert returns.mean() > -1.0
 
 

@@ -82,9 +82,11 @@ def unsteady(env: Any) -> str:
     while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper):
         if _keeps_statistics(env) and getattr(env, "update_running_mean", True):
             name = type(env).__name__
-            return (f"{name} moved its statistics in these episodes as well, so that later ones may return something "
-                    "else: set its update_running_mean to False, or leave it out, as observations are scaled "
-                    "without it")  # fmt: skip
+            return (
+                f"{name} moved its statistics in these episodes as well, so that later ones may return something "
+                "else: set its update_running_mean to False, or leave it out, as observations are scaled "
+                "without it"
+            )
         env = env.env
     return ""
 

@@ -42,8 +42,9 @@ class Hosted(Stepper):
         seen = jax.tree.map(np.asarray, seen)
         if not (np.isfinite(seen.reward).all() and np.isfinite(seen.following).all()):
             what = "a reward" if not np.isfinite(seen.reward).all() else "an observation"
-            raise EnvironmentFault(f"env: {self.facts.name} gave {what} that is not finite in step {self._count}; "
-                                   "correct the environment")  # fmt: skip
+            raise EnvironmentFault(
+                f"env: {self.facts.name} gave {what} that is not finite in step {self._count}; correct the environment"
+            )
         self._stand(now)
         return seen
 

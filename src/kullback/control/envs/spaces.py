@@ -113,16 +113,20 @@ def observations_of(space: Any, name: str = "env") -> Observations:
     if isinstance(space, spaces.Discrete):
         return Observations((), int(space.n))
     if not _is_any(space):
-        raise InputError(f"env: the observation space {space} of {name} holds nothing; where there is nothing to see, "
-                         "gymnasium.wrappers.TransformObservation(env, lambda x: 0, gymnasium.spaces.Discrete(1)) "
-                         "says so")  # fmt: skip
+        raise InputError(
+            f"env: the observation space {space} of {name} holds nothing; where there is nothing to see, "
+            "gymnasium.wrappers.TransformObservation(env, lambda x: 0, gymnasium.spaces.Discrete(1)) "
+            "says so"
+        )
     if isinstance(space, spaces.Box):
         shape = space.shape or (1,)
         return Observations(shape, None, _numbers(space.low), _numbers(space.high))
     flat = None if _holds_text(space) else _flattened(space)
     if flat is None:
-        raise InputError(f"env: the observation space {space} of {name} is no array of a fixed size, which a network "
-                         f"needs; {_remedy(space)}")  # fmt: skip
+        raise InputError(
+            f"env: the observation space {space} of {name} is no array of a fixed size, which a network "
+            f"needs; {_remedy(space)}"
+        )
     return Observations(flat.shape, None, _numbers(flat.low), _numbers(flat.high))
 
 
@@ -158,16 +162,22 @@ def actions_of(space: Any, name: str = "env") -> Actions:
         if not any(part.is_discrete for part in parts):
             low, high = (tuple(x for part in parts for x in getattr(part, end)) for end in ("low", "high"))
             return Actions("box", (len(low),), (), low, high)
-        raise InputError(f"env: the action space {space} of {name} mixes choices and real numbers; "
-                         "gymnasium.wrappers.TransformAction(env, f, space) makes it one, by a function f from a "
-                         "space of one kind")  # fmt: skip
+        raise InputError(
+            f"env: the action space {space} of {name} mixes choices and real numbers; "
+            "gymnasium.wrappers.TransformAction(env, f, space) makes it one, by a function f from a "
+            "space of one kind"
+        )
     if isinstance(space, spaces.Box):
-        raise InputError(f"env: the action space {space} of {name} is a Box of whole numbers; "
-                         "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.MultiDiscrete("
-                         "env.action_space.high - env.action_space.low + 1, start=env.action_space.low)) makes it "
-                         "one of choices")  # fmt: skip
-    raise InputError(f"env: the action space {space} of {name} is none of Box, Discrete, MultiDiscrete, MultiBinary, "
-                     "and Dict or Tuple of these")  # fmt: skip
+        raise InputError(
+            f"env: the action space {space} of {name} is a Box of whole numbers; "
+            "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.MultiDiscrete("
+            "env.action_space.high - env.action_space.low + 1, start=env.action_space.low)) makes it "
+            "one of choices"
+        )
+    raise InputError(
+        f"env: the action space {space} of {name} is none of Box, Discrete, MultiDiscrete, MultiBinary, "
+        "and Dict or Tuple of these"
+    )
 
 
 def write_action(space: Any, action: np.ndarray) -> Any:

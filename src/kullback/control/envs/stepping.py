@@ -142,8 +142,10 @@ class SingleEnvironments(Stepper):
         self._settle(rows, mask)
         if not lost:
             return ""
-        return (f"{len(lost)} of {self.lanes} environments of {name} start fresh episodes: their seeds and actions did "
-                "not lead to where they stood, and their state can be saved in no other way")  # fmt: skip
+        return (
+            f"{len(lost)} of {self.lanes} environments of {name} start fresh episodes: their seeds and actions did "
+            "not lead to where they stood, and their state can be saved in no other way"
+        )
 
     def close(self) -> None:
         """Let go of the environments that were made here; one that was given stays open."""

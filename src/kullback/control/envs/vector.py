@@ -97,8 +97,10 @@ class GivenVector(Stepper):
     def restore(self, state: dict[str, np.ndarray]) -> str:
         self._seed, self._steps = int(state["seed"]), int(state["steps"])
         self._start()
-        return (f"all {self.lanes} environments of {self.facts.name} start fresh episodes: "
-                "the state of a vector environment cannot be saved")  # fmt: skip
+        return (
+            f"all {self.lanes} environments of {self.facts.name} start fresh episodes: "
+            "the state of a vector environment cannot be saved"
+        )
 
     def close(self) -> None:
         self._watchdog.stop()
@@ -124,8 +126,12 @@ class GivenVector(Stepper):
             return following, ended, rows, mask
         batch, info = self._env.reset(options={"reset_mask": over.copy()})
         fresh, allowed = self._rows(batch), self._masks(info, np.zeros_like(over))
-        return (rows, mask, np.where(_column(over, rows), fresh, rows),
-                None if mask is None else np.where(_column(over, mask), allowed, mask))  # fmt: skip
+        return (
+            rows,
+            mask,
+            np.where(_column(over, rows), fresh, rows),
+            None if mask is None else np.where(_column(over, mask), allowed, mask),
+        )
 
     def _read_final(self, info: Any, over: np.ndarray, rows: np.ndarray) -> None:
         """The last observations of the lanes that are over: an array of objects, or a batch like any other."""

@@ -28,9 +28,15 @@ class Actor:
     """A policy on its way to goals. Of its actions a share `explore` is drawn uniformly, or it is greedy."""
 
     def __init__(
-        self, task: GoalTask, structure: Any, free: Any, fixed: Any, seed: int, greedy: bool = False,
+        self,
+        task: GoalTask,
+        structure: Any,
+        free: Any,
+        fixed: Any,
+        seed: int,
+        greedy: bool = False,
         explore: float = 0.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._actions = task.env.facts.actions
         self._acting, self._inputs, self._greedy = Acting(structure, self._actions), task.inputs, greedy
         self._free, self._fixed = jax.tree.map(jnp.asarray, (free, Fixed(fixed)))
@@ -41,16 +47,34 @@ class Actor:
     def act(self, observation: Any, goal: Any, left: Any, mask: Any) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...] with so many steps left; real ones inside their box."""
         self._count += 1
-        action = act(self._acting, self._inputs, self._greedy, self._free, self._fixed, (observation, goal, left), mask,
-                     self._key, np.uint32(self._count), self._explore)  # fmt: skip
+        action = act(
+            self._acting,
+            self._inputs,
+            self._greedy,
+            self._free,
+            self._fixed,
+            (observation, goal, left),
+            mask,
+            self._key,
+            np.uint32(self._count),
+            self._explore,
+        )
         return np.asarray(action) if self._actions.is_discrete else np.clip(action, *self._actions.bounds)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def act(
-    acting: Acting, inputs: GoalInputs, greedy: bool, free: Any, fixed: Fixed, seen: tuple[Any, Any, Any], mask: Any,
-    key: jax.Array, count: Any, explore: Any,
-) -> jax.Array:  # fmt: skip
+    acting: Acting,
+    inputs: GoalInputs,
+    greedy: bool,
+    free: Any,
+    fixed: Fixed,
+    seen: tuple[Any, Any, Any],
+    mask: Any,
+    key: jax.Array,
+    count: Any,
+    explore: Any,
+) -> jax.Array:
     """Actions on the way to goals, drawn by the count-th key or greedy: one compiled program."""
     here = acting.at(free, fixed, inputs.join(*seen, jnp), mask)
     own, other, which = jax.random.split(jax.random.fold_in(key, count), 3)
@@ -130,9 +154,16 @@ class Reached(NamedTuple):
 
 
 def attempts(
-    task: GoalTask, structure: Any, free: Any, fixed: Any, greedy: bool, seed: tuple[int, ...], episodes: int,
-    commanded: np.ndarray | None = None, pool: np.ndarray | None = None,
-) -> Reached:  # fmt: skip
+    task: GoalTask,
+    structure: Any,
+    free: Any,
+    fixed: Any,
+    greedy: bool,
+    seed: tuple[int, ...],
+    episodes: int,
+    commanded: np.ndarray | None = None,
+    pool: np.ndarray | None = None,
+) -> Reached:
     """Fresh episodes that end where the goal is reached, in rounds of a few lanes side by side.
 
     commanded  the goal of each episode [episodes, ...]; None draws them by the task's law

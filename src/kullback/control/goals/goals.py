@@ -165,8 +165,10 @@ def _is_label(space: Any) -> bool:
 def _distance(exact: bool, within: float | None, facts: Facts) -> float:
     if within is None:
         if not exact:
-            raise InputError(f"within: goals of {facts.name} are real numbers, which no episode meets exactly; pass "
-                             "the distance at which one counts as reached")  # fmt: skip
+            raise InputError(
+                f"within: goals of {facts.name} are real numbers, which no episode meets exactly; pass "
+                "the distance at which one counts as reached"
+            )
         return 0.0
     number = isinstance(within, int | float | np.integer | np.floating) and not isinstance(within, bool)
     if not number or not 0 <= within < np.inf:
@@ -183,8 +185,10 @@ def _checked(values: Any, sizes: InputSizes, argument: str) -> np.ndarray:
     if array.ndim != 1 + len(sizes.shape) and array.ndim >= 1:
         array = array.reshape(len(array), *sizes.shape) if array[:1].size == int(np.prod(sizes.shape)) else array
     if array.shape[1:] != sizes.shape or array.dtype.kind not in "iubf" or not np.isfinite(array).all():
-        raise InputError(f"{argument}: shape {array.shape}, or values that are not finite; pass [n, "
-                         f"{', '.join(map(str, sizes.shape))}]")  # fmt: skip
+        raise InputError(
+            f"{argument}: shape {array.shape}, or values that are not finite; pass [n, "
+            f"{', '.join(map(str, sizes.shape))}]"
+        )
     return array.astype(np.float32)
 
 
@@ -202,9 +206,12 @@ class Law:
     drawn: Callable[[np.random.Generator, int], Any] | None = None
 
     def draw(
-        self, rng: np.random.Generator, rows: Shaped[np.ndarray, "n ..."], pool: Shaped[np.ndarray, "m ..."] | None,
+        self,
+        rng: np.random.Generator,
+        rows: Shaped[np.ndarray, "n ..."],
+        pool: Shaped[np.ndarray, "m ..."] | None,
         again: bool = False,
-    ) -> Shaped[np.ndarray, "n ..."]:  # fmt: skip
+    ) -> Shaped[np.ndarray, "n ..."]:
         """Goals to command where these are the observations.
 
         pool   the goals achieved so far; None or empty takes those that the observations achieve

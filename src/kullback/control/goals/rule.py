@@ -68,9 +68,20 @@ class RelabelledLearning(Iterative):
     """Rounds of practice and learning, from the learnable's start."""
 
     def __init__(
-        self, title: str, task: GoalTask, stepper: Stepper, learnable: Learnable, program: Program, rate: float,
-        blocks: int, explore: float, until: float | None, seed: int, start: Any, fresh: int,
-    ) -> None:  # fmt: skip
+        self,
+        title: str,
+        task: GoalTask,
+        stepper: Stepper,
+        learnable: Learnable,
+        program: Program,
+        rate: float,
+        blocks: int,
+        explore: float,
+        until: float | None,
+        seed: int,
+        start: Any,
+        fresh: int,
+    ) -> None:
         self.title, self.task, self.stepper, self.learnable = title, task, stepper, learnable
         self.program, self.rate, self.blocks, self.until = program, rate, blocks, until
         self.explore, self.seed, self.start, self.fresh = explore, seed, start, fresh
@@ -110,8 +121,15 @@ class RelabelledLearning(Iterative):
         heldout = self._loss(fixed, state.learner.average, new, jax.random.fold_in(key, 0))
         memory = _stored(state.memory, new, np.int32(n % self.blocks))
         filled = np.int32(min(n + 1, self.blocks))
-        learner, loss = learn(self.program, fixed, memory, filled, state.learner, np.asarray(self.rate, np.float32),
-                              jax.random.fold_in(key, 1))  # fmt: skip
+        learner, loss = learn(
+            self.program,
+            fixed,
+            memory,
+            filled,
+            state.learner,
+            np.asarray(self.rate, np.float32),
+            jax.random.fold_in(key, 1),
+        )
         steps = state.line[0] + (played.block.left > 0).sum()
         share = played.reached / max(played.commanded, 1)
         line = np.array([steps, loss, heldout, share])
@@ -158,8 +176,16 @@ class RelabelledLearning(Iterative):
     def attempts(self, state: State, greedy: bool, stream: int) -> Reached:
         """Fresh episodes of the policy as it stands."""
         seed = (self.seed, int(state.rounds), stream, int(greedy))
-        return attempts(self.task, self.program.structure, state.learner.average, self.fixed(state), greedy, seed,
-                        self.fresh, pool=self.pool(state))  # fmt: skip
+        return attempts(
+            self.task,
+            self.program.structure,
+            state.learner.average,
+            self.fixed(state),
+            greedy,
+            seed,
+            self.fresh,
+            pool=self.pool(state),
+        )
 
     def fresh_losses(self, state: State, episodes: int) -> tuple[np.ndarray, np.ndarray]:
         """Of lanes of fresh practice, at least so many: the sums of weighted losses at the policy, and of weights."""
@@ -319,8 +345,20 @@ class RelabelledImitation(Rule):
             seed = int(request.host_rng(0).integers(2**31))
             start = learnable.initial(request.host_rng(1), 0)
             blocks = max(1, self.memory // played)
-            algorithm = RelabelledLearning(self.name, task, stepper, learnable, program, rate, blocks, self.explore,
-                                           self.until, seed, start, self.fresh)  # fmt: skip
+            algorithm = RelabelledLearning(
+                self.name,
+                task,
+                stepper,
+                learnable,
+                program,
+                rate,
+                blocks,
+                self.explore,
+                self.until,
+                seed,
+                start,
+                self.fresh,
+            )
             outcome = drive(algorithm, request, self.steps)
             with telling(request.quiet) as tell:
                 return _fit(q, algorithm, outcome, tell)

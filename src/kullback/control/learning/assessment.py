@@ -43,8 +43,15 @@ def mean_of(
     values = np.asarray(x, np.float64)
     n, spread = len(values), values.std(ddof=1) if np.ptp(values) else 0.0
     error = float(spread / np.sqrt(n) * stdtrit(n - 1, LEVEL) / ndtri(LEVEL))
-    return Estimate(float(values.mean()), error, guarantee, quantity, reason=remark, unit=unit,
-                    diagnostics={"cut": cut, "episodes": n})  # fmt: skip
+    return Estimate(
+        float(values.mean()),
+        error,
+        guarantee,
+        quantity,
+        reason=remark,
+        unit=unit,
+        diagnostics={"cut": cut, "episodes": n},
+    )
 
 
 def if_all_alike(x: Float[np.ndarray, " n"]) -> str:
@@ -75,8 +82,15 @@ class Report:
     numbers: Mapping[str, Any]
 
 
-def assess(task: Task, acting: Acting, free: Any, fixed: Fixed, temperature: float,
-           rng: np.random.Generator, tell: Tell = silent) -> Report:  # fmt: skip
+def assess(
+    task: Task,
+    acting: Acting,
+    free: Any,
+    fixed: Fixed,
+    temperature: float,
+    rng: np.random.Generator,
+    tell: Tell = silent,
+) -> Report:
     """Greedy, sampled and soft values with standard errors, from fresh episodes, as many as `task.fresh` says.
 
     The objective is KL(π‖P_opt) − log Z = −J/α with J = E[Σ γᵗ (r − α KL(π(·∣s)‖π₀(·∣s)))]: unbiased, as the episodes
@@ -171,8 +185,16 @@ ASSESSMENT = 7_001  # the stream of random numbers of fresh episodes
 UNPLAYED = "its fresh episodes were interrupted; kl.KL(fit.q, optimal).estimate() plays them"
 
 
-def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temperature: float, request: Request,
-           extra: Mapping[str, Any] | None = None) -> Fit:  # fmt: skip
+def fit_of(
+    p: Known,
+    task: Task,
+    free: Any,
+    fixed: Any,
+    outcome: Outcome,
+    temperature: float,
+    request: Request,
+    extra: Mapping[str, Any] | None = None,
+) -> Fit:
     """The fit of a policy with parameters `free` and `fixed` (its scales as the training left them).
 
     Raises `FitError` where the parameters are not finite.
@@ -185,8 +207,15 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
     learnable = replace(p.learnable, fixed=fixed)
     try:
         with telling(request.quiet) as tell:
-            report = assess(task, task.acting(learnable.structure), free, task.fixed(fixed), temperature,
-                            request.host_rng(ASSESSMENT), tell)  # fmt: skip
+            report = assess(
+                task,
+                task.acting(learnable.structure),
+                free,
+                task.fixed(fixed),
+                temperature,
+                request.host_rng(ASSESSMENT),
+                tell,
+            )
     except KeyboardInterrupt:
         if not len(outcome.trace):
             raise
@@ -208,8 +237,14 @@ def fit_of(p: Known, task: Task, free: Any, fixed: Any, outcome: Outcome, temper
 
 def _of_training(objective: float, temperature: float) -> Report:
     """All that is known of a policy of which no fresh episodes were played."""
-    last = Estimate(objective, np.inf, Guarantee.CONSISTENT, "KL(π‖P_opt) − log Z", ("log Z",),
-                    "of recent episodes in training, in which the policy changed")  # fmt: skip
+    last = Estimate(
+        objective,
+        np.inf,
+        Guarantee.CONSISTENT,
+        "KL(π‖P_opt) − log Z",
+        ("log Z",),
+        "of recent episodes in training, in which the policy changed",
+    )
     return Report(last, {"temperature": temperature, "episodes": 0})
 
 

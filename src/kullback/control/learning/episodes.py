@@ -69,8 +69,17 @@ class Played(NamedTuple):
     settled: bool
 
 
-def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng: np.random.Generator,
-         wanted: int, budget: int | None = None, tell: Tell = silent) -> Played:  # fmt: skip
+def play(
+    task: Task,
+    acting: Acting,
+    free: Any,
+    fixed: Fixed,
+    greedy: bool,
+    rng: np.random.Generator,
+    wanted: int,
+    budget: int | None = None,
+    tell: Tell = silent,
+) -> Played:
     """Play `wanted` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
 
     Where the environment is compiled they run side by side; else each of a few lanes plays a number that is settled
@@ -121,9 +130,14 @@ def _lengths(task: Task, greedy: bool) -> tuple[int, int]:
 
 
 def _in_rounds(
-    play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]], wanted: int,
-    budget: int | None, longest: int, lanes: int, rng: np.random.Generator, said: Callable[[int, int], None],
-) -> tuple[Episodes, bool]:  # fmt: skip
+    play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]],
+    wanted: int,
+    budget: int | None,
+    longest: int,
+    lanes: int,
+    rng: np.random.Generator,
+    said: Callable[[int, int], None],
+) -> tuple[Episodes, bool]:
     """Rounds of (n, words, said) -> n episodes and the steps of all lanes; and whether one round was all."""
     rounds: list[Episodes] = []
     done, used = 0, 0
@@ -145,8 +159,9 @@ def _in_rounds(
     return whole, len(rounds) == 1 and done >= wanted
 
 
-def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int,
-               lanes: int) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:  # fmt: skip
+def _on_device(
+    task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int, lanes: int
+) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:
     """(n, words) -> n episodes, at most as many as there are lanes, and their steps."""
     simulator = task.env.compiled
     assert simulator is not None
@@ -155,9 +170,19 @@ def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool
 
     def played(n: int, words: np.ndarray) -> tuple[Episodes, int]:
         sums, steps = _compiled(
-            simulator, acting, lanes, np.bool_(greedy), free, fixed, simulator.parameters, np.asarray(task.discount),
-            np.int32(longest), np.int32(counted), np.int32(n), words,
-        )  # fmt: skip
+            simulator,
+            acting,
+            lanes,
+            np.bool_(greedy),
+            free,
+            fixed,
+            simulator.parameters,
+            np.asarray(task.discount),
+            np.int32(longest),
+            np.int32(counted),
+            np.int32(n),
+            words,
+        )
         return Episodes(*(np.asarray(column)[:n] for column in sums)), int(steps) * n
 
     return played
@@ -165,9 +190,19 @@ def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool
 
 @program(static=(0, 1, 2))
 def _compiled(
-    simulator: Compiled, acting: Acting, lanes: int, greedy: Any, free: Any, fixed: Fixed, parameters: Any,
-    discount: Any, longest: Any, counted: Any, wanted: Any, words: Any,
-) -> tuple[Episodes, Any]:  # fmt: skip
+    simulator: Compiled,
+    acting: Acting,
+    lanes: int,
+    greedy: Any,
+    free: Any,
+    fixed: Fixed,
+    parameters: Any,
+    discount: Any,
+    longest: Any,
+    counted: Any,
+    wanted: Any,
+    words: Any,
+) -> tuple[Episodes, Any]:
     """Sums over an episode of each of the first `wanted` lanes, and the steps of the longest."""
     dtype = jnp.result_type(float)
     zeros, no = jnp.zeros(lanes, dtype), jnp.zeros(lanes, bool)
@@ -216,17 +251,26 @@ def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: 
 
 
 @partial(jax.jit, static_argnums=0)
-def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any,
-        step: Any) -> Any:  # fmt: skip
+def act(
+    acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any, step: Any
+) -> Any:
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
     keys = jax.random.split(jax.random.fold_in(key_of(words), step))
     return _acted(acting.at(free, fixed, observation, mask), greedy, keys[0], keys[1])
 
 
 def _stepped(
-    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, discount: float, longest: int, n: int,
-    words: np.ndarray, said: Callable[[int, int], None],
-) -> tuple[Episodes, int]:  # fmt: skip
+    stepper: Stepper,
+    acting: Acting,
+    free: Any,
+    fixed: Fixed,
+    greedy: bool,
+    discount: float,
+    longest: int,
+    n: int,
+    words: np.ndarray,
+    said: Callable[[int, int], None],
+) -> tuple[Episodes, int]:
     """Sums over n episodes, and the steps that all lanes took together."""
     stepper.reset(int(words[0] >> 1))
     lanes = stepper.lanes
@@ -235,8 +279,10 @@ def _stepped(
     count, each = np.zeros(lanes, int), n // lanes + (np.arange(lanes) < n % lanes)
     step, told = 0, time.monotonic()
     while (count < each).any():
-        action, kl, ratio = (np.asarray(x) for x in act(
-            acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step)))  # fmt: skip
+        action, kl, ratio = (
+            np.asarray(x)
+            for x in act(acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step))
+        )
         seen = stepper.step(action)
         weight = discount ** running[4]
         valid = seen.valid.astype(float)

@@ -118,12 +118,16 @@ def _rendering(env: Any, mode: str) -> Iterator[Any]:
             yield made
         return
     if not isinstance(env, gym.Env):
-        raise InputError(f"env: {type(env).__name__} cannot be rendered; pass an id, or a Gymnasium environment made "
-                         f'with render_mode="{mode}"')  # fmt: skip
+        raise InputError(
+            f"env: {type(env).__name__} cannot be rendered; pass an id, or a Gymnasium environment made "
+            f'with render_mode="{mode}"'
+        )
     _require(env, mode)
     if env.render_mode != mode:
-        raise InputError(f'env: {name_of(env)} was made with render_mode={env.render_mode!r}; pass its id, or one made '
-                         f'with render_mode="{mode}"')  # fmt: skip
+        raise InputError(
+            f"env: {name_of(env)} was made with render_mode={env.render_mode!r}; pass its id, or one made "
+            f'with render_mode="{mode}"'
+        )
     yield env
 
 

@@ -41,8 +41,9 @@ class Player:
     def act(self, observation: Any, mask: Any) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...]; real ones are clipped to the bounds of their box."""
         self._count += 1
-        action = answer(self._acting, self._greedy, self._free, self._fixed, observation, mask, self._key,
-                        np.uint32(self._count))  # fmt: skip
+        action = answer(
+            self._acting, self._greedy, self._free, self._fixed, observation, mask, self._key, np.uint32(self._count)
+        )
         return within_bounds(self._actions, action)
 
 
@@ -113,8 +114,10 @@ def require_actor(policy: FittedConditional, facts: Facts) -> None:
     if fits and wanted is CategoricalLogits:
         fits = base.logits.shape[-1] == facts.actions.categories
     if not fits or tuple(d.event_shape) != facts.actions.shape:
-        raise InputError(f"policy: outcomes of {type(base).__name__} of shape {tuple(d.event_shape)} are no actions of "
-                         f"{facts.name}, which has {facts.actions}")  # fmt: skip
+        raise InputError(
+            f"policy: outcomes of {type(base).__name__} of shape {tuple(d.event_shape)} are no actions of "
+            f"{facts.name}, which has {facts.actions}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
