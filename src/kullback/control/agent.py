@@ -233,7 +233,7 @@ def _choices(d: Any) -> int:
     return 2 if isinstance(base, BernoulliLogits) else base.logits.shape[-1]
 
 
-def _first(space: Any, observation: Any) -> tuple[Any, Any]:
+def _first(space: gym.Space[Any], observation: Any) -> tuple[Any, Any]:
     """The first part of a composite observation that is not composite, and its space."""
     while isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         key: Any = next(iter(space.spaces)) if isinstance(space, gym.spaces.Dict) else 0
@@ -244,7 +244,7 @@ def _first(space: Any, observation: Any) -> tuple[Any, Any]:
     return space, observation
 
 
-def _is_batch(space: Any, observation: Any) -> bool:
+def _is_batch(space: gym.Space[Any], observation: Any) -> bool:
     """Whether these are n observations; what is neither one nor several is told apart by whoever reads it."""
     space, observation = _first(space, observation)
     try:
@@ -253,7 +253,7 @@ def _is_batch(space: Any, observation: Any) -> bool:
         return False
 
 
-def _length(space: Any, observation: Any) -> int:
+def _length(space: gym.Space[Any], observation: Any) -> int:
     return len(_first(space, observation)[1])
 
 

@@ -137,7 +137,7 @@ def fitted_to(state: Any, like: Any) -> Any:
     return jax.tree.map(lambda x, y: jnp.broadcast_to(jnp.asarray(x, y.dtype), y.shape), state, like)
 
 
-def read(space: Any, observation: Any) -> jax.Array:
+def read(space: gym.Space[Any], observation: Any) -> jax.Array:
     """One observation inside a JAX program: an int32 label, or float32 as `spaces.read_observation` gives it."""
     if isinstance(space, spaces.Discrete):
         return jnp.reshape(jnp.asarray(observation, jnp.int32) - int(space.start), ())
@@ -193,7 +193,7 @@ def _taken_apart(value: Any) -> tuple[list[Any], Any] | None:
     return leaves, structure
 
 
-def _flat(space: Any, value: Any) -> list[jax.Array]:
+def _flat(space: gym.Space[Any], value: Any) -> list[jax.Array]:
     """The parts of an observation in the order of `gymnasium.spaces.flatten`, float32."""
     if isinstance(space, spaces.Dict):
         return [part for name, inner in space.spaces.items() for part in _flat(inner, _part(value, name))]
@@ -216,7 +216,7 @@ def _is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray | jax.Array) and not (isinstance(x, np.ndarray) and x.dtype == object)
 
 
-def _is_integer_box(space: Any) -> bool:
+def _is_integer_box(space: gym.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer)
 
 

@@ -32,7 +32,7 @@ def empty_rows(observations: Observations, lanes: int) -> Shaped[np.ndarray, "la
     return np.empty((lanes, *observations.shape), np.float32 if observations.labels is None else np.int32)
 
 
-def reader_of(space: Any) -> Read:
+def reader_of(space: gym.Space[Any]) -> Read:
     """read(rows, lane, observation) writes an observation into its row; raises `Mismatch`."""
     if isinstance(space, spaces.Discrete):
         return _label_reader(space)
@@ -47,7 +47,11 @@ def reader_of(space: Any) -> Read:
 
 
 def read_batch(
-    space: Any, batch_space: Any, read: Read, rows: Shaped[np.ndarray, "lanes ..."], batch: Any
+    space: gym.Space[Any],
+    batch_space: gym.Space[Any] | None,
+    read: Read,
+    rows: Shaped[np.ndarray, "lanes ..."],
+    batch: Any,
 ) -> Shaped[np.ndarray, "lanes ..."]:
     """A vector environment's observations, into `rows`; raises `Mismatch`."""
     n = len(rows)
@@ -107,7 +111,7 @@ def not_finite(rows: Shaped[np.ndarray, "lanes ..."]) -> tuple[int, str] | None:
     return lane, f"an observation that is {rows[lane, *index]} at {index}"
 
 
-def check(space: Any, observation: Any, part: str = "") -> None:
+def check(space: gym.Space[Any], observation: Any, part: str = "") -> None:
     """Raise `Mismatch` where an observation is not of the kind, shape and range of its space.
 
     Bounds of boxes are not checked: many environments overstep theirs, and a network reads what is beyond them too.
@@ -173,7 +177,7 @@ def _numbers(observation: Any, space: Any, shape: tuple[int, ...], part: str = "
     return array
 
 
-def _check_range(array: np.ndarray, start: Any, sizes: Any, space: Any, part: str = "") -> None:
+def _check_range(array: np.ndarray, start: Any, sizes: Any, space: gym.Space[Any], part: str = "") -> None:
     index = array.astype(np.int64) - np.asarray(start, np.int64)
     if ((index < 0) | (index >= sizes)).any():
         raise Mismatch(f"the observation{part} {array.tolist()}, and its space is {space}")
@@ -192,7 +196,7 @@ def check_actions(actions: Actions, lanes: int, action: Any) -> Shaped[np.ndarra
     return array
 
 
-def writer_of(space: Any) -> Callable[[Shaped[np.ndarray, "lanes ..."]], Sequence[Any] | np.ndarray]:
+def writer_of(space: gym.Space[Any]) -> Callable[[Shaped[np.ndarray, "lanes ..."]], Sequence[Any] | np.ndarray]:
     """write(action) gives the action of each lane as the environment wants it, and no array of it is ours."""
     if isinstance(space, spaces.Discrete):
         start, dtype = int(space.start), space.dtype
@@ -202,7 +206,7 @@ def writer_of(space: Any) -> Callable[[Shaped[np.ndarray, "lanes ..."]], Sequenc
     return lambda action: [write_action(space, one) for one in action]
 
 
-def write_batch(space: Any, action: Shaped[np.ndarray, "lanes ..."]) -> Any:
+def write_batch(space: gym.Space[Any], action: Shaped[np.ndarray, "lanes ..."]) -> Any:
     """The actions of all lanes as a vector environment of this single action space wants them."""
     rows = writer_of(space)(action)
     if isinstance(rows, np.ndarray):
@@ -216,7 +220,7 @@ def all_allowed(actions: Actions, lanes: int) -> Bool[np.ndarray, "lanes ..."]:
     return np.tile(exists, (lanes, *[1] * exists.ndim))
 
 
-def read_mask(space: Any, actions: Actions, mask: Any) -> Bool[np.ndarray, "... categories"]:
+def read_mask(space: gym.Space[Any], actions: Actions, mask: Any) -> Bool[np.ndarray, "... categories"]:
     """Which actions a mask allows.
 
     Read are arrays of the length of a Discrete space; for other spaces the masks that Gymnasium's `sample(mask=)`

@@ -130,7 +130,7 @@ def observations_of(space: Any, name: str = "env") -> Observations:
     return Observations(flat.shape, None, _numbers(flat.low), _numbers(flat.high))
 
 
-def read_observation(space: Any, observation: Any) -> np.ndarray:
+def read_observation(space: gym.Space[Any], observation: Any) -> np.ndarray:
     """One observation as a row that a network reads: an int32 label, or float32 [*shape]."""
     if isinstance(space, spaces.Discrete):
         return np.asarray(int(observation) - int(space.start), np.int32)
@@ -180,7 +180,7 @@ def actions_of(space: Any, name: str = "env") -> Actions:
     )
 
 
-def write_action(space: Any, action: np.ndarray) -> Any:
+def write_action(space: gym.Space[Any], action: np.ndarray) -> Any:
     """One action of ours [*shape] as the environment wants it."""
     if isinstance(space, spaces.Discrete):
         return space.dtype.type(int(action) + int(space.start))
@@ -198,14 +198,14 @@ def write_action(space: Any, action: np.ndarray) -> Any:
     return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
 
 
-def _is_any(space: Any) -> bool:
+def _is_any(space: gym.Space[Any]) -> bool:
     """Whether there is a number in what a space holds."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return any(map(_is_any, _parts(space)))
     return 0 not in (getattr(space, "shape", None) or ())
 
 
-def _flattened(space: Any) -> Any:
+def _flattened(space: gym.Space[Any]) -> Any:
     """The Box of a composite space's flattened observations, or None where it has none."""
     try:
         flat = flatten_space(space)
@@ -214,7 +214,7 @@ def _flattened(space: Any) -> Any:
     return flat if isinstance(flat, spaces.Box) else None
 
 
-def _remedy(space: Any) -> str:
+def _remedy(space: gym.Space[Any]) -> str:
     """The wrapper that makes a space one that a network reads."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
@@ -224,7 +224,7 @@ def _remedy(space: Any) -> str:
     return "gymnasium.wrappers.TransformObservation(env, f, box) makes it one, by a function f into that box"
 
 
-def _holds_text(space: Any) -> bool:
+def _holds_text(space: gym.Space[Any]) -> bool:
     """Gymnasium flattens texts to the numbers of their letters, which mean nothing to a network."""
     if isinstance(space, spaces.Dict | spaces.Tuple | spaces.OneOf):
         return any(_holds_text(part) for part in _parts(space))

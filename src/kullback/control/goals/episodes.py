@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from kullback.control.envs.simulator import Stepper
 from kullback.control.goals.goals import GoalInputs, GoalTask
 from kullback.control.learning.policy import Acting, Fixed
+from kullback.families.conditional_structure import ConditionalStructure
 from kullback.training.optimiser import DEFAULT, Descent, begin, descend
 
 LANES = 20  # episodes side by side that show what was learned
@@ -30,7 +31,7 @@ class Actor:
     def __init__(
         self,
         task: GoalTask,
-        structure: Any,
+        structure: ConditionalStructure,
         free: Any,
         fixed: Any,
         seed: int,
@@ -44,7 +45,13 @@ class Actor:
         bounded = self._actions.is_discrete or self._actions.is_bounded
         self._explore = np.float32(explore) if explore > 0 and bounded else None
 
-    def act(self, observation: Any, goal: Any, left: Any, mask: Any) -> np.ndarray:
+    def act(
+        self,
+        observation: Shaped[Array | np.ndarray, "n ..."],
+        goal: Shaped[Array | np.ndarray, "n ..."],
+        left: Int[Array | np.ndarray, " n"],
+        mask: Bool[Array | np.ndarray, "n ..."] | None,
+    ) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...] with so many steps left; real ones inside their box."""
         self._count += 1
         action = act(
@@ -70,10 +77,10 @@ def act(
     free: Any,
     fixed: Fixed,
     seen: tuple[Any, Any, Any],
-    mask: Any,
+    mask: Bool[Array | np.ndarray, "n ..."] | None,
     key: jax.Array,
-    count: Any,
-    explore: Any,
+    count: Int[Array | np.ndarray, ""],
+    explore: Float[Array | np.ndarray, ""] | float,
 ) -> jax.Array:
     """Actions on the way to goals, drawn by the count-th key or greedy: one compiled program."""
     here = acting.at(free, fixed, inputs.join(*seen, jnp), mask)
@@ -155,7 +162,7 @@ class Reached(NamedTuple):
 
 def attempts(
     task: GoalTask,
-    structure: Any,
+    structure: ConditionalStructure,
     free: Any,
     fixed: Any,
     greedy: bool,
@@ -254,7 +261,13 @@ def at_start(free: Any, optimiser: optax.GradientTransformation = DEFAULT) -> Le
 
 @partial(jax.jit, static_argnums=0)
 def learn(
-    program: Program, fixed: Any, memory: Block, filled: Any, learner: Learner, rate: Any, key: jax.Array
+    program: Program,
+    fixed: Any,
+    memory: Block,
+    filled: Int[Array | np.ndarray, ""],
+    learner: Learner,
+    rate: Float[Array | np.ndarray, ""],
+    key: jax.Array,
 ) -> tuple[Learner, Float[Array, ""]]:
     """The learner after some steps along E_P[∇ log q], and the mean loss of these steps in nats.
 
@@ -290,7 +303,7 @@ def relabelled_losses(
     return jnp.sum((losses * weights).reshape(steps, lanes), 0), jnp.sum(weights.reshape(steps, lanes), 0)
 
 
-def _rows(key: jax.Array, n: int, memory: Block, filled: Any) -> tuple[Any, Any, Any]:
+def _rows(key: jax.Array, n: int, memory: Block, filled: Int[Array | np.ndarray, ""]) -> tuple[Any, Any, Any]:
     """The places of n steps in the memory."""
     keys = jax.random.split(key, 3)
     bounds = (filled, *memory.left.shape[1:])
@@ -315,7 +328,7 @@ def _losses(
     return jnp.where(left > 0, losses, 0.0), weights
 
 
-def _ahead(u: Any, left: Any, discount: float) -> Any:
+def _ahead(u: Float[Array, ...], left: Any, discount: float) -> Any:
     """h from 1 … left in proportion to γʰ, by the inverse of its distribution function at u in [0, 1)."""
     if discount == 1.0:
         h = 1 + jnp.floor(u * left)
@@ -332,7 +345,7 @@ def _weight(left: Any, discount: float) -> Any:
     return discount * jnp.expm1(np.log(discount) * left) / (discount - 1.0)
 
 
-def _usual_weight(discount: float, memory: Block, filled: Any) -> Any:
+def _usual_weight(discount: float, memory: Block, filled: Int[Array | np.ndarray, ""]) -> Any:
     """The mean weight of the steps in the memory."""
     there = jnp.arange(memory.left.shape[0]) < filled
     weights = _weight(memory.left, discount) * there[:, None, None]

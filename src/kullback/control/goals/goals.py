@@ -109,7 +109,7 @@ class Goals:
         return _checked(observations, self.observation, "observation")
 
 
-def goals_of(space: Any, facts: Facts, achieved: Callable[[Any], Any] | None, within: float | None) -> Goals:
+def goals_of(space: gym.Space[Any], facts: Facts, achieved: Callable[[Any], Any] | None, within: float | None) -> Goals:
     """What goals are in an environment of this observation space (None where there is no such space).
 
     Raises `InputError` where it cannot be told which goal an observation achieves, or when it is reached.
@@ -158,7 +158,7 @@ def _sizes(space: Any) -> InputSizes:
     return InputSizes((), int(space.n)) if _is_label(space) else InputSizes((flatdim(space),))
 
 
-def _is_label(space: Any) -> bool:
+def _is_label(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Discrete)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.control.learning.running_moments import RunningMoments
@@ -33,7 +34,13 @@ class Critic:
         """Parameters on the host."""
         return self.network.init(rng)
 
-    def __call__(self, free: Any, scaling: Any, observation: Any, action: Any = None) -> jax.Array:
+    def __call__(
+        self,
+        free: Any,
+        scaling: Mapping[str, Any],
+        observation: Shaped[Array | np.ndarray, "n ..."],
+        action: Any = None,
+    ) -> jax.Array:
         """Values [n, outputs] at observations [n, ...], and encoded actions [n, action_width].
 
         scaling  a mapping with x_mean and x_scale, as a policy's fixed parameters have
@@ -64,7 +71,7 @@ def action_critic(policy: SizedNetwork, observations: Observations, actions: Act
     return Critic(_dense(policy, width + action_width, 1, None), action_width)
 
 
-def encode(actions: Actions, action: Any) -> jax.Array:
+def encode(actions: Actions, action: Shaped[Array, "n ..."]) -> jax.Array:
     """Actions in a box [n, *shape] as coordinates from −1 to 1 [n, width], whatever the environment's units."""
     low, high = actions.bounds
     return (2.0 * (action - low) / (high - low) - 1.0).reshape(action.shape[0], -1)

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
-from kullback.control.envs.simulator import Compiled, Stepper, moved_lanes, start_lanes
+from kullback.control.envs.simulator import Compiled, Stepper, Transition, moved_lanes, start_lanes
 from kullback.control.envs.table import TableSimulator
-from kullback.control.learning.policy import Acting, Fixed
+from kullback.control.learning.policy import Acting, Fixed, Here
 from kullback.control.task import Task
 from kullback.runtime.export_cache import program
 from kullback.runtime.random import key_of, words_from
@@ -193,15 +194,15 @@ def _compiled(
     simulator: Compiled,
     acting: Acting,
     lanes: int,
-    greedy: Any,
+    greedy: bool | Bool[Array | np.ndarray, ""],
     free: Any,
     fixed: Fixed,
     parameters: Any,
-    discount: Any,
-    longest: Any,
-    counted: Any,
-    wanted: Any,
-    words: Any,
+    discount: float | Float[Array | np.ndarray, ""],
+    longest: int | Int[Array | np.ndarray, ""],
+    counted: int | Int[Array | np.ndarray, ""],
+    wanted: int | Int[Array | np.ndarray, ""],
+    words: UInt32[Array | np.ndarray, ...],
 ) -> tuple[Episodes, Any]:
     """Sums over an episode of each of the first `wanted` lanes, and the steps of the longest."""
     dtype = jnp.result_type(float)
@@ -228,14 +229,23 @@ def _compiled(
     return sums, steps
 
 
-def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tuple[Any, Any, Any]:
+def _acted(
+    here: Here, greedy: bool | Bool[Array | np.ndarray, ""], act_key: jax.Array, kl_key: jax.Array
+) -> tuple[Any, Any, Any]:
     """The action, KL(π‖π₀) at the observation, and log π − log π₀ of the action."""
     # One program for both ways of acting: compiling costs more than drawing in vain.
     drawn = here.taken(greedy, act_key)
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
 
-def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: Any) -> Episodes:
+def _added(
+    sums: Episodes,
+    seen: Transition,
+    weight: Float[Array, " n"],
+    kl: Float[Array, " n"],
+    ratio: Float[Array, " n"],
+    counts: Bool[Array, " n"],
+) -> Episodes:
     """The sums after a step; those of finished episodes stay."""
     on = jnp.where(sums.finished, 0.0, 1.0).astype(sums.returns.dtype)
     reward = jnp.where(sums.finished, 0.0, seen.reward)
@@ -252,7 +262,14 @@ def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: 
 
 @partial(jax.jit, static_argnums=0)
 def act(
-    acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any, step: Any
+    acting: Acting,
+    greedy: bool | Bool[Array | np.ndarray, ""],
+    free: Any,
+    fixed: Fixed,
+    observation: Shaped[Array | np.ndarray, "n ..."],
+    mask: Bool[Array | np.ndarray, "n ..."] | None,
+    words: UInt32[Array | np.ndarray, ...],
+    step: Int[Array | np.ndarray, ""],
 ) -> Any:
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
     keys = jax.random.split(jax.random.fold_in(key_of(words), step))

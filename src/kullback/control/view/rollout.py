@@ -259,5 +259,5 @@ def _of_labels(
     return Rollout(observations, actions_taken, rewards, index, terminated, last, len(cumulative), actions)
 
 
-def _is_label(space: Any) -> bool:
+def _is_label(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Discrete)
