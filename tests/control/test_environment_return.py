@@ -9,8 +9,8 @@ import pytest
 
 import kullback as kl
 from kullback.control import FiniteMDP, FreshEpisodes, Optimal
-from kullback.control.evaluate import episode as episode_of
-from kullback.control.evaluate import evaluate, log_rows
+from kullback.control.tabular.evaluation import episode as episode_of
+from kullback.control.tabular.evaluation import evaluate, log_rows
 from kullback.control.task import greedy
 from kullback.result import Status
 from kullback.rule import Request

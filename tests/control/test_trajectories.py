@@ -6,7 +6,7 @@ from scipy.special import logsumexp
 from tests.control.tabular.enumeration import random_mdp, random_policy, trajectories
 
 from kullback.control import FiniteMDP, Optimal
-from kullback.control.evaluate import evaluate
+from kullback.control.tabular.evaluation import evaluate
 from kullback.control.tabular.soft_bellman import solve
 
 HORIZON = 4

@@ -425,7 +425,7 @@ fault(
 )
 fault(
     "control: a table's return goes on beyond the time limit",
-    "control/evaluate.py",
+    "control/tabular/evaluation.py",
     "_summed(_chain(undiscounted, policy), gain, limit)",
     "_summed(_chain(undiscounted, policy), gain, 10 * limit)",
     "control/test_environment_return.py::test_the_return_of_a_table_ends_with_the_time_limit",

@@ -16,13 +16,13 @@ from kullback.control.envs.adaptors import spec_of, stepped
 from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import AsTable, table_simulator
 from kullback.control.envs.watchdog import PATIENCE
-from kullback.control.evaluate import log_policy_of
 from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
-from kullback.control.rules import POLICY, exact_numbers
 from kullback.control.tabular.environment import make, step_limit, table_of, time_limit
+from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP, Model
-from kullback.control.task import Fresh, Problem, Task
+from kullback.control.tabular.rules import POLICY, exact_numbers
+from kullback.control.task import Fresh, TableProblem, Task
 from kullback.errors import InputError
 from kullback.families.fitted import FittedConditional
 from kullback.known import Known
@@ -84,11 +84,11 @@ class Optimal:
         self.discount = self._discount(discount)
 
     @cached_property
-    def problem(self) -> Problem:
+    def problem(self) -> TableProblem:
         """A table as numbers, for the rules that solve it."""
         assert self.model is not None
         is_arrays = isinstance(self.env, FiniteMDP)
-        return Problem(
+        return TableProblem(
             model=self.model,
             temperature=self.temperature.last,
             discount=self.discount,

@@ -128,7 +128,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class TableProblem:
     """What a control rule is asked to solve.
 
     temperature  reward per nat

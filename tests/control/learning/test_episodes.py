@@ -9,9 +9,9 @@ import pytest
 import kullback as kl
 from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.stepping import stepper_for
-from kullback.control.evaluate import evaluate, log_policy_of
 from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.learning.assessment import assess
+from kullback.control.tabular.evaluation import evaluate, log_policy_of
 from kullback.control.task import Fresh, Task, greedy
 from kullback.errors import PlanError
 

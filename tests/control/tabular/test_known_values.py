@@ -8,7 +8,7 @@ from scipy.optimize import root_scalar
 
 import kullback as kl
 from kullback.control import Optimal, rollout
-from kullback.control.evaluate import evaluate
+from kullback.control.tabular.evaluation import evaluate
 from kullback.control.tabular.soft_bellman import solve
 from kullback.control.task import greedy
 

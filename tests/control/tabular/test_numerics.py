@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from kullback.control import FiniteMDP, Optimal
-from kullback.control.evaluate import evaluate
 from kullback.control.tabular import soft_bellman
+from kullback.control.tabular.evaluation import evaluate
 from kullback.control.tabular.soft_bellman import outcome_choices, solve
 from kullback.control.task import greedy, kl_rows
 from kullback.errors import FitError

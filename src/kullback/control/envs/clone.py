@@ -61,6 +61,9 @@ def copies(env: Any, lanes: int) -> list[Any]:
 STEPS, LARGE = 3, 10_000  # steps that show which attributes are the state; numbers of an array that is compared
 
 
+# Whether others may be played in the place of one that was given.
+
+
 def why_alone(env: Any) -> str:
     """Why the environment is played itself, alone, and not side by side with others made from its spec; or nothing.
 

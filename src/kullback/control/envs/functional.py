@@ -18,8 +18,8 @@ from gymnasium.experimental.functional import FuncEnv
 
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import Actions, actions_of, observations_of
-from kullback.control.envs.wrappers import is_bare, threshold_of, time_limit
-from kullback.control.tabular.environment import name_of
+from kullback.control.envs.spec import is_bare, threshold_of
+from kullback.control.tabular.environment import name_of, time_limit
 from kullback.errors import InputError
 
 spaces = gym.spaces
@@ -235,6 +235,9 @@ class State(NamedTuple):
 
     inner: Any
     observation: jax.Array
+
+
+# Gymnasium's functional environments.
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,9 @@ def _mask_method(env: Any) -> Callable[[], Any] | None:
 FIRST = 256  # steps that the table has room for at first
 
 
+# What was done since each episode in progress began, from which it can be played again.
+
+
 def seed_of(seed: int, lane: int, episode: int) -> int:
     """The seed of an episode of a lane, below 2³¹, since some environments take no larger one.
 

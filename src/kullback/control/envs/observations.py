@@ -183,6 +183,9 @@ def _check_range(array: np.ndarray, start: Any, sizes: Any, space: gym.Space[Any
         raise Mismatch(f"the observation{part} {array.tolist()}, and its space is {space}")
 
 
+# Actions as an environment takes them, and masks.
+
+
 def check_actions(actions: Actions, lanes: int, action: Any) -> Shaped[np.ndarray, "lanes ..."]:
     """Actions of every lane: int64, or float64. Nothing is clipped to the bounds of a box.
 

@@ -127,6 +127,9 @@ class Stepper(abc.ABC):
         """Let the environments go."""
 
 
+# Many lanes of one compiled environment.
+
+
 class Lanes(NamedTuple):
     """Where n lanes stand: the environment's states, the observations [n, ...], masks or None, and steps so far [n]."""
 

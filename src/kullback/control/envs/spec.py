@@ -15,9 +15,20 @@ from kullback.control.envs.clone import copies
 from kullback.control.envs.observations import Mismatch
 from kullback.control.envs.simulator import Compiled, Facts, Stepper
 from kullback.control.envs.spaces import actions_of, observations_of
-from kullback.control.envs.wrappers import time_limit
-from kullback.control.tabular.environment import is_harmless, name_of, stated_limit
+from kullback.control.tabular.environment import is_harmless, layers, name_of, stated_limit, time_limit
 from kullback.errors import EnvironmentFault, InputError
+
+
+def is_bare(env: Any) -> bool:
+    """Whether every wrapper around it is one of Gymnasium's own that only watches or limits time."""
+    return all(map(is_harmless, layers(env)))
+
+
+def threshold_of(env: Any) -> float | None:
+    """The return at which its authors call it solved, or None."""
+    given = env.spec.reward_threshold if getattr(env, "spec", None) is not None else None
+    return None if given is None else float(given)
+
 
 KEEP_TO_SPACES = (
     "correct the environment, or wrap it so that it gives finite numbers of the shapes and kinds that its spaces state"

@@ -49,7 +49,7 @@ PRACTICE, LEARN, LOOK, FRESH = range(4)  # streams of random numbers
 LINE = ("step", "train_nll", "heldout_nll", "reached")
 
 
-class State(NamedTuple):
+class ReachingState(NamedTuple):
     """Everything that changes: environments are reset at the start of each round, and so are not part of it.
 
     line    the numbers of the last round, as `LINE` names them
@@ -86,7 +86,7 @@ class RelabelledLearning(Iterative):
         self.program, self.rate, self.blocks, self.until = program, rate, blocks, until
         self.explore, self.seed, self.start, self.fresh = explore, seed, start, fresh
 
-    def init(self) -> State:
+    def init(self) -> ReachingState:
         facts, goals = self.task.env.facts, self.task.goals
         shape = (self.blocks, self.task.horizon, self.stepper.lanes)
         width = () if self.task.inputs.joined else (self.task.inputs.width,)
@@ -99,7 +99,7 @@ class RelabelledLearning(Iterative):
         fixed = self.learnable.fixed
         mean, scale = (np.broadcast_to(fixed[name], width) for name in ("x_mean", "x_scale"))
         line = np.array([0.0, np.inf, np.inf, 0.0])
-        return State(
+        return ReachingState(
             at_start(self.start, self.program.descent),
             running.at_start(mean, scale),
             memory,
@@ -108,7 +108,7 @@ class RelabelledLearning(Iterative):
             np.bool_(False),
         )
 
-    def step(self, state: State) -> State:
+    def step(self, state: ReachingState) -> ReachingState:
         n = int(state.rounds)
         fixed = self.fixed(state)
         actor = self._actor(state, self._number(n, PRACTICE), self.explore)
@@ -133,10 +133,10 @@ class RelabelledLearning(Iterative):
         steps = state.line[0] + (played.block.left > 0).sum()
         share = played.reached / max(played.commanded, 1)
         line = np.array([steps, loss, heldout, share])
-        state = State(learner, state.seen, memory, np.int32(n + 1), line, state.solved)
+        state = ReachingState(learner, state.seen, memory, np.int32(n + 1), line, state.solved)
         return state._replace(solved=np.bool_(self._is_solved(state)))
 
-    def progress(self, state: State) -> Progress:
+    def progress(self, state: ReachingState) -> Progress:
         steps, loss, heldout, share = (float(x) for x in state.line)
         words = f"{heldout:.4g} nats · {share:.0%} reached · {int(steps):,} steps"
         if not np.isfinite(loss) and state.rounds > 0:
@@ -146,13 +146,13 @@ class RelabelledLearning(Iterative):
             return Progress(heldout, int(steps), Status.CONVERGED, message, words)
         return Progress(heldout, int(steps), words=words)
 
-    def history(self, state: State) -> tuple[dict[str, float], ...]:
+    def history(self, state: ReachingState) -> tuple[dict[str, float], ...]:
         return ({name: float(x) for name, x in zip(LINE, state.line, strict=True)},)
 
     def fingerprint(self) -> str:
         return self._fingerprint
 
-    def fixed(self, state: State) -> Any:
+    def fixed(self, state: ReachingState) -> Any:
         """The policy's fixed parameters, with inputs standardised by what was seen so far."""
         if self.task.inputs.joined:
             return self.learnable.fixed
@@ -164,7 +164,7 @@ class RelabelledLearning(Iterative):
             "x_scale": np.where(measured, scale, 1.0),
         }
 
-    def pool(self, state: State) -> np.ndarray | None:
+    def pool(self, state: ReachingState) -> np.ndarray | None:
         """The goals achieved so far: each once where they can be told apart, else all that the memory holds."""
         if self.task.law.kind not in ("achieved", "wanted"):
             return None
@@ -173,7 +173,7 @@ class RelabelledLearning(Iterative):
         achieved = np.asarray(state.memory.achieved[:filled])[there]
         return achieved if self.task.goals.within > 0 else np.unique(achieved, axis=0)
 
-    def attempts(self, state: State, greedy: bool, stream: int) -> Reached:
+    def attempts(self, state: ReachingState, greedy: bool, stream: int) -> Reached:
         """Fresh episodes of the policy as it stands."""
         seed = (self.seed, int(state.rounds), stream, int(greedy))
         return attempts(
@@ -187,7 +187,7 @@ class RelabelledLearning(Iterative):
             pool=self.pool(state),
         )
 
-    def fresh_losses(self, state: State, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+    def fresh_losses(self, state: ReachingState, episodes: int) -> tuple[np.ndarray, np.ndarray]:
         """Of lanes of fresh practice, at least so many: the sums of weighted losses at the policy, and of weights."""
         fixed, parts = self.fixed(state), []
         for k in range(-(-episodes // self.stepper.lanes)):
@@ -199,11 +199,11 @@ class RelabelledLearning(Iterative):
         losses, weights = (np.concatenate(column) for column in zip(*parts, strict=True))
         return losses, weights
 
-    def _actor(self, state: State, seed: int, explore: float) -> Actor:
+    def _actor(self, state: ReachingState, seed: int, explore: float) -> Actor:
         free, fixed = state.learner.average, self.fixed(state)
         return Actor(self.task, self.program.structure, free, fixed, seed, explore=explore)
 
-    def _is_solved(self, state: State) -> bool:
+    def _is_solved(self, state: ReachingState) -> bool:
         if self.until is None or int(state.rounds) % LOOKS or state.line[3] < self.until - NEAR:
             return False
         return bool(self.attempts(state, True, LOOK).reached.mean() >= self.until)
@@ -367,7 +367,7 @@ class RelabelledImitation(Rule):
 
 
 def _fit(q: Known, algorithm: RelabelledLearning, outcome: Outcome, tell: Tell) -> Fit:
-    state: State = jax.tree.map(np.asarray, outcome.state)
+    state: ReachingState = jax.tree.map(np.asarray, outcome.state)
     free, fixed = state.learner.average, algorithm.fixed(state)
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((free, fixed["x_mean"], fixed["x_scale"]))):
         raise FitError("q: the policy's parameters became NaN or infinite; pass a rule with a smaller rate=")

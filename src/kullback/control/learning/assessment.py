@@ -25,6 +25,8 @@ from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Request
 from kullback.training.driver import Outcome
 
+# Means over episodes, and a line on a terminal while they are played.
+
 LEVEL = 0.975
 
 
@@ -72,6 +74,9 @@ def telling(quiet: bool) -> Iterator[Tell]:
 
     with Console(stderr=True).status("fresh episodes") as status:
         yield status.update
+
+
+# What fresh episodes say of a policy.
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,8 @@ def _cut(whole: Bool[np.ndarray, " n"], longest: int) -> str:
     cut = int((~whole).sum())
     return f"{cut} of {len(whole)} episodes had not ended after {longest:,} steps and were cut" if cut else ""
 
+
+# From the outcome of a training to its fit.
 
 ASSESSMENT = 7_001  # the stream of random numbers of fresh episodes
 UNPLAYED = "its fresh episodes were interrupted; kl.KL(fit.q, optimal).estimate() plays them"

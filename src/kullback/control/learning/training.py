@@ -26,6 +26,8 @@ from kullback.result import Status
 from kullback.training.driver import Iterative, Progress, fingerprint
 from kullback.training.ravel import on_host
 
+# Where a training stands, and statistics of its episodes.
+
 CURVE = 64  # lines recorded in one call
 COLUMNS = ("step", "objective", "return", "kl", "temperature", "episodes", "length")
 LEAST = 1e-6  # weight, so that nothing is divided by 0
@@ -177,6 +179,8 @@ def line(
     numbers = steps, -soft / alpha, returns, kl, alpha, statistics.finished, length
     return jnp.stack([jnp.asarray(number, soft.dtype) for number in numbers])
 
+
+# The training under the driver.
 
 _SECONDS = 0.3  # that one call should take
 _WAIT = 0.1  # of the steps so far, before greedy episodes are played again

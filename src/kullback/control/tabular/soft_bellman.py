@@ -16,13 +16,16 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 
 from kullback.control.tabular.mdp import Sparse, never_left, reached
-from kullback.control.task import Problem
+from kullback.control.task import TableProblem
 from kullback.errors import FitError
 
 SMALL = 4_000  # states up to which a factorisation is cheap whatever the graph
 RELATIVE = 1e-10  # residual asked of one Krylov solve; Newton's method corrects what it leaves
 BACKWARD = 1e-12  # residual over the solution that is as good as rounding allows on a chain that hardly ends
 RESTART, CYCLES = 40, 10
+
+
+# Linear systems x = Kx + b of a chain K that ends: factorised while small, by Krylov iteration when large.
 
 
 class SingularChain(ArithmeticError):
@@ -59,6 +62,8 @@ def _factorised(system: sp.csc_array, b: np.ndarray) -> np.ndarray:
     except (RuntimeError, spla.MatrixRankWarning) as error:
         raise SingularChain from error
 
+
+# The soft Bellman equation, by Newton's method.
 
 EPS = np.finfo(np.float64).eps
 MAX_NEWTON_STEPS = 500
@@ -257,6 +262,8 @@ def _upper_bound_gap(
     return float(2.0 * largest * steps.max()) if shown else np.inf
 
 
+# Control problems as choices, and their solutions.
+
 REMEDY = "pass discount= below 1, or horizon="
 
 
@@ -294,7 +301,7 @@ class Solution:
         return self.log_partition - self.soft_value
 
 
-def solve(problem: Problem, tolerance: float = 1e-9) -> Solution:
+def solve(problem: TableProblem, tolerance: float = 1e-9) -> Solution:
     """The policy that minimises KL(Q‖P_opt), where P_opt(τ) ∝ prior(τ) exp(R(τ)/α) shares the dynamics with Q.
 
     For a policy Q, KL(Q‖P_opt) = log Z − E_Q[R]/α + KL(Q‖prior), so the best policy has soft value
@@ -309,7 +316,7 @@ def solve(problem: Problem, tolerance: float = 1e-9) -> Solution:
     return _infinite(problem, tolerance) if problem.horizon is None else _finite(problem, problem.horizon)
 
 
-def _infinite(problem: Problem, tolerance: float) -> Solution:
+def _infinite(problem: TableProblem, tolerance: float) -> Solution:
     model = problem.model
     try:
         choices = action_choices(problem).live(model.start)
@@ -331,7 +338,7 @@ def _infinite(problem: Problem, tolerance: float) -> Solution:
     return Solution(shaped, solved.value, log_z, model.start, solved.error, solved.steps)
 
 
-def _infinite_partition(problem: Problem, value: np.ndarray, tolerance: float) -> np.ndarray:
+def _infinite_partition(problem: TableProblem, value: np.ndarray, tolerance: float) -> np.ndarray:
     if problem.model.deterministic and problem.discount == 1.0:
         return value
     infinite = np.full(problem.model.states, np.inf)
@@ -344,7 +351,7 @@ def _infinite_partition(problem: Problem, value: np.ndarray, tolerance: float) -
         return infinite
 
 
-def action_choices(problem: Problem) -> Choices:
+def action_choices(problem: TableProblem) -> Choices:
     """The actions that the prior allows, as choices: the dynamics are chance."""
     model = problem.model
     allowed = np.isfinite(problem.log_prior) & model.acting[:, None]
@@ -360,7 +367,7 @@ def action_choices(problem: Problem) -> Choices:
     )
 
 
-def outcome_choices(problem: Problem) -> Choices:
+def outcome_choices(problem: TableProblem) -> Choices:
     """Where to go next, or to end, as the choices of each state: what happens by chance is chosen as well.
 
     The actions and outcomes that lead from s to s′ are one choice; its weight is their probability under the prior, and
@@ -396,7 +403,7 @@ def outcome_choices(problem: Problem) -> Choices:
     )
 
 
-def _finite(problem: Problem, horizon: int) -> Solution:
+def _finite(problem: TableProblem, horizon: int) -> Solution:
     """Backward induction: V_n = 0, and V_t is the soft Bellman backup of V_{t+1}."""
     model, discount = problem.model, problem.discount
     log_prior = problem.prior_by_time

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.optimize import root_scalar
 
-from kullback.control.evaluate import episode, evaluate, into_table, log_rows, why_no_policy
 from kullback.control.learning.temperature import Temperature
+from kullback.control.tabular.evaluation import episode, evaluate, into_table, log_rows, why_no_policy
 from kullback.control.tabular.soft_bellman import Solution, solve
-from kullback.control.task import Problem, Task, greedy
+from kullback.control.task import TableProblem, Task, greedy
 from kullback.errors import FitError
 from kullback.families.networks import Rows
 from kullback.known import Known, Pairs, describe
@@ -23,11 +23,13 @@ from kullback.minimize.maximum_likelihood import MaximumLikelihood
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 
+# A divergence asked for in place of a temperature: the multiplier of that constraint.
+
 ACCURACY = 1e-8  # of log α
 REACH = 16  # times that the bracket around the first temperature is widened tenfold
 
 
-def settled(problem: Problem, tolerance: float) -> Problem:
+def settled(problem: TableProblem, tolerance: float) -> TableProblem:
     """The problem at the temperature that it asks for, found where it asks for nats a step.
 
     At the optimum for α the policy spends KL(π_α‖π₀) = Σ_s d(s) KL(π_α(·∣s)‖π₀(·∣s)) nats in Σ_s d(s) steps. Their
@@ -63,7 +65,7 @@ def _bracket(excess: Callable[[float], float], asked: Temperature) -> tuple[floa
     return here, here
 
 
-def _nats_a_step(problem: Problem, tolerance: float) -> float:
+def _nats_a_step(problem: TableProblem, tolerance: float) -> float:
     solution = solve(problem, tolerance)
     played = evaluate(problem, solution.log_policy)
     nats = played.trajectory_kl(problem.prior_by_time.reshape(played.log_policy.shape))
@@ -73,6 +75,8 @@ def _nats_a_step(problem: Problem, tolerance: float) -> float:
         )
     return nats / played.steps
 
+
+# The rules.
 
 IDENTITY = "KL(π‖P_opt) = log Z − E_π[R]/α + KL(π‖π₀); V(s) = α log Σ_a π₀(a∣s) exp(Q(s, a)/α)"
 NEEDS_P = "a Conditional over Categorical actions"
@@ -142,7 +146,7 @@ class SoftValueIterationProjected(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         problem = settled(q.facts, TOLERANCE)
         solution = solve(problem, TOLERANCE)
-        fit = MaximumLikelihood().run(_lessons(problem, solution), p, request)
+        fit = MaximumLikelihood().run(_exact_policy(problem, solution), p, request)
         return reported(fit, problem, solution)
 
 
@@ -173,20 +177,20 @@ class PolicyEvaluation(Rule):
         return _objective(numbers)
 
 
-def exact_numbers(problem: Problem, policy: Any, temperature: float) -> dict[str, float]:
+def exact_numbers(problem: TableProblem, policy: Any, temperature: float) -> dict[str, float]:
     """What is known exactly of a policy that was learned by playing a table, at the temperature where it ended."""
     problem = replace(problem, temperature=temperature)
     numbers = _numbers(problem, solve(problem, TOLERANCE), policy(np.arange(problem.labels)))
     return {name: float(numbers[name]) for name in ("kl", "kl_excess", "least_kl", "log_z")}
 
 
-def reported(fit: Fit, problem: Problem, solution: Solution) -> Fit:
+def reported(fit: Fit, problem: TableProblem, solution: Solution) -> Fit:
     """The fit with the exact KL of its policy as the objective, and everything else that is known of the policy."""
     numbers = _numbers(problem, solution, fit.q(np.arange(problem.labels)))
     return replace(fit, objective=_objective(numbers), diagnostics=numbers)
 
 
-def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[str, Any]:
+def _numbers(problem: TableProblem, solution: Solution, distribution: Any) -> dict[str, Any]:
     shape = solution.log_policy.shape
     log_policy = log_rows(distribution, shape[-1]).reshape(shape)
     sampled, best = evaluate(problem, log_policy), evaluate(problem, greedy(log_policy))
@@ -227,7 +231,7 @@ def _objective(numbers: dict[str, Any]) -> Estimate:
     return Estimate(numbers["kl"], quantity="KL(π‖P_opt)", reason=reason, diagnostics=numbers)
 
 
-def _lessons(problem: Problem, solution: Solution) -> Known:
+def _exact_policy(problem: TableProblem, solution: Solution) -> Known:
     """Pairs (state, action) weighted by how often the optimal policy visits the state and takes the action."""
     actions = problem.model.actions
     visits = evaluate(problem, solution.log_policy).occupancy.reshape(-1)
@@ -244,7 +248,7 @@ def _is_table(p: Known) -> bool:
 
 
 def _no_table(q: Known) -> Missing | None:
-    if isinstance(q.facts, Problem):
+    if isinstance(q.facts, TableProblem):
         return None
     if isinstance(q.facts, Task):
         return Missing(f"no transition table of {q.facts.env.facts.name} is known", "kl.control.FiniteMDP")

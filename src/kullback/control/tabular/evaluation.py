@@ -13,7 +13,7 @@ from numpyro.distributions import CategoricalLogits
 
 from kullback.control.tabular.mdp import Sparse, never_left, reached
 from kullback.control.tabular.soft_bellman import SingularChain, solve_chain
-from kullback.control.task import Problem, kl_rows
+from kullback.control.task import TableProblem, kl_rows
 from kullback.errors import FitError, InputError
 from kullback.families.conditional import ConditionalStructure
 from kullback.families.learnable import Learnable
@@ -83,7 +83,7 @@ class Evaluation:
         return float(self.occupancy[visited] @ rows[visited])
 
 
-def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
+def evaluate(problem: TableProblem, log_policy: np.ndarray) -> Evaluation:
     """The exact return, duration and occupancy of a policy, [S, A] or with a horizon [horizon, S, A].
 
     The occupancy solves d = μ + γ Pᵀ d (a sparse linear system), or goes forward through a horizon; everything else
@@ -119,7 +119,7 @@ class Episode(NamedTuple):
     steps: float
 
 
-def episode(problem: Problem, found: Evaluation) -> Episode:
+def episode(problem: TableProblem, found: Evaluation) -> Episode:
     """The return of a policy as the environment counts it: undiscounted, and cut off at its time limit.
 
     Backward induction over the steps of one episode, V_n = r_π + P_π V_{n−1}: a time limit ends what the environment
@@ -165,7 +165,7 @@ def _summed(chain: Sparse, gain: Float[np.ndarray, "states k"], steps: int) -> F
     return value
 
 
-def _chain(problem: Problem, policy: np.ndarray) -> Sparse:
+def _chain(problem: TableProblem, policy: np.ndarray) -> Sparse:
     states, actions = policy.shape
     bounds = np.arange(0, states * actions + 1, actions)
     mixing = sp.csr_array((policy.reshape(-1), np.arange(states * actions), bounds), shape=(states, states * actions))
@@ -189,7 +189,7 @@ def _for_ever(chain: Sparse, payment: np.ndarray, members: np.ndarray) -> float:
     return np.nan if abs(average) < small else float(np.sign(average) * np.inf)
 
 
-def _forward(problem: Problem, horizon: int, log_policy: np.ndarray) -> Evaluation:
+def _forward(problem: TableProblem, horizon: int, log_policy: np.ndarray) -> Evaluation:
     model, policy = problem.model, np.exp(np.broadcast_to(log_policy, problem.prior_by_time.shape))
     occupancy = np.zeros((horizon, model.states))
     here, total = np.where(model.acting, model.start, 0.0), 0.0
