@@ -390,7 +390,7 @@ def test_programs_of_control_are_kept(root, monkeypatch):
         return kl.KL(q, optimal).minimize(rule=rule, seed=0, quiet=True).diagnostics["soft_value"].value
 
     first = learned()
-    assert {path.name.split("-")[0] for path in files(root)} >= {"begin", "improve", "_compiled"}
+    assert {path.name.split("-")[0] for path in files(root)} >= {"start_playing", "improve", "_compiled"}
     trace_no_more(monkeypatch)
     assert learned() == first
 
