@@ -92,8 +92,7 @@ def times(name: str) -> list[list[Any]]:
     import numpyro.distributions as dist
 
     import kullback as kl
-    from kullback.control.tabular.soft_bellman import solve_soft
-    from kullback.control.tabular.solve import action_choices
+    from kullback.control.tabular.soft_bellman import action_choices, solve_soft
 
     case = TABLES[name]
     optimal = case.optimal()

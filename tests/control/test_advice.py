@@ -100,7 +100,7 @@ def test_actions_bounded_on_one_side():
     message = said(learn, half)
     env, box = half, S.Box(np.array([0.0, -3.0], np.float32), np.array([4.0, 1.0], np.float32))
     wrapped = eval(code_in(message, "gymnasium.wrappers.TransformAction"))
-    assert Optimal(wrapped).task.facts.actions.high == (4.0, 1.0)
+    assert Optimal(wrapped).task.env.facts.actions.high == (4.0, 1.0)
     assert env.action_space != box
 
 
@@ -215,7 +215,7 @@ def test_ids_of_packages(tmp_path, monkeypatch):
 def test_a_horizon_that_is_not_the_limit(horizon):
     message = said(lambda: Optimal("CartPole-v1", compiled=False, horizon=horizon).task)
     env = eval(code_in(message, "gymnasium.make"))
-    assert Optimal(env, compiled=False, horizon=horizon).task.facts.limit == horizon
+    assert Optimal(env, compiled=False, horizon=horizon).task.env.facts.limit == horizon
 
 
 def test_a_class_or_a_function_in_place_of_an_environment():
@@ -251,13 +251,13 @@ def test_clipped_actions_lie_in_the_box_that_they_are_clipped_to(over):
     inner = Anything(actions=S.Box(-2.0, 3.0, (2,)))
     env = over(gym.wrappers.ClipAction(inner))
     fit = kl.KL(kl.Conditional(kl.MLP((4,)), kl.TanhNormal), Optimal(env)).minimize(rule=BRIEF)
-    assert Optimal(env).task.facts.actions.bounds[1].tolist() == [3.0, 3.0]
+    assert Optimal(env).task.env.facts.actions.bounds[1].tolist() == [3.0, 3.0]
     agent = kl.control.Agent(fit, env)
     drawn = np.array([agent(env.reset()[0]) for _ in range(50)])
     assert inner.action_space.contains(drawn[0])
     assert ((drawn > -2.0) & (drawn < 3.0)).all()
     envs = gym.wrappers.vector.ClipAction(gym.vector.SyncVectorEnv([lambda: Anything(actions=S.Box(-2.0, 3.0, (2,)))]))
-    assert Optimal(envs).task.facts.actions.bounds[0].tolist() == [-2.0, -2.0]
+    assert Optimal(envs).task.env.facts.actions.bounds[0].tolist() == [-2.0, -2.0]
 
 
 def test_a_schedule_of_temperatures_ends_where_it_should():

@@ -9,10 +9,9 @@ import pytest
 
 import kullback as kl
 from kullback.control import FiniteMDP, FreshEpisodes, Optimal
-from kullback.control.evaluate import episode as episode_of
-from kullback.control.evaluate import evaluate
-from kullback.control.policy import log_rows
-from kullback.control.problem import greedy
+from kullback.control.tabular.evaluation import episode as episode_of
+from kullback.control.tabular.evaluation import evaluate, log_rows
+from kullback.control.task import greedy
 from kullback.result import Status
 from kullback.rule import Request
 
@@ -123,17 +122,17 @@ def test_what_is_played_returns_the_same(asked, compiled):
 
 
 def test_the_environment_itself_is_stepped_where_no_compiled_one_may_be():
-    assert Optimal("Taxi-v4", compiled=False).known().facts.task.compiled is None
-    assert Optimal("Taxi-v4").known().facts.task.compiled is not None
-    assert Optimal("Taxi-v4", compiled=False).problem.task.facts.limit == 200
-    assert Optimal(FiniteMDP(np.eye(2)[[[0, 1], [0, 0]]], [1.0, 0.0], [1], 0), compiled=False).problem.task.compiled
+    assert Optimal("Taxi-v4", compiled=False).known().facts.task.env.compiled is None
+    assert Optimal("Taxi-v4").known().facts.task.env.compiled is not None
+    assert Optimal("Taxi-v4", compiled=False).problem.task.env.facts.limit == 200
+    assert Optimal(FiniteMDP(np.eye(2)[[[0, 1], [0, 0]]], [1.0, 0.0], [1], 0), compiled=False).problem.task.env.compiled
 
 
 def test_an_environment_without_its_limit_has_none():
     bare = gym.make("FrozenLake-v1").unwrapped
     target = Optimal(bare, 0.01, compiled=False, episodes=40)
     assert target.problem.limit is None
-    stepper = target.problem.task.stepper(3)  # others, made from its spec
+    stepper = target.problem.task.env.stepper(3)  # others, made from its spec
     stepper.reset(0)
     assert not any(stepper.step(np.zeros(3, int)).truncated.any() for _ in range(150))  # to the left, along the edge
     d = kl.KL(policy(), target).minimize().diagnostics

@@ -6,8 +6,8 @@ from scipy.special import logsumexp
 from tests.control.tabular.enumeration import random_mdp, random_policy, trajectories
 
 from kullback.control import FiniteMDP, Optimal
-from kullback.control.evaluate import evaluate
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.evaluation import evaluate
+from kullback.control.tabular.soft_bellman import solve
 
 HORIZON = 4
 CASES = [(deterministic, discount) for deterministic in (True, False) for discount in (1.0, 0.8)]

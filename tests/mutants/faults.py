@@ -425,7 +425,7 @@ fault(
 )
 fault(
     "control: a table's return goes on beyond the time limit",
-    "control/evaluate.py",
+    "control/tabular/evaluation.py",
     "_summed(_chain(undiscounted, policy), gain, limit)",
     "_summed(_chain(undiscounted, policy), gain, 10 * limit)",
     "control/test_environment_return.py::test_the_return_of_a_table_ends_with_the_time_limit",
@@ -439,7 +439,7 @@ fault(
 )
 fault(
     "control: the standard error of few episodes is that of many",
-    "control/learning/means.py",
+    "control/learning/assessment.py",
     "stdtrit(n - 1, LEVEL) / ndtri(LEVEL)",
     "1.0",
     "control/learning/test_assessment.py::test_the_interval_of_few_episodes_covers",
@@ -453,7 +453,7 @@ fault(
 )
 fault(
     "control: a critic that has seen nothing speaks in units of 1",
-    "control/trajectory_gradient/targets.py",
+    "control/trajectory_gradient/update.py",
     "jnp.where(units.count > 0, units.scale, 0.0)",
     "units.scale",
     "control/learning/test_units_of_reward.py::test_the_unit_of_reward_changes_nothing",
@@ -481,21 +481,21 @@ fault(
 )
 fault(
     "trajectory gradient: advantages are carried beyond a time limit",
-    "control/trajectory_gradient/advantages.py",
+    "control/learning/critics.py",
     "carried = jnp.where(over | ~valid, 0.0, discount * lam)",
     "carried = jnp.where(terminated | ~valid, 0.0, discount * lam)",
     "control/learning/test_cut_off.py::test_nothing_is_carried_from_one_episode_to_the_one_before",
 )
 fault(
     "trajectory gradient: a time limit is taken for an end",
-    "control/trajectory_gradient/targets.py",
-    "ended = over if problem.cut_ends else block.terminated",
+    "control/trajectory_gradient/update.py",
+    "ended = over if config.options.cut_ends else block.terminated",
     "ended = over",
     "control/learning/test_cut_off.py::test_a_time_limit_is_no_end_unless_a_horizon_was_asked_for",
 )
 fault(
     "trajectory gradient: the divergence of a step is a reward",
-    "control/trajectory_gradient/targets.py",
+    "control/trajectory_gradient/update.py",
     "soft = (block.reward - alpha * kl.reshape(shape))",
     "soft = (block.reward + alpha * kl.reshape(shape))",
     "control/trajectory_gradient/test_gradient.py::test_gradient_is_that_of_the_trajectory_kl",
@@ -516,16 +516,16 @@ fault(
 )
 fault(
     "off-policy: a time limit is taken for an end",
-    "control/off_policy/program.py",
-    "(flat.terminated | flat.truncated if problem.cut_ends else flat.terminated)",
+    "control/off_policy/playing.py",
+    "(flat.terminated | flat.truncated if config.options.cut_ends else flat.terminated)",
     "(flat.terminated | flat.truncated)",
     "control/off_policy/test_soft_actor_critic.py::test_time_limits_cut_off_but_do_not_end[False]",
 )
 fault(
     "off-policy: the targets are the critics",
     "control/off_policy/update.py",
-    "values = problem.lesser(learner.targets, fixed)",
-    "values = problem.lesser(learner.critics.x, fixed)",
+    "values = config.lesser(learner.targets, fixed)",
+    "values = config.lesser(learner.critics.x, fixed)",
     "control/off_policy/test_soft_actor_critic.py::test_soft_values_are_sums_over_choices",
 )
 fault(
@@ -554,18 +554,18 @@ fault(
     "control/off_policy/replay.py",
     "at = replay.count - lanes * (1 + back.astype(jnp.int32))",
     "at = replay.count - lanes * (2 + back.astype(jnp.int32))",
-    "control/off_policy/test_replay.py::test_the_latest_of_lanes_that_do_not_wander",
+    "control/off_policy/test_replay.py::test_the_latest_of_lanes_that_do_not_explore",
 )
 fault(
     "reaching: the goal ahead is that of one step later",
-    "control/goals/program.py",
+    "control/goals/episodes.py",
     "jnp.minimum(t + ahead - 1,",
     "jnp.minimum(t + ahead,",
     "control/goals/test_reaching.py::test_losses_are_those_of_all_relabelled_pairs",
 )
 fault(
     "simulators: a time limit one step late",
-    "control/envs/lanes.py",
+    "control/envs/simulator.py",
     "(elapsed >= limit)",
     "(elapsed > limit)",
     "control/envs/test_functional.py::test_lanes",
@@ -579,14 +579,14 @@ fault(
 )
 fault(
     "simulators: every episode of a lane has the same seed",
-    "control/envs/episode_log.py",
+    "control/envs/lane.py",
     'struct.pack("<3q", seed, lane, episode)',
     'struct.pack("<3q", seed, lane, 0)',
     "control/envs/test_stepping.py::test_the_seed_and_the_actions_determine_everything",
 )
 fault(
     "simulators: what is dropped from the memory is still counted",
-    "control/envs/episode_log.py",
+    "control/envs/lane.py",
     "        self._begun -= first\n",
     "",
     "control/envs/test_restoring.py::test_a_run_that_is_saved_and_restored_goes_on_bit_for_bit",

@@ -21,7 +21,7 @@ from tests.control.envs.test_functional import Walk
 import kullback as kl
 from kullback import control
 from kullback.control.learning import episodes
-from kullback.control.trajectory_gradient import program as on_policy_program
+from kullback.control.trajectory_gradient import playing
 from kullback.families import conditional_structure
 from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder, export_cache, identity
@@ -49,7 +49,7 @@ def files(root: Path, name: str = "") -> list[Path]:
 def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
     export_cache.forget()
-    for module in (epochs, episodes, on_policy_program):
+    for module in (epochs, episodes, playing):
         for found in vars(module).values():
             if isinstance(found, export_cache.Program):
                 monkeypatch.setattr(found, "_function", _fails(found._function))
@@ -391,7 +391,7 @@ def test_programs_of_control_are_kept(root, monkeypatch):
         return kl.KL(q, optimal).minimize(rule=rule, seed=0, quiet=True).diagnostics["soft_value"].value
 
     first = learned()
-    assert {path.name.split("-")[0] for path in files(root)} >= {"begin", "improve", "_compiled"}
+    assert {path.name.split("-")[0] for path in files(root)} >= {"start_playing", "improve", "_compiled"}
     trace_no_more(monkeypatch)
     assert learned() == first
 

@@ -187,7 +187,7 @@ def _policy(optimal: kl.Optimal, hidden: tuple[int, ...]) -> kl.Conditional:
     if optimal.model is not None:
         return kl.Conditional(kl.MLP(hidden) if hidden else kl.Table(), dist.Categorical)
     network = kl.MLP(hidden) if hidden else kl.MLP()
-    kind = optimal.task.facts.actions.kind
+    kind = optimal.task.env.facts.actions.kind
     return kl.Conditional(network, {"switches": dist.Bernoulli, "box": kl.TanhNormal}.get(kind, dist.Categorical))
 
 

@@ -8,8 +8,8 @@ from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.control.off_policy.soft_actor_critic import SoftActorCritic
 from kullback.control.off_policy.tilt_and_project import TiltAndProject
 from kullback.control.optimal import Optimal
-from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 from kullback.control.tabular.mdp import FiniteMDP
+from kullback.control.tabular.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 from kullback.control.view.film import film, frames
 from kullback.control.view.rollout import Rollout, rollout

@@ -11,13 +11,11 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 from numpyro.distributions import BernoulliLogits
 
-from kullback.control.envs.actions import read_mask, write_batch
 from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
-from kullback.control.envs.observations import Mismatch, empty_rows, read_batch, reader_of
+from kullback.control.envs.observations import Mismatch, empty_rows, read_batch, read_mask, reader_of, write_batch
 from kullback.control.envs.spaces import Observations, actions_of, observations_of, write_action
 from kullback.control.learning.checks import CHOOSERS
-from kullback.control.learning.inference import acting_of, answer, within_bounds
-from kullback.control.learning.policy import Acting, Fixed
+from kullback.control.learning.policy import Acting, Fixed, acting_of, answer, within_bounds
 from kullback.control.tabular.environment import SUPPORTED, make, name_of
 from kullback.control.tabular.mdp import FiniteMDP
 from kullback.distributions import TanhNormal
@@ -80,9 +78,13 @@ class Agent:
         return write_batch(self.action_space, action) if is_batch else write_action(self.action_space, action[0])
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False,
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
         action_masks: Any = None,
-    ) -> tuple[Any, Any]:  # fmt: skip
+    ) -> tuple[Any, Any]:
         """(action, state), as a policy of Stable-Baselines3 has it.
 
         state          None, or of a policy that depends on time the steps so far; pass back what was returned
@@ -219,8 +221,10 @@ def _check_actions(acting: Acting, q: FittedConditional, name: str) -> None:
         fits &= not d.is_discrete
         fits &= form.cls is not TanhNormal or (q.members == 1 and not q.structure.components)
     if not fits:
-        raise InputError(f"q: {q.name} has outcomes that are not the {actions} of {name}; "
-                         "pass a policy that was fitted to this environment")  # fmt: skip
+        raise InputError(
+            f"q: {q.name} has outcomes that are not the {actions} of {name}; "
+            "pass a policy that was fitted to this environment"
+        )
 
 
 def _choices(d: Any) -> int:
@@ -228,7 +232,7 @@ def _choices(d: Any) -> int:
     return 2 if isinstance(base, BernoulliLogits) else base.logits.shape[-1]
 
 
-def _first(space: Any, observation: Any) -> tuple[Any, Any]:
+def _first(space: gym.Space[Any], observation: Any) -> tuple[Any, Any]:
     """The first part of a composite observation that is not composite, and its space."""
     while isinstance(space, gym.spaces.Dict | gym.spaces.Tuple):
         key: Any = next(iter(space.spaces)) if isinstance(space, gym.spaces.Dict) else 0
@@ -239,7 +243,7 @@ def _first(space: Any, observation: Any) -> tuple[Any, Any]:
     return space, observation
 
 
-def _is_batch(space: Any, observation: Any) -> bool:
+def _is_batch(space: gym.Space[Any], observation: Any) -> bool:
     """Whether these are n observations; what is neither one nor several is told apart by whoever reads it."""
     space, observation = _first(space, observation)
     try:
@@ -248,7 +252,7 @@ def _is_batch(space: Any, observation: Any) -> bool:
         return False
 
 
-def _length(space: Any, observation: Any) -> int:
+def _length(space: gym.Space[Any], observation: Any) -> int:
     return len(_first(space, observation)[1])
 
 

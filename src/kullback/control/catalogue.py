@@ -6,7 +6,7 @@ from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.goals import RelabelledImitation
 from kullback.control.off_policy.soft_actor_critic import SoftActorCritic
 from kullback.control.off_policy.tilt_and_project import TiltAndProject
-from kullback.control.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
+from kullback.control.tabular.rules import PolicyEvaluation, SoftValueIteration, SoftValueIterationProjected
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 from kullback.rule import Rule
 

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float, Int, Shaped
 
-from kullback.control.joined import as_one_label, labels_among, side_by_side
 from kullback.divergence import KL
 from kullback.errors import InputError
 from kullback.families.conditional import Conditional, input_sizes
 from kullback.families.dense import InputSizes
 from kullback.families.networks import MLP, Table
 from kullback.known import Pairs
+
+
+def side_by_side(sizes: Sequence[InputSizes], parts: Sequence[Any], xp: Any = np) -> Any:
+    """Parts [n, ...] one beside another [n, width], in float32: labels as one among their number, arrays flattened.
+
+    xp  `jax.numpy` inside a compiled program
+    """
+    rows = [
+        part.reshape(len(part), -1) if size.labels is None else part[:, None] == np.arange(size.labels)
+        for size, part in zip(sizes, parts, strict=True)
+    ]
+    return xp.concatenate([row.astype(np.float32) for row in rows], axis=-1)
+
+
+def as_one_label(sizes: Sequence[InputSizes], parts: Sequence[Any]) -> Any:
+    """Parts that are labels [n] as one: of s among S and g among G it is s · G + g."""
+    label = parts[0].astype(np.int32)
+    for size, part in zip(sizes[1:], parts[1:], strict=True):
+        assert size.labels is not None
+        label = label * size.labels + part.astype(np.int32)
+    return label
+
+
+def labels_among(sizes: Sequence[InputSizes]) -> int | None:
+    """How many labels `as_one_label` tells apart; None where a part is no label."""
+    counts = [size.labels for size in sizes if size.labels is not None]
+    return math.prod(counts) if len(counts) == len(sizes) else None
+
 
 MOST_LABELS = 1_000_000  # of observations and actions together, in a table
 
@@ -37,8 +66,10 @@ def returns_to_go(
     """
     reward, number = np.asarray(rewards, np.float64), np.asarray(episode)
     if reward.ndim != 1 or number.shape != reward.shape or number.dtype.kind not in "iu" or (number < 0).any():
-        raise InputError(f"episode: shape {number.shape} of {number.dtype} beside rewards of shape {reward.shape}; "
-                         "pass for each step the number of its episode, from 0")  # fmt: skip
+        raise InputError(
+            f"episode: shape {number.shape} of {number.dtype} beside rewards of shape {reward.shape}; "
+            "pass for each step the number of its episode, from 0"
+        )
     if not np.isfinite(reward).all():
         raise InputError("rewards: they have NaN or infinite values; drop those episodes, or correct them")
     if not 0 <= discount <= 1:
@@ -46,8 +77,10 @@ def returns_to_go(
     count = int(number.max(initial=-1)) + 1
     after = np.zeros(count) if beyond is None else np.asarray(beyond, np.float64)
     if after.shape != (count,) or not np.isfinite(after).all():
-        raise InputError(f"beyond: shape {after.shape}, or values that are not finite, for {count} episodes; pass one "
-                         "number for each")  # fmt: skip
+        raise InputError(
+            f"beyond: shape {after.shape}, or values that are not finite, for {count} episodes; pass one "
+            "number for each"
+        )
     running, gathered = after.tolist(), []
     for r, e in zip(reward[::-1].tolist(), number[::-1].tolist(), strict=True):
         running[e] = r + discount * running[e]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from kullback.control.learning.assessment import assess
+from kullback.control.learning.assessment import assess, telling
 from kullback.control.learning.checks import task_of, why_no_actor
-from kullback.control.learning.telling import telling
 from kullback.control.task import Fresh, Task
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee

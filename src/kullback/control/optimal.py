@@ -12,18 +12,17 @@ from numpyro.distributions import constraints
 
 from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
-from kullback.control.envs.adaptors import Source, source_of, stepped
-from kullback.control.envs.as_table import AsTable
-from kullback.control.envs.table import table_simulator
+from kullback.control.envs.adaptors import spec_of, stepped
+from kullback.control.envs.spec import EnvSpec
+from kullback.control.envs.table import AsTable, table_simulator
 from kullback.control.envs.watchdog import PATIENCE
 from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
-from kullback.control.policy import log_policy_of
-from kullback.control.problem import Problem
-from kullback.control.rules import POLICY, exact_numbers
 from kullback.control.tabular.environment import make, step_limit, table_of, time_limit
+from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP, Model
-from kullback.control.task import Fresh, Task
+from kullback.control.tabular.rules import POLICY, exact_numbers
+from kullback.control.task import Fresh, TableProblem, Task
 from kullback.errors import InputError
 from kullback.families.conditional import FittedConditional
 from kullback.known import ConditionalFacts, Known, OwnRules
@@ -61,7 +60,7 @@ class Optimal:
                  that all take 200,000 steps at most, compiled 1,000,000, though not before 1,000 steps
 
     Raises `InputError` for unknown ids (naming the nearest), tables that are not probabilities and values out of
-    range. Source: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
+    range. EnvSpec: Todorov (2007); Ziebart (2010); Levine (2018), arXiv:1805.00909, section 2.
     """
 
     def __init__(
@@ -80,53 +79,74 @@ class Optimal:
         self.prior, self.compiled = prior, flag("compiled", compiled)
         self.patience = None if patience is None else positive("patience", patience)
         self.env = make(env) if isinstance(env, str) else env
-        self.model, self.source = self._model(self.patience)
+        self.model, self.spec = self._model(self.patience)
         self.horizon = self._steps(horizon)
         self.discount = self._discount(discount)
 
     @cached_property
-    def problem(self) -> Problem:
+    def problem(self) -> TableProblem:
         """A table as numbers, for the rules that solve it."""
         assert self.model is not None
         is_arrays = isinstance(self.env, FiniteMDP)
-        return Problem(
-            model=self.model, temperature=self.temperature.last, discount=self.discount, horizon=self.horizon,
-            log_prior=self._log_prior(self.model), asked=self.temperature, playing=self._playing,
-            limit=None if is_arrays else time_limit(self.env), is_arrays=is_arrays,
-        )  # fmt: skip
+        return TableProblem(
+            model=self.model,
+            temperature=self.temperature.last,
+            discount=self.discount,
+            horizon=self.horizon,
+            log_prior=self._log_prior(self.model),
+            asked=self.temperature,
+            playing=self._playing,
+            limit=None if is_arrays else time_limit(self.env),
+            is_arrays=is_arrays,
+        )
 
     def _playing(self) -> Task:
         """The table as an environment to play; or the environment itself, where no compiled one may take its place."""
         problem, model = self.problem, self.problem.model
-        prior = None if self.prior is None else np.broadcast_to(
-            problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(-1, model.actions)  # fmt: skip
+        prior = (
+            None
+            if self.prior is None
+            else np.broadcast_to(problem.log_prior, (self.horizon or 1, model.states, model.actions)).reshape(
+                -1, model.actions
+            )
+        )
         table = table_simulator(model, self.horizon, problem.limit, is_arrays=problem.is_arrays)
-        task = Task(table.facts, self.temperature, self.discount, compiled=table, prior=prior,
-                    truth=partial(exact_numbers, problem), fresh=self.fresh)  # fmt: skip
-        if self.compiled or isinstance(self.env, FiniteMDP):
-            return task
-        source = stepped(AsTable(self.env, self.horizon), self.patience)
-        return replace(task, facts=source.facts, compiled=None, stepper=source.stepper, lanes=source.lanes,
-                       caveat=source.caveat)  # fmt: skip
+        env = EnvSpec(table.facts, compiled=table)
+        if not self.compiled and not isinstance(self.env, FiniteMDP):
+            env = stepped(AsTable(self.env, self.horizon), self.patience)
+            env = replace(env, remark="")
+        return Task(
+            env=env,
+            temperature=self.temperature,
+            discount=self.discount,
+            prior=prior,
+            truth=partial(exact_numbers, problem),
+            fresh=self.fresh,
+        )
 
     @cached_property
     def task(self) -> Task:
         """An environment without a table, for the rules that play it."""
-        source = self.source
-        assert source is not None
+        env = self.spec
+        assert env is not None
         if self.horizon is not None:
-            source = source.until(self.horizon)
+            env = env.until(self.horizon)
         if self.prior is not None and not isinstance(self.prior, FittedConditional):
             raise InputError(f"prior: {type(self.prior).__name__} is not a fitted conditional; pass the q of a fit")
-        if self.prior is None and source.facts.actions.kind == "box" and not source.facts.actions.is_bounded:
+        actions = env.facts.actions
+        if self.prior is None and actions.kind == "box" and not actions.is_bounded:
             raise InputError(
-                f"prior: the actions of {source.facts.name} have no bounds, so no prior is uniform; bound them by "
-                f"{bounded(source.facts.actions)}; or pass a prior=, as {PRIOR}"
+                f"prior: the actions of {env.facts.name} have no bounds, so no prior is uniform; bound them by "
+                f"{bounded(actions)}; or pass a prior=, as {PRIOR}"
             )
         return Task(
-            source.facts, self.temperature, self.discount, source.stepper, source.compiled, self.horizon is not None,
-            self.prior, source.remark, fresh=self.fresh, lanes=source.lanes, caveat=source.caveat,
-        )  # fmt: skip
+            env=env,
+            temperature=self.temperature,
+            discount=self.discount,
+            cut_ends=self.horizon is not None,
+            prior=self.prior,
+            fresh=self.fresh,
+        )
 
     def known(self) -> Known:
         """What is known of it: a table or an environment to play, and the rules for either."""
@@ -139,7 +159,7 @@ class Optimal:
                 conditioning=ConditionalFacts(np.arange(self.problem.labels)),
                 own=OwnRules(RULES, self.problem, POLICY),
             )
-        facts = self.task.facts
+        facts = self.task.env.facts
         return Known(
             name=repr(self),
             event_shape=facts.actions.shape,
@@ -153,18 +173,18 @@ class Optimal:
     def name(self) -> str:
         if self.model is not None:
             return self.model.name
-        assert self.source is not None
-        return self.source.facts.name
+        assert self.spec is not None
+        return self.spec.facts.name
 
-    def _model(self, patience: float | None) -> tuple[Model | None, Source | None]:
+    def _model(self, patience: float | None) -> tuple[Model | None, EnvSpec | None]:
         """The transition table of an environment that states one, or else how to play it."""
         if isinstance(self.env, FiniteMDP):
             return self.env.model(), None
         model, reason = table_of(self.env) if isinstance(self.env, gym.Env) else (None, "")
         if model is not None:
             return model, None
-        source = source_of(self.env, self.compiled, patience)
-        return None, replace(source, remark=f"stepped, as {reason}") if reason and not source.lanes else source
+        spec = spec_of(self.env, self.compiled, patience)
+        return None, replace(spec, remark=f"stepped, as {reason}") if reason and not spec.lanes else spec
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:
@@ -172,7 +192,7 @@ class Optimal:
         if isinstance(horizon, str) and horizon == "limit":
             if isinstance(self.env, FiniteMDP):
                 raise InputError('horizon: a FiniteMDP has no step limit, so "limit" means nothing; pass a number')
-            limit = self.source.facts.limit if self.source is not None else step_limit(self.env)
+            limit = self.spec.facts.limit if self.spec is not None else step_limit(self.env)
             if limit is None:
                 raise InputError(f"horizon: {self.name} states no step limit; pass a number of steps, or None")
             return limit

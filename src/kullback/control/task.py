@@ -1,18 +1,20 @@
-"""What a rule that learns from episodes is asked to solve: an environment to play, and the terms of the divergence."""
+"""What a control rule is asked to solve: an environment to play, or a transition table, and the divergence's terms."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from kullback.arguments import whole
-from kullback.control.envs.simulator import Compiled, Facts, Stepper
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import TableSimulator
-from kullback.control.learning.policy import Acting, Fixed
+from kullback.control.learning.policy import TIE, Acting, Fixed, Policy
 from kullback.control.learning.temperature import Temperature
+from kullback.control.tabular.mdp import Model
 from kullback.families.conditional import FittedConditional
 
 EPISODES = 100
@@ -83,53 +85,112 @@ class Fresh:
 class Task:
     """An environment, a temperature, a discount and a prior.
 
-    facts        what is known of the environment; `facts.limit` is the horizon where one was asked for
-    compiled     the environment as JAX functions, or None; `stepper(lanes)` steps it on the host
+    env          the environment; `env.facts.limit` is the horizon where one was asked for
     temperature  reward per nat
     discount     the probability that an episode goes on after a step that does not end it
     cut_ends     whether the time limit ends an episode (a horizon was asked for) and does not merely truncate it
     prior        None for the uniform one, a fitted conditional, or log-probabilities [labels, A]
-    remark       what the plan calls the environment, if it is more than a simulator: a compiled twin, say
     truth        (a fitted policy, temperature) -> numbers that are known exactly of it, where a table is known
     fresh        how many fresh episodes say what a policy is worth
-    lanes        how many of the environment there are side by side where it is stepped, or None for as many as wanted
-    caveat       what is to be said of every return in it
     """
 
-    facts: Facts
+    env: EnvSpec
     temperature: Temperature
     discount: float
-    stepper: Callable[[int], Stepper] | None = None
-    compiled: Compiled | None = None
     cut_ends: bool = False
-    prior: Any = None
-    remark: str = ""
+    prior: FittedConditional | np.ndarray | None = None
     truth: Callable[[FittedConditional, float], Mapping[str, Any]] | None = None
     fresh: Fresh = Fresh()
-    lanes: int | None = None
-    caveat: str = ""
 
     @property
     def closing(self) -> Closing:
         """The fresh episodes at the end. The trajectories of a table end by themselves or are few to compute."""
-        is_endless = self.facts.limit is None and not isinstance(self.compiled, TableSimulator)
-        return self.fresh.settled(self.compiled is None, is_endless)
+        is_endless = self.env.facts.limit is None and not isinstance(self.env.compiled, TableSimulator)
+        return self.fresh.settled(self.env.compiled is None, is_endless)
 
-    def acting(self, structure: Any) -> Acting:
+    def acting(self, structure: Policy) -> Acting:
         """How a policy of this structure acts beside the prior."""
         prior = self.prior.structure if isinstance(self.prior, FittedConditional) else None
-        return Acting(structure, self.facts.actions, prior)
+        return Acting(structure, self.env.facts.actions, prior)
 
-    def fixed(self, policy: Any) -> Fixed:
+    def fixed(self, policy: Mapping[str, Any]) -> Fixed:
         """The arrays of the prior beside the policy's own."""
         if isinstance(self.prior, FittedConditional):
             return Fixed(policy, (self.prior.free, self.prior.fixed))
         return Fixed(policy, None if self.prior is None else np.asarray(self.prior))
 
     def __str__(self) -> str:
-        how = "a compiled simulator" if self.compiled is not None else "a simulator that steps"
-        limit = (
-            "" if self.facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {self.facts.limit}"
-        )
+        facts = self.env.facts
+        how = "a compiled simulator" if self.env.compiled is not None else "a simulator that steps"
+        limit = "" if facts.limit is None else f", {'horizon' if self.cut_ends else 'time limit'} {facts.limit}"
         discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
-        return f"{self.remark or how}, {self.facts.actions}{limit}, {self.temperature}{discount}"
+        return f"{self.env.remark or how}, {facts.actions}{limit}, {self.temperature}{discount}"
+
+
+@dataclass(frozen=True, eq=False)
+class TableProblem:
+    """What a control rule is asked to solve.
+
+    temperature  reward per nat
+    discount     the probability that a trajectory goes on after a step that does not end it
+    horizon      steps after which it is cut off, or None
+    log_prior    log π₀(a∣s), [S, A]; or log π₀(a∣t, s), [horizon, S, A]
+    asked        the temperature as it was asked for, where it is to be found
+    playing      () -> the same as an environment to play, for the rules that learn from episodes
+    limit        steps after which the environment truncates an episode, or None: what it counts as the return, whereas
+                 the trajectories of P_opt go on
+    is_arrays    whether it was given as arrays, so that there is no environment to count in another way
+    """
+
+    model: Model
+    temperature: float
+    discount: float
+    horizon: int | None
+    log_prior: np.ndarray
+    asked: Temperature | None = None
+    playing: Callable[[], Task] | None = None
+    limit: int | None = None
+    is_arrays: bool = False
+
+    @cached_property
+    def task(self) -> Task | None:
+        """The same as an environment to play, if it can be."""
+        return None if self.playing is None else self.playing()
+
+    @property
+    def labels(self) -> int:
+        """How many inputs a policy has: the states, or with a horizon the pairs t · S + s of time and state."""
+        return self.model.states * (self.horizon or 1)
+
+    @property
+    def prior_by_time(self) -> np.ndarray:
+        """log π₀ as [horizon or 1, S, A]."""
+        shape = (self.horizon or 1, self.model.states, self.model.actions)
+        return np.broadcast_to(self.log_prior, shape)
+
+    def __str__(self) -> str:
+        table = f"transition table {self.model.states:,} states × {self.model.actions} actions"
+        ahead = "∞" if self.horizon is None else f"{self.horizon:,}"
+        discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
+        temperature = self.asked or f"temperature {self.temperature:g}"
+        return f"{table}, horizon {ahead}, {temperature}{discount}"
+
+
+def greedy(log_policy: np.ndarray) -> np.ndarray:
+    """The log-policy that takes the most probable action, ties shared evenly, [..., A]."""
+    best = log_policy >= log_policy.max(-1, keepdims=True) - TIE
+    with np.errstate(divide="ignore"):
+        return np.log(best / best.sum(-1, keepdims=True))
+
+
+def kl_rows(log_p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
+    """KL(p‖q) of each row of log-probabilities [..., A], in nats, as a sum of terms that are not negative.
+
+    Each term is q − p + p log(p/q), written with expm1 where p is near q, so that small divergences keep their digits.
+    """
+    p, q = np.exp(log_p), np.exp(log_q)
+    with np.errstate(invalid="ignore", over="ignore"):
+        ratio = np.where(p > 0, log_p - log_q, 0.0)
+        near = p * (ratio + np.expm1(-ratio))
+        far = q - p + np.where(p > 0, p * ratio, 0.0)
+    return np.where((np.abs(ratio) < 1.0) & (p > 0), near, far).sum(-1)

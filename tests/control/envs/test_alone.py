@@ -7,7 +7,7 @@ import pytest
 
 import kullback as kl
 from kullback.control import Optimal
-from kullback.control.envs.alone import changed_constant, why_alone
+from kullback.control.envs.clone import changed_constant, why_alone
 
 WRAPPERS = gym.wrappers
 
@@ -71,7 +71,7 @@ def test_what_was_set_is_what_is_learned():
 def test_running_statistics_are_not_made_again(wrapper):
     env = wrapper(made())
     target = Optimal(env, 0.1, episodes=2)
-    assert target.task.lanes == 1
+    assert target.task.env.lanes == 1
     assert "a wrapper keeps statistics" in str(target.task)
     rule = kl.control.TrajectoryGradient(block=8, epochs=1, minibatches=1)
     policy = kl.Conditional(kl.MLP((4,)), dist.Categorical)
@@ -85,8 +85,8 @@ def test_running_statistics_are_not_made_again(wrapper):
 def test_a_vector_environment_shares_them_and_says_so():
     envs = gym.vector.SyncVectorEnv([made] * 2)
     target = Optimal(gym.wrappers.vector.NormalizeObservation(envs), 0.1)
-    assert target.task.lanes == 2
-    assert "moved its statistics" in target.task.caveat
+    assert target.task.env.lanes == 2
+    assert "moved its statistics" in target.task.env.caveat
     assert "2 lanes ×" in str(kl.KL(kl.Conditional(kl.MLP(), dist.Categorical), target).plan())
 
 

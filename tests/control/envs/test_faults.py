@@ -8,7 +8,7 @@ import pytest
 from tests.control.envs.plays import actions_for, play, same
 from tests.control.envs.scripted import Scripted, registered
 
-from kullback.control.envs.episode_log import seed_of
+from kullback.control.envs.lane import seed_of
 from kullback.control.envs.stepping import stepper_for
 from kullback.errors import EnvironmentFault, InputError
 

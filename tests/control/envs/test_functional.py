@@ -15,7 +15,7 @@ from gymnasium.experimental.functional import FuncEnv
 from gymnasium.spaces.utils import flatten
 
 from kullback.control.envs.functional import functional_simulator, is_functional
-from kullback.control.envs.lanes import advance, start
+from kullback.control.envs.simulator import advance_lanes, start_lanes
 from kullback.errors import InputError
 
 
@@ -241,9 +241,9 @@ def test_lanes(precision):
     def play(key):
         def step(lanes, key):
             action = jax.random.randint(key, (64,), 0, 3)
-            return advance(simulator, simulator.parameters, lanes, action, jax.random.fold_in(key, 1))
+            return advance_lanes(simulator, simulator.parameters, lanes, action, jax.random.fold_in(key, 1))
 
-        return jax.lax.scan(step, start(simulator, simulator.parameters, key, 64), jax.random.split(key, 100))
+        return jax.lax.scan(step, start_lanes(simulator, simulator.parameters, key, 64), jax.random.split(key, 100))
 
     _, seen = play(jax.random.key(0))
     assert seen.observation.dtype == jnp.float32

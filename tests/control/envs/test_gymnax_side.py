@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kullback.control.envs.gymnax_side import as_gymnasium, gymnax_simulator, is_gymnax
-from kullback.control.envs.lanes import advance, start
+from kullback.control.envs.simulator import advance_lanes, start_lanes
 from kullback.errors import InputError
 
 
@@ -156,10 +156,10 @@ def played(simulator, steps, seed=0, lanes=32):
                 action = jax.random.randint(action_key, (n, *actions.shape), 0, actions.categories)
             else:
                 action = jax.random.uniform(action_key, (n, *actions.shape), minval=-1.0)
-            return advance(simulator, parameters, lanes, action, key)
+            return advance_lanes(simulator, parameters, lanes, action, key)
 
         n = lanes
-        return jax.lax.scan(step, start(simulator, parameters, key, n), jax.random.split(key, steps))
+        return jax.lax.scan(step, start_lanes(simulator, parameters, key, n), jax.random.split(key, steps))
 
     return play(simulator.parameters, jax.random.key(seed))[1]
 

@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 from gymnasium.envs.classic_control import CartPoleEnv
 
-from kullback.control.envs.lanes import advance, start
 from kullback.control.envs.native import TWINS, Acrobot, CartPole, Pendulum, twin_of
+from kullback.control.envs.simulator import advance_lanes, start_lanes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*out of date:DeprecationWarning")
 
@@ -278,11 +278,11 @@ def test_lanes(which, precision):
             action = jax.random.randint(action_key, (6,), 0, actions.categories)
         else:
             action = jax.random.uniform(action_key, (6, *actions.shape), minval=-1.0)
-        return advance(twin, twin.parameters, lanes, action, key)
+        return advance_lanes(twin, twin.parameters, lanes, action, key)
 
     @jax.jit
     def play(key):
-        return jax.lax.scan(step, start(twin, twin.parameters, key, 6), jax.random.split(key, 10))
+        return jax.lax.scan(step, start_lanes(twin, twin.parameters, key, 6), jax.random.split(key, 10))
 
     _, seen = play(jax.random.key(0))
     assert seen.observation.dtype == jnp.float32

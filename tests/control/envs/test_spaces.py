@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 from gymnasium.spaces.utils import flatten
 
-from kullback.control.envs.actions import check_actions, read_mask, write_batch, writer_of
-from kullback.control.envs.observations import Mismatch, check, empty_rows, read_batch, reader_of
+from kullback.control.envs.observations import (
+    Mismatch,
+    check,
+    check_actions,
+    empty_rows,
+    read_batch,
+    read_mask,
+    reader_of,
+    write_batch,
+    writer_of,
+)
 from kullback.control.envs.spaces import Actions, actions_of, observations_of, read_observation, write_action
 from kullback.errors import InputError
 

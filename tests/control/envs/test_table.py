@@ -11,11 +11,11 @@ import scipy.sparse as sp
 import scipy.stats
 
 from kullback.control.envs.table import table_simulator
-from kullback.control.evaluate import evaluate
-from kullback.control.problem import Problem, greedy
 from kullback.control.tabular.environment import table_of
+from kullback.control.tabular.evaluation import evaluate
 from kullback.control.tabular.mdp import FiniteMDP, model_from_outcomes
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.soft_bellman import solve
+from kullback.control.task import TableProblem, greedy
 from kullback.errors import InputError
 
 
@@ -138,7 +138,7 @@ def test_thresholds_are_the_law_to_32_bits(rng):
 def test_returns_of_the_exact_policy(which, precision):
     """False alarm: under 1 in 10,000 for each of the two means, by the normal bound at 4 standard errors."""
     model = table_of(gym.make(which))[0]
-    problem = Problem(model, 0.05, 1.0, None, np.full((model.states, model.actions), -np.log(model.actions)))
+    problem = TableProblem(model, 0.05, 1.0, None, np.full((model.states, model.actions), -np.log(model.actions)))
     policy = greedy(solve(problem).log_policy)
     exact, simulator = evaluate(problem, policy), table_simulator(model)
     steps = 1500 if which == "FrozenLake-v1" else 60
@@ -154,7 +154,7 @@ def test_returns_of_the_exact_policy(which, precision):
 def test_returns_with_a_horizon(precision, rng):
     """The policy depends on time through the label. False alarm: under 1 in 10,000."""
     model, horizon = frozen_lake(), 30
-    problem = Problem(model, 0.02, 1.0, horizon, np.full((model.states, model.actions), -np.log(model.actions)))
+    problem = TableProblem(model, 0.02, 1.0, horizon, np.full((model.states, model.actions), -np.log(model.actions)))
     policy = solve(problem).log_policy
     exact, simulator = evaluate(problem, policy), table_simulator(model, horizon)
     assert simulator.facts.observations.labels == horizon * model.states

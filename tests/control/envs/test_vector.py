@@ -10,7 +10,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 from tests.control.envs.scripted import LINE, Scripted
 
-from kullback.control.envs.episode_log import seed_of
+from kullback.control.envs.lane import seed_of
 from kullback.control.envs.simulator import Transition
 from kullback.control.envs.spaces import read_observation, write_action
 from kullback.control.envs.stepping import stepper_for

@@ -9,9 +9,19 @@ from tests.control.goals.worlds import CELLS, SIZE, Grid, distances, shortest, w
 
 import kullback as kl
 from kullback.control import FiniteMDP, Reaching, RelabelledImitation
-from kullback.control.goals.episodes import Actor, Block, _left, practice
-from kullback.control.goals.program import Program, _ahead, _weight, at_start, learn, relabelled_losses
-from kullback.control.joined import as_one_label
+from kullback.control.data import as_one_label
+from kullback.control.goals.episodes import (
+    Actor,
+    Block,
+    Program,
+    _ahead,
+    _left,
+    _weight,
+    at_start,
+    learn,
+    practice,
+    relabelled_losses,
+)
 from kullback.errors import FileError, InputError, PlanError
 from kullback.families.dense import InputSizes
 from kullback.result import Status
@@ -142,7 +152,7 @@ def test_arrays_and_vector_environments_are_environments():
 
     limited = gym.vector.SyncVectorEnv([lambda: gym.wrappers.TimeLimit(gym.make(world("Line")), 9)] * 3)
     task = Reaching(limited, horizon=9, labels=True).task
-    stepper = task.stepper(3)
+    stepper = task.env.stepper(3)
     q = kl.KL(Reaching(world("Line"), horizon=9, labels=True), TABLE)._q
     actor = Actor(task, q.learnable.structure, q.learnable.initial(np.random.default_rng(0), 0), q.learnable.fixed, 0)
     block = practice(task, stepper, actor, None, (0,)).block

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.learning.temperature import as_temperature
 from kullback.control.task import Task
 from kullback.known import ConditionalFacts, Known, OwnRules
@@ -10,13 +11,14 @@ from kullback.known.support import from_constraint
 
 def task_of(simulator, temperature=1.0, discount=1.0, **rest):
     """A compiled environment to play; one that only steps, if a stepper is given."""
-    how = rest if "stepper" in rest else {**rest, "compiled": simulator}
-    return Task(simulator.facts, as_temperature(temperature), discount, **how)
+    stepper = rest.pop("stepper", None)
+    env = EnvSpec(simulator.facts, compiled=simulator if stepper is None else None, stepper=stepper)
+    return Task(env, as_temperature(temperature), discount, **rest)
 
 
 def sides(task, policy):
     """(p, q) as a rule gets them."""
-    seen, done = task.facts.observations, task.facts.actions
+    seen, done = task.env.facts.observations, task.env.facts.actions
     atoms = np.arange(done.categories) if done.kind == "choice" else None
     q = Known(
         name="Optimal",

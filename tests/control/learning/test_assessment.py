@@ -14,8 +14,7 @@ from scipy import stats
 import kullback as kl
 from kullback.control import FiniteMDP, FreshEpisodes, Optimal, Reaching, RelabelledImitation
 from kullback.control.learning import episodes as playing
-from kullback.control.learning.means import mean_of
-from kullback.control.learning.telling import telling
+from kullback.control.learning.assessment import mean_of, telling
 from kullback.errors import InputError
 from kullback.result import Guarantee, Status
 
@@ -194,7 +193,7 @@ def test_until_looks_at_as_many_episodes_as_are_asked_for():
 def test_a_compiled_environment_without_end_is_cut_and_the_plan_says_so():
     """The pendulum without its limit swings for ever: 4,000,000 steps became 1,000,000."""
     endless, ends = Optimal(gym.make("Pendulum-v1").unwrapped), Optimal("Pendulum-v1")
-    assert endless.task.compiled is not None
+    assert endless.task.env.compiled is not None
     assert endless.task.closing == (100, None, 5_000)
     assert ends.task.closing == (100, None, 20_000)
     policy = kl.Conditional(kl.MLP((4,)), kl.TanhNormal)
@@ -268,7 +267,7 @@ def test_an_interrupt_of_fresh_episodes_keeps_the_policy(monkeypatch):
     def interrupted(*args, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kullback.control.learning.fits.assess", interrupted)
+    monkeypatch.setattr("kullback.control.learning.assessment.assess", interrupted)
     fit = kl.KL(kl.Conditional(kl.Table(), dist.Categorical), Optimal("kullback-test/Coin-v0")).minimize(steps=400)
     assert fit.status is Status.INTERRUPTED
     assert "estimate() plays them" in fit.message

@@ -66,7 +66,7 @@ def test_every_place_has_its_own_number_of_choices(space, tmp_path):
     env = Sum(space=space)
     target = Optimal(env, 0.5, episodes=2)
     fit = kl.KL(policy(), target).minimize(rule=BRIEF)
-    actions = target.task.facts.actions
+    actions = target.task.env.facts.actions
     found = probabilities(fit, np.zeros((1, 2), np.float32))[0]
     assert (found[~actions.exists] == 0).all()
     assert (found[actions.exists] > 0.02).all()

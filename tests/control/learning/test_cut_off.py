@@ -12,9 +12,10 @@ from tests.control.trajectory_gradient.setups import playing_of
 import kullback as kl
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.mdp import FiniteMDP
-from kullback.control.trajectory_gradient import program
-from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
+from kullback.control.trajectory_gradient.update import advantages
 
 
 @pytest.mark.parametrize("lam", [0.5, 1.0])
@@ -48,14 +49,16 @@ def test_a_time_limit_is_no_end_unless_a_horizon_was_asked_for(horizon):
     task = task_of(table_simulator(model, limit=limit), 1.0, discount, cut_ends=horizon)
     rule = TrajectoryGradient(lanes=lanes, block=2 * limit, lam=0.0)
     playing = playing_of(task, kl.Conditional(kl.Table(), dist.Categorical), rule)
-    state, problem, goal = playing.init(), playing.goal.problem, playing.goal
+    state, config, training = playing.init(), playing.training.config, playing.training
     x = np.concatenate([np.zeros(2), [10.0]]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
     state = state._replace(descent=state.descent._replace(x=x), values=state.values._replace(count=one))
-    keys = program.keys_of(problem, goal.numbers, 0)
-    _, block = program.collected(problem, goal.fixed, problem.simulator.parameters, state, keys)
-    lesson = program.prepared(problem, goal.fixed, state, block, goal.numbers, jnp.asarray(1.0), jax.random.key(0))
+    keys = blocks.keys_of(config, training.hyper, 0)
+    _, block = blocks.collected(config, training.fixed, config.simulator.parameters, state, keys)
+    targets = update.block_targets(
+        config, training.fixed, state, block, training.hyper, jnp.asarray(1.0), jax.random.key(0)
+    )
     np.testing.assert_array_equal(block.truncated[:, 0], [False, False, True] * 2)
-    target = np.asarray(lesson.values.mean + lesson.values.scale * lesson.rows.target).reshape(2 * limit, lanes)
+    target = np.asarray(targets.values.mean + targets.values.scale * targets.rows.target).reshape(2 * limit, lanes)
     want = np.where(block.truncated & horizon, 1.0, 10.0)
     np.testing.assert_allclose(target, want, rtol=1e-5)

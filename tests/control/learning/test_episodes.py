@@ -7,13 +7,12 @@ import numpyro.distributions as dist
 import pytest
 
 import kullback as kl
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.stepping import stepper_for
-from kullback.control.evaluate import evaluate
 from kullback.control.fresh_episodes import FreshEpisodes
 from kullback.control.learning.assessment import assess
-from kullback.control.policy import log_policy_of
-from kullback.control.problem import greedy
-from kullback.control.task import Fresh, Task
+from kullback.control.tabular.evaluation import evaluate, log_policy_of
+from kullback.control.task import Fresh, Task, greedy
 from kullback.errors import PlanError
 
 # Each comparison is within 4.5 standard errors: false alarms 7 in a million.
@@ -47,10 +46,8 @@ def test_an_environment_that_steps_says_the_same():
     target = kl.Optimal("FrozenLake-v1", temperature=0.005)
     fit = kl.KL(policy(), target).minimize()
     problem = target.problem
-    stepped = Task(
-        problem.task.facts, target.temperature, 1.0, stepper=lambda lanes: stepper_for(target.env, lanes),
-        fresh=Fresh(1000),
-    )  # fmt: skip
+    env = EnvSpec(problem.task.env.facts, stepper=lambda lanes: stepper_for(target.env, lanes))
+    stepped = Task(env, target.temperature, 1.0, fresh=Fresh(1000))
     report = assess(stepped, stepped.acting(fit.q.structure), fit.q.free, stepped.fixed(fit.q.fixed), 0.005,
                     np.random.default_rng(3))  # fmt: skip
     limited = replace(problem, horizon=100)

@@ -1,8 +1,8 @@
-"""Running moments against those of all rows at once."""
+"""RunningMoments moments against those of all rows at once."""
 
 import numpy as np
 
-from kullback.control.learning.running_moments import KNOWN, Running, at_start, merged, scale_of
+from kullback.control.learning.running_moments import KNOWN, RunningMoments, at_start, merged, scale_of
 
 
 def test_blocks_add_up(rng, precision):
@@ -32,13 +32,13 @@ def test_a_scaling_that_was_learned_is_kept(rng):
 
 
 def test_the_past_counts_for_at_most_so_much():
-    past = Running(np.float32(1e6), np.zeros(1, np.float32), np.ones(1, np.float32))
+    past = RunningMoments(np.float32(1e6), np.zeros(1, np.float32), np.ones(1, np.float32))
     rows = np.full((10, 1), 4.0, np.float32)
     np.testing.assert_allclose(merged(past, rows, np.ones(10, np.float32), most=10.0).mean, 2.0, rtol=1e-6)
 
 
 def test_dead_rows_change_nothing():
-    past = Running(np.float32(5.0), np.full(1, 2.0, np.float32), np.ones(1, np.float32))
+    past = RunningMoments(np.float32(5.0), np.full(1, 2.0, np.float32), np.ones(1, np.float32))
     after = merged(past, np.full((3, 1), 9.0, np.float32), np.zeros(3, np.float32))
     np.testing.assert_array_equal(after.mean, past.mean)
     np.testing.assert_array_equal(after.variance, past.variance)

@@ -7,7 +7,7 @@ import pytest
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.learning.temperature import Annealed, TargetKL, adapt, as_temperature, log_temperature
-from kullback.control.tabular.dual import settled
+from kullback.control.tabular.rules import settled
 from kullback.errors import InputError
 
 # One state and one step: with rewards r the optimal policy is softmax(r/α), and log Z is in closed form.

@@ -60,7 +60,7 @@ def trained(task, policy, rule, seed=0):
     """The algorithm and its last state, without an assessment."""
     playing = playing_of(task, policy, rule, seed, steps=rule.steps)
     state = playing.init()
-    while int(state.steps) < rule.steps and not int(state.failed):
+    while int(state.counters.steps) < rule.steps and not int(state.counters.failed):
         state = playing.step(state)
     return playing, state
 

@@ -72,7 +72,7 @@ def test_only_what_there_is_is_drawn():
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 8])
-def test_the_latest_of_lanes_that_do_not_wander(blocks):
+def test_the_latest_of_lanes_that_do_not_explore(blocks):
     lanes, past = 3, 4
     replay = on_device(r.empty(12, 2))
     steps = np.repeat(np.arange(2 * blocks), lanes)

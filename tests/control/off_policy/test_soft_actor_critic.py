@@ -27,6 +27,7 @@ from tests.control.off_policy.setups import (
 import kullback as kl
 from kullback.control.envs.simulator import Facts
 from kullback.control.envs.spaces import Actions, Observations
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.learning.assessment import Report
 from kullback.control.learning.policy import Choosing, InBox
 from kullback.control.learning.temperature import as_temperature
@@ -107,7 +108,7 @@ def test_units_of_actions_change_nothing():
             playing, state = trained(task_of(Walk(unit), 0.1, 0.99), IN_BOX, SHORT)
             found.append(np.asarray(state.learner.policy.x))
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
-    assert np.abs(found[0] - playing.goal.start[0]).max() > 0.01
+    assert np.abs(found[0] - playing.training.start[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("cut_ends", [False, True])
@@ -115,9 +116,9 @@ def test_time_limits_cut_off_but_do_not_end(cut_ends):
     """Paid 1 a step at γ = 0.9: V = 10 where the limit only cuts; where it ends, less."""
     task = task_of(Wait(), 0.5, 0.9, cut_ends=cut_ends)
     playing, state = trained(task, CHOOSES, FEW)
-    problem, learner = playing.goal.problem, state.learner
+    config, learner = playing.training.config, state.learner
     fixed = playing.policy(state)[1]
-    q = problem.critics_at(learner.critics.x, fixed, np.ones((1, 1), np.float32))[:, 0, :2]
+    q = config.critics_at(learner.critics.x, fixed, np.ones((1, 1), np.float32))[:, 0, :2]
     values = np.asarray(learner.units.level + learner.units.scale * q)
     # A fifth of the transitions end, and nothing tells which: V = 1 + 0.9 · 4/5 · V.
     np.testing.assert_allclose(values, 1.0 / (1.0 - 0.9 * 0.8) if cut_ends else 10.0, rtol=0.02)
@@ -125,7 +126,7 @@ def test_time_limits_cut_off_but_do_not_end(cut_ends):
 
 def test_what_a_mask_forbids_is_never_done():
     playing, state = trained(task_of(Wait(), 0.5, 0.9), CHOOSES, FEW)
-    columns = playing.goal.problem.columns
+    columns = playing.training.config.columns
     batch = columns.read(jnp.asarray(state.replay.rows[: int(state.replay.size)]))
     assert columns.masked
     assert set(np.unique(batch.action).tolist()) == {0, 1}
@@ -140,7 +141,7 @@ def test_stepping_learns_what_the_device_learns():
         found.append(np.asarray(state.learner.policy.x))
         assert int(state.replay.count) == 240
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
-    assert np.abs(found[0] - playing.goal.start[0]).max() > 0.01
+    assert np.abs(found[0] - playing.training.start[0]).max() > 0.01
 
 
 def test_dead_transitions_are_not_learned_from():
@@ -148,9 +149,9 @@ def test_dead_transitions_are_not_learned_from():
     task = task_of(Walk(), 0.1, 0.99, stepper=lambda lanes: SteppedWalk(lanes, spends=True))
     _, state = trained(task, IN_BOX, SHORT)
     assert np.isfinite(np.asarray(state.learner.critics.x)).all()
-    lived = int(state.steps)
+    lived = int(state.counters.steps)
     assert 240 <= lived < int(state.replay.count)
-    assert float(state.totals.recent[2] / state.totals.weight) == pytest.approx(10.0, rel=1e-5)
+    assert float(state.statistics.recent[2] / state.statistics.weight) == pytest.approx(10.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("steps_on_host", [False, True])
@@ -160,7 +161,7 @@ def test_resumed_is_bit_identical(steps_on_host, tmp_path, monkeypatch):
     else:
         task, other = (kl.Optimal("Pendulum-v1", temperature=alpha).task for alpha in (0.2, 0.3))
     monkeypatch.setattr("kullback.control.off_policy.rule.LINE", 40)
-    monkeypatch.setattr("kullback.control.learning.fits.assess", lambda *_: Report(Estimate(0.0), {}))
+    monkeypatch.setattr("kullback.control.learning.assessment.assess", lambda *_: Report(Estimate(0.0), {}))
     whole = run(task, IN_BOX, SHORT)
     path, step, calls = tmp_path / "training", Playing.step, []
 
@@ -219,7 +220,7 @@ def test_parameters_that_fail_are_not_returned():
     assert progress.status is Status.DIVERGED
     assert "smaller rate" in progress.message
     assert np.isfinite(np.asarray(state.learner.policy.x)).all()
-    assert int(state.steps) < rule.steps
+    assert int(state.counters.steps) < rule.steps
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.95])
@@ -267,17 +268,17 @@ def test_log_ratios_of_draws_are_those_of_the_density(key):
 def test_soft_values_are_sums_over_choices(rng):
     """V = Σ_a π (min Q − α log π/π₀), with the lesser of both critics for each action."""
     playing, state = trained(task_of(Wait(), 0.5, 0.9), CHOOSES, FEW)
-    problem, fixed = playing.goal.problem, playing.policy(state)[1]
-    batch = problem.columns.read(jnp.asarray(state.replay.rows[:8]))
+    config, fixed = playing.training.config, playing.policy(state)[1]
+    batch = config.columns.read(jnp.asarray(state.replay.rows[:8]))
     # After so few updates the policy is nearly its prior and the critics nearly nothing: anything would agree.
     policy, targets = state.learner.policy, state.learner.targets
     x, targets = (np.asarray(a + rng.normal(size=a.shape), np.asarray(a).dtype) for a in (policy.x, targets))
     learner = state.learner._replace(policy=policy._replace(x=x), targets=targets)
-    value, kl_found = soft_value(problem, fixed, learner, 0.7, batch, jax.random.key(0))
-    here = problem.at(x, fixed, batch.following, batch.following_mask)
+    value, kl_found = soft_value(config, fixed, learner, 0.7, batch, jax.random.key(0))
+    here = config.at(x, fixed, batch.following, batch.following_mask)
     assert isinstance(here, Choosing)
     p = np.exp(np.asarray(here.log_policy, np.float64))[:, :2]
-    both = np.asarray(problem.critics_at(targets, fixed, batch.following), np.float64)[..., :2]
+    both = np.asarray(config.critics_at(targets, fixed, batch.following), np.float64)[..., :2]
     lesser = both.min(0)
     assert (lesser < both.max(0) - 0.1).all()
     kl_exact = np.sum(p * np.log(p / 0.5), 1)
@@ -315,7 +316,7 @@ def facts(actions):
     ids=["choices", "switches", "no bounds", "outside", "another box", "an ensemble"],
 )  # fmt: skip
 def test_what_it_does_not_take(actions, policy, reason):
-    task = Task(facts(actions), as_temperature(1.0), 1.0)
+    task = Task(EnvSpec(facts(actions)), as_temperature(1.0), 1.0)
     verdict = SoftActorCritic().check(*sides(task, policy))
     assert isinstance(verdict, Missing)
     assert re.search(reason, verdict.reason)
@@ -328,9 +329,16 @@ def test_a_side_that_is_no_environment_is_not_taken():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("lanes", 0), ("batch", 1.5), ("rate", -1.0), ("updates", np.nan), ("tau", 1.5), ("wandering", 1.0),
+    [("lanes", 0), ("batch", 1.5), ("rate", -1.0), ("updates", np.nan), ("tau", 1.5), ("exploring", 1.0),
      ("until", np.inf), ("noise", "red"), ("warmup", True), ("capacity", 0)],
 )  # fmt: skip
 def test_bad_settings(name, value):
     with pytest.raises(InputError, match=name):
         SoftActorCritic(**{name: value})
+
+
+def test_the_old_name_of_exploring_still_works():
+    with pytest.warns(DeprecationWarning, match="exploring="):
+        rule = SoftActorCritic(lanes=4, wandering=0.5)
+    assert rule == SoftActorCritic(lanes=4, exploring=0.5)
+    assert replace(rule, lanes=8).exploring == 0.5

@@ -103,18 +103,18 @@ def test_in_a_box_it_is_weights_of_draws():
     """E_p[a] by many weighted draws of the old policy against an integral of its density times exp(gain/price)."""
     task = task_of(Walk(), 0.1, 0.99)
     playing, state = trained(task, IN_BOX, TiltAndProject(steps=8, warmup=8, batch=32, draws=2))
-    problem, fixed = playing.goal.problem, playing.policy(state)[1]
-    batch = problem.columns.read(jnp.asarray(state.replay.rows[:1]))
+    config, fixed = playing.training.config, playing.policy(state)[1]
+    batch = config.columns.read(jnp.asarray(state.replay.rows[:1]))
     values = lambda observation, action: 3.0 * action[:, 0] - jnp.square(action[:, 0] - 0.2)  # noqa: E731
     alpha, price = 0.3, 1.1
     many = ForwardProjection(0.1, 100_000, 0.0, 0.05)
     x = state.learner.policy.x
-    gain, log_base, score = many._actions(problem, fixed, x, values, alpha, batch, jax.random.key(0))
+    gain, log_base, score = many._actions(config, fixed, x, values, alpha, batch, jax.random.key(0))
     weights = np.exp(np.asarray(tilted(gain, log_base, price), np.float64))[0]
-    law = problem.at(x, fixed, batch.observation).policy
+    law = config.at(x, fixed, batch.observation).policy
     action = np.asarray(law.sample(jax.random.key(0), (100_000,)))[:, 0, 0]
     np.testing.assert_allclose(
-        score(problem.at(x, fixed, batch.observation))[0], law.log_prob(action[:, None, None])[:, 0]
+        score(config.at(x, fixed, batch.observation))[0], law.log_prob(action[:, None, None])[:, 0]
     )
     loc, scale = (float(part[0, 0]) for part in (law.base_dist.loc, law.base_dist.scale))
 
@@ -165,7 +165,7 @@ def test_long_ways(env, temperature, lacking):
 
 def test_a_walk_in_a_box_is_learned():
     playing, state = trained(task_of(Walk(), 0.1, 0.99), IN_BOX, TiltAndProject(steps=1_000))
-    returns = np.asarray(playing._greedy(state, 2, 0).returns)
+    returns = np.asarray(playing._greedy(state, 2, 0).episodes.returns)
     assert returns.mean() > -1.0
 
 

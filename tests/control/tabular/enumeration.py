@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kullback.control import FiniteMDP
-from kullback.control.problem import Problem
+from kullback.control.task import TableProblem
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Trajectory:
         return float(np.log(self.environment) + sum(log_policy[step] for step in self.steps))
 
 
-def trajectories(problem: Problem, horizon: int) -> Iterator[Trajectory]:
+def trajectories(problem: TableProblem, horizon: int) -> Iterator[Trajectory]:
     """Every trajectory of at most `horizon` steps; discounting ends one at random after each step."""
     model = problem.model
 

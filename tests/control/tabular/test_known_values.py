@@ -8,9 +8,9 @@ from scipy.optimize import root_scalar
 
 import kullback as kl
 from kullback.control import Optimal, rollout
-from kullback.control.evaluate import evaluate
-from kullback.control.problem import greedy
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.evaluation import evaluate
+from kullback.control.tabular.soft_bellman import solve
+from kullback.control.task import greedy
 
 SLIPPERY_4, SLIPPERY_8 = ("FrozenLake-v1", {}), ("FrozenLake8x8-v1", {})
 VALUES = [

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from kullback.control import FiniteMDP, Optimal
-from kullback.control.evaluate import evaluate
-from kullback.control.problem import greedy, kl_rows
-from kullback.control.tabular import linear_solve as linear
-from kullback.control.tabular.solve import outcome_choices, solve
+from kullback.control.tabular import soft_bellman
+from kullback.control.tabular.evaluation import evaluate
+from kullback.control.tabular.soft_bellman import outcome_choices, solve
+from kullback.control.task import greedy, kl_rows
 from kullback.errors import FitError
 
 LOOP = np.eye(2)[[[0, 1], [0, 0]]]  # stay, or leave for the terminal state
@@ -105,7 +105,7 @@ def test_krylov_and_factorisation_agree(rng, monkeypatch):
     mdp = FiniteMDP(rng.dirichlet(np.full(60, 0.1), size=(60, 3)), rng.normal(size=(60, 3)), start=0)
     problem = Optimal(mdp, 0.1, discount=0.99).problem
     direct = solve(problem)
-    monkeypatch.setattr(linear, "SMALL", 0)
+    monkeypatch.setattr(soft_bellman, "SMALL", 0)
     iterated = solve(problem)
     np.testing.assert_allclose(iterated.value, direct.value, atol=1e-8)
     assert iterated.error < 1e-8

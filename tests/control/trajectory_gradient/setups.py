@@ -11,7 +11,7 @@ import kullback as kl
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.targets import scaled
+from kullback.control.trajectory_gradient.update import scaled
 from kullback.rule import Request
 
 
@@ -25,20 +25,20 @@ def trained(task, conditional, rule, seed=0):
     """(π at the first observation, the algorithm, its last state), without assessing it."""
     playing = playing_of(task, conditional, rule, seed)
     state = playing.init()
-    while int(state.steps) < rule.steps:
+    while int(state.counters.steps) < rule.steps:
         state = playing.step(state)
     return law_of(playing, state), playing, state
 
 
 def law_of(playing, state, scales=None):
     """π of a state at the first observation; by the scales of inputs that another state knows, if one is given."""
-    problem, simulator = playing.goal.problem, playing.goal.task.compiled
-    fixed = scaled(playing.goal.fixed, (scales or state).inputs)
+    config, simulator = playing.training.config, playing.training.task.env.compiled
+    fixed = scaled(playing.training.fixed, (scales or state).inputs)
     first = simulator.reset((), jax.random.key(0))
     mask = simulator.mask((), first)
-    free = problem.layout.tree(np.asarray(state.descent.x))[0]
+    free = config.layout.tree(np.asarray(state.descent.x))[0]
     seen = simulator.observe((), first)[None]
-    return problem.acting.at(free, fixed, seen, None if mask is None else mask[None])
+    return config.acting.at(free, fixed, seen, None if mask is None else mask[None])
 
 
 def fit(task, conditional, rule=None, seed=0, **request):

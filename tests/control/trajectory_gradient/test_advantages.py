@@ -12,9 +12,10 @@ from tests.control.trajectory_gradient.setups import playing_of
 import kullback as kl
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.mdp import FiniteMDP
-from kullback.control.trajectory_gradient import program
-from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
+from kullback.control.trajectory_gradient.update import advantages
 
 
 def slow(reward, value, following, terminated, over, valid, discount, lam):
@@ -76,17 +77,17 @@ def test_true_critic_gives_exact_advantages(lam):
     q = gain + discount * onward @ value
     exact = q - (policy * q).sum(-1, keepdims=True)
 
-    state, problem, goal = playing.init(), playing.goal.problem, playing.goal
-    fixed = goal.fixed.policy
+    state, config, training = playing.init(), playing.training.config, playing.training
+    fixed = training.fixed.policy
     x = np.concatenate([((logits - fixed["offset"]) / fixed["gain"]).ravel(), value]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
     state = state._replace(descent=state.descent._replace(x=x), values=state.values._replace(count=one))
-    keys = program.keys_of(problem, goal.numbers, 0)
-    _, block = jax.jit(program.collected, static_argnums=0)(
-        problem, goal.fixed, problem.simulator.parameters, state, keys
+    keys = blocks.keys_of(config, training.hyper, 0)
+    _, block = jax.jit(blocks.collected, static_argnums=0)(
+        config, training.fixed, config.simulator.parameters, state, keys
     )
-    lesson = program.prepared(problem, goal.fixed, state, block, goal.numbers, alpha, jax.random.key(0))
-    got, at, did = np.asarray(lesson.rows.advantage).reshape(6, lanes)[0], block.observation[0], block.action[0]
+    targets = update.block_targets(config, training.fixed, state, block, training.hyper, alpha, jax.random.key(0))
+    got, at, did = np.asarray(targets.rows.advantage).reshape(6, lanes)[0], block.observation[0], block.action[0]
     level = scipy.stats.norm.isf(1e-3 / (2 * 3 * actions))
     for s in range(3):
         for a in range(actions):

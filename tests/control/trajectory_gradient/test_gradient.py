@@ -15,11 +15,11 @@ from tests.control.trajectory_gradient.setups import TwoSteps, device, playing_o
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.table import table_simulator
-from kullback.control.learning.running_moments import Running
-from kullback.control.trajectory_gradient import program
-from kullback.control.trajectory_gradient.advantages import advantages
+from kullback.control.learning.running_moments import RunningMoments
+from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.update import objective
+from kullback.control.trajectory_gradient.update import advantages, objective
 
 STATES, ACTIONS, HORIZON, ALPHA = 3, 2, 4, 1.0
 LEVEL = 1e-4  # false-alarm rate of each test, shared among the coordinates (Bonferroni)
@@ -46,36 +46,38 @@ def exact_values(model, log_prior, discount, logits):
 
 
 @partial(jax.jit, static_argnums=(0, 5))
-def gradients(problem, fixed, parameters, state, numbers, penalty, seeds):
+def gradients(config, fixed, parameters, state, hyper, penalty, seeds):
     """The gradient in the learned vector of the objective of one block from each seed [K, n], times its scale.
 
     penalty  the KL of a step is a penalty in the loss alone, and not in the rewards-to-go: what the rule must not do
     """
 
     def one(seed):
-        lanes = program.lanes_of.start(problem.simulator, parameters, jax.random.wrap_key_data(seed), problem.lanes)
-        now, told = state._replace(lanes=lanes), numbers._replace(seed=seed)
+        lanes = blocks.start_lanes(config.simulator, parameters, jax.random.wrap_key_data(seed), config.sizes.lanes)
+        now, told = state._replace(lanes=lanes), hyper._replace(seed=seed)
         key = jax.random.key(0)
-        _, block = program.collected(problem, fixed, parameters, now, program.keys_of(problem, told, 0))
-        lesson = program.prepared(problem, fixed, now, block, told, jnp.exp(now.log_alpha), key)
-        rows = lesson.rows
+        _, block = blocks.collected(config, fixed, parameters, now, blocks.keys_of(config, told, 0))
+        targets = update.block_targets(config, fixed, now, block, told, jnp.exp(now.log_alpha), key)
+        rows = targets.rows
         if penalty:
             over = block.terminated | block.truncated
             none = jnp.zeros_like(block.reward)
-            plain = advantages(block.reward, none, none, over, over, block.valid, numbers.discount, 1.0)
+            plain = advantages(block.reward, none, none, over, over, block.valid, hyper.discount, 1.0)
             rows = rows._replace(advantage=plain.reshape(-1))
-        return jax.grad(objective, 6)(problem, lesson.fixed, lesson.alpha, 1.0, jnp.inf, 0.5, lesson.x, rows, key)
+        return jax.grad(objective, 6)(
+            config, targets.fixed, jnp.exp(now.log_alpha), 1.0, jnp.inf, 0.5, targets.x, rows, key
+        )
 
     return jax.lax.map(one, seeds, batch_size=200)
 
 
 def sampled(playing, state, blocks, penalty=False):
     """Gradients of J [blocks, n], one from each block, as the program estimates them."""
-    problem, goal = playing.goal.problem, playing.goal
+    config, training = playing.training.config, playing.training
     seeds = np.random.default_rng(1).integers(2**32, size=(blocks, 2), dtype=np.uint32)
-    each = gradients(problem, device(goal.fixed), device(problem.simulator.parameters), device(state), goal.numbers,
+    each = gradients(config, device(training.fixed), device(config.simulator.parameters), device(state), training.hyper,
                      penalty, jnp.asarray(seeds))  # fmt: skip
-    return -problem.block * np.asarray(each, np.float64)[:, : problem.policy_size]
+    return -config.sizes.block * np.asarray(each, np.float64)[:, : config.policy_size]
 
 
 def z_scores(each, exact):
@@ -101,18 +103,18 @@ def table(discount, weighted, rule=None, terminal=None):
 
 def with_vector(playing, state, logits, critic):
     """The state with a policy and a critic, both as tables; offsets and gains of outputs are undone."""
-    fixed = playing.goal.fixed.policy
+    fixed = playing.training.fixed.policy
     free = (logits.reshape(-1, ACTIONS) - fixed["offset"]) / fixed["gain"]
     x = np.concatenate([free.ravel(), critic]).astype(state.descent.x.dtype)
     one = np.ones_like(state.values.count)
-    return state._replace(descent=state.descent._replace(x=x), values=Running(one, 0 * one, one))
+    return state._replace(descent=state.descent._replace(x=x), values=RunningMoments(one, 0 * one, one))
 
 
 def exact_gradient(playing, model, log_prior, discount, logits):
     with jax.enable_x64(True):
         value = lambda x: exact_values(model, log_prior, discount, x)[0]  # noqa: E731
         exact = np.asarray(jax.grad(value)(jnp.asarray(logits, jnp.float64)))
-    return (exact.reshape(-1, ACTIONS) * playing.goal.fixed.policy["gain"]).ravel()
+    return (exact.reshape(-1, ACTIONS) * playing.training.fixed.policy["gain"]).ravel()
 
 
 @pytest.mark.parametrize("discount", [1.0, 0.7])
@@ -160,7 +162,7 @@ def test_gradient_in_a_box():
     playing = playing_of(task_of(TwoSteps(), alpha, cut_ends=True), policy_in_box(), rule)
     state = playing.init()
     x = state.descent.x.copy()
-    size = playing.goal.problem.policy_size
+    size = playing.training.config.policy_size
     x[:size] = 0.5 * rng.normal(size=size)
     one = np.ones_like(state.values.count)
     state = state._replace(descent=state.descent._replace(x=x), inputs=state.inputs._replace(count=one))
@@ -171,9 +173,9 @@ def test_gradient_in_a_box():
 
 def value_in_box(playing, alpha, vector):
     """J by Gauss and Hermite over both normals."""
-    structure, fixed = playing.goal.problem.acting.structure, playing.goal.fixed.policy
-    tree, _ = playing.goal.problem.layout.tree(
-        jnp.concatenate([vector, jnp.zeros(playing.goal.start.size - len(vector))])
+    structure, fixed = playing.training.config.acting.structure, playing.training.fixed.policy
+    tree, _ = playing.training.config.layout.tree(
+        jnp.concatenate([vector, jnp.zeros(playing.training.start.size - len(vector))])
     )
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     weights = weights / weights.sum()

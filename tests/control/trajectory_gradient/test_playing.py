@@ -11,7 +11,6 @@ from tests.control.trajectory_gradient.setups import TwoSteps, playing_of, polic
 import kullback as kl
 from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.learning.training import Playing
-from kullback.control.task import Task
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 from kullback.errors import EnvironmentFault, FileError
 from kullback.result import Status
@@ -95,27 +94,26 @@ def test_stepping_learns_what_the_device_learns():
     """The environment draws nothing, so that the same keys make the same actions."""
     rule = TrajectoryGradient(lanes=8, block=16, epochs=2, minibatches=2, rate=1e-3, steps=128 * 4)
     found = []
-    for how in ({"compiled": TwoSteps()}, {"stepper": SteppedTwoSteps}):
-        task = Task(TwoSteps().facts, task_of(TwoSteps(), 0.3).temperature, 1.0, cut_ends=True, **how)
+    for how in ({}, {"stepper": SteppedTwoSteps}):
+        task = task_of(TwoSteps(), 0.3, cut_ends=True, **how)
         playing = playing_of(task, policy_in_box(), rule)
         state = playing.init()
-        while int(state.steps) < rule.steps:
+        while int(state.counters.steps) < rule.steps:
             state = playing.step(state)
         found.append(np.asarray(state.descent.x))
     np.testing.assert_allclose(found[0], found[1], atol=2e-4)
-    assert np.abs(found[0] - playing.goal.start).max() > 0.01
+    assert np.abs(found[0] - playing.training.start).max() > 0.01
 
 
 def test_dead_transitions_are_not_learned_from():
     """Their reward is NaN, and nothing of it arrives; steps count those that were lived."""
     rule = TrajectoryGradient(lanes=8, block=15, epochs=2, steps=400)
-    task = Task(TwoSteps().facts, task_of(TwoSteps(), 0.3).temperature, 1.0, cut_ends=True,
-                stepper=lambda lanes: SteppedTwoSteps(lanes, spends=True))  # fmt: skip
+    task = task_of(TwoSteps(), 0.3, cut_ends=True, stepper=lambda lanes: SteppedTwoSteps(lanes, spends=True))
     playing = playing_of(task, policy_in_box(), rule)
     state = playing.step(playing.init())
     assert np.isfinite(np.asarray(state.descent.x)).all()
-    assert int(state.steps) == 8 * 10 * int(state.blocks)
-    assert int(state.totals.finished) == 8 * 5 * int(state.blocks)
+    assert int(state.counters.steps) == 8 * 10 * int(state.counters.updates)
+    assert int(state.statistics.finished) == 8 * 5 * int(state.counters.updates)
     assert float(playing.history(state)[-1]["length"]) == pytest.approx(2.0, rel=1e-5)
 
 

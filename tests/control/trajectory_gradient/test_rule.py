@@ -14,12 +14,11 @@ from tests.control.trajectory_gradient.setups import Bandit, TwoSteps, fit, law_
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.spaces import Actions
-from kullback.control.learning.running_moments import Running
+from kullback.control.learning.running_moments import RunningMoments
 from kullback.control.learning.temperature import Annealed, TargetKL
-from kullback.control.tabular.solve import solve
+from kullback.control.tabular.soft_bellman import solve
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
-from kullback.control.trajectory_gradient.targets import in_units
-from kullback.control.trajectory_gradient.update import ordered
+from kullback.control.trajectory_gradient.update import in_units, ordered
 from kullback.errors import EnvironmentFault, InputError
 from kullback.result import Guarantee, Status
 from kullback.rule import Applies, Missing, Request
@@ -142,14 +141,14 @@ def test_units_of_actions_change_nothing():
 def test_new_units_leave_values_as_they_are():
     """The critic's last layer is rewritten where the scale of its targets moves."""
     playing = playing_of(task_of(Bandit(THREE), 0.5), kl.Conditional(kl.MLP((4,)), dist.Categorical))
-    critic = playing.goal.problem.layout.tree(playing.goal.start)[1]
+    critic = playing.training.config.layout.tree(playing.training.start)[1]
     x, scaling = np.ones((1, 1)), {"x_mean": np.zeros(1), "x_scale": np.ones(1)}
-    old, new = Running(1.0, 3.0, 4.0), Running(2.0, -1.0, 25.0)
-    before, after = (playing.goal.problem.critic(c, scaling, x) for c in (critic, in_units(critic, old, new)))
+    old, new = RunningMoments(1.0, 3.0, 4.0), RunningMoments(2.0, -1.0, 25.0)
+    before, after = (playing.training.config.critic(c, scaling, x) for c in (critic, in_units(critic, old, new)))
     np.testing.assert_allclose(3.0 + 2.0 * before, -1.0 + 5.0 * after, rtol=1e-5)
     # A critic that has seen nothing yet says the mean.
-    untaught = in_units(critic, Running(0.0, 0.0, 1.0), new)
-    np.testing.assert_array_equal(playing.goal.problem.critic(untaught, scaling, x), before)
+    untaught = in_units(critic, RunningMoments(0.0, 0.0, 1.0), new)
+    np.testing.assert_array_equal(playing.training.config.critic(untaught, scaling, x), before)
 
 
 def test_trust_region_holds():
@@ -158,7 +157,7 @@ def test_trust_region_holds():
     state = playing.init()
     for _ in range(5):
         playing.budget = 1
-        before, state = state, playing.played(state._replace(recorded=np.zeros((), np.int32)))
+        before, state = state, playing.played(state._replace(recording=state.recording.cleared()))
         here, there = (np.asarray(law_of(playing, s, before).log_policy, np.float64) for s in (before, state))
         assert 0.0 < np.sum(np.exp(here) * (here - there)) < 0.0101
 

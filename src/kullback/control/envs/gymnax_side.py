@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.control.envs import external_jax as foreign
+from kullback.control.envs import functional
 from kullback.control.envs.functional import State
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import observations_of
@@ -38,7 +38,7 @@ class Gymnax(Compiled):
     known: Facts
     folds_time: bool
     content: Hashable
-    skeleton: foreign.Skeleton
+    skeleton: functional.Skeleton
     inner: Any = field(compare=False, repr=False)
     space: gym.Space[Any] = field(compare=False, repr=False)
     seen: gym.Space[Any] = field(compare=False, repr=False)
@@ -57,7 +57,7 @@ class Gymnax(Compiled):
             settings = self._settings(parameters)
             observation, first = self.inner.reset_env(key, settings)
             action = jnp.zeros(self.known.actions.shape, jnp.int32 if self.known.actions.is_discrete else jnp.float32)
-            return foreign.settled(
+            return functional.settled(
                 State(first, self._read(observation)), lambda state: self._moved(settings, state, action, key)[0]
             )
 
@@ -69,14 +69,14 @@ class Gymnax(Compiled):
     ) -> tuple[State, jax.Array, jax.Array]:
         with jax.enable_x64(False):
             following, reward, ended = self._moved(self._settings(parameters), state, action, key)
-            following = foreign.fitted_to(following, state)
+            following = functional.fitted_to(following, state)
         return following, reward.astype(jnp.result_type(float)), ended
 
     def _settings(self, parameters: tuple[Any, ...]) -> Any:
-        return foreign.join(self.skeleton, foreign.single(tuple(map(jnp.asarray, parameters))))
+        return functional.join(self.skeleton, functional.single(tuple(map(jnp.asarray, parameters))))
 
     def _moved(self, settings: Any, state: State, action: jax.Array, key: jax.Array) -> tuple[Any, ...]:
-        done = foreign.write(self.space, action)
+        done = functional.write(self.space, action)
         observation, after, reward, ended, *_ = self.inner.step_env(key, state.inner, done, settings)
         if self.folds_time:
             ended = self.inner.step_env(key, state.inner, done, _with_limit(settings, FAR))[3]
@@ -84,7 +84,7 @@ class Gymnax(Compiled):
         return State(after, self._read(observation)), reward.reshape(()), jnp.asarray(ended, bool).reshape(())
 
     def _read(self, observation: Any) -> jax.Array:
-        return foreign.read(self.seen, observation).reshape(self.known.observations.shape)
+        return functional.read(self.seen, observation).reshape(self.known.observations.shape)
 
 
 def is_gymnax(env: Any) -> bool:
@@ -112,14 +112,14 @@ def gymnax_simulator(env: Any, params: Any = None) -> Gymnax:
     observations = observations_of(seen, name)
     if is_flat and observations.labels is None:
         observations = dataclasses.replace(observations, shape=(int(np.prod(observations.shape)),))
-    facts = Facts(name, observations, foreign.actions_inside(space, name), _limit(params))
+    facts = Facts(name, observations, functional.actions_inside(space, name), _limit(params))
     folds_time, env = not _tells_truncation(env, name), _snapshot(env)
 
     def make(traced: bool) -> Gymnax:
-        numbers, skeleton = foreign.split(params, traced)
-        return Gymnax(facts, folds_time, foreign.content(env), skeleton, env, space, seen, numbers)
+        numbers, skeleton = functional.split(params, traced)
+        return Gymnax(facts, folds_time, functional.content(env), skeleton, env, space, seen, numbers)
 
-    return foreign.compiles(make, name)
+    return functional.compiles(make, name)
 
 
 def as_gymnasium(space: Any) -> gym.Space[Any]:
@@ -146,8 +146,8 @@ def _snapshot(env: Any) -> Any:
     """A copy that later changes do not reach, with its arrays in single precision."""
     env = copy.copy(env)
     for name, value in vars(env).items():
-        if foreign.holds_arrays(value):
-            vars(env)[name] = foreign.single(value)
+        if functional.holds_arrays(value):
+            vars(env)[name] = functional.single(value)
     return env
 
 

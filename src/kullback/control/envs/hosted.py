@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs import lanes as lanes_of
-from kullback.control.envs.adaptors import Source, source_of
-from kullback.control.envs.simulator import Compiled, Stepper, Transition
+from kullback.control.envs.adaptors import spec_of
+from kullback.control.envs.simulator import Compiled, Lanes, Stepper, Transition, advance_lanes, start_lanes
+from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.environment import make
 from kullback.control.tabular.mdp import FiniteMDP
@@ -27,7 +27,7 @@ class Hosted(Stepper):
         if lanes < 1:
             raise InputError(f"lanes: {lanes} is no positive number of environments")
         self.simulator, self.facts, self.lanes = simulator, simulator.facts, lanes
-        self._now: lanes_of.Lanes | None = None
+        self._now: Lanes | None = None
         self._seed, self._count = 0, 0
 
     def reset(self, seed: int) -> None:
@@ -42,8 +42,9 @@ class Hosted(Stepper):
         seen = jax.tree.map(np.asarray, seen)
         if not (np.isfinite(seen.reward).all() and np.isfinite(seen.following).all()):
             what = "a reward" if not np.isfinite(seen.reward).all() else "an observation"
-            raise EnvironmentFault(f"env: {self.facts.name} gave {what} that is not finite in step {self._count}; "
-                                   "correct the environment")  # fmt: skip
+            raise EnvironmentFault(
+                f"env: {self.facts.name} gave {what} that is not finite in step {self._count}; correct the environment"
+            )
         self._stand(now)
         return seen
 
@@ -66,25 +67,25 @@ class Hosted(Stepper):
     def _key(self) -> jax.Array:
         return jax.random.fold_in(jax.random.key(self._seed), self._count)
 
-    def _stand(self, now: lanes_of.Lanes) -> None:
+    def _stand(self, now: Lanes) -> None:
         self._now = now
         self.observation = np.asarray(now.observation)
         self.mask = None if now.mask is None else np.asarray(now.mask)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> lanes_of.Lanes:
-    return lanes_of.start(simulator, parameters, key, lanes)
+def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> Lanes:
+    return start_lanes(simulator, parameters, key, lanes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _advance(
-    simulator: Compiled, parameters: Any, lanes: lanes_of.Lanes, action: Any, key: jax.Array
-) -> tuple[lanes_of.Lanes, Transition]:
-    return lanes_of.advance(simulator, parameters, lanes, action, key)
+    simulator: Compiled, parameters: Any, lanes: Lanes, action: Any, key: jax.Array
+) -> tuple[Lanes, Transition]:
+    return advance_lanes(simulator, parameters, lanes, action, key)
 
 
-def on_the_host(env: Any, horizon: int | None = None) -> Source:
+def on_the_host(env: Any, horizon: int | None = None) -> EnvSpec:
     """How to step an environment of any kind from the host, cut off after `horizon` steps if that is given.
 
     Raises `InputError` for what is no environment, for spaces that no policy can read, and for a vector environment
@@ -92,11 +93,11 @@ def on_the_host(env: Any, horizon: int | None = None) -> Source:
     """
     if isinstance(env, FiniteMDP):
         table = table_simulator(env.model(), limit=horizon)
-        return Source(table.facts, table, partial(Hosted, table))
+        return EnvSpec(table.facts, table, partial(Hosted, table))
     env = make(env) if isinstance(env, str) else env
     if horizon is not None and isinstance(env, gym.Env):
         env = gym.wrappers.TimeLimit(env, horizon)
-    source = source_of(env, compiled=False)
+    source = spec_of(env, compiled=False)
     if horizon is not None and (source.facts.limit is None or source.facts.limit > horizon):
         source = source.until(horizon)
     if source.stepper is None:

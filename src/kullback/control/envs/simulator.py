@@ -1,4 +1,4 @@
-"""What a rule asks of an environment: one that JAX can compile, or one that only steps."""
+"""What a rule asks of an environment: one that JAX can compile, or one that only steps; and many compiled in lanes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
 
@@ -38,15 +40,21 @@ class Transition(NamedTuple):
     valid        False for a dead transition, of a lane that is being reset; it is not to be learned from
     """
 
-    observation: Any
-    action: Any
-    reward: Any
-    terminated: Any
-    truncated: Any
-    following: Any
-    valid: Any
-    mask: Any = None
-    following_mask: Any = None
+    observation: Shaped[Array, "*t n ..."]
+    action: Shaped[Array, "*t n ..."]
+    reward: Float[Array, "*t n"]
+    terminated: Bool[Array, "*t n"]
+    truncated: Bool[Array, "*t n"]
+    following: Shaped[Array, "*t n ..."]
+    valid: Bool[Array, "*t n"]
+    mask: Bool[Array, "*t n ..."] | None = None
+    following_mask: Bool[Array, "*t n ..."] | None = None
+
+
+def is_sound(seen: Any) -> Bool[Array, ""]:
+    """Whether rewards and observations are finite, of a `Transition` or what has its fields."""
+    rewards = jnp.isfinite(jnp.where(seen.valid, seen.reward, 0.0)).all()
+    return rewards & jnp.isfinite(seen.observation).all() & jnp.isfinite(seen.following).all()
 
 
 class Compiled(abc.ABC):
@@ -117,3 +125,79 @@ class Stepper(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Let the environments go."""
+
+
+# Many lanes of one compiled environment.
+
+
+class Lanes(NamedTuple):
+    """Where n lanes stand: the environment's states, the observations [n, ...], masks or None, and steps so far [n]."""
+
+    state: Any
+    observation: Shaped[Array, "n ..."]
+    mask: Bool[Array, "n ..."] | None
+    elapsed: Int[Array, " n"]
+
+
+def start_lanes(simulator: Compiled, parameters: Any, key: Key[Array, ""], lanes: int) -> Lanes:
+    """`lanes` fresh episodes."""
+    return fresh_lanes(simulator, parameters, jax.random.split(key, lanes))
+
+
+def fresh_lanes(simulator: Compiled, parameters: Any, keys: Key[Array, " n"]) -> Lanes:
+    """A fresh episode by each of n keys."""
+    state = jax.vmap(simulator.reset, (None, 0))(parameters, keys)
+    observation, mask = _seen(simulator, parameters, state)
+    elapsed = jnp.zeros(keys.shape[0], jnp.int32)
+    return Lanes(state=state, observation=observation, mask=mask, elapsed=elapsed)
+
+
+def advance_lanes(
+    simulator: Compiled, parameters: Any, lanes: Lanes, action: Shaped[Array, "n ..."], key: Key[Array, ""]
+) -> tuple[Lanes, Transition]:
+    """One step of every lane by `action` [n, *shape]; lanes that end start again."""
+    n = lanes.elapsed.shape[0]
+    keys = jax.random.split(key, 2 * n)
+    return moved_lanes(simulator, parameters, lanes, action, keys[:n], fresh_lanes(simulator, parameters, keys[n:]))
+
+
+def moved_lanes(
+    simulator: Compiled,
+    parameters: Any,
+    lanes: Lanes,
+    action: Shaped[Array, "n ..."],
+    keys: Key[Array, " n"],
+    instead: Lanes,
+) -> tuple[Lanes, Transition]:
+    """One step of every lane by its own key [n]; those that end go on as the fresh ones that are given."""
+    n = lanes.elapsed.shape[0]
+    state, reward, terminated = jax.vmap(simulator.step, (None, 0, 0, 0))(parameters, lanes.state, action, keys)
+    following, following_mask = _seen(simulator, parameters, state)
+    elapsed, limit = lanes.elapsed + 1, simulator.facts.limit
+    truncated = ~terminated & (elapsed >= limit) if limit is not None else jnp.zeros(n, bool)
+    over = terminated | truncated
+    now = jax.tree.map(
+        lambda new, old: jnp.where(over.reshape(n, *(1,) * (new.ndim - 1)), new, old),
+        instead,
+        Lanes(state=state, observation=following, mask=following_mask, elapsed=elapsed),
+    )
+    seen = Transition(
+        observation=lanes.observation,
+        action=action,
+        reward=reward.astype(jnp.result_type(float)),
+        terminated=terminated,
+        truncated=truncated,
+        following=following,
+        valid=jnp.ones(n, bool),
+        mask=lanes.mask,
+        following_mask=following_mask,
+    )
+    return now, seen
+
+
+def _seen(simulator: Compiled, parameters: Any, state: Any) -> tuple[jax.Array, jax.Array | None]:
+    observation = jax.vmap(simulator.observe, (None, 0))(parameters, state)
+    one = jax.tree.map(lambda leaf: leaf[0], state)
+    if jax.eval_shape(simulator.mask, parameters, one) is None:
+        return observation, None
+    return observation, jax.vmap(simulator.mask, (None, 0))(parameters, state)

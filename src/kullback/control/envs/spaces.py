@@ -113,20 +113,24 @@ def observations_of(space: Any, name: str = "env") -> Observations:
     if isinstance(space, spaces.Discrete):
         return Observations((), int(space.n))
     if not _is_any(space):
-        raise InputError(f"env: the observation space {space} of {name} holds nothing; where there is nothing to see, "
-                         "gymnasium.wrappers.TransformObservation(env, lambda x: 0, gymnasium.spaces.Discrete(1)) "
-                         "says so")  # fmt: skip
+        raise InputError(
+            f"env: the observation space {space} of {name} holds nothing; where there is nothing to see, "
+            "gymnasium.wrappers.TransformObservation(env, lambda x: 0, gymnasium.spaces.Discrete(1)) "
+            "says so"
+        )
     if isinstance(space, spaces.Box):
         shape = space.shape or (1,)
         return Observations(shape, None, _numbers(space.low), _numbers(space.high))
     flat = None if _holds_text(space) else _flattened(space)
     if flat is None:
-        raise InputError(f"env: the observation space {space} of {name} is no array of a fixed size, which a network "
-                         f"needs; {_remedy(space)}")  # fmt: skip
+        raise InputError(
+            f"env: the observation space {space} of {name} is no array of a fixed size, which a network "
+            f"needs; {_remedy(space)}"
+        )
     return Observations(flat.shape, None, _numbers(flat.low), _numbers(flat.high))
 
 
-def read_observation(space: Any, observation: Any) -> np.ndarray:
+def read_observation(space: gym.Space[Any], observation: Any) -> np.ndarray:
     """One observation as a row that a network reads: an int32 label, or float32 [*shape]."""
     if isinstance(space, spaces.Discrete):
         return np.asarray(int(observation) - int(space.start), np.int32)
@@ -158,19 +162,25 @@ def actions_of(space: Any, name: str = "env") -> Actions:
         if not any(part.is_discrete for part in parts):
             low, high = (tuple(x for part in parts for x in getattr(part, end)) for end in ("low", "high"))
             return Actions("box", (len(low),), (), low, high)
-        raise InputError(f"env: the action space {space} of {name} mixes choices and real numbers; "
-                         "gymnasium.wrappers.TransformAction(env, f, space) makes it one, by a function f from a "
-                         "space of one kind")  # fmt: skip
+        raise InputError(
+            f"env: the action space {space} of {name} mixes choices and real numbers; "
+            "gymnasium.wrappers.TransformAction(env, f, space) makes it one, by a function f from a "
+            "space of one kind"
+        )
     if isinstance(space, spaces.Box):
-        raise InputError(f"env: the action space {space} of {name} is a Box of whole numbers; "
-                         "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.MultiDiscrete("
-                         "env.action_space.high - env.action_space.low + 1, start=env.action_space.low)) makes it "
-                         "one of choices")  # fmt: skip
-    raise InputError(f"env: the action space {space} of {name} is none of Box, Discrete, MultiDiscrete, MultiBinary, "
-                     "and Dict or Tuple of these")  # fmt: skip
+        raise InputError(
+            f"env: the action space {space} of {name} is a Box of whole numbers; "
+            "gymnasium.wrappers.TransformAction(env, lambda a: a, gymnasium.spaces.MultiDiscrete("
+            "env.action_space.high - env.action_space.low + 1, start=env.action_space.low)) makes it "
+            "one of choices"
+        )
+    raise InputError(
+        f"env: the action space {space} of {name} is none of Box, Discrete, MultiDiscrete, MultiBinary, "
+        "and Dict or Tuple of these"
+    )
 
 
-def write_action(space: Any, action: np.ndarray) -> Any:
+def write_action(space: gym.Space[Any], action: np.ndarray) -> Any:
     """One action of ours [*shape] as the environment wants it."""
     if isinstance(space, spaces.Discrete):
         return space.dtype.type(int(action) + int(space.start))
@@ -188,14 +198,14 @@ def write_action(space: Any, action: np.ndarray) -> Any:
     return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
 
 
-def _is_any(space: Any) -> bool:
+def _is_any(space: gym.Space[Any]) -> bool:
     """Whether there is a number in what a space holds."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return any(map(_is_any, _parts(space)))
     return 0 not in (getattr(space, "shape", None) or ())
 
 
-def _flattened(space: Any) -> Any:
+def _flattened(space: gym.Space[Any]) -> Any:
     """The Box of a composite space's flattened observations, or None where it has none."""
     try:
         flat = flatten_space(space)
@@ -204,7 +214,7 @@ def _flattened(space: Any) -> Any:
     return flat if isinstance(flat, spaces.Box) else None
 
 
-def _remedy(space: Any) -> str:
+def _remedy(space: gym.Space[Any]) -> str:
     """The wrapper that makes a space one that a network reads."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         parts = space.spaces.items() if isinstance(space, spaces.Dict) else enumerate(space.spaces)
@@ -214,7 +224,7 @@ def _remedy(space: Any) -> str:
     return "gymnasium.wrappers.TransformObservation(env, f, box) makes it one, by a function f into that box"
 
 
-def _holds_text(space: Any) -> bool:
+def _holds_text(space: gym.Space[Any]) -> bool:
     """Gymnasium flattens texts to the numbers of their letters, which mean nothing to a network."""
     if isinstance(space, spaces.Dict | spaces.Tuple | spaces.OneOf):
         return any(_holds_text(part) for part in _parts(space))

@@ -1,24 +1,96 @@
-"""What Gymnasium environments, single and vector, say of themselves; and the fault of one that does not keep to it."""
+"""`EnvSpec`, an environment described once; what Gymnasium says of one; and the faults of one that breaks its word."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
+import jax
+from gymnasium.envs import registration
 
 from kullback.control.envs.clone import copies
 from kullback.control.envs.observations import Mismatch
-from kullback.control.envs.simulator import Facts
+from kullback.control.envs.simulator import Compiled, Facts, Stepper
 from kullback.control.envs.spaces import actions_of, observations_of
-from kullback.control.envs.wrappers import time_limit
-from kullback.control.tabular.environment import is_harmless, name_of, stated_limit
+from kullback.control.tabular.environment import is_harmless, layers, name_of, stated_limit, time_limit
 from kullback.errors import EnvironmentFault, InputError
+
+
+def is_bare(env: Any) -> bool:
+    """Whether every wrapper around it is one of Gymnasium's own that only watches or limits time."""
+    return all(map(is_harmless, layers(env)))
+
+
+def threshold_of(env: Any) -> float | None:
+    """The return at which its authors call it solved, or None."""
+    given = env.spec.reward_threshold if getattr(env, "spec", None) is not None else None
+    return None if given is None else float(given)
+
 
 KEEP_TO_SPACES = (
     "correct the environment, or wrap it so that it gives finite numbers of the shapes and kinds that its spaces state"
 )
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """An environment, described once: what is known of it, and how to play it, compiled or by `stepper(lanes)`.
+
+    facts   what is known of it before it is played
+    remark  what the plan calls it
+    lanes   how many of it there are side by side where it is stepped; None for as many as are wanted
+    caveat  what is to be said of every return in it
+    """
+
+    facts: Facts
+    compiled: Compiled | None = None
+    stepper: Callable[[int], Stepper] | None = None
+    remark: str = ""
+    lanes: int | None = None
+    caveat: str = ""
+
+    def until(self, horizon: int) -> EnvSpec:
+        """The same cut off after so many steps; raises `InputError` where a stepped environment goes on longer."""
+        facts = replace(self.facts, limit=horizon)
+        if self.compiled is not None:
+            return replace(self, facts=facts, compiled=Cut(self.compiled, horizon))
+        if horizon != self.facts.limit:
+            raise InputError(
+                f"horizon: {self.facts.name} is cut off after {self.facts.limit} steps and not {horizon}; pass the "
+                f'environment gymnasium.make("{self.facts.name}", max_episode_steps={horizon})'
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Cut(Compiled):
+    """A compiled environment with another time limit."""
+
+    inner: Compiled
+    limit: int
+
+    @property
+    def facts(self) -> Facts:
+        return replace(self.inner.facts, limit=self.limit)
+
+    @property
+    def parameters(self) -> Any:
+        return self.inner.parameters
+
+    def reset(self, parameters: Any, key: jax.Array) -> Any:
+        return self.inner.reset(parameters, key)
+
+    def observe(self, parameters: Any, state: Any) -> jax.Array:
+        return self.inner.observe(parameters, state)
+
+    def step(self, parameters: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
+        return self.inner.step(parameters, state, action, key)
+
+    def mask(self, parameters: Any, state: Any) -> jax.Array | None:
+        return self.inner.mask(parameters, state)
 
 
 def facts_of(env: Any) -> Facts:
@@ -26,7 +98,7 @@ def facts_of(env: Any) -> Facts:
 
     Raises `InputError` for unknown ids, and for spaces that no policy can read.
     """
-    if isinstance(env, str | EnvSpec):
+    if isinstance(env, str | registration.EnvSpec):
         with closing(copies(env, 1)[0]) as made:
             return facts_of(made)
     if isinstance(env, gym.vector.VectorEnv):

@@ -10,16 +10,15 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs.actions import all_allowed, check_actions, writer_of
 from kullback.control.envs.clone import can_be_remade, copies
-from kullback.control.envs.episode_log import Memory, check_seed, seed_of
-from kullback.control.envs.lane import Lane
-from kullback.control.envs.observations import Mismatch, empty_rows, not_finite
+from kullback.control.envs.lane import Lane, Memory, check_seed, seed_of
+from kullback.control.envs.observations import Mismatch, all_allowed, check_actions, empty_rows, not_finite, writer_of
 from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.envs.spec import blame, facts_of, fault, hung
 from kullback.control.envs.vector import GivenVector
 from kullback.control.envs.watchdog import PATIENCE, Hung, Watchdog
 from kullback.errors import InputError
+from kullback.training.ravel import on_host
 
 __all__ = ["SingleEnvironments", "facts_of", "stepper_for"]
 
@@ -99,8 +98,18 @@ class SingleEnvironments(Stepper):
             raise blame(self.facts.name, error, self._place(at)) from error
         except Hung:
             raise hung(self.facts.name, "step", watchdog.patience, self._place(at)) from None
-        seen = Transition(self.observation, np.asarray(action), reward, terminated, truncated, following, self._valid,
-                          self.mask, None if mask is self._unmasked else mask)  # fmt: skip
+        seen = on_host(
+            Transition,
+            observation=self.observation,
+            action=np.asarray(action),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            following=following,
+            valid=self._valid,
+            mask=self.mask,
+            following_mask=None if mask is self._unmasked else mask,
+        )
         self._go_on(act, over, following, mask)
         return seen
 
@@ -133,8 +142,10 @@ class SingleEnvironments(Stepper):
         self._settle(rows, mask)
         if not lost:
             return ""
-        return (f"{len(lost)} of {self.lanes} environments of {name} start fresh episodes: their seeds and actions did "
-                "not lead to where they stood, and their state can be saved in no other way")  # fmt: skip
+        return (
+            f"{len(lost)} of {self.lanes} environments of {name} start fresh episodes: their seeds and actions did "
+            "not lead to where they stood, and their state can be saved in no other way"
+        )
 
     def close(self) -> None:
         """Let go of the environments that were made here; one that was given stays open."""

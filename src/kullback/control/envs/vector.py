@@ -10,22 +10,25 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Shaped
 
-from kullback.control.envs.actions import all_allowed, check_actions, read_mask, write_batch
-from kullback.control.envs.episode_log import check_seed, seed_of
-from kullback.control.envs.lane import MASK
+from kullback.control.envs.lane import MASK, check_seed, seed_of
 from kullback.control.envs.observations import (
     Mismatch,
+    all_allowed,
+    check_actions,
     empty_rows,
     not_finite,
     read_batch,
     read_ends,
+    read_mask,
     read_rewards,
     reader_of,
+    write_batch,
 )
 from kullback.control.envs.simulator import Stepper, Transition
 from kullback.control.envs.spec import blame, facts_of, fault, hung
 from kullback.control.envs.watchdog import PATIENCE, Hung, Watchdog
 from kullback.errors import InputError
+from kullback.training.ravel import on_host
 
 FINAL, FINAL_INFO = "final_obs", "final_info"  # where SAME_STEP puts what an episode ended with
 
@@ -75,8 +78,18 @@ class GivenVector(Stepper):
         self._over = over if self._mode is AutoresetMode.NEXT_STEP else np.zeros_like(over)
         self.observation, self.mask = rows, mask
         self._steps += 1
-        return Transition(before, np.asarray(action), reward, terminated, truncated, following, valid, mask_before,
-                          following_mask)  # fmt: skip
+        return on_host(
+            Transition,
+            observation=before,
+            action=np.asarray(action),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            following=following,
+            valid=valid,
+            mask=mask_before,
+            following_mask=following_mask,
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         return {"seed": np.asarray(self._seed, np.int64), "steps": np.asarray(self._steps, np.int64)}
@@ -84,8 +97,10 @@ class GivenVector(Stepper):
     def restore(self, state: dict[str, np.ndarray]) -> str:
         self._seed, self._steps = int(state["seed"]), int(state["steps"])
         self._start()
-        return (f"all {self.lanes} environments of {self.facts.name} start fresh episodes: "
-                "the state of a vector environment cannot be saved")  # fmt: skip
+        return (
+            f"all {self.lanes} environments of {self.facts.name} start fresh episodes: "
+            "the state of a vector environment cannot be saved"
+        )
 
     def close(self) -> None:
         self._watchdog.stop()
@@ -111,8 +126,12 @@ class GivenVector(Stepper):
             return following, ended, rows, mask
         batch, info = self._env.reset(options={"reset_mask": over.copy()})
         fresh, allowed = self._rows(batch), self._masks(info, np.zeros_like(over))
-        return (rows, mask, np.where(_column(over, rows), fresh, rows),
-                None if mask is None else np.where(_column(over, mask), allowed, mask))  # fmt: skip
+        return (
+            rows,
+            mask,
+            np.where(_column(over, rows), fresh, rows),
+            None if mask is None else np.where(_column(over, mask), allowed, mask),
+        )
 
     def _read_final(self, info: Any, over: np.ndarray, rows: np.ndarray) -> None:
         """The last observations of the lanes that are over: an array of objects, or a batch like any other."""

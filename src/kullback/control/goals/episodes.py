@@ -1,18 +1,26 @@
-"""Episodes on the way to commanded goals: those that are learned from, and those that show what was learned."""
+"""Episodes towards commanded goals, and supervised learning from them with goals relabelled at each step.
+
+The episodes that are kept are a `Block` with an axis before the others: [blocks, T, lanes, ...]. Many steps of learning
+are one compiled program.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from kullback.control.envs.simulator import Stepper
-from kullback.control.goals.goals import GoalInputs
-from kullback.control.goals.task import GoalTask
+from kullback.control.goals.goals import GoalInputs, GoalTask
 from kullback.control.learning.policy import Acting, Fixed
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.training.optimiser import DEFAULT, Descent, begin, descend
 
 LANES = 20  # episodes side by side that show what was learned
 
@@ -21,29 +29,59 @@ class Actor:
     """A policy on its way to goals. Of its actions a share `explore` is drawn uniformly, or it is greedy."""
 
     def __init__(
-        self, task: GoalTask, structure: Any, free: Any, fixed: Any, seed: int, greedy: bool = False,
+        self,
+        task: GoalTask,
+        structure: ConditionalStructure,
+        free: Any,
+        fixed: Any,
+        seed: int,
+        greedy: bool = False,
         explore: float = 0.0,
-    ) -> None:  # fmt: skip
-        self._actions = task.facts.actions
+    ) -> None:
+        self._actions = task.env.facts.actions
         self._acting, self._inputs, self._greedy = Acting(structure, self._actions), task.inputs, greedy
         self._free, self._fixed = jax.tree.map(jnp.asarray, (free, Fixed(fixed)))
         self._key, self._count = jax.random.key(seed), 0
         bounded = self._actions.is_discrete or self._actions.is_bounded
         self._explore = np.float32(explore) if explore > 0 and bounded else None
 
-    def act(self, observation: Any, goal: Any, left: Any, mask: Any) -> np.ndarray:
+    def act(
+        self,
+        observation: Shaped[Array | np.ndarray, "n ..."],
+        goal: Shaped[Array | np.ndarray, "n ..."],
+        left: Int[Array | np.ndarray, " n"],
+        mask: Bool[Array | np.ndarray, "n ..."] | None,
+    ) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...] with so many steps left; real ones inside their box."""
         self._count += 1
-        action = act(self._acting, self._inputs, self._greedy, self._free, self._fixed, (observation, goal, left), mask,
-                     self._key, np.uint32(self._count), self._explore)  # fmt: skip
+        action = act(
+            self._acting,
+            self._inputs,
+            self._greedy,
+            self._free,
+            self._fixed,
+            (observation, goal, left),
+            mask,
+            self._key,
+            np.uint32(self._count),
+            self._explore,
+        )
         return np.asarray(action) if self._actions.is_discrete else np.clip(action, *self._actions.bounds)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def act(
-    acting: Acting, inputs: GoalInputs, greedy: bool, free: Any, fixed: Fixed, seen: tuple[Any, Any, Any], mask: Any,
-    key: jax.Array, count: Any, explore: Any,
-) -> jax.Array:  # fmt: skip
+    acting: Acting,
+    inputs: GoalInputs,
+    greedy: bool,
+    free: Any,
+    fixed: Fixed,
+    seen: tuple[Any, Any, Any],
+    mask: Bool[Array | np.ndarray, "n ..."] | None,
+    key: jax.Array,
+    count: Int[Array | np.ndarray, ""],
+    explore: Float[Array | np.ndarray, ""] | float,
+) -> jax.Array:
     """Actions on the way to goals, drawn by the count-th key or greedy: one compiled program."""
     here = acting.at(free, fixed, inputs.join(*seen, jnp), mask)
     own, other, which = jax.random.split(jax.random.fold_in(key, count), 3)
@@ -95,8 +133,8 @@ def practice(
         observation = goals.seen(stepper.observation)
         left = np.maximum(task.horizon - elapsed, 1)
         seen = stepper.step(actor.act(observation, goal, left, stepper.mask))
-        achieved = goals.achieved(seen.following)
-        rows.append((observation, seen.action, achieved))
+        achieved = goals.achieved(np.asarray(seen.following))
+        rows.append((observation, np.asarray(seen.action), achieved))
         valid[t], over[t] = seen.valid, seen.valid & (seen.terminated | seen.truncated)
         hit = valid[t] & goals.reached(achieved, goal)
         commanded += int((valid[t] & (hit | over[t] | (t == task.horizon - 1))).sum())
@@ -123,15 +161,23 @@ class Reached(NamedTuple):
 
 
 def attempts(
-    task: GoalTask, structure: Any, free: Any, fixed: Any, greedy: bool, seed: tuple[int, ...], episodes: int,
-    commanded: np.ndarray | None = None, pool: np.ndarray | None = None,
-) -> Reached:  # fmt: skip
+    task: GoalTask,
+    structure: ConditionalStructure,
+    free: Any,
+    fixed: Any,
+    greedy: bool,
+    seed: tuple[int, ...],
+    episodes: int,
+    commanded: np.ndarray | None = None,
+    pool: np.ndarray | None = None,
+) -> Reached:
     """Fresh episodes that end where the goal is reached, in rounds of a few lanes side by side.
 
     commanded  the goal of each episode [episodes, ...]; None draws them by the task's law
     pool       the goals achieved so far
     """
-    stepper = task.stepper(min(LANES, episodes))
+    assert task.env.stepper is not None
+    stepper = task.env.stepper(min(LANES, episodes))
     actor = Actor(task, structure, free, fixed, int(np.random.SeedSequence(seed).generate_state(1)[0]), greedy)
     try:
         parts = []
@@ -159,7 +205,7 @@ def _round(task: GoalTask, stepper: Stepper, actor: Actor, goal: np.ndarray) -> 
         left = np.full(stepper.lanes, task.horizon - t, np.int32)
         seen = stepper.step(actor.act(goals.seen(stepper.observation), goal, left, stepper.mask))
         steps += ~over
-        reached |= ~over & goals.reached(goals.achieved(seen.following), goal)
+        reached |= ~over & goals.reached(goals.achieved(np.asarray(seen.following)), goal)
         over |= reached | seen.terminated | seen.truncated
     return Reached(start, goal, reached, steps)
 
@@ -175,3 +221,132 @@ def _left(valid: np.ndarray, over: np.ndarray) -> np.ndarray:
 
 def _along(flags: Any, like: Any) -> Any:
     return flags.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+class Learner(NamedTuple):
+    """A policy in training: its parameters on their way, and their average over the last steps."""
+
+    descent: Descent
+    average: Any
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is fixed of the compiled programs. Hashable.
+
+    discount  an example that took h steps counts discountʰ
+    updates   steps in one call, of `batch` examples each
+    memory    steps that the average of parameters goes back over, about
+    """
+
+    structure: Any
+    inputs: GoalInputs
+    discount: float
+    updates: int
+    batch: int
+    span: float
+    optimiser: optax.GradientTransformation | None = field(default=None, repr=False)
+
+    @property
+    def descent(self) -> optax.GradientTransformation:
+        return self.optimiser or DEFAULT
+
+
+def at_start(free: Any, optimiser: optax.GradientTransformation = DEFAULT) -> Learner:
+    """A learner before its first step, on the host."""
+    dtype = jnp.result_type(float)
+    free = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), free)
+    return Learner(begin(free, optimiser), free)
+
+
+@partial(jax.jit, static_argnums=0)
+def learn(
+    program: Program,
+    fixed: Any,
+    memory: Block,
+    filled: Int[Array | np.ndarray, ""],
+    learner: Learner,
+    rate: Float[Array | np.ndarray, ""],
+    key: jax.Array,
+) -> tuple[Learner, Float[Array, ""]]:
+    """The learner after some steps along E_P[∇ log q], and the mean loss of these steps in nats.
+
+    filled  how many blocks of the memory hold trajectories
+    """
+    usual = _usual_weight(program.discount, memory, filled)
+
+    def body(i: Any, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
+        learner, total = carry
+        index = _rows(jax.random.fold_in(key, 2 * i), program.batch, memory, filled)
+
+        def objective(free: Any) -> Any:
+            losses, weights = _losses(program, fixed, free, memory, index, jax.random.fold_in(key, 2 * i + 1))
+            return jnp.mean(losses * weights) / usual
+
+        loss, gradient = jax.value_and_grad(objective)(learner.descent.x)
+        descent = descend(learner.descent, gradient, rate, program.descent)
+        average = jax.tree.map(lambda old, new: old + (new - old) / program.span, learner.average, descent.x)
+        return Learner(descent, average), total + loss
+
+    learner, total = jax.lax.fori_loop(0, program.updates, body, (learner, jnp.zeros((), usual.dtype)))
+    return learner, total / program.updates
+
+
+@partial(jax.jit, static_argnums=0)
+def relabelled_losses(
+    program: Program, fixed: Any, free: Any, block: Block, key: jax.Array
+) -> tuple[Float[Array, " lanes"], Float[Array, " lanes"]]:
+    """Of each lane of one block: the weighted sum of losses of its steps, each relabelled once, and that of weights."""
+    _, steps, lanes = block.left.shape
+    index: Any = tuple(jnp.ravel(i) for i in jnp.indices((1, steps, lanes)))
+    losses, weights = _losses(program, fixed, free, block, index, key)
+    return jnp.sum((losses * weights).reshape(steps, lanes), 0), jnp.sum(weights.reshape(steps, lanes), 0)
+
+
+def _rows(key: jax.Array, n: int, memory: Block, filled: Int[Array | np.ndarray, ""]) -> tuple[Any, Any, Any]:
+    """The places of n steps in the memory."""
+    keys = jax.random.split(key, 3)
+    bounds = (filled, *memory.left.shape[1:])
+    return tuple(jax.random.randint(k, (n,), 0, bound) for k, bound in zip(keys, bounds, strict=True))  # type: ignore[return-value]
+
+
+def _losses(
+    program: Program, fixed: Any, free: Any, memory: Block, index: tuple[Any, Any, Any], key: jax.Array
+) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
+    """−log q(a∣s, g) of steps, each with a goal that its trajectory achieved later, and the weight of the steps.
+
+    The pair of a step and the goal h steps on has the weight γʰ. h is drawn in proportion to it from 1 … left, and what
+    that leaves for the step is the sum of these, Σ γʰ.
+    """
+    block, t, lane = index
+    left = memory.left[index]
+    ahead = _ahead(jax.random.uniform(key, left.shape), left, program.discount)
+    goal = memory.achieved[block, jnp.minimum(t + ahead - 1, memory.left.shape[1] - 1), lane]
+    x = program.inputs.join(memory.observation[index], goal, ahead, jnp)
+    weights = _weight(left, program.discount)
+    losses = -program.structure.distribution(free, fixed, x).log_prob(memory.action[index])
+    return jnp.where(left > 0, losses, 0.0), weights
+
+
+def _ahead(u: Float[Array, ...], left: Any, discount: float) -> Any:
+    """h from 1 … left in proportion to γʰ, by the inverse of its distribution function at u in [0, 1)."""
+    if discount == 1.0:
+        h = 1 + jnp.floor(u * left)
+    else:
+        rate = np.log(discount)
+        h = jnp.ceil(jnp.log1p(u * jnp.expm1(rate * left)) / rate)
+    return jnp.clip(h, 1, jnp.maximum(left, 1)).astype(jnp.int32)
+
+
+def _weight(left: Any, discount: float) -> Any:
+    """Σ_{h = 1 … left} γʰ."""
+    if discount == 1.0:
+        return left.astype(jnp.result_type(float))
+    return discount * jnp.expm1(np.log(discount) * left) / (discount - 1.0)
+
+
+def _usual_weight(discount: float, memory: Block, filled: Int[Array | np.ndarray, ""]) -> Any:
+    """The mean weight of the steps in the memory."""
+    there = jnp.arange(memory.left.shape[0]) < filled
+    weights = _weight(memory.left, discount) * there[:, None, None]
+    return jnp.sum(weights) / (filled * np.prod(memory.left.shape[1:]))

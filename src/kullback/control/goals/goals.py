@@ -1,18 +1,19 @@
-"""What a goal is: where observations say which was achieved, when it counts as reached, and how a policy reads it."""
+"""Goals: where observations show which one was achieved, when it is reached, which are commanded, and the task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces.utils import flatdim
 from jaxtyping import Bool, Shaped
 
+from kullback.control.data import as_one_label, labels_among, side_by_side
 from kullback.control.envs.simulator import Facts
-from kullback.control.joined import as_one_label, labels_among, side_by_side
+from kullback.control.envs.spec import EnvSpec
 from kullback.errors import InputError
 from kullback.families.dense import InputSizes
 
@@ -108,7 +109,7 @@ class Goals:
         return _checked(observations, self.observation, "observation")
 
 
-def goals_of(space: Any, facts: Facts, achieved: Callable[[Any], Any] | None, within: float | None) -> Goals:
+def goals_of(space: gym.Space[Any], facts: Facts, achieved: Callable[[Any], Any] | None, within: float | None) -> Goals:
     """What goals are in an environment of this observation space (None where there is no such space).
 
     Raises `InputError` where it cannot be told which goal an observation achieves, or when it is reached.
@@ -157,15 +158,17 @@ def _sizes(space: Any) -> InputSizes:
     return InputSizes((), int(space.n)) if _is_label(space) else InputSizes((flatdim(space),))
 
 
-def _is_label(space: Any) -> bool:
+def _is_label(space: gym.Space[Any]) -> bool:
     return isinstance(space, gym.spaces.Discrete)
 
 
 def _distance(exact: bool, within: float | None, facts: Facts) -> float:
     if within is None:
         if not exact:
-            raise InputError(f"within: goals of {facts.name} are real numbers, which no episode meets exactly; pass "
-                             "the distance at which one counts as reached")  # fmt: skip
+            raise InputError(
+                f"within: goals of {facts.name} are real numbers, which no episode meets exactly; pass "
+                "the distance at which one counts as reached"
+            )
         return 0.0
     number = isinstance(within, int | float | np.integer | np.floating) and not isinstance(within, bool)
     if not number or not 0 <= within < np.inf:
@@ -182,6 +185,90 @@ def _checked(values: Any, sizes: InputSizes, argument: str) -> np.ndarray:
     if array.ndim != 1 + len(sizes.shape) and array.ndim >= 1:
         array = array.reshape(len(array), *sizes.shape) if array[:1].size == int(np.prod(sizes.shape)) else array
     if array.shape[1:] != sizes.shape or array.dtype.kind not in "iubf" or not np.isfinite(array).all():
-        raise InputError(f"{argument}: shape {array.shape}, or values that are not finite; pass [n, "
-                         f"{', '.join(map(str, sizes.shape))}]")  # fmt: skip
+        raise InputError(
+            f"{argument}: shape {array.shape}, or values that are not finite; pass [n, "
+            f"{', '.join(map(str, sizes.shape))}]"
+        )
     return array.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """The law of commanded goals.
+
+    kind      "wanted" by the environment, "achieved" so far, "listed", or "drawn" by a function of the user's
+    listed    [m, ...]; `drawn` (rng, n) -> [n, ...]
+    """
+
+    kind: Literal["wanted", "achieved", "listed", "drawn"]
+    goals: Goals
+    listed: np.ndarray | None = None
+    drawn: Callable[[np.random.Generator, int], Any] | None = None
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        rows: Shaped[np.ndarray, "n ..."],
+        pool: Shaped[np.ndarray, "m ..."] | None,
+        again: bool = False,
+    ) -> Shaped[np.ndarray, "n ..."]:
+        """Goals to command where these are the observations.
+
+        pool   the goals achieved so far; None or empty takes those that the observations achieve
+        again  whether they follow others that were reached in the same episode: an environment wants no new ones there,
+               and those achieved so far take their place
+        """
+        n = len(rows)
+        if self.drawn is not None:
+            goals = self.goals.as_goals(self.drawn(rng, n))
+            if len(goals) != n:
+                raise InputError(f"goals: the function returned {len(goals)} goals where {n} were asked for")
+            return goals
+        if self.listed is not None:
+            return self.listed[rng.integers(len(self.listed), size=n)]
+        if self.kind == "wanted" and not again:
+            assert self.goals.wanted is not None
+            return self.goals.wanted(rows)
+        achieved = self.goals.achieved(rows) if pool is None or not len(pool) else pool
+        return achieved[rng.integers(len(achieved), size=n)]
+
+    def __str__(self) -> str:
+        if self.listed is not None:
+            return f"{len(self.listed):,} goals"
+        return {"wanted": "goals of the environment", "achieved": "goals achieved so far"}.get(self.kind, "goals drawn")
+
+
+def law_of(given: Any, goals: Goals) -> Law:
+    """The law that a user gives: None, an array of goals, or a function (rng, n) -> goals. Raises `InputError`."""
+    if given is None:
+        return Law("achieved" if goals.wanted is None else "wanted", goals)
+    if callable(given):
+        return Law("drawn", goals, drawn=given)
+    listed = goals.as_goals(given)
+    if not len(listed):
+        raise InputError("goals: there is none; pass at least one")
+    return Law("listed", goals, listed)
+
+
+@dataclass(frozen=True, eq=False)
+class GoalTask:
+    """An environment whose observations achieve goals, which of them are commanded, and how a policy reads them.
+
+    env       the environment, which can be stepped
+    horizon   the most steps of an episode
+    discount  an example that took h steps counts discountʰ
+    """
+
+    env: EnvSpec
+    goals: Goals
+    law: Law
+    inputs: GoalInputs
+    horizon: int
+    discount: float
+
+    def __str__(self) -> str:
+        labels = self.goals.goal.labels
+        among = "" if labels is None else f" among {labels:,}"
+        within = f" within {self.goals.within:g}" if self.goals.within else ""
+        discount = "" if self.discount == 1.0 else f", discount {self.discount:g}"
+        return f"{self.env.facts.actions}, horizon {self.horizon:,}, {self.law}{among}{within}{discount}"

@@ -12,10 +12,8 @@ from jaxtyping import Shaped
 
 from kullback.control.envs.hosted import on_the_host
 from kullback.control.goals.episodes import Reached, attempts
-from kullback.control.goals.goals import GoalInputs, goals_of
-from kullback.control.goals.law import Law, law_of
+from kullback.control.goals.goals import GoalInputs, GoalTask, Law, goals_of, law_of
 from kullback.control.goals.rule import RelabelledImitation
-from kullback.control.goals.task import GoalTask
 from kullback.control.learning.checks import policy_for
 from kullback.control.tabular.environment import make
 from kullback.errors import InputError
@@ -77,8 +75,8 @@ class Reaching:
         if discount is not None and (isinstance(discount, bool) or not 0 < discount <= 1):
             raise InputError(f"discount: {discount} is not in (0, 1]; 1 is no discounting")
         env = make(env) if isinstance(env, str) else env
-        self.source = on_the_host(env, horizon)
-        facts = self.source.facts
+        self.spec = on_the_host(env, horizon)
+        facts = self.spec.facts
         if facts.limit is None:
             raise InputError(f"horizon: {facts.name} has no time limit; pass the steps that an episode may take")
         self.env, self.horizon = env, facts.limit
@@ -91,13 +89,18 @@ class Reaching:
     @cached_property
     def task(self) -> GoalTask:
         """What the rule is asked to solve."""
-        assert self.source.stepper is not None
-        return GoalTask(self.source.facts, self.source.stepper, self.goals, self.law, self._inputs, self.horizon,
-                        self.discount)  # fmt: skip
+        return GoalTask(
+            env=self.spec,
+            goals=self.goals,
+            law=self.law,
+            inputs=self._inputs,
+            horizon=self.horizon,
+            discount=self.discount,
+        )
 
     def known(self) -> Known:
         """What is known of it: an environment to play, and the rule that imitates what was played."""
-        actions = self.source.facts.actions
+        actions = self.spec.facts.actions
         return Known(
             name=repr(self),
             event_shape=actions.shape,
@@ -141,7 +144,7 @@ class Reaching:
         return attempts(self.task, q.structure, q.free, q.fixed, greedy, (seed,), count, commanded)
 
     def __repr__(self) -> str:
-        return f"Reaching({self.source.facts.name})"
+        return f"Reaching({self.spec.facts.name})"
 
 
 def _space(env: Any) -> Any:

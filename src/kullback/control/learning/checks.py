@@ -47,7 +47,7 @@ def bounded(actions: Actions) -> str:
 
 def wanted(task: Task) -> str:
     """A policy that would do, as code."""
-    return policy_for(task.facts.actions)
+    return policy_for(task.env.facts.actions)
 
 
 def why_no_actor(structure: Any, members: int, task: Task) -> str:
@@ -56,9 +56,10 @@ def why_no_actor(structure: Any, members: int, task: Task) -> str:
         return "P does not depend on the observation, and a policy does"
     if structure.components or members > 1:
         return "P is a mixture, whose KL to the prior has no closed form"
-    cls, kind = structure.form.cls, task.facts.actions.kind
-    if kind in CHOOSERS:
-        return "" if cls is CHOOSERS[kind] else f"P is {cls.__name__}, which does not choose among {task.facts.actions}"
+    cls, actions = structure.form.cls, task.env.facts.actions
+    if actions.kind in CHOOSERS:
+        is_chooser = cls is CHOOSERS[actions.kind]
+        return "" if is_chooser else f"P is {cls.__name__}, which does not choose among {actions}"
     if not getattr(cls, "reparametrized_params", None):
         return f"draws of {cls.__name__} are not differentiable in its parameters"
     if task.prior is None and cls is not TanhNormal:
@@ -78,7 +79,7 @@ def within_choices(side: Known, actions: Actions) -> Known:
 
 def fills_the_box(fixed: Any, task: Task) -> bool:
     """Whether the policy's box is the box of actions."""
-    low, high = task.facts.actions.bounds
+    low, high = task.env.facts.actions.bounds
     given = fixed["given"]
     return np.allclose(given.get("low", -1.0), low) and np.allclose(given.get("high", 1.0), high)
 

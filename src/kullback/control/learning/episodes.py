@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
-from kullback.control.envs import lanes as lanes_of
-from kullback.control.envs.simulator import Compiled, Stepper
+from kullback.control.envs.simulator import Compiled, Stepper, Transition, moved_lanes, start_lanes
 from kullback.control.envs.table import TableSimulator
-from kullback.control.learning.policy import Acting, Fixed
+from kullback.control.learning.policy import Acting, Fixed, Here
 from kullback.control.task import Task
 from kullback.runtime.export_cache import program
 from kullback.runtime.random import key_of, words_from
@@ -70,8 +70,17 @@ class Played(NamedTuple):
     settled: bool
 
 
-def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng: np.random.Generator,
-         wanted: int, budget: int | None = None, tell: Tell = silent) -> Played:  # fmt: skip
+def play(
+    task: Task,
+    acting: Acting,
+    free: Any,
+    fixed: Fixed,
+    greedy: bool,
+    rng: np.random.Generator,
+    wanted: int,
+    budget: int | None = None,
+    tell: Tell = silent,
+) -> Played:
     """Play `wanted` fresh episodes, of a greedy policy or of a sampled one, which `rng` alone decides.
 
     Where the environment is compiled they run side by side; else each of a few lanes plays a number that is settled
@@ -94,14 +103,14 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
     def said(done: int, steps: int) -> None:
         tell(f"{done:,} of {at_most}{wanted:,} fresh episodes {how} · {steps:,} steps")
 
-    if task.compiled is not None:
+    if task.env.compiled is not None:
         played = _on_device(task, acting, free, fixed, greedy, longest, counted, wanted)
         episodes, settled = _in_rounds(lambda n, words, _: played(n, words), wanted, budget, longest, 1, rng, said)
         return Played(episodes, wanted, longest, counted, settled)
-    assert task.stepper is not None
+    assert task.env.stepper is not None
     sure = wanted if budget is None else min(wanted, budget // longest)
     # Half of the lanes that surely fit leave room for another round where episodes turn out short.
-    stepper = task.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
+    stepper = task.env.stepper(min(LANES, sure if sure == wanted else max(FEWEST, sure // 2)))
     if budget is not None and is_strict:  # of a vector environment there are as many lanes as it has
         longest = max(1, min(longest, budget // max(stepper.lanes, FEWEST)))
     try:
@@ -114,17 +123,22 @@ def play(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, rng:
 
 def _lengths(task: Task, greedy: bool) -> tuple[int, int]:
     """The most steps of an episode, and how many of them the environment counts."""
-    if not isinstance(task.compiled, TableSimulator):
-        return task.facts.limit or task.closing.longest, task.facts.limit or ANY
+    if not isinstance(task.env.compiled, TableSimulator):
+        return task.env.facts.limit or task.closing.longest, task.env.facts.limit or ANY
     # The trajectories of P_opt go on beyond the time limit of a table's environment; a greedy policy has only a return.
-    limit, whole = task.compiled.limit, task.compiled.horizon or task.closing.longest
+    limit, whole = task.env.compiled.limit, task.env.compiled.horizon or task.closing.longest
     return min(whole, limit or whole) if greedy else whole, limit or ANY
 
 
 def _in_rounds(
-    play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]], wanted: int,
-    budget: int | None, longest: int, lanes: int, rng: np.random.Generator, said: Callable[[int, int], None],
-) -> tuple[Episodes, bool]:  # fmt: skip
+    play_round: Callable[[int, np.ndarray, Callable[[int, int], None]], tuple[Episodes, int]],
+    wanted: int,
+    budget: int | None,
+    longest: int,
+    lanes: int,
+    rng: np.random.Generator,
+    said: Callable[[int, int], None],
+) -> tuple[Episodes, bool]:
     """Rounds of (n, words, said) -> n episodes and the steps of all lanes; and whether one round was all."""
     rounds: list[Episodes] = []
     done, used = 0, 0
@@ -146,19 +160,30 @@ def _in_rounds(
     return whole, len(rounds) == 1 and done >= wanted
 
 
-def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int,
-               lanes: int) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:  # fmt: skip
+def _on_device(
+    task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int, lanes: int
+) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:
     """(n, words) -> n episodes, at most as many as there are lanes, and their steps."""
-    simulator = task.compiled
+    simulator = task.env.compiled
     assert simulator is not None
     if isinstance(simulator, TableSimulator):
         simulator = replace(simulator, limit=None)
 
     def played(n: int, words: np.ndarray) -> tuple[Episodes, int]:
         sums, steps = _compiled(
-            simulator, acting, lanes, np.bool_(greedy), free, fixed, simulator.parameters, np.asarray(task.discount),
-            np.int32(longest), np.int32(counted), np.int32(n), words,
-        )  # fmt: skip
+            simulator,
+            acting,
+            lanes,
+            np.bool_(greedy),
+            free,
+            fixed,
+            simulator.parameters,
+            np.asarray(task.discount),
+            np.int32(longest),
+            np.int32(counted),
+            np.int32(n),
+            words,
+        )
         return Episodes(*(np.asarray(column)[:n] for column in sums)), int(steps) * n
 
     return played
@@ -166,14 +191,24 @@ def _on_device(task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool
 
 @program(static=(0, 1, 2))
 def _compiled(
-    simulator: Compiled, acting: Acting, lanes: int, greedy: Any, free: Any, fixed: Fixed, parameters: Any,
-    discount: Any, longest: Any, counted: Any, wanted: Any, words: Any,
-) -> tuple[Episodes, Any]:  # fmt: skip
+    simulator: Compiled,
+    acting: Acting,
+    lanes: int,
+    greedy: bool | Bool[Array | np.ndarray, ""],
+    free: Any,
+    fixed: Fixed,
+    parameters: Any,
+    discount: float | Float[Array | np.ndarray, ""],
+    longest: int | Int[Array | np.ndarray, ""],
+    counted: int | Int[Array | np.ndarray, ""],
+    wanted: int | Int[Array | np.ndarray, ""],
+    words: UInt32[Array | np.ndarray, ...],
+) -> tuple[Episodes, Any]:
     """Sums over an episode of each of the first `wanted` lanes, and the steps of the longest."""
     dtype = jnp.result_type(float)
     zeros, no = jnp.zeros(lanes, dtype), jnp.zeros(lanes, bool)
     start_key, key = jax.random.split(key_of(words))
-    first = lanes_of.start(simulator, parameters, start_key, lanes)
+    first = start_lanes(simulator, parameters, start_key, lanes)
     sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.arange(lanes) >= wanted, no)
 
     def going(carry: Any) -> Any:
@@ -186,7 +221,7 @@ def _compiled(
         here = acting.at(free, fixed, now.observation, now.mask)
         drawn, kl, ratio = _acted(here, greedy, keys[1], keys[2])
         # Each lane plays one episode that counts: what one plays afterwards may be anything.
-        now, seen = lanes_of.moved(simulator, parameters, now, drawn, keys[3:], first)
+        now, seen = moved_lanes(simulator, parameters, now, drawn, keys[3:], first)
         sums = _added(sums, seen, discount**steps, kl, ratio, steps < counted)
         return now, sums, steps + 1, keys[0]
 
@@ -194,14 +229,23 @@ def _compiled(
     return sums, steps
 
 
-def _acted(here: Any, greedy: Any, act_key: jax.Array, kl_key: jax.Array) -> tuple[Any, Any, Any]:
+def _acted(
+    here: Here, greedy: bool | Bool[Array | np.ndarray, ""], act_key: jax.Array, kl_key: jax.Array
+) -> tuple[Any, Any, Any]:
     """The action, KL(π‖π₀) at the observation, and log π − log π₀ of the action."""
     # One program for both ways of acting: compiling costs more than drawing in vain.
     drawn = here.taken(greedy, act_key)
     return drawn, here.kl(kl_key), here.log_ratio(drawn)
 
 
-def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: Any) -> Episodes:
+def _added(
+    sums: Episodes,
+    seen: Transition,
+    weight: Float[Array, " n"],
+    kl: Float[Array, " n"],
+    ratio: Float[Array, " n"],
+    counts: Bool[Array, " n"],
+) -> Episodes:
     """The sums after a step; those of finished episodes stay."""
     on = jnp.where(sums.finished, 0.0, 1.0).astype(sums.returns.dtype)
     reward = jnp.where(sums.finished, 0.0, seen.reward)
@@ -217,17 +261,33 @@ def _added(sums: Episodes, seen: Any, weight: Any, kl: Any, ratio: Any, counts: 
 
 
 @partial(jax.jit, static_argnums=0)
-def act(acting: Acting, greedy: Any, free: Any, fixed: Fixed, observation: Any, mask: Any, words: Any,
-        step: Any) -> Any:  # fmt: skip
+def act(
+    acting: Acting,
+    greedy: bool | Bool[Array | np.ndarray, ""],
+    free: Any,
+    fixed: Fixed,
+    observation: Shaped[Array | np.ndarray, "n ..."],
+    mask: Bool[Array | np.ndarray, "n ..."] | None,
+    words: UInt32[Array | np.ndarray, ...],
+    step: Int[Array | np.ndarray, ""],
+) -> Any:
     """(action, KL(π‖π₀), log π − log π₀) at observations [n, ...]: one program for both ways of acting."""
     keys = jax.random.split(jax.random.fold_in(key_of(words), step))
     return _acted(acting.at(free, fixed, observation, mask), greedy, keys[0], keys[1])
 
 
 def _stepped(
-    stepper: Stepper, acting: Acting, free: Any, fixed: Fixed, greedy: bool, discount: float, longest: int, n: int,
-    words: np.ndarray, said: Callable[[int, int], None],
-) -> tuple[Episodes, int]:  # fmt: skip
+    stepper: Stepper,
+    acting: Acting,
+    free: Any,
+    fixed: Fixed,
+    greedy: bool,
+    discount: float,
+    longest: int,
+    n: int,
+    words: np.ndarray,
+    said: Callable[[int, int], None],
+) -> tuple[Episodes, int]:
     """Sums over n episodes, and the steps that all lanes took together."""
     stepper.reset(int(words[0] >> 1))
     lanes = stepper.lanes
@@ -236,8 +296,10 @@ def _stepped(
     count, each = np.zeros(lanes, int), n // lanes + (np.arange(lanes) < n % lanes)
     step, told = 0, time.monotonic()
     while (count < each).any():
-        action, kl, ratio = (np.asarray(x) for x in act(
-            acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step)))  # fmt: skip
+        action, kl, ratio = (
+            np.asarray(x)
+            for x in act(acting, greedy, free, fixed, stepper.observation, stepper.mask, words, np.int32(step))
+        )
         seen = stepper.step(action)
         weight = discount ** running[4]
         valid = seen.valid.astype(float)

@@ -1,19 +1,23 @@
-"""A policy beside its prior at given observations: what is drawn, log π − log π₀, and KL(π‖π₀)."""
+"""A policy beside its prior at given observations: what it draws, log π − log π₀, and KL(π‖π₀); and what it answers."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from kullback.control.envs.spaces import Actions
+from kullback.control.learning.running_moments import RunningMoments
 from kullback.distributions import TanhNormal
+from kullback.families.conditional import FittedConditional
 from kullback.families.conditional_structure import ConditionalStructure
 
 NEVER = -1e30  # log-probability of what is forbidden: finite, so that 0 · log 0 has the gradient 0
@@ -34,7 +38,7 @@ class Fixed(NamedTuple):
 class Policy(Protocol):
     """How parameters become a policy at inputs [n, ...]: a `ConditionalStructure` is one. Hashable."""
 
-    def distribution(self, free: Any, fixed: Any, inputs: Any) -> Any: ...
+    def distribution(self, free: Any, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,13 @@ class Acting:
     actions: Actions
     prior: ConditionalStructure | None = None
 
-    def at(self, free: Any, fixed: Fixed, observation: Any, mask: Any = None) -> Here:
+    def at(
+        self,
+        free: Any,
+        fixed: Fixed,
+        observation: Shaped[Array | np.ndarray, "n ..."],
+        mask: Bool[Array | np.ndarray, "n ..."] | None = None,
+    ) -> Here:
         """π(·∣s) and π₀(·∣s) at observations [n, ...]; masks [n, *shape, categories] restrict both."""
         policy = self.structure.distribution(free, fixed.policy, observation)
         prior = None
@@ -56,7 +66,7 @@ class Acting:
             prior = dist.CategoricalLogits(jnp.asarray(fixed.prior)[observation], validate_args=False)
         if not self.actions.is_discrete:
             return InBox(policy, prior, self.actions)
-        allowed = jnp.asarray(self.actions.exists) if mask is None else mask & self.actions.exists
+        allowed = jnp.asarray(self.actions.exists if mask is None else mask & self.actions.exists)
         log_prior = _log_probs(prior, allowed) if prior is not None else _uniform(allowed)
         log_prior = jnp.broadcast_to(log_prior, _logits(policy).shape)
         return Choosing(_log_probs(policy, log_prior > NEVER / 2), log_prior)
@@ -74,11 +84,11 @@ class Here(abc.ABC):
         """Actions [n, *shape] from π₀."""
 
     @abc.abstractmethod
-    def log_prob(self, action: Any) -> Float[Array, " n"]:
+    def log_prob(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         """log π(a∣s) of actions [n, *shape]."""
 
     @abc.abstractmethod
-    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+    def log_ratio(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         """log π(a∣s) − log π₀(a∣s) of actions [n, *shape]."""
 
     @abc.abstractmethod
@@ -86,7 +96,7 @@ class Here(abc.ABC):
         """KL(π‖π₀) in nats: exact where it is known, else from one draw by the key."""
 
     @abc.abstractmethod
-    def taken(self, greedy: Any, key: jax.Array) -> Any:
+    def taken(self, greedy: bool | Bool[Array | np.ndarray, ""], key: jax.Array) -> Any:
         """Actions [n, *shape]: drawn, or if `greedy` (which may be traced) the most probable ones, of which several
         are equally likely; in a box the median of each coordinate."""
 
@@ -105,10 +115,10 @@ class Choosing(Here):
     def prior_draw(self, key: jax.Array) -> Any:
         return jax.random.categorical(key, self.log_prior)
 
-    def log_prob(self, action: Any) -> Float[Array, " n"]:
+    def log_prob(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         return _total(_picked(self.log_policy, action))
 
-    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+    def log_ratio(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         return _total(_picked(self.log_policy, action) - _picked(self.log_prior, action))
 
     def kl(self, key: jax.Array | None = None) -> Float[Array, " n"]:
@@ -116,7 +126,7 @@ class Choosing(Here):
         ratio = self.log_policy - self.log_prior
         return _total(jnp.sum(jnp.exp(self.log_policy) * ratio, -1))
 
-    def taken(self, greedy: Any, key: jax.Array) -> Any:
+    def taken(self, greedy: bool | Bool[Array | np.ndarray, ""], key: jax.Array) -> Any:
         best = self.log_policy >= jnp.max(self.log_policy, -1, keepdims=True) - TIE
         # One draw for both ways of acting.
         return jax.random.categorical(key, jnp.where(greedy, jnp.where(best, 0.0, NEVER), self.log_policy))
@@ -145,10 +155,10 @@ class InBox(Here):
         shape = (*self.policy.batch_shape, *self.actions.shape)
         return low + (high - low) * jax.random.uniform(key, shape)
 
-    def log_prob(self, action: Any) -> Float[Array, " n"]:
+    def log_prob(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         return self.policy.log_prob(action)
 
-    def log_ratio(self, action: Any) -> Float[Array, " n"]:
+    def log_ratio(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Float[Array, " n"]:
         return self.policy.log_prob(action) - self._log_prior(action)
 
     def kl(self, key: jax.Array | None = None) -> Float[Array, " n"]:
@@ -166,7 +176,7 @@ class InBox(Here):
         assert key is not None
         return self.draw(key)[1]
 
-    def taken(self, greedy: Any, key: jax.Array) -> Any:
+    def taken(self, greedy: bool | Bool[Array | np.ndarray, ""], key: jax.Array) -> Any:
         base, _ = _base(self.policy)
         middle = base.median if isinstance(base, TanhNormal) else self.policy.mean
         return jnp.where(greedy, middle, self.policy.sample(key))
@@ -176,18 +186,18 @@ class InBox(Here):
         low, high = self.actions.bounds
         return high - low
 
-    def _log_prior(self, action: Any) -> Any:
+    def _log_prior(self, action: Shaped[Array | np.ndarray, "n ..."]) -> Any:
         return -np.sum(np.log(self._widths)) if self.prior is None else self.prior.log_prob(action)
 
 
-def _logits(d: Any) -> jax.Array:
+def _logits(d: dist.Distribution) -> jax.Array:
     base, _ = _base(d)
     if isinstance(base, dist.BernoulliLogits):
         return jnp.stack([jnp.zeros_like(base.logits), base.logits], -1)
     return base.logits
 
 
-def _log_probs(d: Any, allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
+def _log_probs(d: dist.Distribution, allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
     logits = jnp.where(allowed, _logits(d), NEVER)
     return jnp.where(allowed, jnp.maximum(jax.nn.log_softmax(logits), NEVER), NEVER)
 
@@ -196,7 +206,9 @@ def _uniform(allowed: Bool[Array, "*b c"]) -> Float[Array, "*b c"]:
     return jnp.where(allowed, -jnp.log(jnp.sum(allowed, -1, keepdims=True).astype(jnp.result_type(float))), NEVER)
 
 
-def _picked(log_probs: Float[Array, "n *shape c"], action: Any) -> Float[Array, " n *shape"]:
+def _picked(
+    log_probs: Float[Array, "n *shape c"], action: Shaped[Array | np.ndarray, "n ..."]
+) -> Float[Array, " n *shape"]:
     return jnp.take_along_axis(log_probs, jnp.asarray(action)[..., None], -1)[..., 0]
 
 
@@ -205,5 +217,55 @@ def _total(x: jax.Array) -> Float[Array, " n"]:
     return jnp.sum(x.reshape(x.shape[0], -1), -1)
 
 
-def _base(d: Any) -> tuple[Any, int]:
+def _base(d: dist.Distribution) -> tuple[Any, int]:
     return (d.base_dist, d.reinterpreted_batch_ndims) if isinstance(d, dist.Independent) else (d, 0)
+
+
+def scaled(fixed: Fixed, inputs: RunningMoments) -> Fixed:
+    """The policy's arrays with inputs scaled as they have been seen."""
+    return fixed._replace(policy={**fixed.policy, "x_mean": inputs.mean, "x_scale": inputs.scale})
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A fitted policy as it answers. Hashable."""
+
+    structure: ConditionalStructure
+    members: int
+
+    def distribution(self, free: Any, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]) -> Any:
+        return self.structure.predictive(free, fixed, inputs, self.members)
+
+
+def acting_of(policy: FittedConditional, actions: Actions) -> Acting:
+    """How a fitted policy acts, beside the uniform prior."""
+    return Acting(Answering(policy.structure, policy.members), actions)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def answer(
+    acting: Acting,
+    greedy: bool,
+    free: Any,
+    fixed: Fixed,
+    observation: Shaped[Array | np.ndarray, "n ..."],
+    mask: Bool[Array | np.ndarray, "n ..."] | None,
+    key: Key[Array, ""],
+    count: Int[Array | np.ndarray, ""],
+) -> jax.Array:
+    """Actions at observations [n, ...], greedy or drawn by the count-th key: one compiled program."""
+    return acting.at(free, fixed, observation, mask).taken(greedy, jax.random.fold_in(key, count))
+
+
+def within_bounds(actions: Actions, action: Shaped[Array | np.ndarray, "n ..."]) -> np.ndarray:
+    """Actions on the host; real ones clipped to the bounds of their box."""
+    return np.asarray(action) if actions.is_discrete else np.clip(np.asarray(action), *actions.bounds)
+
+
+def divergence(p: Here, q: Here) -> Here:
+    """Two policies at the same observations, the second in the place of the prior."""
+    if isinstance(p, Choosing) and isinstance(q, Choosing):
+        return Choosing(p.log_policy, q.log_policy)
+    assert isinstance(p, InBox)
+    assert isinstance(q, InBox)
+    return InBox(p.policy, q.policy, p.actions)

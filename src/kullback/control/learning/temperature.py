@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from kullback.arguments import positive
 from kullback.errors import InputError
@@ -107,14 +108,18 @@ def as_temperature(value: Any) -> Temperature:
     )
 
 
-def log_temperature(numbers: Any, adapted: jax.Array, fraction: jax.Array, is_adapted: bool) -> jax.Array:
+def log_temperature(
+    numbers: Float[Array | np.ndarray, " 5"], adapted: jax.Array, fraction: jax.Array, is_adapted: bool
+) -> jax.Array:
     """log α when `fraction` of the training is done; `adapted` is what the dual has found so far."""
     if is_adapted:
         return adapted
     return numbers[0] + fraction * (numbers[1] - numbers[0])
 
 
-def adapt(numbers: Any, log_alpha: jax.Array, kl: jax.Array, rate: float = RATE) -> jax.Array:
+def adapt(
+    numbers: Float[Array | np.ndarray, " 5"], log_alpha: jax.Array, kl: jax.Array, rate: float = RATE
+) -> jax.Array:
     """log α after a look at the divergence: more where the policy strays farther than asked, within the bounds."""
     error = jnp.clip(kl / numbers[2] - 1.0, -1.0, 1.0)
     return jnp.clip(log_alpha + rate * error, numbers[3], numbers[4])

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
+from kullback.control.learning.policy import InBox
+from kullback.distributions import TanhNormal
 from kullback.errors import InputError
 
 PINK_TIMES = (4.0, 16.0, 64.0)  # steps, of the parts that remember
@@ -52,15 +54,31 @@ def gumbel(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return -jnp.log(-jax.scipy.special.log_ndtr(z))
 
 
+def along(law: Any, z: Float[Array, "n ..."], key: Key[Array, ""]) -> Float[Array, "n ..."]:
+    """A draw of a law by standard normal noise [n, *shape]; of one that is no tanh-normal, by the key."""
+    base = getattr(law, "base_dist", law)
+    if isinstance(base, TanhNormal):
+        return base.squash(base.loc + base.scale * z)
+    return law.sample(key)
+
+
+def along_prior(here: InBox, z: Float[Array, "n ..."], key: Key[Array, ""]) -> Float[Array, "n ..."]:
+    """A draw of the prior by standard normal noise."""
+    if here.prior is not None:
+        return along(here.prior, z, key)
+    low, high = here.actions.bounds
+    return jax.scipy.stats.norm.cdf(z) * (high - low) + low
+
+
 WHITE = Noise((0.0,))
 PINK = Noise((0.0, *(1.0 - 1.0 / time for time in PINK_TIMES)))
 
 
 def noise_of(setting: str | float) -> Noise:
-    """"pink", "white", or a number of steps, at least 1, over which the noise forgets.
+    """Noise by its name: "pink", "white", or a number of steps, at least 1, over which it forgets.
 
     Raises `InputError` for anything else.
-    """  # fmt: skip
+    """
     if isinstance(setting, str) and setting == "pink":
         return PINK
     if isinstance(setting, str) and setting == "white":

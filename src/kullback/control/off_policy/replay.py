@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
 
 from kullback.control.envs.simulator import Transition
 from kullback.control.envs.spaces import Actions, Observations
+from kullback.training.ravel import on_host
 
 MOST_LABELS = 2**24  # integers up to it are exact in single precision
 FIRST = 2**16  # rows that a buffer begins with; it grows as it fills, so that a file holds little more than was seen
@@ -21,11 +22,11 @@ GROWTH = 8
 class Replay(NamedTuple):
     """Rows [capacity, width] in single precision, and how many were ever put in; the oldest are written over."""
 
-    rows: Any
-    count: Any
+    rows: Float[Array, "c w"]
+    count: Any  # Int[Array, ""]: the type checker knows the method of tuples
 
     @property
-    def size(self) -> Any:
+    def size(self) -> Int[Array, ""]:
         """How many rows there are."""
         return jnp.minimum(self.count, self.rows.shape[0])
 
@@ -33,14 +34,14 @@ class Replay(NamedTuple):
 class Batch(NamedTuple):
     """Transitions [n, ...]; `ended` is 1 where nothing is to come, and `weight` 0 where nothing is to be learned."""
 
-    observation: Any
-    action: Any
-    reward: Any
-    ended: Any
-    weight: Any
-    following: Any
-    mask: Any
-    following_mask: Any
+    observation: Shaped[Array, "n ..."]
+    action: Shaped[Array, "n ..."]
+    reward: Float[Array, " n"]
+    ended: Float[Array, " n"]
+    weight: Float[Array, " n"]
+    following: Shaped[Array, "n ..."]
+    mask: Bool[Array, "n ..."] | None
+    following_mask: Bool[Array, "n ..."] | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Columns:
     def width(self) -> int:
         return sum(self.widths)
 
-    def written(self, seen: Transition, ended: Any) -> Float[Array, "n width"]:
+    def written(self, seen: Transition, ended: Float[Array, " n"]) -> Float[Array, "n width"]:
         """Transitions [n, ...] as rows."""
         masks = (seen.mask, seen.following_mask) if self.masked else ()
         parts = (seen.observation, seen.action, seen.reward, ended, seen.valid, seen.following, *masks)
@@ -79,16 +80,25 @@ class Columns:
         kind = jnp.int32 if self.actions.is_discrete else dtype
         action = parts[1].reshape(n, *self.actions.shape).astype(kind)
         reward, ended, weight = (part[:, 0].astype(dtype) for part in parts[2:5])
-        masks: tuple[Any, Any] = (None, None)
+        mask = following_mask = None
         if self.masked:
             shape = (n, *self.actions.shape, self.actions.categories)
-            masks = parts[6].reshape(shape) > 0, parts[7].reshape(shape) > 0
-        return Batch(see(parts[0]), action, reward, ended, weight, see(parts[5]), *masks)
+            mask, following_mask = parts[6].reshape(shape) > 0, parts[7].reshape(shape) > 0
+        return Batch(
+            observation=see(parts[0]),
+            action=action,
+            reward=reward,
+            ended=ended,
+            weight=weight,
+            following=see(parts[5]),
+            mask=mask,
+            following_mask=following_mask,
+        )
 
 
 def empty(capacity: int, width: int) -> Replay:
     """A buffer without rows, on the host."""
-    return Replay(np.zeros((capacity, width), np.float32), np.zeros((), np.int32))
+    return on_host(Replay, rows=np.zeros((capacity, width), np.float32), count=np.zeros((), np.int32))
 
 
 def inserted(replay: Replay, rows: Float[Array, "n width"]) -> Replay:
@@ -126,4 +136,4 @@ def grown(replay: Replay, capacity: int) -> Replay:
     """The buffer with room for `capacity` rows, on the host; nothing in it has been written over yet."""
     rows = np.zeros((capacity, replay.rows.shape[1]), np.float32)
     rows[: replay.rows.shape[0]] = np.asarray(replay.rows)
-    return replay._replace(rows=rows)
+    return on_host(Replay, rows=rows, count=replay.count)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field, fields, replace
+import warnings
+from dataclasses import InitVar, dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -12,14 +13,22 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
+from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
-from kullback.control.learning.fits import fit_of
-from kullback.control.learning.training import Goal
+from kullback.control.learning.training import Stopping, Training
 from kullback.control.off_policy.noise import noise_of
 from kullback.control.off_policy.playing import CompiledPlaying, OffPolicy, SteppedPlaying
 from kullback.control.off_policy.replay import MOST_LABELS, Columns
-from kullback.control.off_policy.update import TWINS, Improvement, Numbers, Problem
+from kullback.control.off_policy.update import (
+    TWINS,
+    Improvement,
+    Layouts,
+    OffPolicyConfig,
+    OffPolicyHyperparameters,
+    Options,
+    Sizes,
+)
 from kullback.control.task import Task
 from kullback.errors import InputError
 from kullback.families.dense import Dense, Rows
@@ -29,15 +38,15 @@ from kullback.rule import Applies, Missing, Request, Rule
 from kullback.runtime.random import words_from
 from kullback.training.driver import drive
 from kullback.training.optimiser import checked, settings_in_words
-from kullback.training.ravel import Layout
+from kullback.training.ravel import Layout, on_host
 
 _CRITICS, _SEED = 6, 7  # streams of random numbers
-HOPEFUL_COMPILED, HOPEFUL_STEPPED = 0.1, 0.5  # of the way to `until` where greedy episodes are first played
+THRESHOLD_COMPILED, THRESHOLD_STEPPED = 0.1, 0.5  # of the way to `until` where greedy episodes are first played
 LINE = 500  # environment steps between lines of history, at least
 
 
 @dataclass(frozen=True)
-class Sizes:
+class Usual:
     """How much is played and learned at a time; `OffPolicyRule` says what each is."""
 
     lanes: int
@@ -47,17 +56,37 @@ class Sizes:
     rate: float
     tau: float
     warmup: int
-    wandering: float
+    exploring: float
     noise: str | float
     steps: int
 
 
-BOX = Sizes(lanes=1, block=4, updates=1.0, batch=128, rate=3e-3, tau=0.02, warmup=100, wandering=0.0, noise="pink",
-            steps=100_000)  # fmt: skip
+BOX = Usual(
+    lanes=1,
+    block=4,
+    updates=1.0,
+    batch=128,
+    rate=3e-3,
+    tau=0.02,
+    warmup=100,
+    exploring=0.0,
+    noise="pink",
+    steps=100_000,
+)
 # The value of a state is then a sum and no draw, so that the targets may follow faster.
 CHOICE = replace(BOX, tau=0.1, noise=16.0)
-TABLE = Sizes(lanes=16, block=4, updates=0.0625, batch=256, rate=0.03, tau=0.05, warmup=1_000, wandering=0.25,
-              noise="white", steps=400_000)  # fmt: skip
+TABLE = Usual(
+    lanes=16,
+    block=4,
+    updates=0.0625,
+    batch=256,
+    rate=0.03,
+    tau=0.05,
+    warmup=1_000,
+    exploring=0.25,
+    noise="white",
+    steps=400_000,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +99,7 @@ class OffPolicyRule(Rule):
     rate       the first step size of Adam; after 1,000 updates it falls as 1/√(their number), and linearly to 0 besides
     tau        how far the critics' targets move to them at each update
     warmup     transitions drawn from the prior before there are updates
-    wandering  share of the lanes that follow the prior in every other round, at random, so that exploring never ends
+    exploring  share of the lanes that follow the prior in every other round, at random, so that exploring never ends
     capacity   the most transitions that are kept; the oldest make room
     noise      "pink", "white", or the steps over which it forgets; what is done at a step has the policy's law in any
                case
@@ -78,6 +107,9 @@ class OffPolicyRule(Rule):
     steps      environment steps of the whole training
     optimiser  an Optax transformation in the place of Adam with adaptive clipping, for the policy and the critics; its
                updates are multiplied by `rate`, whose first value is then 1 unless given
+    wandering  the name of `exploring` until this version
+
+    These are the settings of a user, and so more than ten fields.
     """
 
     lanes: int | None = None
@@ -87,16 +119,20 @@ class OffPolicyRule(Rule):
     rate: float | None = None
     tau: float | None = None
     warmup: int | None = None
-    wandering: float | None = None
+    exploring: float | None = None
     capacity: int = 1_000_000
     noise: str | float | None = None
     until: float | None = None
     steps: int | None = None
     optimiser: optax.GradientTransformation | None = field(default=None, repr=False, kw_only=True)
+    wandering: InitVar[float | None] = field(default=None, kw_only=True)
 
     signed = frozenset({"until"})
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, wandering: float | None) -> None:
+        if wandering is not None:
+            warnings.warn("wandering: is now exploring=", DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "exploring", wandering)
         super().__post_init__()
         checked(self.optimiser)
         for name in ("updates", "rate"):
@@ -104,8 +140,8 @@ class OffPolicyRule(Rule):
                 positive(name, value)
         if self.tau is not None and not 0 < self.tau <= 1:
             raise InputError(f"tau: {self.tau!r} is not in (0, 1]; 0.02 is usual")
-        if self.wandering is not None and not 0 <= self.wandering < 1:
-            raise InputError(f"wandering: {self.wandering!r} is no share of at least 0 and below 1")
+        if self.exploring is not None and not 0 <= self.exploring < 1:
+            raise InputError(f"exploring: {self.exploring!r} is no share of at least 0 and below 1")
         if self.noise is not None:
             noise_of(self.noise)
 
@@ -125,7 +161,7 @@ class OffPolicyRule(Rule):
         assert p.learnable is not None
         if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
             return Missing(reason, wanted(task))
-        actions, labels = task.facts.actions, task.facts.observations.labels
+        actions, labels = task.env.facts.actions, task.env.facts.observations.labels
         if actions.kind in ("choices", "switches"):
             reason = "its critics value one action to choose, or actions in a box"
             return Missing(reason, 'rule="trajectory gradient"')
@@ -155,58 +191,93 @@ class OffPolicyRule(Rule):
         learner = outcome.state.learner
         alpha = float(np.exp(np.float64(learner.log_alpha)))
         message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.steps), "updates": int(learner.critics.steps)}
+        extra = {"environment_steps": int(outcome.state.counters.steps), "updates": int(learner.critics.steps)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
-    def sizes(self, task: Task, structure: Any) -> Sizes:
+    def sizes(self, task: Task, structure: Any) -> Usual:
         """What was asked, else what is usual."""
         is_table = isinstance(structure.network, Rows)
-        usual = TABLE if is_table else CHOICE if task.facts.actions.is_discrete else BOX
-        asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
+        usual = TABLE if is_table else CHOICE if task.env.facts.actions.is_discrete else BOX
+        asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
-        if task.compiled is None and task.lanes is not None:
-            asked["lanes"] = task.lanes
+        if task.env.compiled is None and task.env.lanes is not None:
+            asked["lanes"] = task.env.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
         """The training of a policy, for the driver; whoever has it closes it."""
-        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.compiled
+        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.env.compiled
         stepper = None
         if compiled is None:
-            assert task.stepper is not None
-            stepper = task.stepper(sizes.lanes)
+            assert task.env.stepper is not None
+            stepper = task.env.stepper(sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         masked = _masks(compiled) if stepper is None else stepper.mask is not None
         rows, total = lanes * sizes.block, min(request.steps or sizes.steps, 2**31 - 1)
-        actions = task.facts.actions
+        actions = task.env.facts.actions
         free = learnable.initial(request.host_rng(0, 0), 0)
         critic = critic_of(learnable.structure.network, task)
         rng = request.host_rng(_CRITICS)
         critics = [critic.init(rng) for _ in range(TWINS)]
-        problem = Problem(
-            task.acting(learnable.structure), critic, Layout.of(free), Layout.of(critics[0]),
-            Columns(task.facts.observations, actions, masked), noise_of(sizes.noise),
-            self.improvement(), lanes, sizes.block, max(1, round(sizes.updates * rows)), sizes.batch,
-            min(int(sizes.wandering * lanes), lanes - 1), max(1, LINE // rows), not isinstance(critic.network, Rows),
-            task.cut_ends, task.temperature.is_adapted, compiled, self.optimiser,
-        )  # fmt: skip
+        config = OffPolicyConfig(
+            acting=task.acting(learnable.structure),
+            critic=critic,
+            layouts=Layouts(policy=Layout.of(free), critic=Layout.of(critics[0])),
+            columns=Columns(task.env.facts.observations, actions, masked),
+            noise=noise_of(sizes.noise),
+            improvement=self.improvement(),
+            sizes=Sizes(
+                lanes=lanes,
+                block=sizes.block,
+                updates=max(1, round(sizes.updates * rows)),
+                batch=sizes.batch,
+                exploring=min(int(sizes.exploring * lanes), lanes - 1),
+                every=max(1, LINE // rows),
+            ),
+            options=Options(
+                centred=not isinstance(critic.network, Rows),
+                cut_ends=task.cut_ends,
+                adapted=task.temperature.is_adapted,
+            ),
+            simulator=compiled,
+            optimiser=self.optimiser,
+        )
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
-        numbers = Numbers(
-            number(sizes.rate), number(sizes.tau), np.int32(sizes.warmup), number(task.discount),
-            task.temperature.numbers.astype(dtype), np.int32(total), np.int32(min(self.capacity, total)),
-            number(np.inf if self.until is None else self.until),
-            number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
-            words_from(request.host_rng(_SEED)),
-        )  # fmt: skip
+        stopping = on_host(
+            Stopping,
+            total=np.int32(total),
+            until=number(np.inf if self.until is None else self.until),
+            threshold=number(THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED),
+            budget=np.int32(1),
+        )
+        hyper = on_host(
+            OffPolicyHyperparameters,
+            rate=number(sizes.rate),
+            tau=number(sizes.tau),
+            warmup=np.int32(sizes.warmup),
+            discount=number(task.discount),
+            temperature=task.temperature.numbers.astype(dtype),
+            capacity=np.int32(min(self.capacity, total)),
+            stopping=stopping,
+            seed=words_from(request.host_rng(_SEED)),
+        )
         start = Layout.flat(free), np.stack([Layout.flat(one) for one in critics])
-        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, settings_in_words(self))
-        return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
+        training = Training(
+            title=self.name,
+            task=task,
+            config=config,
+            hyper=hyper,
+            fixed=task.fixed(learnable.fixed),
+            start=start,
+            settings=settings_in_words(self),
+        )
+        return CompiledPlaying(training) if stepper is None else SteppedPlaying(training, stepper)
 
 
 def critic_of(network: Any, task: Task) -> Critic:
     """A critic as wide as the policy: of every action at once, or of an action in a box."""
-    observations, actions = task.facts.observations, task.facts.actions
+    observations, actions = task.env.facts.observations, task.env.facts.actions
     if actions.is_discrete:
         critic = state_critic(network, observations, actions.categories)
     else:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
 
 from kullback.control.learning.policy import Choosing, Fixed
 from kullback.control.off_policy.replay import Batch
 from kullback.control.off_policy.rule import OffPolicyRule
-from kullback.control.off_policy.update import Improvement, Learner, Problem
+from kullback.control.off_policy.update import Improvement, Learner, OffPolicyConfig, Values
 from kullback.result import Guarantee
 from kullback.rule import Question
 from kullback.training.optimiser import Descent, descend
@@ -27,13 +27,22 @@ class ReverseProjection(Improvement):
     (2019), arXiv:1910.07207, equation 12.
     """
 
-    def start(self, policy: Any) -> Any:
+    def start(self, policy: Float[Array, " p"]) -> Any:
         return ()
 
-    def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
-        def loss(x: Any) -> Any:
-            here = problem.at(x, fixed, batch.observation, batch.mask)
+    def __call__(
+        self,
+        config: OffPolicyConfig,
+        fixed: Fixed,
+        learner: Learner,
+        values: Values,
+        alpha: Float[Array, ""],
+        batch: Batch,
+        rate: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Descent, Any]:
+        def loss(x: Float[Array, " p"]) -> Float[Array, ""]:
+            here = config.at(x, fixed, batch.observation, batch.mask)
             if isinstance(here, Choosing):
                 kl = here.kl()
                 value = jnp.sum(jnp.exp(here.log_policy) * values(batch.observation), -1)
@@ -42,7 +51,7 @@ class ReverseProjection(Improvement):
                 value = values(batch.observation, action)
             return jnp.mean(batch.weight * (alpha * kl - value))
 
-        return descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, problem.descent), learner.extra
+        return descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, config.descent), learner.extra
 
 
 @dataclass(frozen=True)

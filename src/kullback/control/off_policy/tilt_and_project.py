@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from kullback.arguments import positive, whole
 from kullback.control.learning.policy import NEVER, Choosing, Fixed, InBox
 from kullback.control.off_policy.replay import Batch
 from kullback.control.off_policy.rule import OffPolicyRule
-from kullback.control.off_policy.update import Improvement, Learner, Problem
+from kullback.control.off_policy.update import Improvement, Learner, OffPolicyConfig, Values
 from kullback.errors import InputError
 from kullback.result import Guarantee
 from kullback.rule import Question
@@ -40,27 +40,44 @@ class ForwardProjection(Improvement):
     anchor: float
     follow: float
 
-    def start(self, policy: Any) -> Any:
+    def start(self, policy: Float[Array, " p"]) -> Any:
         return policy
 
-    def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
+    def __call__(
+        self,
+        config: OffPolicyConfig,
+        fixed: Fixed,
+        learner: Learner,
+        values: Values,
+        alpha: Float[Array, ""],
+        batch: Batch,
+        rate: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Descent, Any]:
         old = learner.extra
-        gain, log_base, score = self._actions(problem, fixed, old, values, alpha, batch, key)
+        gain, log_base, score = self._actions(config, fixed, old, values, alpha, batch, key)
         price = price_of_moving(gain, log_base, alpha, self.epsilon, batch.weight)
         wanted = (jnp.exp(tilted(gain, log_base, price)) + self.anchor * jnp.exp(log_base)) / (1.0 + self.anchor)
 
-        def loss(x: Any) -> Any:
-            here = problem.at(x, fixed, batch.observation, batch.mask)
+        def loss(x: Float[Array, " p"]) -> Float[Array, ""]:
+            here = config.at(x, fixed, batch.observation, batch.mask)
             return -jnp.mean(batch.weight * jnp.sum(wanted * score(here), -1))
 
-        policy = descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, problem.descent)
+        policy = descend(learner.policy, jax.grad(loss)(learner.policy.x), rate, config.descent)
         return policy, old + self.follow * (policy.x - old)
 
-    def _actions(self, problem: Problem, fixed: Fixed, x: Any, values: Callable[..., Any], alpha: Any, batch: Batch,
-                 key: jax.Array) -> tuple[Any, Any, Callable[[Any], Any]]:  # fmt: skip
+    def _actions(
+        self,
+        config: OffPolicyConfig,
+        fixed: Fixed,
+        x: Float[Array, " p"],
+        values: Values,
+        alpha: Float[Array, ""],
+        batch: Batch,
+        key: Key[Array, ""],
+    ) -> tuple[Float[Array, "n m"], Float[Array, "n m"], Callable[[Any], Float[Array, "n m"]]]:
         """Of actions in each state [n, m]: Q − α log(π_old/π₀); log π_old, or −log m of draws; log π of a policy."""
-        here = problem.at(x, fixed, batch.observation, batch.mask)
+        here = config.at(x, fixed, batch.observation, batch.mask)
         if isinstance(here, Choosing):
             gain = values(batch.observation) - alpha * (here.log_policy - here.log_prior)
             return gain, here.log_policy, lambda new: new.log_policy
@@ -73,13 +90,13 @@ class ForwardProjection(Improvement):
         return gain, jnp.full_like(gain, -np.log(self.draws)), lambda new: new.policy.log_prob(action).T
 
 
-def tilted(gain: Float[Array, "n m"], log_base: Float[Array, "n m"], price: Any) -> Float[Array, "n m"]:
+def tilted(gain: Float[Array, "n m"], log_base: Float[Array, "n m"], price: Float[Array, ""]) -> Float[Array, "n m"]:
     """log p of p ∝ base · exp(gain/price), row by row."""
     return jax.nn.log_softmax(log_base + gain / price)
 
 
 def distance(
-    gain: Float[Array, "n m"], log_base: Float[Array, "n m"], price: Any, weight: Float[Array, " n"]
+    gain: Float[Array, "n m"], log_base: Float[Array, "n m"], price: Float[Array, ""], weight: Float[Array, " n"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The mean of KL(p‖base) of the tilted p, nats, and its derivative by log price, −E[Var_p(gain)]/price²."""
     log_p = tilted(gain, log_base, price)
@@ -91,7 +108,11 @@ def distance(
 
 
 def price_of_moving(
-    gain: Float[Array, "n m"], log_base: Float[Array, "n m"], alpha: Any, epsilon: Any, weight: Float[Array, " n"]
+    gain: Float[Array, "n m"],
+    log_base: Float[Array, "n m"],
+    alpha: Float[Array, ""],
+    epsilon: float,
+    weight: Float[Array, " n"],
 ) -> Float[Array, ""]:
     """α + η with the least η ≥ 0 at which p ∝ base · exp(gain/(α + η)) has a mean KL(p‖base) ≤ epsilon nats.
 
@@ -153,8 +174,8 @@ class TiltAndProject(OffPolicyRule):
     )
     aliases: ClassVar[tuple[str, ...]] = ("MPO", "REPS", "maximum a posteriori policy optimisation")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, wandering: float | None) -> None:
+        super().__post_init__(wandering)
         positive("epsilon", self.epsilon)
         whole("draws", self.draws, least=2)
         if not 0 < self.follow <= 1:

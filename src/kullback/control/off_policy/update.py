@@ -16,43 +16,46 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
-from kullback.control.envs.simulator import Compiled
+from kullback.control.envs.simulator import Compiled, Transition
 from kullback.control.learning.critics import Critic, encode
 from kullback.control.learning.policy import Acting, Choosing, Fixed, Here
+from kullback.control.learning.running_moments import RunningMoments
 from kullback.control.learning.temperature import log_temperature
+from kullback.control.learning.training import Counters, EpisodeStatistics, Recording, Stopping, with_ended
 from kullback.control.off_policy.noise import Noise
-from kullback.control.off_policy.replay import Batch, Columns
+from kullback.control.off_policy.replay import Batch, Columns, Replay
 from kullback.training.optimiser import DEFAULT, Descent, descend
-from kullback.training.ravel import Layout
+from kullback.training.ravel import Layout, on_host
 
 STEADY = 1_000  # updates after which the step size falls, as one over the square root of their number
 RECENT = 0.01  # weight of the newest batch in the mean KL
 TWINS = 2
+MEMORY = 0.9  # of the mean over finished episodes, for each that finishes
 LEAST = 1e-12
+Values = Callable[..., Float[Array, " b *a"]]
 
 
-class Numbers(NamedTuple):
+class OffPolicyHyperparameters(NamedTuple):
     """What a compiled program is told at each call: the settings that are no sizes.
 
-    tau     how far the targets move to the critics at each update
-    warmup  transitions that are drawn from the prior before there are updates
-    total   environment steps of the whole training; `capacity`: transitions kept; `budget`: rounds of this call
-    until   the greedy return asked for; `hopeful`: the share of the way to it at which greedy episodes are played
-    seed    two words
+    rate     the first step size; `tau`: how far the targets move to the critics at each update
+    warmup   transitions that are drawn from the prior before there are updates; `capacity`: transitions kept
+    temperature  log first, log last, nats, log lowest, log highest: see `Temperature.numbers`
+    seed     two words
     """
 
-    rate: Any
-    tau: Any
-    warmup: Any
-    discount: Any
-    temperature: Any
-    total: Any
-    capacity: Any
-    until: Any
-    hopeful: Any
-    budget: Any
-    seed: Any
+    rate: Float[Array, ""]
+    tau: Float[Array, ""]
+    warmup: Int[Array, ""]
+    discount: Float[Array, ""]
+    temperature: Float[Array, " 5"]
+    capacity: Int[Array, ""]
+    stopping: Stopping
+    seed: UInt32[Array, " 2"]
 
 
 class Moments(NamedTuple):
@@ -63,20 +66,20 @@ class Moments(NamedTuple):
     kl       KL(π‖π₀) where something is to come, nats, over recent batches
     """
 
-    count: Any
-    reward: Any
-    square: Any
-    ended: Any
-    last: Any
-    kl: Any
+    count: Any  # Float[Array, ""]: the type checker knows the method of tuples
+    reward: Float[Array, ""]
+    square: Float[Array, ""]
+    ended: Float[Array, ""]
+    last: Float[Array, ""]
+    kl: Float[Array, ""]
 
 
 class Units(NamedTuple):
     """Critics hold (Q − level)/scale; `discount` is γ, or a little less where no end was ever seen."""
 
-    level: Any
-    scale: Any
-    discount: Any
+    level: Float[Array, ""]
+    scale: Float[Array, ""]
+    discount: Float[Array, ""]
 
 
 class Learner(NamedTuple):
@@ -84,8 +87,8 @@ class Learner(NamedTuple):
 
     policy: Descent
     critics: Descent
-    targets: Any
-    log_alpha: Any
+    targets: Float[Array, "2 m"]
+    log_alpha: Float[Array, ""]
     moments: Moments
     units: Units
     extra: Any
@@ -96,12 +99,21 @@ class Improvement(abc.ABC):
     """How the policy is improved by critics: the one thing in which off-policy rules differ. Hashable."""
 
     @abc.abstractmethod
-    def start(self, policy: Any) -> Any:
+    def start(self, policy: Float[Array, " p"]) -> Any:
         """What it keeps beside the policy's parameters [n]: a pytree of arrays."""
 
     @abc.abstractmethod
-    def __call__(self, problem: Problem, fixed: Fixed, learner: Learner, values: Callable[..., Any], alpha: Any,
-                 batch: Batch, rate: Any, key: jax.Array) -> tuple[Descent, Any]:  # fmt: skip
+    def __call__(
+        self,
+        config: OffPolicyConfig,
+        fixed: Fixed,
+        learner: Learner,
+        values: Values,
+        alpha: Float[Array, ""],
+        batch: Batch,
+        rate: Float[Array, ""],
+        key: Key[Array, ""],
+    ) -> tuple[Descent, Any]:
         """The policy and what is kept, improved on a batch.
 
         values  (observation, action) -> the lesser of the critics [n], or without an action for each of them [n, A]
@@ -109,34 +121,58 @@ class Improvement(abc.ABC):
         """
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is fixed of the compiled programs. Hashable.
+class Sizes(NamedTuple):
+    """How much is played and learned at a time.
 
-    policy, values  layouts of the policy's parameters and of a critic's
-    lanes, block    environments side by side, and the steps of each in a round; `updates` after each round
-    wandering       how many of the lanes follow the prior in every other round
-    every           rounds between lines of history
-    centred         whether critics hold what is left of the best constant value
-    cut_ends        whether a time limit ends an episode; `adapted`: whether the temperature is found
+    lanes      environments side by side; `block`: steps of each in a round
+    updates    after each round; `batch`: transitions in each of them
+    exploring  how many of the lanes follow the prior in every other round
+    every      rounds between lines of history
     """
 
-    acting: Acting
-    critic: Critic
-    policy: Layout
-    values: Layout
-    columns: Columns
-    noise: Noise
-    improvement: Improvement
     lanes: int
     block: int
     updates: int
     batch: int
-    wandering: int
+    exploring: int
     every: int
+
+
+class Options(NamedTuple):
+    """Choices that change what is compiled.
+
+    centred   whether critics hold what is left of the best constant value
+    cut_ends  whether a time limit ends an episode; `adapted`: whether the temperature is found
+    """
+
     centred: bool = True
     cut_ends: bool = False
     adapted: bool = False
+
+
+class Layouts(NamedTuple):
+    """How parameters lie in a vector: the policy's, and a critic's."""
+
+    policy: Layout
+    critic: Layout
+
+
+@dataclass(frozen=True)
+class OffPolicyConfig:
+    """What is fixed of the compiled programs. Hashable.
+
+    columns     how a transition lies in the replay buffer
+    simulator   where the environment is compiled; `optimiser`: an Optax transformation, or None for the usual one
+    """
+
+    acting: Acting
+    critic: Critic
+    layouts: Layouts
+    columns: Columns
+    noise: Noise
+    improvement: Improvement
+    sizes: Sizes
+    options: Options
     simulator: Compiled | None = None
     optimiser: optax.GradientTransformation | None = None
 
@@ -144,44 +180,80 @@ class Problem:
     def descent(self) -> optax.GradientTransformation:
         return self.optimiser or DEFAULT
 
-    def at(self, x: Any, fixed: Fixed, observation: Any, mask: Any = None) -> Here:
+    def at(
+        self,
+        x: Float[Array, " p"],
+        fixed: Fixed,
+        observation: Shaped[Array, "b ..."],
+        mask: Bool[Array, "b ..."] | None = None,
+    ) -> Here:
         """The policy with parameters x [n], beside the prior."""
-        return self.acting.at(self.policy.tree(x), fixed, observation, mask)
+        return self.acting.at(self.layouts.policy.tree(x), fixed, observation, mask)
 
-    def critics_at(self, x: Any, fixed: Fixed, observation: Any, action: Any = None) -> Any:
+    def critics_at(
+        self,
+        x: Float[Array, "2 m"],
+        fixed: Fixed,
+        observation: Shaped[Array, "b ..."],
+        action: Shaped[Array, "b ..."] | None = None,
+    ) -> Float[Array, "2 b *a"]:
         """Values by each of the critics x [2, n]: [2, b] of actions in a box, else [2, b, A] of every action."""
         seen = encode(self.acting.actions, action) if action is not None else None
-        one = lambda x: self.critic(self.values.tree(x), fixed.policy, observation, seen)  # noqa: E731
+        one = lambda x: self.critic(self.layouts.critic.tree(x), fixed.policy, observation, seen)  # noqa: E731
         both = jax.vmap(one)(x)
         return both if action is None else both[..., 0]
 
-    def lesser(self, x: Any, fixed: Fixed) -> Callable[..., Any]:
+    def lesser(self, x: Float[Array, "2 m"], fixed: Fixed) -> Values:
         """The lesser of the critics' values."""
         return lambda observation, action=None: jnp.min(self.critics_at(x, fixed, observation, action), 0)
 
 
-def nothing_seen(dtype: Any) -> tuple[Moments, Units]:
+class OffPolicyState(NamedTuple):
+    """Everything that changes: the learner, what is kept, scales of inputs, noise, counters, episodes, lanes, history.
+
+    kl   KL(π‖π₀) a step where the policy has been of late, nats
+    """
+
+    learner: Learner
+    replay: Replay
+    inputs: RunningMoments
+    noise: Float[Array, "k n ..."]
+    counters: Counters
+    kl: Float[Array, ""]
+    statistics: EpisodeStatistics
+    lanes: Any
+    recording: Recording
+
+
+def nothing_seen(dtype: DTypeLike) -> tuple[Moments, Units]:
     """Before the first transition, on the host."""
     zero, one = np.zeros((), dtype), np.ones((), dtype)
-    return Moments(zero, zero, zero, zero, zero, zero), Units(zero, one, one)
+    moments = on_host(Moments, count=zero, reward=zero, square=zero, ended=zero, last=zero, kl=zero)
+    return moments, on_host(Units, level=zero, scale=one, discount=one)
 
 
-def counted(moments: Moments, reward: Any, ended: Any, weight: Any, most: Any) -> Moments:
+def counted(
+    moments: Moments,
+    reward: Float[Array, " b"],
+    ended: Float[Array, " b"],
+    weight: Float[Array, " b"],
+    most: Int[Array, ""],
+) -> Moments:
     """The moments with more transitions [n]; the past counts as at most `most`, as many as are kept."""
     count = (jnp.minimum(moments.count, most) + jnp.sum(weight)).astype(moments.count.dtype)
     share = 1.0 / jnp.maximum(count, 1.0)
     mean = lambda old, x: old + share * jnp.sum(weight * (x - old))  # noqa: E731
     return Moments(
-        count,
-        mean(moments.reward, reward),
-        mean(moments.square, jnp.square(reward)),
-        mean(moments.ended, ended),
-        mean(moments.last, reward * ended),
-        moments.kl,
+        count=count,
+        reward=mean(moments.reward, reward),
+        square=mean(moments.square, jnp.square(reward)),
+        ended=mean(moments.ended, ended),
+        last=mean(moments.last, reward * ended),
+        kl=moments.kl,
     )
 
 
-def units_of(moments: Moments, alpha: Any, discount: Any, centred: bool) -> Units:
+def units_of(moments: Moments, alpha: Float[Array, ""], discount: Float[Array, ""], centred: bool) -> Units:
     """The constant b that solves the soft Bellman equation on average, E[r − α γ (1 − end) KL] = b E[1 − γ (1 − end)],
     and the root mean square of what r leaves of b (1 − γ (1 − end)).
 
@@ -199,10 +271,10 @@ def units_of(moments: Moments, alpha: Any, discount: Any, centred: bool) -> Unit
     product = rest * (moments.reward - moments.last) + moments.last
     square = moments.square - 2.0 * level * product + jnp.square(level) * (jnp.square(rest) * going + moments.ended)
     scale = jnp.sqrt(jnp.maximum(square, 0.0))
-    return Units(jnp.asarray(level), jnp.where(scale > LEAST, scale, 1.0), discount)
+    return Units(level=jnp.asarray(level), scale=jnp.where(scale > LEAST, scale, 1.0), discount=discount)
 
 
-def fallen(rate: Any, count: Any, fraction: Any) -> Any:
+def fallen(rate: Float[Array, ""], count: Int[Array, ""], fraction: Float[Array, ""]) -> Float[Array, ""]:
     """The step size after so many updates, a fraction of the training: it falls as 1/√count, and linearly to 0.
 
     Source: Robbins and Monro (1951) for a sum that diverges while the noise dies out.
@@ -210,29 +282,36 @@ def fallen(rate: Any, count: Any, fraction: Any) -> Any:
     return (rate * jnp.sqrt(STEADY / jnp.maximum(count, STEADY)) * (1.0 - fraction)).astype(jnp.result_type(rate))
 
 
-def updated(problem: Problem, fixed: Fixed, numbers: Numbers, fraction: Any, learner: Learner, rows: Any,
-            keys: Any) -> Learner:  # fmt: skip
+def updated(
+    config: OffPolicyConfig,
+    fixed: Fixed,
+    hyper: OffPolicyHyperparameters,
+    fraction: Float[Array, ""],
+    learner: Learner,
+    rows: Float[Array, "b w"],
+    keys: Key[Array, " 2"],
+) -> Learner:
     """The learner after one batch of rows; two keys."""
-    batch = problem.columns.read(rows)
+    batch = config.columns.read(rows)
     batch = batch._replace(weight=batch.weight / jnp.maximum(jnp.mean(batch.weight), 1e-6))
     units = learner.units
-    log_alpha = log_temperature(numbers.temperature, learner.log_alpha, fraction, problem.adapted)
+    log_alpha = log_temperature(hyper.temperature, learner.log_alpha, fraction, config.options.adapted)
     alpha = (jnp.exp(log_alpha) / units.scale).astype(learner.policy.x.dtype)
-    rate = fallen(numbers.rate, learner.critics.steps, fraction)
+    rate = fallen(hyper.rate, learner.critics.steps, fraction)
 
-    value, kl = soft_value(problem, fixed, learner, alpha, batch, keys[0])
+    value, kl = soft_value(config, fixed, learner, alpha, batch, keys[0])
     ahead = units.discount * (1.0 - batch.ended)
     target = (batch.reward - units.level * (1.0 - ahead)) / units.scale
     target = target + jnp.where(batch.ended > 0, 0.0, ahead * value)
 
-    def miss(x: Any) -> Any:
-        value = of_action(problem, fixed, x, batch)
+    def miss(x: Float[Array, "2 m"]) -> Float[Array, ""]:
+        value = of_action(config, fixed, x, batch)
         return jnp.sum(jnp.mean(batch.weight * jnp.square(value - target), 1))
 
-    critics = descend(learner.critics, jax.grad(miss)(learner.critics.x), rate, problem.descent)
-    targets = learner.targets + numbers.tau * (critics.x - learner.targets)
-    values = problem.lesser(critics.x, fixed)
-    policy, extra = problem.improvement(problem, fixed, learner, values, alpha, batch, rate, keys[1])
+    critics = descend(learner.critics, jax.grad(miss)(learner.critics.x), rate, config.descent)
+    targets = learner.targets + hyper.tau * (critics.x - learner.targets)
+    values = config.lesser(critics.x, fixed)
+    policy, extra = config.improvement(config, fixed, learner, values, alpha, batch, rate, keys[1])
     going = batch.weight * (1.0 - batch.ended)
     spent = jnp.sum(going * kl) / jnp.maximum(jnp.sum(going), 1.0)
     recent = jnp.where(critics.steps == 1, 1.0, RECENT).astype(spent.dtype)
@@ -240,13 +319,20 @@ def updated(problem: Problem, fixed: Fixed, numbers: Numbers, fraction: Any, lea
     return learner._replace(policy=policy, critics=critics, targets=targets, moments=moments, extra=extra)
 
 
-def soft_value(problem: Problem, fixed: Fixed, learner: Learner, alpha: Any, batch: Batch, key: jax.Array) -> Any:
+def soft_value(
+    config: OffPolicyConfig,
+    fixed: Fixed,
+    learner: Learner,
+    alpha: Float[Array, ""],
+    batch: Batch,
+    key: Key[Array, ""],
+) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
     """E_π[Q] − α KL(π‖π₀) where a transition led, by the targets and in the critics' units, and the KL [n].
 
     Over actions to choose from the expectation is a sum; in a box it is one draw.
     """
-    here = problem.at(learner.policy.x, fixed, batch.following, batch.following_mask)
-    values = problem.lesser(learner.targets, fixed)
+    here = config.at(learner.policy.x, fixed, batch.following, batch.following_mask)
+    values = config.lesser(learner.targets, fixed)
     if isinstance(here, Choosing):
         kl = here.kl()
         return jnp.sum(jnp.exp(here.log_policy) * values(batch.following), -1) - alpha * kl, kl
@@ -254,9 +340,33 @@ def soft_value(problem: Problem, fixed: Fixed, learner: Learner, alpha: Any, bat
     return values(batch.following, action) - alpha * ratio, ratio
 
 
-def of_action(problem: Problem, fixed: Fixed, x: Any, batch: Batch) -> Any:
+def of_action(config: OffPolicyConfig, fixed: Fixed, x: Float[Array, "2 m"], batch: Batch) -> Float[Array, "2 b"]:
     """What each of the critics x [2, n] says of the actions of a batch [2, b]."""
-    if not problem.acting.actions.is_discrete:
-        return problem.critics_at(x, fixed, batch.observation, batch.action)
-    values = problem.critics_at(x, fixed, batch.observation)
+    if not config.acting.actions.is_discrete:
+        return config.critics_at(x, fixed, batch.observation, batch.action)
+    values = config.critics_at(x, fixed, batch.observation)
     return jnp.take_along_axis(values, batch.action[None, :, None], -1)[..., 0]
+
+
+def statistics_after(
+    statistics: EpisodeStatistics,
+    block: Transition,
+    spent: Float[Array, "t n"],
+    discount: Float[Array, ""],
+    skipped: int,
+) -> EpisodeStatistics:
+    """The sums over episodes after a round of transitions [t, n, ...] and what they spent, α KL [t, n].
+
+    The first `skipped` lanes do not count, since the prior has a part in what they do.
+    """
+    over = block.valid & (block.terminated | block.truncated)
+    dtype = statistics.playing.dtype
+
+    def step(playing: Float[Array, "3 n"], now: Any) -> Any:
+        reward, spent, valid, ended = now
+        soft = discount ** playing[2] * (reward - spent)
+        playing = playing + jnp.where(valid, jnp.stack([reward, soft, jnp.ones_like(soft)]), 0.0).astype(dtype)
+        return jnp.where(ended, 0.0, playing), playing
+
+    playing, so_far = lax.scan(step, statistics.playing, (block.reward.astype(dtype), spent, block.valid, over))
+    return with_ended(statistics, playing, over[:, skipped:], so_far[:, :, skipped:], MEMORY)

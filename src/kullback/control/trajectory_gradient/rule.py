@@ -10,13 +10,13 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
+from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.checks import fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
 from kullback.control.learning.critics import state_critic
-from kullback.control.learning.fits import fit_of
-from kullback.control.learning.training import Goal
+from kullback.control.learning.training import Stopping, Training
 from kullback.control.task import Task
 from kullback.control.trajectory_gradient.playing import CompiledPlaying, OnPolicy, SteppedPlaying
-from kullback.control.trajectory_gradient.update import Numbers, Problem
+from kullback.control.trajectory_gradient.update import OnPolicyConfig, OnPolicyHyperparameters, Options, Sizes
 from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Rows
@@ -27,15 +27,15 @@ from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.random import words_from
 from kullback.training.driver import drive
 from kullback.training.optimiser import checked, settings_in_words
-from kullback.training.ravel import Layout
+from kullback.training.ravel import Layout, on_host
 
 _CRITIC, _SEED = 4, 5  # streams of random numbers
-HOPEFUL_COMPILED, HOPEFUL_STEPPED = 0.1, 0.6  # of the way to `until` where greedy episodes are first played
+THRESHOLD_COMPILED, THRESHOLD_STEPPED = 0.1, 0.6  # of the way to `until` where greedy episodes are first played
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How much is played and learned at a time."""
+class Usual:
+    """How much is played and learned at a time where the user says nothing; `TrajectoryGradient` explains each."""
 
     lanes: int
     block: int
@@ -45,9 +45,9 @@ class Sizes:
     steps: int
 
 
-TABLE = Sizes(lanes=64, block=64, epochs=4, minibatches=4, rate=3e-2, steps=2_000_000)
-COMPILED = Sizes(lanes=8, block=64, epochs=10, minibatches=4, rate=3e-3, steps=200_000)
-STEPPED = Sizes(lanes=8, block=128, epochs=10, minibatches=8, rate=1e-3, steps=300_000)
+TABLE = Usual(lanes=64, block=64, epochs=4, minibatches=4, rate=3e-2, steps=2_000_000)
+COMPILED = Usual(lanes=8, block=64, epochs=10, minibatches=4, rate=3e-3, steps=200_000)
+STEPPED = Usual(lanes=8, block=128, epochs=10, minibatches=8, rate=1e-3, steps=300_000)
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class TrajectoryGradient(Rule):
     optimiser     an Optax transformation in the place of Adam with adaptive clipping; its updates are multiplied by
                   `rate`, which is then 1 unless given
 
-    What is None is chosen by whether the policy is a table and the environment is compiled: `TABLE`, `COMPILED` and
-    `STEPPED`. Gradients far longer than usual are shortened.
+    These are the settings of a user, and so more than ten fields. What is None is chosen by whether the policy is a
+    table and the environment is compiled: `TABLE`, `COMPILED` and `STEPPED`. Gradients far longer than usual are
+    shortened.
     """
 
     lanes: int | None = None
@@ -123,9 +124,9 @@ class TrajectoryGradient(Rule):
         assert p.learnable is not None
         if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
             return Missing(reason, wanted(task))
-        if not task.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
+        if not task.env.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
             return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
-        cost = 6.6 if not task.facts.actions.is_discrete else 5.0 if task.compiled is not None else 5.5
+        cost = 6.6 if not task.env.facts.actions.is_discrete else 5.0 if task.env.compiled is not None else 5.5
         sizes = self._sizes(task, p.learnable)
         note = (
             f"{sizes.lanes} lane{'s' * (sizes.lanes > 1)} × {sizes.block} steps an update, discount {task.discount:g}"
@@ -137,7 +138,7 @@ class TrajectoryGradient(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         task = task_of(q)
         assert task is not None
-        p = within_choices(p, task.facts.actions)
+        p = within_choices(p, task.env.facts.actions)
         learnable = p.learnable
         assert learnable is not None
         algorithm = self.algorithm(task, learnable, request)
@@ -148,49 +149,79 @@ class TrajectoryGradient(Rule):
         free, fixed = algorithm.policy(outcome.state)
         alpha = float(np.exp(np.float64(outcome.state.log_alpha)))
         message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.steps), "updates": int(outcome.state.descent.steps)}
+        extra = {"environment_steps": int(outcome.state.counters.steps), "updates": int(outcome.state.descent.steps)}
         return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
 
-    def _sizes(self, task: Task, learnable: Learnable) -> Sizes:
+    def _sizes(self, task: Task, learnable: Learnable) -> Usual:
         table = isinstance(getattr(learnable.structure, "network", None), Rows)
-        usual = STEPPED if task.compiled is None else TABLE if table else COMPILED
-        asked = {size.name: getattr(self, size.name) for size in fields(Sizes)}
+        usual = STEPPED if task.env.compiled is None else TABLE if table else COMPILED
+        asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
         if self.rate is None and self.optimiser is not None:
             asked["rate"] = 1.0
-        if task.compiled is None and task.lanes is not None:
-            asked["lanes"] = task.lanes
+        if task.env.compiled is None and task.env.lanes is not None:
+            asked["lanes"] = task.env.lanes
         return replace(usual, **{name: value for name, value in asked.items() if value is not None})
 
     def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
         sizes, dtype = self._sizes(task, learnable), jnp.result_type(float)
-        compiled, structure = task.compiled, learnable.structure
+        compiled, structure = task.env.compiled, learnable.structure
         assert isinstance(structure, ConditionalStructure)
         stepper = None
         if compiled is None:
-            assert task.stepper is not None
-            stepper = task.stepper(sizes.lanes)
+            assert task.env.stepper is not None
+            stepper = task.env.stepper(sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         minibatches = _divisor(lanes * sizes.block, sizes.minibatches)
         free = learnable.initial(request.host_rng(0, 0), 0)
-        critic = state_critic(structure.network, task.facts.observations)
+        critic = state_critic(structure.network, task.env.facts.observations)
         both = (free, critic.init(request.host_rng(_CRITIC)))
-        problem = Problem(
-            task.acting(structure), critic, Layout.of(both), Layout.flat(free).size, lanes, sizes.block,
-            sizes.epochs, minibatches, self.discounted_states, task.cut_ends, task.temperature.is_adapted,
-            self.trust is not None, compiled, self.optimiser,
-        )  # fmt: skip
+        config = OnPolicyConfig(
+            acting=task.acting(structure),
+            critic=critic,
+            layout=Layout.of(both),
+            policy_size=Layout.flat(free).size,
+            sizes=Sizes(lanes=lanes, block=sizes.block, epochs=sizes.epochs, minibatches=minibatches),
+            options=Options(
+                discounted=self.discounted_states,
+                cut_ends=task.cut_ends,
+                adapted=task.temperature.is_adapted,
+                trusting=self.trust is not None,
+            ),
+            simulator=compiled,
+            optimiser=self.optimiser,
+        )
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
-        numbers = Numbers(
-            number(sizes.rate), number(0.0 if self.decay else sizes.rate), number(self.clip), number(self.lam),
-            number(self.value_weight), number(np.inf if self.trust is None else self.trust), number(task.discount),
-            task.temperature.numbers.astype(dtype), np.int32(min(request.steps or sizes.steps, 2**31 - 1)),
-            number(np.inf if self.until is None else self.until),
-            number(HOPEFUL_STEPPED if compiled is None else HOPEFUL_COMPILED), np.int32(1),
-            words_from(request.host_rng(_SEED)),
-        )  # fmt: skip
+        stopping = on_host(
+            Stopping,
+            total=np.int32(min(request.steps or sizes.steps, 2**31 - 1)),
+            until=number(np.inf if self.until is None else self.until),
+            threshold=number(THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED),
+            budget=np.int32(1),
+        )
+        hyper = on_host(
+            OnPolicyHyperparameters,
+            rate=number(sizes.rate),
+            last_rate=number(0.0 if self.decay else sizes.rate),
+            clip=number(self.clip),
+            lam=number(self.lam),
+            value_weight=number(self.value_weight),
+            trust=number(np.inf if self.trust is None else self.trust),
+            discount=number(task.discount),
+            temperature=task.temperature.numbers.astype(dtype),
+            stopping=stopping,
+            seed=words_from(request.host_rng(_SEED)),
+        )
         start = Layout.flat(both).astype(dtype)
-        goal = Goal(self.name, task, problem, numbers, task.fixed(learnable.fixed), start, settings_in_words(self))
-        return CompiledPlaying(goal) if stepper is None else SteppedPlaying(goal, stepper)
+        training = Training(
+            title=self.name,
+            task=task,
+            config=config,
+            hyper=hyper,
+            fixed=task.fixed(learnable.fixed),
+            start=start,
+            settings=settings_in_words(self),
+        )
+        return CompiledPlaying(training) if stepper is None else SteppedPlaying(training, stepper)
 
 
 def _divisor(rows: int, parts: int) -> int:

@@ -77,7 +77,7 @@ def check_film(path: str | os.PathLike[str], env: Any) -> None:
         _render(rendered)
 
 
-def _episode(env: Any, agent: Agent, steps: int, seed: int, greedy: bool) -> Iterator[Shot]:
+def _episode(env: gym.Env[Any, Any], agent: Agent, steps: int, seed: int, greedy: bool) -> Iterator[Shot]:
     """One shot before each step and one at the end."""
     observation, info = env.reset(seed=seed)
     total, step = 0.0, 0
@@ -93,7 +93,7 @@ def _episode(env: Any, agent: Agent, steps: int, seed: int, greedy: bool) -> Ite
             return
 
 
-def _render(env: Any) -> Any:
+def _render(env: gym.Env[Any, Any]) -> Any:
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pygame greets
             picture = env.render()
@@ -105,7 +105,7 @@ def _render(env: Any) -> Any:
 
 
 @contextmanager
-def _rendering(env: Any, mode: str) -> Iterator[Any]:
+def _rendering(env: gym.Env[Any, Any], mode: str) -> Iterator[Any]:
     """The environment with this render mode: made from an id, or as it was made by the caller."""
     if isinstance(env, str):
         with contextlib.closing(make(env)) as plain:
@@ -118,16 +118,20 @@ def _rendering(env: Any, mode: str) -> Iterator[Any]:
             yield made
         return
     if not isinstance(env, gym.Env):
-        raise InputError(f"env: {type(env).__name__} cannot be rendered; pass an id, or a Gymnasium environment made "
-                         f'with render_mode="{mode}"')  # fmt: skip
+        raise InputError(
+            f"env: {type(env).__name__} cannot be rendered; pass an id, or a Gymnasium environment made "
+            f'with render_mode="{mode}"'
+        )
     _require(env, mode)
     if env.render_mode != mode:
-        raise InputError(f'env: {name_of(env)} was made with render_mode={env.render_mode!r}; pass its id, or one made '
-                         f'with render_mode="{mode}"')  # fmt: skip
+        raise InputError(
+            f"env: {name_of(env)} was made with render_mode={env.render_mode!r}; pass its id, or one made "
+            f'with render_mode="{mode}"'
+        )
     yield env
 
 
-def _require(env: Any, mode: str) -> None:
+def _require(env: gym.Env[Any, Any], mode: str) -> None:
     modes = env.metadata.get("render_modes") or []
     if mode in modes:
         return
@@ -136,7 +140,7 @@ def _require(env: Any, mode: str) -> None:
     raise _cannot(env, f"it renders no {'text' if mode == 'ansi' else 'pictures'}")
 
 
-def _cannot(env: Any, why: str) -> InputError:
+def _cannot(env: gym.Env[Any, Any], why: str) -> InputError:
     return InputError(f"env: {name_of(env)} cannot be rendered so: {why}")
 
 
@@ -157,7 +161,7 @@ def _kind(path: str | os.PathLike[str]) -> _Kind:
     return _KINDS[suffix]
 
 
-def _strip(env: Any, shots: Iterator[Shot], kind: str) -> bytes:
+def _strip(env: gym.Env[Any, Any], shots: Iterator[Shot], kind: str) -> bytes:
     from kullback.control.view import contact_sheet as strips  # which loads Matplotlib
 
     kept, every = [], 1
@@ -175,7 +179,7 @@ def _strip(env: Any, shots: Iterator[Shot], kind: str) -> bytes:
     return draw(name_of(env), [(shot.step, shot.picture) for shot in kept], last.total)
 
 
-def _gif(env: Any, shots: Iterator[Shot]) -> bytes:
+def _gif(env: gym.Env[Any, Any], shots: Iterator[Shot]) -> bytes:
     from kullback.control.view.contact_sheet import animation
 
     rate = _rate(env)
@@ -183,7 +187,7 @@ def _gif(env: Any, shots: Iterator[Shot]) -> bytes:
     return animation((shot.picture for shot in shots if shot.step % every == 0), rate / every)
 
 
-def _mp4(env: Any, shots: Iterator[Shot]) -> bytes:
+def _mp4(env: gym.Env[Any, Any], shots: Iterator[Shot]) -> bytes:
     first = next(shots).picture
     height, width, _ = first.shape
     program = _ffmpeg()
@@ -200,7 +204,7 @@ def _mp4(env: Any, shots: Iterator[Shot]) -> bytes:
     return done.stdout
 
 
-def _rate(env: Any) -> float:
+def _rate(env: gym.Env[Any, Any]) -> float:
     return float(env.metadata.get("render_fps") or USUAL_RATE)
 
 

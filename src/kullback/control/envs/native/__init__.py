@@ -13,7 +13,7 @@ from kullback.control.envs.native.mountain_car import MountainCar
 from kullback.control.envs.native.mountain_car_continuous import MountainCarContinuous
 from kullback.control.envs.native.pendulum import Pendulum
 from kullback.control.envs.native.twin import Twin
-from kullback.control.envs.wrappers import is_bare
+from kullback.control.envs.spec import is_bare
 
 TWINS: dict[type, type[Twin]] = {
     classic_control.CartPoleEnv: CartPole,

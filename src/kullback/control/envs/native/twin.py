@@ -11,8 +11,8 @@ import numpy as np
 
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import actions_of, observations_of
-from kullback.control.envs.wrappers import threshold_of, time_limit
-from kullback.control.tabular.environment import name_of
+from kullback.control.envs.spec import threshold_of
+from kullback.control.tabular.environment import name_of, time_limit
 
 
 @dataclass(frozen=True)

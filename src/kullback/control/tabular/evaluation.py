@@ -1,19 +1,61 @@
-"""Exact evaluation of any policy: its return, how often it visits each state, and divergences along trajectories."""
+"""Exact evaluation of any policy for a table: its return, state visits, and divergences along trajectories."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Float
+from numpyro.distributions import CategoricalLogits
 
-from kullback.control.problem import Problem, kl_rows
-from kullback.control.tabular.linear_solve import SingularChain, solve_chain
-from kullback.control.tabular.reachability import Sparse, never_left, reached
-from kullback.errors import FitError
+from kullback.control.tabular.mdp import Sparse, never_left, reached
+from kullback.control.tabular.soft_bellman import SingularChain, solve_chain
+from kullback.control.task import TableProblem, kl_rows
+from kullback.errors import FitError, InputError
+from kullback.families.conditional import ConditionalStructure
+from kullback.families.learnable import Learnable
+
+
+def log_policy_of(policy: Any, states: int, actions: int, horizon: int | None = None) -> np.ndarray:
+    """log π(a∣s) of a fitted conditional, [S, A]; [horizon, S, A] if it depends on time.
+
+    Raises `InputError` where it is no policy over these actions.
+    """
+    labels = getattr(getattr(getattr(policy, "structure", None), "network", None), "labels", None)
+    timed = horizon is not None and labels == states * horizon
+    side = policy.on(np.arange(states * horizon if timed and horizon else states))
+    table = log_rows(side.distribution, actions)
+    return table.reshape(horizon, states, actions) if timed and horizon else table
+
+
+def log_rows(distribution: Any, actions: int) -> np.ndarray:
+    """The normalised log-probabilities of a batch of categorical distributions, float64 [n, A]."""
+    logits = getattr(distribution, "logits", None)
+    if logits is None or np.shape(logits)[-1] != actions:
+        raise InputError(
+            f"policy: {type(distribution).__name__} does not choose among {actions} actions; "
+            "fit a kl.Conditional(..., dist.Categorical)"
+        )
+    table = np.asarray(logits, np.float64)
+    return table - np.logaddexp.reduce(table, axis=-1, keepdims=True)
+
+
+def why_no_policy(side: Learnable, actions: int) -> str:
+    """Why a learnable side cannot be a policy over `actions` actions, or nothing."""
+    if not isinstance(side.structure, ConditionalStructure):
+        return "P does not depend on the state, and a policy does"
+    if side.structure.form.cls is not CategoricalLogits:
+        return f"P is {side.structure.form.cls.__name__}, which does not choose among {actions} actions"
+    return ""
+
+
+def into_table(side: Learnable, log_policy: np.ndarray) -> np.ndarray:
+    """The free parameters of a `Table` whose rows are these log-probabilities [n, A]."""
+    return (log_policy - side.fixed["offset"]) / side.fixed["gain"]
+
 
 STEP = 1e5  # multiplications of a dense product that take as long as one sparse step
 LARGEST = 2_000  # states of a matrix that is written out
@@ -41,7 +83,7 @@ class Evaluation:
         return float(self.occupancy[visited] @ rows[visited])
 
 
-def evaluate(problem: Problem, log_policy: np.ndarray) -> Evaluation:
+def evaluate(problem: TableProblem, log_policy: np.ndarray) -> Evaluation:
     """The exact return, duration and occupancy of a policy, [S, A] or with a horizon [horizon, S, A].
 
     The occupancy solves d = μ + γ Pᵀ d (a sparse linear system), or goes forward through a horizon; everything else
@@ -77,7 +119,7 @@ class Episode(NamedTuple):
     steps: float
 
 
-def episode(problem: Problem, found: Evaluation) -> Episode:
+def episode(problem: TableProblem, found: Evaluation) -> Episode:
     """The return of a policy as the environment counts it: undiscounted, and cut off at its time limit.
 
     Backward induction over the steps of one episode, V_n = r_π + P_π V_{n−1}: a time limit ends what the environment
@@ -123,7 +165,7 @@ def _summed(chain: Sparse, gain: Float[np.ndarray, "states k"], steps: int) -> F
     return value
 
 
-def _chain(problem: Problem, policy: np.ndarray) -> Sparse:
+def _chain(problem: TableProblem, policy: np.ndarray) -> Sparse:
     states, actions = policy.shape
     bounds = np.arange(0, states * actions + 1, actions)
     mixing = sp.csr_array((policy.reshape(-1), np.arange(states * actions), bounds), shape=(states, states * actions))
@@ -147,7 +189,7 @@ def _for_ever(chain: Sparse, payment: np.ndarray, members: np.ndarray) -> float:
     return np.nan if abs(average) < small else float(np.sign(average) * np.inf)
 
 
-def _forward(problem: Problem, horizon: int, log_policy: np.ndarray) -> Evaluation:
+def _forward(problem: TableProblem, horizon: int, log_policy: np.ndarray) -> Evaluation:
     model, policy = problem.model, np.exp(np.broadcast_to(log_policy, problem.prior_by_time.shape))
     occupancy = np.zeros((horizon, model.states))
     here, total = np.where(model.acting, model.start, 0.0), 0.0

@@ -1,23 +1,82 @@
-"""The rules for `Optimal`: an exact solution, its projection onto a network, and exact evaluation."""
+"""The rules for `Optimal` with a transition table: exact solution, its projection onto a network, exact evaluation.
+
+Where a divergence is asked for in place of a temperature, the multiplier of that constraint is found first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.optimize import root_scalar
 
-from kullback.control.evaluate import episode, evaluate
-from kullback.control.policy import into_table, log_rows, why_no_policy
-from kullback.control.problem import Problem, greedy
-from kullback.control.tabular.dual import settled
-from kullback.control.tabular.solve import Solution, solve
-from kullback.control.task import Task
+from kullback.control.learning.temperature import Temperature
+from kullback.control.tabular.evaluation import episode, evaluate, into_table, log_rows, why_no_policy
+from kullback.control.tabular.soft_bellman import Solution, solve
+from kullback.control.task import TableProblem, Task, greedy
+from kullback.errors import FitError
 from kullback.families.networks import Rows
 from kullback.known import Known, Pairs, describe
 from kullback.minimize.maximum_likelihood import MaximumLikelihood
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
+
+# A divergence asked for in place of a temperature: the multiplier of that constraint.
+
+ACCURACY = 1e-8  # of log α
+REACH = 16  # times that the bracket around the first temperature is widened tenfold
+
+
+def settled(problem: TableProblem, tolerance: float) -> TableProblem:
+    """The problem at the temperature that it asks for, found where it asks for nats a step.
+
+    At the optimum for α the policy spends KL(π_α‖π₀) = Σ_s d(s) KL(π_α(·∣s)‖π₀(·∣s)) nats in Σ_s d(s) steps. Their
+    ratio falls from that of the greedy policy to 0 as α grows, and the equation ratio = nats is solved by bracketing
+    log α. Where no α within the bounds solves it the bound is taken, which the fit's diagnostics show.
+    Raises `FitError` where the steps cannot be counted. Source: Boyd and Vandenberghe (2004), section 5.5, for the
+    multiplier; Ziebart (2010), section 5.3.
+    """
+    asked = problem.asked
+    if asked is None or not asked.is_adapted:
+        return problem
+
+    def excess(log_alpha: float) -> float:
+        return _nats_a_step(replace(problem, temperature=float(np.exp(log_alpha))), tolerance) - asked.nats
+
+    low, high = _bracket(excess, asked)
+    log_alpha = low if low == high else float(root_scalar(excess, bracket=(low, high), xtol=ACCURACY).root)
+    return replace(problem, temperature=float(np.exp(log_alpha)))
+
+
+def _bracket(excess: Callable[[float], float], asked: Temperature) -> tuple[float, float]:
+    """Two values of log α between which the excess changes sign, or a bound of α twice."""
+    lowest, highest, middle = np.log(asked.lowest), np.log(asked.highest), np.log(asked.first)
+    direction = 1.0 if excess(middle) > 0 else -1.0
+    here = middle
+    for _ in range(REACH):
+        there = float(np.clip(here + direction * np.log(10.0), lowest, highest))
+        if direction * excess(there) <= 0:
+            return min(here, there), max(here, there)
+        if there in (lowest, highest):
+            return there, there
+        here = there
+    return here, here
+
+
+def _nats_a_step(problem: TableProblem, tolerance: float) -> float:
+    solution = solve(problem, tolerance)
+    played = evaluate(problem, solution.log_policy)
+    nats = played.trajectory_kl(problem.prior_by_time.reshape(played.log_policy.shape))
+    if not (np.isfinite(nats) and np.isfinite(played.steps)):
+        raise FitError(
+            "env: episodes of the policy may not end, so nats a step mean nothing; pass discount= or horizon="
+        )
+    return nats / played.steps
+
+
+# The rules.
 
 IDENTITY = "KL(π‖P_opt) = log Z − E_π[R]/α + KL(π‖π₀); V(s) = α log Σ_a π₀(a∣s) exp(Q(s, a)/α)"
 NEEDS_P = "a Conditional over Categorical actions"
@@ -89,7 +148,7 @@ class SoftValueIterationProjected(Rule):
     def run(self, p: Known, q: Known, request: Request) -> Fit:
         problem = settled(_table(q), TOLERANCE)
         solution = solve(problem, TOLERANCE)
-        fit = MaximumLikelihood().run(_lessons(problem, solution), p, request)
+        fit = MaximumLikelihood().run(_exact_policy(problem, solution), p, request)
         return reported(fit, problem, solution)
 
 
@@ -121,20 +180,20 @@ class PolicyEvaluation(Rule):
         return _objective(numbers)
 
 
-def exact_numbers(problem: Problem, policy: Any, temperature: float) -> dict[str, float]:
+def exact_numbers(problem: TableProblem, policy: Any, temperature: float) -> dict[str, float]:
     """What is known exactly of a policy that was learned by playing a table, at the temperature where it ended."""
     problem = replace(problem, temperature=temperature)
     numbers = _numbers(problem, solve(problem, TOLERANCE), policy(np.arange(problem.labels)))
     return {name: float(numbers[name]) for name in ("kl", "kl_excess", "least_kl", "log_z")}
 
 
-def reported(fit: Fit, problem: Problem, solution: Solution) -> Fit:
+def reported(fit: Fit, problem: TableProblem, solution: Solution) -> Fit:
     """The fit with the exact KL of its policy as the objective, and everything else that is known of the policy."""
     numbers = _numbers(problem, solution, fit.q(np.arange(problem.labels)))
     return replace(fit, objective=_objective(numbers), diagnostics=numbers)
 
 
-def _numbers(problem: Problem, solution: Solution, distribution: Any) -> dict[str, Any]:
+def _numbers(problem: TableProblem, solution: Solution, distribution: Any) -> dict[str, Any]:
     shape = solution.log_policy.shape
     log_policy = log_rows(distribution, shape[-1]).reshape(shape)
     sampled, best = evaluate(problem, log_policy), evaluate(problem, greedy(log_policy))
@@ -175,7 +234,7 @@ def _objective(numbers: dict[str, Any]) -> Estimate:
     return Estimate(numbers["kl"], quantity="KL(π‖P_opt)", reason=reason, diagnostics=numbers)
 
 
-def _lessons(problem: Problem, solution: Solution) -> Known:
+def _exact_policy(problem: TableProblem, solution: Solution) -> Known:
     """Pairs (state, action) weighted by how often the optimal policy visits the state and takes the action."""
     actions = problem.model.actions
     visits = evaluate(problem, solution.log_policy).occupancy.reshape(-1)
@@ -191,17 +250,17 @@ def _is_table(p: Known) -> bool:
     return p.learnable is not None and isinstance(getattr(p.learnable.structure, "network", None), Rows)
 
 
-def _table(q: Known) -> Problem:
+def _table(q: Known) -> TableProblem:
     """The transition table to solve, where `_no_table` has found that there is one."""
-    assert isinstance(q.facts, Problem)
+    assert isinstance(q.facts, TableProblem)
     return q.facts
 
 
 def _no_table(q: Known) -> Missing | None:
-    if isinstance(q.facts, Problem):
+    if isinstance(q.facts, TableProblem):
         return None
     if isinstance(q.facts, Task):
-        return Missing(f"no transition table of {q.facts.facts.name} is known", "kl.control.FiniteMDP")
+        return Missing(f"no transition table of {q.facts.env.facts.name} is known", "kl.control.FiniteMDP")
     return Missing("the second side is not Optimal", "kl.Optimal(env) as the second side")
 
 
