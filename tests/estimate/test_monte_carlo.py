@@ -235,9 +235,7 @@ def test_arrays_that_a_density_closes_over_stay_single(rule):
     assert float(jnp.sum(held)) == 23.5
 
 
-@pytest.mark.parametrize(
-    "q", [dist.Gamma(0.002, 1.0), dist.LogNormal(0.0, 1.0), dist.Exponential(1.0)], ids=lambda q: type(q).__name__
-)
+@pytest.mark.parametrize("q", [dist.LogNormal(0.0, 1.0), dist.Exponential(1.0)], ids=lambda q: type(q).__name__)
 def test_draws_that_are_rounded_to_0_are_said_to_be(q):
     """Half the draws of Gamma(0.001) are below 2^−1000: which is no fault of a log-density."""
     with pytest.raises(EstimateError, match=r"P drew 0\., so near to 0 that double precision ends"):

@@ -211,6 +211,8 @@ def _leave_one_out(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[np.ndar
 Free = dict[str, tuple[Any, Any]]  # of a parameter: its free value at the mean input, and its slope [inputs, *]
 _SHAPES = (-6.0, 14.0)  # logarithms of shapes and concentrations
 _MOST_TOTALS = 64  # labels, beyond which a linear model of them takes seconds
+# Of labels the network is trained without the linear model, which is then worth no more time than the training.
+_MOST_PRODUCTS = 2e8
 
 
 def glm_start(structure: ConditionalStructure, given: Params, scaling: Params, x: np.ndarray, y: Any, w: Any) -> Params:
@@ -378,6 +380,8 @@ def _categorical(x: np.ndarray, y: np.ndarray, w: np.ndarray, given: Mapping[str
 
 def _labels(x: np.ndarray, counts: np.ndarray, w: np.ndarray) -> Free | None:
     if counts.ndim != 2 or counts.shape[1] > _MOST_TOTALS or (counts.sum(0) == 0).any():
+        return None
+    if glm.products(x, counts.shape[1]) > _MOST_PRODUCTS:
         return None
     return {"logits": _linear([glm.ridged(x, counts, w, glm.Labels())])}
 

@@ -150,7 +150,7 @@ def ridged(x: Float[np.ndarray, "n d"], y: Array, w: Float[np.ndarray, " n"], lo
     x  standardised inputs; y [n, k]; w weights of any positive sum
     """
     share, whole = w / w.sum(), Path(x, y, w, loss)
-    work = 4.0 * len(x) * (1.0 + x.shape[1]) ** 2 * len(whole.centre) * len(STRENGTHS) / WORK
+    work = products(x, len(whole.centre)) / WORK
     parts = _parts(len(x), min(loss.parts, 2) if work * loss.parts > 1.0 else loss.parts)
     paths = [Path(x[~part], y[~part], w[~part], loss) for part in parts]
 
@@ -186,6 +186,11 @@ def ridged(x: Float[np.ndarray, "n d"], y: Array, w: Float[np.ndarray, " n"], lo
         whole.go(chosen)
         best = replace(best, centre=whole.coefficients[0], slope=whole.coefficients[1:])
     return best
+
+
+def products(x: Float[np.ndarray, "n d"], predictors: int) -> float:
+    """About how many products a path of strengths takes."""
+    return 4.0 * len(x) * (1.0 + x.shape[1]) ** 2 * predictors * len(STRENGTHS)
 
 
 def _parts(rows: int, count: int) -> list[np.ndarray]:
