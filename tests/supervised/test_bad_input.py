@@ -165,7 +165,7 @@ def test_a_class_whose_rows_all_have_weight_0_is_not_there():
 SETTINGS = {
     "network name": ({"network": "mpl"}, "network: 'mpl' is not one of 'mlp', 'linear'"),
     "network class": ({"network": kl.MLP}, "network: MLP is a class; call it"),
-    "network": ({"network": 3}, "network: int is none"),
+    "network": ({"network": 3}, "network: int is not a network"),
     "prior_scale": ({"prior_scale": 0.0}, "prior_scale: 0.0 is not a positive number"),
     "ensemble": ({"ensemble": 0}, "ensemble: 0 is not a positive whole number"),
     "steps": ({"steps": -3}, "steps: -3 is not a positive whole number"),

@@ -184,7 +184,10 @@ class Optimal:
         if model is not None:
             return model, None
         spec = spec_of(self.env, self.compiled, patience)
-        return None, replace(spec, remark=f"stepped, as {reason}") if reason and not spec.lanes else spec
+        if not reason:
+            return None, spec
+        remark = f"{spec.remark}, and without its table, as {reason}" if spec.lanes else f"stepped, as {reason}"
+        return None, replace(spec, remark=remark)
 
     def _steps(self, horizon: int | str | None) -> int | None:
         if horizon is None:

@@ -1,1 +1,1 @@
-"""On-policy learning: the gradient of the KL between trajectories, with proximal updates."""
+"""On-policy learning, as PPO: the gradient of the KL between trajectories, with proximal updates (`update.learned`)."""

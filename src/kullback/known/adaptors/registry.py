@@ -1,4 +1,8 @@
-"""From what users have to `Known`: an ordered list of small adaptors, each a test and a reading."""
+"""From what users have to `Known`: an ordered list of small adaptors, each a test and a reading.
+
+To add one, write a file here with `accepts(x)` and `known(x)`, and put it into `ADAPTORS` before those that would also
+accept it.
+"""
 
 from __future__ import annotations
 

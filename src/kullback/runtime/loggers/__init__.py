@@ -1,4 +1,7 @@
-"""Where the numbers of a training go, public as `kl.loggers`: one file a sink, over what they share in `sink`."""
+"""Where the numbers of a training go, public as `kl.loggers`: one file a sink, over what they share in `sink`.
+
+To add one, write `<kind>_sink.py` with a subclass of `Sink` (of `TextSink` for lines in a file), and export it here.
+"""
 
 from kullback.runtime.loggers.csv_sink import COLUMNS, CSVLogger
 from kullback.runtime.loggers.jsonl_sink import JSONLLogger
