@@ -1,1 +1,1 @@
-"""On-policy learning, as PPO: the gradient of the KL between trajectories, with proximal updates (`update.learned`)."""
+"""On-policy learning, as PPO: the gradient of the KL between trajectories, in proximal updates (`update.learned`)."""

@@ -1,4 +1,4 @@
-"""One on-policy update: what it is made of, targets of a block, descent on them, its statistics; `learned` is the whole.
+"""One on-policy update: targets of a block, descent on them, and its statistics; `learned` is the whole.
 
 A block of transitions gives soft rewards, advantages and value targets; epochs of minibatches then descend a clipped
 surrogate of the KL between trajectories, and the critic's squared error.

@@ -5,6 +5,6 @@ alone, which are compiled. Where a form exists only under a condition on paramet
 known before compiling, the file gives in `BUILD_KL` and `BUILD_ENTROPY` a function that returns the form ready to be
 called, or None.
 
-To add a form, write the function in a file here and a line in that file's `KL`; a new file also goes into `FILES`. A form
-of two kinds stands with either of them.
+To add a form, write the function in a file here and a line in that file's `KL`; a new file also goes into `FILES`. A
+form of two kinds stands with either of them.
 """
