@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from tests.mutants.faults import FAULTS
 
 ROOT = Path(__file__).parents[2]
