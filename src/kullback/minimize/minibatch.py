@@ -2,8 +2,8 @@
 
 A network that starts at a linear model is compared with it. Where the linear model separates the labels its gradient
 vanishes, and a network that starts there would learn nothing: it is then trained from the marginal law, and compared
-afterwards. The network replaces the linear model only where held-out rows say so, by a standard error (Breiman et al.
-1984, section 3.4.3); otherwise the linear model of all rows, held-out ones included, is returned.
+afterwards. The network replaces the linear model only where held-out rows prefer it by half a standard error (Breiman
+et al. 1984, section 3.4.3, take a whole one); else the linear model of all rows, held-out ones included, is returned.
 """
 
 from __future__ import annotations
