@@ -9,10 +9,10 @@ import scipy.stats as st
 import kullback as kl
 from kullback.catalogue import CountableSum
 from kullback.errors import EstimateError
-from kullback.exact.numerics.power_tail import power_tail
 from kullback.known import Functions, Known, describe
 from kullback.known.host import host_log_prob
 from kullback.known.support import from_constraint
+from kullback.numerics.power_tail import power_tail
 
 mp.mp.dps = 50
 

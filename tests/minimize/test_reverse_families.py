@@ -12,8 +12,8 @@ import scipy.stats
 from numpyro.distributions import constraints
 
 import kullback as kl
-from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
 from kullback.minimize.reparameterise import PUSHES
+from kullback.numerics.incomplete_gamma import log_gamma_quantile
 from kullback.result import Status
 
 THEMSELVES = [

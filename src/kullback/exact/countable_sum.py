@@ -16,7 +16,6 @@ from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedPoiss
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
 from kullback.exact.composite.disjoint_support import Mixture
-from kullback.exact.numerics.power_tail import power_tail
 from kullback.exact.rule_helpers import (
     averaged,
     both_discrete,
@@ -27,6 +26,7 @@ from kullback.exact.rule_helpers import (
 )
 from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
+from kullback.numerics.power_tail import power_tail
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 

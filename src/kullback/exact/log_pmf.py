@@ -38,10 +38,10 @@ from kullback.exact.closed_forms.count_parameters import (
     shape,
 )
 from kullback.exact.composite.disjoint_support import Mixture, is_mixture, weights_of
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_gamma import log_beta
-from kullback.exact.numerics.ratios import psi
 from kullback.exact.type_keys import UNKNOWN, Form, by_probs
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.log_gamma import log_beta
+from kullback.numerics.ratios import psi
 
 # Log-probabilities.
 

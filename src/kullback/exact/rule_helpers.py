@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -16,7 +15,6 @@ from jaxtyping import Array, Float
 from kullback.estimate.batch import batch_shape, mean_over_inputs, spread
 from kullback.estimate.support import escape_of
 from kullback.exact.closed_forms.categorical import log_probabilities_kl
-from kullback.exact.numerics.log_gamma import log_beta
 from kullback.known import Known
 from kullback.known.host import on_host
 from kullback.rule import Missing
@@ -63,37 +61,7 @@ def _can_widen(side: Known) -> bool:
 
 
 def _precise_log_prob(side: Known) -> Any:
-    mass = MASSES.get(type(side.distribution))
-    log_prob = side.log_prob if mass is None else Partial(mass, side.distribution)
-    return jax.tree.map(_widened, log_prob)
-
-
-def _gamma_poisson(d: dist.GammaPoisson, k: ArrayLike) -> Array:
-    """log Γ(k + a)/(Γ(a) k!) − a log(1 + 1/b) − k log(1 + b)."""
-    a, b = jnp.asarray(d.concentration), jnp.asarray(d.rate)
-    k = jnp.asarray(k, a.dtype)
-    count = jnp.maximum(k, 0.0)
-    ways = -log_beta(a, count + 1.0) - jnp.log(a + count)
-    return jnp.where(k < 0, -jnp.inf, ways - a * jnp.log1p(1.0 / b) - count * jnp.log1p(b))
-
-
-def _beta_negative_binomial(d: dist.BetaNegativeBinomial, k: ArrayLike) -> Array:
-    """log Γ(k + n)/(Γ(n) k!) + log B(a + k, b + n) − log B(a, b)."""
-    a, b, n = (jnp.asarray(x) for x in (d.concentration1, d.concentration0, d.n))
-    k = jnp.asarray(k, a.dtype)
-    count = jnp.maximum(k, 0.0)
-    ways = -log_beta(n, count + 1.0) - jnp.log(n + count)
-    return jnp.where(k < 0, -jnp.inf, ways + log_beta(a + count, b + n) - log_beta(a, b))
-
-
-# Families whose log-probability NumPyro computes by `betaln`, which is right to 1e-6 only, in double precision too.
-MASSES = {
-    **dict.fromkeys(
-        (dist.GammaPoisson, dist.NegativeBinomialProbs, dist.NegativeBinomialLogits, dist.NegativeBinomial2),
-        _gamma_poisson,
-    ),
-    dist.BetaNegativeBinomial: _beta_negative_binomial,
-}
+    return jax.tree.map(_widened, side.log_prob)
 
 
 def _widened(leaf: Any) -> Any:

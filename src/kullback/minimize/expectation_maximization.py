@@ -14,6 +14,7 @@ import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float, Int
 
+from kullback.distributions.log_density import log_prob
 from kullback.errors import FitError
 from kullback.families.form import Form
 from kullback.families.initialisation.scaling import mean_and_scale
@@ -157,7 +158,7 @@ def _log_probs(static: Static, fixed: Params, y: Any, parameters: Any) -> Any:
     form = static.value
     components = form.cls(**parameters, **fixed, **dict(form.sizes), validate_args=False)
     components = components.to_event(form.independent) if form.independent else components
-    return components.log_prob(y[:, None])
+    return log_prob(components, y[:, None])
 
 
 TOLERANCE = 1e-5  # nats an example, of all the decrease that is still expected

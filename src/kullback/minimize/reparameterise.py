@@ -27,10 +27,11 @@ from jax.scipy.special import ndtri
 from jaxtyping import Array, Float
 
 from kullback.distributions import TanhNormal
-from kullback.exact.numerics.incomplete_gamma import log_gamma_quantile
+from kullback.distributions.log_density import log_prob
 from kullback.families.form import Form
 from kullback.families.learnable import Structure
 from kullback.families.mixture import MixtureStructure
+from kullback.numerics.incomplete_gamma import log_gamma_quantile
 
 FURTHER = 2.0  # how much wider normal noise is that reaches
 _EDGE = 2.0**-24  # single precision has no number between this and the ends of [0, 1]
@@ -177,7 +178,7 @@ def weighted_draws(push: Push, d: Any, noise: Float[Array, "m ..."]) -> tuple[An
         x = push.draw(d.component_distribution, noise[:, None])
         weights = each[:, None] * jnp.asarray(d.mixing_distribution.probs)
         x = x.reshape(-1, *d.event_shape)
-        return x, d.log_prob(x), weights.reshape(-1)
+        return x, log_prob(d, x), weights.reshape(-1)
     x = push.draw(d, noise)
     return x, push.log_q(d, noise, x), each
 
@@ -270,7 +271,7 @@ def _quantile(d: Any, noise: Float[Array, "m ..."]) -> Any:
 
 
 def _log_quantile(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
-    return d.log_prob(x)
+    return log_prob(d, x)
 
 
 _NORMAL, _UNIFORM, _PAIRS = Noise(normal=True), Noise(normal=False), Noise(normal=False, count=2)

@@ -13,6 +13,7 @@ from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
+from kullback.distributions.log_density import log_prob
 from kullback.families.learnable import Learnable, Params
 from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
@@ -216,13 +217,13 @@ def _streamed_likelihood(
 ) -> jax.Array:
     sampler = draw.value if isinstance(draw, Static) else draw
     y = lax.stop_gradient(sampler(jax.random.wrap_key_data(words), batch.value))
-    return -jnp.mean(model(static, fixed, vector).log_prob(y))
+    return -jnp.mean(log_prob(model(static, fixed, vector), y))
 
 
 @program(static=())
 def _losses(static: Static, fixed: Params, draw: Any, key: Any, vector: Float[Array, " n"]) -> jax.Array:
     sampler = draw.value if isinstance(draw, Static) else draw
-    return -model(static, fixed, vector).log_prob(sampler(key, DRAWS))
+    return -log_prob(model(static, fixed, vector), sampler(key, DRAWS))
 
 
 @dataclass(frozen=True)
@@ -312,7 +313,7 @@ def _scored(
 ) -> jax.Array:
     d, n = model(static, fixed, vector), batch.value
     x = lax.stop_gradient(d.sample(jax.random.wrap_key_data(words), (n,)))
-    log_q = d.log_prob(x)
+    log_q = log_prob(d, x)
     gap = lax.stop_gradient(log_q - target(x))
     advantage = (gap - jnp.mean(gap)) * n / (n - 1)
     surrogate = jnp.mean(advantage * log_q)

@@ -18,6 +18,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float
 
+from kullback.distributions.log_density import log_prob
 from kullback.exact import kl_divergence
 from kullback.families.initialisation.output_scaling import scales
 from kullback.families.learnable import Params
@@ -86,7 +87,7 @@ def row_losses(config: Any, fixed: Params, x: Any, y: Any, vector: Float[Array, 
     extra = {} if key is None else {"key": key}
     d = config.structure.distribution(free, fixed, x, **extra)
     if config.kind == "sample":
-        return -d.log_prob(y)
+        return -log_prob(d, y)
     return kl_divergence(y, d) if config.kind == "forward" else kl_divergence(d, y)
 
 

@@ -10,10 +10,10 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_gamma import gamma_entropy, gamma_gap
-from kullback.exact.numerics.ratios import gap
 from kullback.exact.type_keys import every_pair
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.log_gamma import gamma_entropy, gamma_gap
+from kullback.numerics.ratios import gap
 
 DirichletLaw = dist.Dirichlet | dist.Beta  # BetaProportion is a Beta
 

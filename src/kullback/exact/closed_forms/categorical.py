@@ -15,9 +15,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Float
 from numpyro.distributions import discrete
 
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.ratios import gap, psi, rule_in_own_precision
 from kullback.exact.type_keys import by_probs, every_pair
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.ratios import gap, psi, rule_in_own_precision
 
 CategoricalLaw = discrete.CategoricalProbs | discrete.CategoricalLogits  # OrderedLogistic is a CategoricalProbs
 BernoulliLaw = discrete.BernoulliProbs | discrete.BernoulliLogits

@@ -16,8 +16,8 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.ratios import psi
+from kullback.numerics.double_precision import floats
+from kullback.numerics.ratios import psi
 
 _COUNT = 32
 _STEPS = np.arange(_COUNT + 1)

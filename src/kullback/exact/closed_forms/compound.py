@@ -22,9 +22,9 @@ from numpyro.distributions import discrete
 from kullback.exact.closed_forms.categorical import CategoricalLaw, categorical_kl, weights_or_logits
 from kullback.exact.closed_forms.counts import trials_entropy
 from kullback.exact.log_pmf import log_ratio_kl, running_sum, urn_log_pmf
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.ratios import gap, log_ratio
 from kullback.exact.type_keys import UNKNOWN, Form, by_probs, known_equal
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.ratios import gap, log_ratio
 
 MultinomialLaw = discrete.MultinomialProbs | discrete.MultinomialLogits
 

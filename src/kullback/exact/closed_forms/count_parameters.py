@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float
 from numpyro.distributions import discrete
 
 from kullback.exact.closed_forms.categorical import BernoulliLaw, TrialLaw
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_factorial import Counts
 from kullback.exact.type_keys import by_probs
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_factorial import Counts
 
 GeometricLaw = discrete.GeometricProbs | discrete.GeometricLogits
 NegativeBinomialLaw = dist.GammaPoisson | GeometricLaw  # NumPyro's negative binomials are each a GammaPoisson

@@ -38,8 +38,9 @@ from kullback.exact.closed_forms.count_parameters import (
     success,
     trials_and_chance,
 )
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_factorial import (
+from kullback.exact.type_keys import Form, every_pair, known_equal
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.log_factorial import (
     Counts,
     binomial_excess,
     log_step,
@@ -47,8 +48,7 @@ from kullback.exact.numerics.log_factorial import (
     shortfall_step,
     stirling_rest,
 )
-from kullback.exact.numerics.ratios import gap
-from kullback.exact.type_keys import Form, every_pair, known_equal
+from kullback.numerics.ratios import gap
 
 # Of one family.
 

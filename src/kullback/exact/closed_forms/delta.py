@@ -9,8 +9,8 @@ from jaxtyping import Float
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.composite import Parts
-from kullback.exact.numerics.double_precision import in_double
 from kullback.known.adaptors.numpyro_distributions import log_prob
+from kullback.numerics.double_precision import in_double
 
 
 def point(d: dist.Distribution) -> Float[Array, "*batch_and_event"] | None:

@@ -15,9 +15,9 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_gamma import gamma_gap
-from kullback.exact.numerics.ratios import gap, phi, psi
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.log_gamma import gamma_gap
+from kullback.numerics.ratios import gap, phi, psi
 
 GeneralizedGamma = GammaLaw | dist.Weibull | dist.HalfNormal
 

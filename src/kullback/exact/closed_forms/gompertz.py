@@ -13,10 +13,10 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.incomplete_gamma import lower_gamma
-from kullback.exact.numerics.quadrature import trapezoidal
-from kullback.exact.numerics.ratios import phi, psi
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.incomplete_gamma import lower_gamma
+from kullback.numerics.quadrature import trapezoidal
+from kullback.numerics.ratios import phi, psi
 
 
 class ExponentialNodes(NamedTuple):

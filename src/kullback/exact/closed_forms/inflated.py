@@ -36,10 +36,10 @@ from kullback.exact.closed_forms.count_parameters import (
     shape_and_odds,
     trials_and_chance,
 )
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.quadrature import gauss_legendre
-from kullback.exact.numerics.ratios import gap, psi
 from kullback.exact.type_keys import Form, unexpanded
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.quadrature import gauss_legendre
+from kullback.numerics.ratios import gap, psi
 
 InflatedLaw = discrete.ZeroInflatedProbs | discrete.ZeroInflatedLogits  # ZeroInflatedPoisson is a ZeroInflatedProbs
 HurdleLaw = discrete.HurdleProbs | discrete.HurdleLogits  # the other hurdles are HurdleProbs

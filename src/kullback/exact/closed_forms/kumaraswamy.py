@@ -19,10 +19,10 @@ from jaxtyping import Float
 
 from kullback.exact.closed_forms.beta import dirichlet_kl
 from kullback.exact.closed_forms.power_law import PowerLaw, log_mean_and_variance, power_law
-from kullback.exact.numerics.double_precision import floats, in_double, non_negative
-from kullback.exact.numerics.log_gamma import EULER_GAMMA, gamma_gap, log_beta
-from kullback.exact.numerics.quadrature import trapezoidal
-from kullback.exact.numerics.ratios import gap, phi, psi, scale_gap
+from kullback.numerics.double_precision import floats, in_double, non_negative
+from kullback.numerics.log_gamma import EULER_GAMMA, gamma_gap, log_beta
+from kullback.numerics.quadrature import trapezoidal
+from kullback.numerics.ratios import gap, phi, psi, scale_gap
 
 
 class LogRatioMeans(NamedTuple):

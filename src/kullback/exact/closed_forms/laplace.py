@@ -7,9 +7,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.ratios import gap, psi, scale_gap
 from kullback.exact.type_keys import every_pair
+from kullback.numerics.double_precision import floats
+from kullback.numerics.ratios import gap, psi, scale_gap
 
 LaplaceLaw = dist.Laplace | dist.AsymmetricLaplace | dist.AsymmetricLaplaceQuantile
 

@@ -8,9 +8,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import EULER_GAMMA, gamma_gap
-from kullback.exact.numerics.ratios import gap, log_ratio, psi, scale_gap
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import EULER_GAMMA, gamma_gap
+from kullback.numerics.ratios import gap, log_ratio, psi, scale_gap
 
 
 def cauchy_kl(p: dist.Cauchy, q: dist.Cauchy) -> Float[Array, "*batch"]:

@@ -22,10 +22,10 @@ from kullback.exact.closed_forms.multivariate import (
     factor_of,
     factor_ratio,
 )
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, gamma_entropy, gamma_gap
-from kullback.exact.numerics.ratios import gap, phi, psi
 from kullback.exact.type_keys import every_pair
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import HALF_LOG_2PI, gamma_entropy, gamma_gap
+from kullback.numerics.ratios import gap, phi, psi
 
 WishartLaw = dist.Wishart | dist.WishartCholesky | dist.InverseWishart | dist.InverseWishartCholesky
 LKJLaw = dist.LKJ | dist.LKJCholesky

@@ -13,10 +13,10 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import batched_in_double, floats
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
-from kullback.exact.numerics.ratios import phi
 from kullback.exact.type_keys import INDEPENDENT_NORMAL, every_pair, unexpanded
+from kullback.numerics.double_precision import batched_in_double, floats
+from kullback.numerics.log_gamma import HALF_LOG_2PI
+from kullback.numerics.ratios import phi
 
 HasFactor = dist.MultivariateNormal | dist.WishartCholesky | dist.InverseWishartCholesky  # with a `scale_tril`
 

@@ -8,9 +8,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
-from kullback.exact.numerics.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import HALF_LOG_2PI
+from kullback.numerics.ratios import in_own_precision, is_normal, rule_in_own_precision, scale_terms, unequal
 
 
 def normal_kl(p: dist.Normal | dist.LogNormal, q: dist.Normal | dist.LogNormal) -> Float[Array, "*batch"]:

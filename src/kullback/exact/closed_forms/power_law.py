@@ -17,10 +17,10 @@ from jax import Array
 from jaxtyping import Float
 from scipy.special import zeta
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.quadrature import gauss_legendre
-from kullback.exact.numerics.ratios import log_ratio, phi
 from kullback.exact.type_keys import every_pair
+from kullback.numerics.double_precision import floats
+from kullback.numerics.quadrature import gauss_legendre
+from kullback.numerics.ratios import log_ratio, phi
 
 PowerLaw = dist.Pareto | dist.LowerTruncatedPowerLaw | dist.DoublyTruncatedPowerLaw | dist.LogUniform | dist.Uniform
 

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from kullback.distributions import MarkovChain
 from kullback.exact.closed_forms.categorical import labels_entropy, probabilities_kl, weighted_sum
 from kullback.exact.closed_forms.multivariate import NORMAL_ENTROPY, Covariance, covariance_gap, diagonal, factor_ratio
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.ratios import gap, scale_gap
+from kullback.numerics.double_precision import floats
+from kullback.numerics.ratios import gap, scale_gap
 
 # Markov chains over finitely many states: paths of a given length, and the rate per step in the long run.
 

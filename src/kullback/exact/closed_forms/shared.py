@@ -12,10 +12,10 @@ from jax import Array
 from jax.typing import ArrayLike
 from jaxtyping import Float
 
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import EULER_GAMMA
-from kullback.exact.numerics.ratios import scale_gap
 from kullback.exact.type_keys import UNKNOWN, Form, known_equal
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import EULER_GAMMA
+from kullback.numerics.ratios import scale_gap
 
 
 def logistic_kl(p: dist.Logistic, q: dist.Logistic) -> Form | None:

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from kullback.exact.closed_forms.location import cauchy_kl
 from kullback.exact.closed_forms.multivariate import diagonal
 from kullback.exact.closed_forms.normal import normal_kl
-from kullback.exact.numerics.double_precision import floats, in_double
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet, binet_slope, gamma_gap, log_beta
-from kullback.exact.numerics.ratios import gap, phi
 from kullback.exact.type_keys import Form, known_equal
+from kullback.numerics.double_precision import floats, in_double
+from kullback.numerics.log_gamma import HALF_LOG_2PI, binet, binet_slope, gamma_gap, log_beta
+from kullback.numerics.ratios import gap, phi
 
 
 def _half_step(t: Array) -> tuple[Array, Array]:

@@ -15,10 +15,10 @@ from jax import Array
 from jaxtyping import Float
 
 from kullback.distributions import TruncatedNormal
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.quadrature import gauss_legendre
-from kullback.exact.numerics.ratios import psi
 from kullback.exact.type_keys import TRUNCATED
+from kullback.numerics.double_precision import floats
+from kullback.numerics.quadrature import gauss_legendre
+from kullback.numerics.ratios import psi
 
 TruncatedLaw = dist.LeftTruncatedDistribution | dist.RightTruncatedDistribution | dist.TwoSidedTruncatedDistribution
 NormalOnInterval = dist.Normal | dist.HalfNormal | TruncatedNormal | TruncatedLaw

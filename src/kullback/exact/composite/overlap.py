@@ -17,9 +17,9 @@ from kullback.exact.closed_forms.beta import DirichletLaw, concentrations
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
 from kullback.exact.composite.disjoint_support import disjoint
 from kullback.exact.composite.structure import reduce_pair
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI
 from kullback.exact.type_keys import INDEPENDENT_NORMAL, Form, every_pair, type_key
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import HALF_LOG_2PI
 
 Table = dict[Any, Callable[[Any, Any], Array]]
 

@@ -13,8 +13,8 @@ from numpyro.distributions import Independent, transforms
 from numpyro.distributions.distribution import ExpandedDistribution
 
 from kullback.exact.closed_forms.multivariate import factor_of, mean_and_covariance
-from kullback.exact.numerics.double_precision import floats
 from kullback.exact.type_keys import UNKNOWN
+from kullback.numerics.double_precision import floats
 
 LocationScale = dist.Normal | dist.Laplace | dist.Cauchy | dist.Logistic | dist.StudentT | dist.Gumbel
 

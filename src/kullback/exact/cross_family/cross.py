@@ -22,9 +22,9 @@ from numpyro.distributions import constraints
 
 from kullback.exact.cross_family.expectations import EXPECTATIONS
 from kullback.exact.cross_family.statistics import STATISTICS
-from kullback.exact.numerics.double_precision import in_double, non_negative
 from kullback.exact.type_keys import type_key
 from kullback.known.constraints import constraint_of, ends_of, slack_of
+from kullback.numerics.double_precision import in_double, non_negative
 
 
 def has_cross_entropy(p: dist.Distribution, q: dist.Distribution) -> bool:

@@ -23,9 +23,9 @@ from kullback.exact.closed_forms.laplace import LaplaceLaw, two_sided
 from kullback.exact.closed_forms.power_law import log_integral, log_length
 from kullback.exact.closed_forms.truncated import TRUNCATED_NORMALS
 from kullback.exact.cross_family import moments as m
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.incomplete_gamma import exponential_integral, lower_gamma
-from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI
+from kullback.numerics.double_precision import floats
+from kullback.numerics.incomplete_gamma import exponential_integral, lower_gamma
+from kullback.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI
 
 # Lower partial expectations E (m − x)₊.
 

@@ -26,8 +26,8 @@ from kullback.exact.closed_forms.power_law import (
 )
 from kullback.exact.closed_forms.power_law import power_law as interval
 from kullback.exact.closed_forms.truncated import NormalOnInterval, gaussian, log_normaliser, mean_and_variance
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import EULER_GAMMA, binet_curvature, log_beta
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import EULER_GAMMA, binet_curvature, log_beta
 
 Two = tuple[Array, Array]
 

@@ -15,8 +15,8 @@ from kullback.exact.closed_forms.gamma import shape_and_rate
 from kullback.exact.closed_forms.laplace import LaplaceLaw, two_sided
 from kullback.exact.closed_forms.power_law import PowerLaw, log_power_integral, power_law
 from kullback.exact.closed_forms.truncated import TRUNCATED_NORMALS, NormalOnInterval, gaussian, log_normaliser
-from kullback.exact.numerics.double_precision import floats
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, log_beta
+from kullback.numerics.double_precision import floats
+from kullback.numerics.log_gamma import HALF_LOG_2PI, log_beta
 
 Term = tuple[Array, str, tuple[Any, ...]]  # coefficient, statistic, its parameters
 Terms = tuple[Array, list[Term]]

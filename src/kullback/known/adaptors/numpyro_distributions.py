@@ -22,6 +22,7 @@ from numpyro.distributions import Distribution, constraints, transforms
 from numpyro.distributions.constraints import Constraint
 from numpyro.distributions.transforms import Transform
 
+from kullback.distributions import log_density
 from kullback.errors import InputError
 from kullback.known.constraints import constraint_of, drawn_in, has_supports_of_their_own
 from kullback.known.record import Functions, Known, Moments
@@ -121,11 +122,11 @@ def log_prob(d: Distribution, x: ArrayLike) -> jax.Array:
     if (folded := _folded_first(d)) is not None:
         return _log_prob_after(*folded, x, constraint)
     if constraint is None or constraint in (constraints.real, constraints.real_vector):
-        return cast("jax.Array", d.log_prob(x))
+        return log_density.log_prob(d, x)
     x = jnp.broadcast_to(x, jnp.broadcast_shapes(x.shape, (*d.batch_shape, *d.event_shape)))
     inside = cast("jax.Array", constraint(x))
     kept = jnp.where(_widen(inside, len(d.event_shape)), drawn_in(constraint, x), _feasible(constraint, x))
-    value = d.log_prob(kept)
+    value = log_density.log_prob(d, kept)
     return jnp.where(inside, value, -jnp.inf)
 
 

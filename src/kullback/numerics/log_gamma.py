@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from kullback.exact.numerics.ratios import (
+from kullback.numerics.ratios import (
     in_own_precision,
     is_normal,
     log_ratio,

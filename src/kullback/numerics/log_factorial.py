@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from kullback.exact.numerics.log_gamma import HALF_LOG_2PI, binet
-from kullback.exact.numerics.ratios import phi, psi
+from kullback.numerics.log_gamma import HALF_LOG_2PI, binet
+from kullback.numerics.ratios import phi, psi
 
 NODES = 128  # enough for 1e-13 while the scales of t are within e²⁷ of each other
 _LEFT, _RIGHT = 3.6, 3.7

@@ -21,9 +21,9 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from kullback.exact.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI, binet
-from kullback.exact.numerics.quadrature import gauss_legendre
-from kullback.exact.numerics.ratios import gap
+from kullback.numerics.log_gamma import EULER_GAMMA, HALF_LOG_2PI, binet
+from kullback.numerics.quadrature import gauss_legendre
+from kullback.numerics.ratios import gap
 
 # Sums and integrals of positive terms.
 

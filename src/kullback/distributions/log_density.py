@@ -1,0 +1,295 @@
+"""Log-densities that keep their digits where the parameters of a law are large.
+
+NumPyro writes the log-densities of gammas, betas and counts as differences of log Γ, of the size of c log c for a
+concentration c: in double precision 1e-7 nats are lost at c = 1e9 and every digit at 1e15, in single precision at 1e6.
+Here they are sums of deviances between what is observed and what is expected and of s(t) = log Γ(t) − t log t + t
+(`numerics/saddle_point.py`); laws that such a law is a part of are taken apart.
+Source: Loader (2000), Fast and accurate computation of binomial probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax.scipy.special import i0e
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+from numpyro.distributions.discrete import ZeroInflatedProbs
+
+from kullback.distributions.given_total import (
+    BinomialGivenTotal,
+    DirichletMultinomialGivenTotal,
+    MultinomialGivenTotal,
+)
+from kullback.numerics.log_gamma import HALF_LOG_2PI
+from kullback.numerics.saddle_point import (
+    cross_difference,
+    deviance,
+    factorial_rest,
+    gamma_rest,
+    product_less,
+    rising,
+)
+
+LOG_2PI = 2.0 * HALF_LOG_2PI
+_HANKEL = 500.0  # from here on six terms of the series are enough for a double
+
+
+def log_prob(d: Any, x: ArrayLike) -> Float[Array, "*batch"]:
+    """log d(x) for outcomes in the support of d, counts in the precision of the parameters.
+
+    d  a NumPyro distribution: one of a table, made up of such ones, or any other, which is asked for its own
+    """
+    if type(d) in _FORMS:
+        return _FORMS[type(d)](d, x)
+    return _whole(d)(d, x) if has_form(d) else d.log_prob(x)
+
+
+def has_form(d: Any) -> bool:
+    """Whether a law, or one that it is made up of, has a form here."""
+    if type(d) in _FORMS:
+        return True
+    if _whole(d) is None:
+        return False
+    return has_form(d.component_distribution if type(d) is dist.MixtureSameFamily else d.base_dist)
+
+
+# Laws made up of others.
+
+
+def _whole(d: Any) -> Any:
+    return _zero_inflated if isinstance(d, ZeroInflatedProbs) else _COMPOSITE.get(type(d))
+
+
+def _independent(d: Any, x: Any) -> Array:
+    return _sum_rightmost(log_prob(d.base_dist, x), d.reinterpreted_batch_ndims)
+
+
+def _mixture(d: Any, x: Any) -> Array:
+    parts = log_prob(d.component_distribution, jnp.expand_dims(x, d.mixture_dim))
+    return jax.nn.logsumexp(jax.nn.log_softmax(jnp.asarray(d.mixing_distribution.logits)) + parts, -1)
+
+
+def _expanded(d: Any, x: Any) -> Array:
+    found = log_prob(d.base_dist, x)
+    return jnp.broadcast_to(found, jnp.broadcast_shapes(found.shape, d.batch_shape))
+
+
+def _zero_inflated(d: Any, x: Any) -> Array:
+    gate = jnp.asarray(d.gate)
+    counted = jnp.log1p(-gate) + log_prob(d.base_dist, x)
+    return jnp.where(jnp.asarray(x) == 0, jnp.log(gate + jnp.exp(counted)), counted)
+
+
+def _transformed(d: Any, y: Any) -> Array:
+    """log f(x) − Σ log |dy/dx|, the transforms undone one by one."""
+    event_ndim, jacobians = len(d.event_shape), jnp.zeros(())
+    for transform in reversed(d.transforms):
+        x = transform.inv(y)
+        event_ndim += transform.domain.event_dim - transform.codomain.event_dim
+        own = transform.log_abs_det_jacobian(x, y)
+        jacobians = jacobians + _sum_rightmost(own, event_ndim - transform.domain.event_dim)
+        y = x
+    return _sum_rightmost(log_prob(d.base_dist, y), event_ndim - len(d.base_dist.event_shape)) - jacobians
+
+
+def _sum_rightmost(x: Any, axes: int) -> Array:
+    return jnp.sum(x, axis=tuple(range(-axes, 0)))
+
+
+_COMPOSITE: dict[type, Callable[[Any, Any], Array]] = {
+    dist.Independent: _independent,
+    dist.MixtureSameFamily: _mixture,
+    dist.ExpandedDistribution: _expanded,
+    dist.TransformedDistribution: _transformed,
+}
+
+
+# Continuous laws.
+
+
+def _gamma(d: Any, x: Any) -> Array:
+    """a log r + (a − 1) log x − r x − log Γ(a) = −log x − D(a, r x) − s(a)."""
+    x, a, r = _floats(x, d.concentration, d.rate)
+    return -jnp.log(x) - deviance(a, r * x, product_less(r, x, a)) - gamma_rest(a)
+
+
+def _inverse_gamma(d: Any, x: Any) -> Array:
+    """a log r − (a + 1) log x − r/x − log Γ(a) = −log x − D(a, r/x) − s(a)."""
+    x, a, r = _floats(x, d.concentration, d.rate)
+    return -jnp.log(x) - deviance(a, r / x, -product_less(a, x, r) / x) - gamma_rest(a)
+
+
+def _beta(d: Any, x: Any) -> Array:
+    """(a − 1) log x + (b − 1) log(1 − x) − log B(a, b), with D(a, n x) and D(b, n (1 − x)) for n = a + b."""
+    x, a, b = _floats(x, d.concentration1, d.concentration0)
+    n, rest = a + b, 1.0 - x
+    lost = (1.0 - rest) - x
+    over = cross_difference(b, x, a, rest) - a * lost
+    deviances = deviance(a, n * x, over) + deviance(b, n * rest, -over)
+    return gamma_rest(n) - gamma_rest(a) - gamma_rest(b) - deviances - jnp.log(x) - jnp.log1p(-x)
+
+
+def _dirichlet(d: Any, x: Any) -> Array:
+    """Σ (aᵢ − 1) log xᵢ − log B(a), with D(aᵢ, n xᵢ) for n = Σ aᵢ: where Σ x is 1 up to rounding, that of x/Σ x."""
+    x, a = _floats(x, d.concentration)
+    n = a.sum(-1, keepdims=True)
+    parts = jnp.log(x) + deviance(a, n * x, product_less(n, x, a)) + gamma_rest(a)
+    return gamma_rest(n)[..., 0] - parts.sum(-1)
+
+
+def _student(d: Any, x: Any) -> Array:
+    """log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log(π ν) − log s − ½ (ν + 1) log(1 + z²/ν)."""
+    x, df, loc, scale = _floats(x, d.df, d.loc, d.scale)
+    z = (x - loc) / scale
+    ways = rising(jnp.full_like(df, 0.5), 0.5 * df)
+    return ways - HALF_LOG_2PI - jnp.log(scale) - 0.5 * (df + 1.0) * jnp.log1p(z * z / df)
+
+
+def _von_mises(d: Any, x: Any) -> Array:
+    """κ cos(x − m) − log(2π I₀(κ)), with cos z − 1 = −2 sin²(z/2)."""
+    x, loc, k = _floats(x, d.loc, d.concentration)
+    return -2.0 * k * jnp.square(jnp.sin(0.5 * (x - loc))) - LOG_2PI - _log_i0e(k)
+
+
+def _log_i0e(k: Array) -> Array:
+    """log I₀(κ) − κ, by Hankel's series where κ is large (Abramowitz and Stegun, 1964, 9.7.1)."""
+    large = k > _HANKEL
+    u, low = 0.125 / jnp.where(large, k, _HANKEL), jnp.where(large, 1.0, k)
+    series = u * (1.0 + u * (4.5 + u * (37.5 + u * (459.375 + u * 7441.875))))
+    far = jnp.log1p(series) - 0.5 * jnp.log(jnp.where(large, k, _HANKEL)) - HALF_LOG_2PI
+    return jnp.where(large, far, jnp.log(i0e(low)))
+
+
+# Counts.
+
+
+def _poisson(d: Any, k: Any) -> Array:
+    """k log λ − λ − log k! = −D(k, λ) less the rest of log k!."""
+    k, rate = _floats(k, d.rate)
+    return -deviance(k, rate, rate - k) - factorial_rest(k)
+
+
+def _binomial_probs(d: Any, k: Any) -> Array:
+    k, p, n = _floats(k, d.probs, d.total_count)
+    return _binomial(k, n, p, 1.0 - p, product_less(n, p, k))
+
+
+def _binomial_logits(d: Any, k: Any) -> Array:
+    k, logit, n = _floats(k, d.logits, d.total_count)
+    p, rest = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
+    return _binomial(k, n, p, rest, cross_difference(p, n - k, rest, k))
+
+
+def _binomial_given_total(d: Any, k: Any) -> Array:
+    k, logit = _floats(k, d.logits)
+    p, rest = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
+    over = cross_difference(p, k[..., 1], rest, k[..., 0])
+    return _binomial(k[..., 0], k.sum(-1), p, rest, over)
+
+
+def _binomial(k: Array, n: Array, p: Array, rest: Array, over: Array) -> Array:
+    """log C(n, k) + k log p + (n − k) log(1 − p), with D(k, n p) and D(n − k, n (1 − p))."""
+    deviances = deviance(k, n * p, over) + deviance(n - k, n * rest, -over)
+    return factorial_rest(n) - factorial_rest(k) - factorial_rest(n - k) - deviances
+
+
+def _gamma_poisson(d: Any, k: Any) -> Array:
+    k, c, rate = _floats(k, d.concentration, d.rate)
+    one = 1.0 + rate
+    return _negative_binomial(k, c, rate / one, 1.0 / one, product_less(k, rate, c) / one)
+
+
+def _negative_binomial_probs(d: Any, k: Any) -> Array:
+    k, c, p = _floats(k, d.total_count, d.probs)
+    return _negative_binomial(k, c, 1.0 - p, p, cross_difference(k, 1.0 - p, c, p))
+
+
+def _negative_binomial_logits(d: Any, k: Any) -> Array:
+    k, c, logit = _floats(k, d.total_count, d.logits)
+    p, rest = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
+    return _negative_binomial(k, c, rest, p, cross_difference(k, rest, c, p))
+
+
+def _negative_binomial(k: Array, c: Array, stop: Array, go: Array, over: Array) -> Array:
+    """log Γ(c + k)/(Γ(c) k!) + c log q + k log p, with D(c, (c + k) q) and D(k, (c + k) p)."""
+    n = c + k
+    deviances = deviance(c, n * stop, over) + deviance(k, n * go, -over)
+    return gamma_rest(n) - gamma_rest(c) - factorial_rest(k) - deviances
+
+
+def _beta_binomial(d: Any, k: Any) -> Array:
+    """log C(n, k) B(a + k, b + n − k)/B(a, b): the deviances of the table a, k over b, n − k from independence."""
+    k, a, b, n = _floats(k, d.concentration1, d.concentration0, d.total_count)
+    ways = factorial_rest(n) - factorial_rest(k) - factorial_rest(n - k)
+    return ways + _urn(a, b, k, n - k)
+
+
+def _beta_negative_binomial(d: Any, k: Any) -> Array:
+    """log Γ(n + k)/(Γ(n) k!) B(a + k, b + n)/B(a, b): the same of the table a, k over b, n."""
+    k, a, b, n = _floats(k, d.concentration1, d.concentration0, d.n)
+    return gamma_rest(n + k) - gamma_rest(n) - factorial_rest(k) + _urn(a, b, k, n)
+
+
+def _urn(a: Array, b: Array, k: Array, n: Array) -> Array:
+    """log B(a + k, b + n)/B(a, b) without k log k and n log n, and with (k + n) log(k + n)."""
+    own, drawn = a + b, k + n
+    total = own + drawn
+    over = cross_difference(k, b, a, n) / total
+    above, below = (a + k) / total, (b + n) / total
+    deviances = deviance(a, above * own, over) + deviance(b, below * own, -over)
+    deviances = deviances + deviance(k, above * drawn, -over) + deviance(n, below * drawn, over)
+    rests = gamma_rest(a + k) + gamma_rest(b + n) + gamma_rest(own)
+    return rests - gamma_rest(total) - gamma_rest(a) - gamma_rest(b) - deviances
+
+
+def _dirichlet_multinomial(d: Any, k: Any) -> Array:
+    """log n!/Π kᵢ! B(a + k)/B(a): the same of the table of a over k."""
+    k, a = _floats(k, d.concentration)
+    own, drawn = a.sum(-1, keepdims=True), k.sum(-1, keepdims=True)
+    total = own + drawn
+    over, column = cross_difference(k, own, a, drawn) / total, (a + k) / total
+    deviances = deviance(a, column * own, over) + deviance(k, column * drawn, -over)
+    rests = (gamma_rest(a + k) - gamma_rest(a) - factorial_rest(k) - deviances).sum(-1)
+    return rests + (gamma_rest(own) - gamma_rest(total) + factorial_rest(drawn))[..., 0]
+
+
+def _multinomial(d: Any, k: Any) -> Array:
+    """log n!/Π kᵢ! + Σ kᵢ log pᵢ, with D(kᵢ, n pᵢ)."""
+    k, p = _floats(k, d.probs)
+    n = k.sum(-1, keepdims=True)
+    deviances = deviance(k, n * p, product_less(n, p, k))
+    return factorial_rest(n)[..., 0] - (factorial_rest(k) + deviances).sum(-1)
+
+
+def _floats(x: Any, *parameters: Any) -> list[Array]:
+    """The outcome and the parameters as arrays of one floating type: of counts that of the parameters."""
+    arrays = [jnp.asarray(v) for v in (x, *parameters)]
+    kinds = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
+    dtype = jnp.result_type(*kinds) if kinds else jnp.result_type(float)
+    return [v.astype(dtype) for v in arrays]
+
+
+_FORMS: dict[type, Callable[[Any, Any], Array]] = {
+    **dict.fromkeys((dist.Gamma, dist.Chi2), _gamma),
+    dist.InverseGamma: _inverse_gamma,
+    **dict.fromkeys((dist.Beta, dist.BetaProportion), _beta),
+    dist.Dirichlet: _dirichlet,
+    dist.StudentT: _student,
+    dist.VonMises: _von_mises,
+    dist.Poisson: _poisson,
+    dist.BinomialProbs: _binomial_probs,
+    dist.BinomialLogits: _binomial_logits,
+    **dict.fromkeys((dist.GammaPoisson, dist.NegativeBinomial2), _gamma_poisson),
+    dist.NegativeBinomialProbs: _negative_binomial_probs,
+    dist.NegativeBinomialLogits: _negative_binomial_logits,
+    dist.BetaBinomial: _beta_binomial,
+    dist.BetaNegativeBinomial: _beta_negative_binomial,
+    **dict.fromkeys((dist.DirichletMultinomial, DirichletMultinomialGivenTotal), _dirichlet_multinomial),
+    **dict.fromkeys((dist.MultinomialProbs, dist.MultinomialLogits, MultinomialGivenTotal), _multinomial),
+    BinomialGivenTotal: _binomial_given_total,
+}
