@@ -115,7 +115,15 @@ _COMPOSITE: dict[type, Callable[[Any, Any], Array]] = {
 def _gamma(d: Any, x: Any) -> Array:
     """a log r + (a − 1) log x − r x − log Γ(a) = −log x − D(a, r x) − s(a)."""
     x, a, r = _floats(x, d.concentration, d.rate)
-    return -jnp.log(x) - deviance(a, r * x, product_less(r, x, a)) - gamma_rest(a)
+    inside = x > 0
+    some = jnp.where(inside, x, 1.0)
+    value = -jnp.log(some) - deviance(a, r * some, product_less(r, some, a)) - gamma_rest(a)
+    return jnp.where(inside, value, _at_end(a) + jnp.log(r))
+
+
+def _at_end(a: Array) -> Array:
+    """log xᵃ⁻¹ at x = 0."""
+    return jnp.where(a < 1.0, jnp.inf, jnp.where(a > 1.0, -jnp.inf, 0.0))
 
 
 def _inverse_gamma(d: Any, x: Any) -> Array:
@@ -127,19 +135,25 @@ def _inverse_gamma(d: Any, x: Any) -> Array:
 def _beta(d: Any, x: Any) -> Array:
     """(a − 1) log x + (b − 1) log(1 − x) − log B(a, b), with D(a, n x) and D(b, n (1 − x)) for n = a + b."""
     x, a, b = _floats(x, d.concentration1, d.concentration0)
+    inside = (x > 0) & (x < 1)
+    ends = jnp.where(x > 0, _at_end(b) + jnp.log(a), _at_end(a) + jnp.log(b))
+    x = jnp.where(inside, x, 0.5)
     n, rest = a + b, 1.0 - x
     lost = (1.0 - rest) - x
     over = cross_difference(b, x, a, rest) - a * lost
     deviances = deviance(a, n * x, over) + deviance(b, n * rest, -over)
-    return gamma_rest(n) - gamma_rest(a) - gamma_rest(b) - deviances - jnp.log(x) - jnp.log1p(-x)
+    value = gamma_rest(n) - gamma_rest(a) - gamma_rest(b) - deviances - jnp.log(x) - jnp.log1p(-x)
+    return jnp.where(inside, value, ends)
 
 
 def _dirichlet(d: Any, x: Any) -> Array:
     """Σ (aᵢ − 1) log xᵢ − log B(a), with D(aᵢ, n xᵢ) for n = Σ aᵢ: where Σ x is 1 up to rounding, that of x/Σ x."""
     x, a = _floats(x, d.concentration)
     n = a.sum(-1, keepdims=True)
-    parts = jnp.log(x) + deviance(a, n * x, product_less(n, x, a)) + gamma_rest(a)
-    return gamma_rest(n)[..., 0] - parts.sum(-1)
+    inside = x > 0
+    some = jnp.where(inside, x, 1.0)
+    parts = jnp.log(some) + deviance(a, n * some, product_less(n, some, a)) + gamma_rest(a)
+    return gamma_rest(n)[..., 0] - jnp.where(inside, parts, -_at_end(a) - jnp.log(n)).sum(-1)
 
 
 def _student(d: Any, x: Any) -> Array:

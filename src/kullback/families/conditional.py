@@ -224,7 +224,10 @@ class FittedConditional:
         from 0 has lost its last digits in single precision.
         """
         inputs = self._inputs(x)
-        d = conditional_structure.predictive(self.structure, self.members, self.free, self.fixed, inputs)
+        if not _is_held(self.fixed):
+            d = self._in_double(inputs)
+        else:
+            d = conditional_structure.predictive(self.structure, self.members, self.free, self.fixed, inputs)
         object.__setattr__(d, PRECISE, partial(self._in_double, inputs))
         return d
 
@@ -296,6 +299,17 @@ class FittedConditional:
 
     def __repr__(self) -> str:
         return f"fitted {self.name}"
+
+
+_LEAST, _MOST = 1e-36, 1e36  # numbers of which single precision holds all digits
+
+
+def _is_held(fixed: Params) -> bool:
+    """Whether single precision holds how a network's outputs become parameters: scales of 1e-300 would be 0."""
+    sizes = np.abs(np.concatenate([np.ravel(fixed[name]) for name in ("offset", "gain", "slope") if name in fixed]))
+    logs = np.abs(fixed["offset"])[np.isfinite(fixed["reach"])] if "reach" in fixed else np.zeros(1)
+    within = (sizes < _MOST) & ((sizes == 0) | (sizes > _LEAST))
+    return bool(within.all() and (logs < np.log(_MOST)).all())
 
 
 class At:

@@ -28,7 +28,7 @@ from kullback.families.closure import (
     kinds_of,
 )
 from kullback.families.form import Form
-from kullback.families.initialisation.scaling import middle_and_spread, quantiles
+from kullback.families.initialisation.scaling import less, middle_and_spread, quantiles
 from kullback.families.learnable import Params
 from kullback.families.mixture import MixtureStructure
 
@@ -54,7 +54,18 @@ class Units:
 
     def standardized(self, y: Any) -> np.ndarray:
         """Outcomes [n, *event] in these units, float64."""
-        return (np.asarray(y, np.float64) - self.shift) / self.scale
+        return less(y, self.shift) / self.scale
+
+    @property
+    def rounding(self) -> str:
+        """What to say where a double rounds the place 0 to more than a thousandth of the length 1; empty elsewhere."""
+        lost = np.spacing(np.abs(self.shift)) / 2 / self.scale
+        if not (lost > 1e-3).any():
+            return ""
+        return (
+            f"the outcomes lie so far from 0 that a double rounds a location by up to {float(lost.max()):.2g} of their "
+            "spread: the parameters are rounded, and the objective is that before; fit the outcomes less an offset"
+        )
 
     def into(self, cls: type, values: Values) -> dict[str, Any]:
         """The parameters of the law of z at which that of y has the parameters `values`."""
@@ -111,14 +122,15 @@ def units_for(structure: Any, rows: np.ndarray, weights: np.ndarray) -> Units | 
     form = form_of(structure)
     if form is None or kinds_of(form.cls) is None:
         return None
-    rows = np.asarray(rows, np.float64)
     if is_moved(form.cls):
         shift, scale = middle_and_spread(rows, weights)
+        rows = np.asarray(rows, np.float64)
         if form.cls in _LIGHT_TAILED:
             # Outcomes so far out decide the scale, and their squares are numbers of double precision in their units.
             far = np.abs(rows / _FEW_UNITS - shift / _FEW_UNITS).max(0)
             scale = np.where(far / _MOST > scale, far, scale)
         return Units(shift, scale)
+    rows = np.asarray(rows, np.float64)
     middle = np.abs(quantiles(np.abs(rows), weights, (0.5,))[0])
     mean = np.tensordot(weights, np.abs(rows), 1) / weights.sum()
     scale = np.where(middle > 0, middle, np.where(mean > 0, mean, 1.0))

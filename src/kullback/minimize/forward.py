@@ -92,7 +92,8 @@ def solved(p: Known, q: Known) -> Fit:
         return fit_from(q, free, Status.UNBOUNDED, replace(report, message=optimum.unbounded))
     if optimum.boundary:
         return fit_from(q, free, Status.BOUNDARY, replace(report, message=optimum.boundary))
-    return fit_from(q, free, Status.CLOSED_FORM, report)
+    message = "" if found.units is None else found.units.rounding
+    return fit_from(q, free, Status.CLOSED_FORM, replace(report, message=message))
 
 
 def standing_apart(found: Outcomes, structure: Any) -> tuple[Outcomes, str]:

@@ -22,6 +22,7 @@ from numpyro.distributions import constraints
 
 from kullback.distributions import TruncatedNormal, ZeroInflatedNegativeBinomial
 from kullback.families.form import MOST_DEGREES, Form
+from kullback.families.outcome_units import in_units, outcome_units
 from kullback.families.units import form_of, free_back, free_into
 from kullback.known import Known
 from kullback.known.static import Static
@@ -367,13 +368,17 @@ class MaximumLikelihood(Rule):
         free = layout.tree(verdict.vector)
         free = free if units is None else free_back(structure, source, units, free)
         report = forward_report(found.data, p, learnable.wrap(free), value + found.log_jacobian)
-        return fit_from(q, free, verdict.status, replace(report, message=verdict.message), descent.outcome)
+        message = verdict.message or ("" if units is None else units.rounding)
+        return fit_from(q, free, verdict.status, replace(report, message=message), descent.outcome)
 
     def _conditional(self, p: Known, q: Known, request: Request) -> Fit:
         learnable = q.learnable
         assert learnable is not None and q.event_shape is not None
         data = weighted(p).counted()
         require_support(data, q)
+        units = outcome_units(learnable.structure, data.y)
+        if units is not None:
+            learnable, data = in_units(learnable, units), replace(data, y=units.standardized(data.y))
         layout, starts = starts_of(learnable, request, max(self.starts or 1, learnable.members))
         static, full = Static((learnable.structure, layout)), padded(data)
         small = len(full.weights) * starts.size <= _SMALL
@@ -392,6 +397,8 @@ class MaximumLikelihood(Rule):
             value = float(found.values[0])
             if has_prior(learnable) or learnable.members > 1:
                 value = float(np.mean([_likelihood(*arguments, vector) for vector in vectors]))
+        if units is not None:
+            q, value = q.holding(learnable=in_units(learnable, units, back=True)), value + units.log_jacobian
         report = Report(Estimate(value, quantity="H(P, Q)", dropped=("H(P)",)), {"train_nll": value})
         return fit_from(q, free, found.outcome.status, report, found.outcome)
 

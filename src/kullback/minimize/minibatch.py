@@ -25,6 +25,8 @@ from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
 from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
+from kullback.families.outcome_units import in_units, outcome_units
+from kullback.families.units import Units
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.minimize.fitting import Report, fit_from, prior_in_words, starts_of
@@ -81,6 +83,15 @@ class Fitted:
     least: np.ndarray
     train: float
     held: float | None
+
+    def in_units_of_the_data(self, units: Units) -> Fitted:
+        """What was trained on outcomes in units of their own, as that of the outcomes."""
+        learnable, log = self.side.learnable, units.log_jacobian
+        assert learnable is not None
+        outcome = replace(self.outcome, trace=self.outcome.trace + log)
+        held = None if self.held is None else self.held + log
+        side = self.side.holding(learnable=in_units(learnable, units, back=True))
+        return replace(self, side=side, outcome=outcome, train=self.train + log, held=held)
 
     def fit(self, objective: Estimate, value: str) -> Fit:
         """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
@@ -305,8 +316,12 @@ class Minibatches(Batches):
         table = Table(
             x=data.x, y=data.y, weights=weights, numbers=np.arange(data.size), scaling=scaling_of(q.learnable, data.x)
         )
-        with jax.enable_x64(True) if needs_double(data.y) else nullcontext():
+        units = outcome_units(q.learnable.structure, data.y)
+        if units is not None:
+            q, table = q.holding(learnable=in_units(q.learnable, units)), replace(table, y=units.standardized(data.y))
+        with jax.enable_x64(True) if needs_double(table.y) else nullcontext():
             fitted = self._fit(q, table, "sample", request)
+        fitted = fitted if units is None else fitted.in_units_of_the_data(units)
         return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 
 

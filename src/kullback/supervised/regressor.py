@@ -139,7 +139,8 @@ class KLRegressor(LinearMap, MultiOutputMixin, RegressorMixin, KLEstimator):
         if (trials := trials_of_fit(self.q_)) is not None:
             totals = successes_and_failures(y, self._totals).sum(-1) / trials
             predicted = predicted * (totals if predicted.ndim == 1 else totals[:, None])
-        return float(r2_score(y, predicted, sample_weight=sample_weight))
+        unit = np.abs(y).max() or 1.0  # whose squares are numbers, of outcomes of 1e-300 and 1e300 too
+        return float(r2_score(y / unit, predicted / unit, sample_weight=sample_weight))
 
     def predict_quantile(self, X: Any, q: Any = 0.5) -> Any:
         """The q-quantiles of y given each row.

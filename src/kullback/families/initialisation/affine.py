@@ -25,7 +25,7 @@ from kullback.families.conditional_structure import FARTHEST, ConditionalStructu
 from kullback.families.initialisation import glm
 from kullback.families.initialisation.location_scale import Hints
 from kullback.families.initialisation.output_scaling import output_scaling
-from kullback.families.initialisation.scaling import mean_and_scale
+from kullback.families.initialisation.scaling import less, mean_and_scale
 from kullback.families.learnable import Params
 
 # Classes with q(y + c; loc + c) = q(y; loc), of outcomes on the whole line.
@@ -81,7 +81,7 @@ class Plane:
 
     def less(self, x: Any, y: np.ndarray) -> np.ndarray:
         """Outcomes y [n, *event] at inputs x [n, ...] less the plane, in double."""
-        left = np.asarray(y, np.float64).reshape(len(y), -1) - self.centre
+        left = less(np.asarray(y).reshape(len(y), -1), self.centre)
         if self.slope is not None:
             # Not by a matrix product, whose last digits depend on how many rows are asked for.
             left -= np.einsum("nd,dk->nk", scaled(x, self.mean, self.scale), self.slope)

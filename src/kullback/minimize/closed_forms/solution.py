@@ -104,7 +104,7 @@ class Expectation:
 
     def blocks(self) -> Any:
         """Rows z [b, *event] with their weights [b], block by block."""
-        for block, w in blocks_of(self.y, self.weights):
+        for block, w in blocks_of(self.y, self.weights, own=self.units is not None):
             yield (block if self.units is None else self.units.standardized(block)), w
 
     def covariance(self, centre: Any) -> np.ndarray:
