@@ -67,6 +67,7 @@ from kullback.training.optimiser import checked
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
 FEWEST = 8
+_APART = 100.0  # nats a row
 _SHUFFLE = 3  # a stream of random numbers
 
 
@@ -83,6 +84,20 @@ class Fitted:
     least: np.ndarray
     train: float
     held: float | None
+
+    def with_a_word_on_few_rows(self) -> Fitted:
+        """The same, with a message where the mean losses of rows learned from and held out are worlds apart."""
+        if self.held is None:
+            return self
+        apart, size = abs(self.train - self.held), min(abs(self.train), abs(self.held))
+        if not apart > max(_APART, 10.0 * size):
+            return self
+        message = (
+            f"the mean loss is {self.train:.3g} nats over the rows learned from and {self.held:.3g} over those held "
+            "out: few rows decide it, as one number far beyond all others does; leave them out, or take a family of "
+            "heavier tails"
+        )
+        return replace(self, outcome=replace(self.outcome, message=message))
 
     def in_units_of_the_data(self, units: Units) -> Fitted:
         """What was trained on outcomes in units of their own, as that of the outcomes."""
@@ -321,6 +336,7 @@ class Minibatches(Batches):
             q, table = q.holding(learnable=in_units(q.learnable, units)), replace(table, y=units.standardized(data.y))
         with jax.enable_x64(True) if needs_double(table.y) else nullcontext():
             fitted = self._fit(q, table, "sample", request)
+        fitted = fitted.with_a_word_on_few_rows()
         fitted = fitted if units is None else fitted.in_units_of_the_data(units)
         return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
 

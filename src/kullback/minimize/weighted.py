@@ -22,6 +22,7 @@ from kullback.estimate.log_density import LogDensity, box_of, log_densities
 from kullback.estimate.quadrature.mass import Line, Mass, locate, points_with_mass
 from kullback.exact.rule_helpers import double_precision, log_probs
 from kullback.families.form import LOWER_ENDS, UPPER_ENDS
+from kullback.families.initialisation.scaling import blocks_of
 from kullback.known import Known, Sample
 from kullback.rule import Missing, Request
 from kullback.training.batches import bucket
@@ -251,6 +252,7 @@ def require_support(data: Weighted, q: Known) -> None:
     assert q.learnable is not None and q.event_shape is not None
     if not isinstance(data.y, np.ndarray):
         return
+    _require_normal_numbers(data)
     structure, fixed = q.learnable.structure, q.learnable.fixed
     form = getattr(structure, "form", structure)
     cls, fixed = getattr(form, "cls", type(None)), fixed.get("given", fixed)
@@ -262,6 +264,23 @@ def require_support(data: Weighted, q: Known) -> None:
         for name in [name for name in fixed if (cls.__name__, name) in ends]:
             where = f"lies beyond the end {name}={fixed[name]} of {q.name}"
             _raise(data, beyond(data.y, fixed[name]), where, f"leave {name} free or move it")
+
+
+# Below this a number, or its distance from another one, has fewer digits than a double has, and programs take it for 0.
+_LEAST = 1e-305
+
+
+def _require_normal_numbers(data: Weighted) -> None:
+    """Raise `InputError` where a column of outcomes or of inputs is nowhere as large as `_LEAST`, and is not 0."""
+    for name, values in (("p", data.y), ("x", data.x)):
+        if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+            continue
+        peak = np.max([np.abs(block[w > 0]).max(0, initial=0.0) for block, w in blocks_of(values, data.weights)], 0)
+        if ((peak > 0) & (peak < _LEAST)).any():
+            raise InputError(
+                f"{name}: a column has no number above {float(peak[peak > 0].min()):.3g}, and doubles below {_LEAST:g} "
+                "lose their digits; multiply it by a power of 10"
+            )
 
 
 def _require_inside(data: Weighted, cls: type, q: Known) -> None:

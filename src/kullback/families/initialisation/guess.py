@@ -48,7 +48,8 @@ def initial_parameters(
         known = limits[start - 2](hints)
         known = {name: np.broadcast_to(known[name], shape) for name, shape in form.shapes}
     else:
-        known = STARTS[form.cls.__name__](hints, fixed or {}) if form.cls.__name__ in STARTS else {}
+        with np.errstate(over="ignore"):  # outcomes that a fit will refuse
+            known = STARTS[form.cls.__name__](hints, fixed or {}) if form.cls.__name__ in STARTS else {}
     for name, shape in form.shapes:
         guess = known.get(name)
         if guess is None or np.shape(guess) != shape:
