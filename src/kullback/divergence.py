@@ -147,6 +147,8 @@ def _possible(answer: Estimate) -> Estimate:
 
 def _matched(p: Known, q: Known) -> tuple[Known, Known]:
     """Both sides with sizes settled: a learnable side takes its sizes from the other."""
+    _require_numbers("p", p, q)
+    _require_numbers("q", q, p)
     if p.matched is not None and not q.is_learnable:
         p = _sized(p, q)
     elif q.matched is not None and not p.is_learnable:
@@ -158,6 +160,23 @@ def _matched(p: Known, q: Known) -> tuple[Known, Known]:
             f"p and q: event shapes {p.event_shape} and {q.event_shape} differ; both must describe the same outcome"
         )
     return p, q
+
+
+def _require_numbers(argument: str, side: Known, other: Known) -> None:
+    """Raise `InputError` for a sample with columns that are no numbers beside a law, which is one of numbers."""
+    if side.sample is None or side.sample.values is not None or other.sample is not None:
+        return
+    columns = [(c.name, c.unit or "text") for c in side.sample.columns if c.unit or c.values.dtype.kind not in "iubf"]
+    name, kind = columns[0]
+    what = f"column {name!r} holds {kind}" + (f", as do {len(columns) - 1} more" if len(columns) > 1 else "")
+    remedy = (
+        "the codes of numpy.unique(x, return_inverse=True) suit dist.Categorical"
+        if kind == "text"
+        else "numbers of a unit of your choice, as by (x - x.min()) / numpy.timedelta64(1, 's'), suit it"
+    )
+    raise InputError(
+        f"{argument}: {what}, and {other.name} is a law of numbers; leave such columns out, or pass numbers: {remedy}"
+    )
 
 
 def _sized(side: Known, other: Known) -> Known:

@@ -42,7 +42,8 @@ from kullback.minimize.fitting import (
 )
 from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
-from kullback.minimize.weighted import can_be_weighted, padded, require_support, weighted
+from kullback.minimize.truncated_limit import exponential_limit
+from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
 from kullback.runtime.export_cache import program
@@ -376,7 +377,7 @@ class MaximumLikelihood(Rule):
         assert learnable is not None and q.event_shape is not None
         data = weighted(p).counted()
         require_support(data, q)
-        units = outcome_units(learnable.structure, data.y)
+        units, given = outcome_units(learnable.structure, data.y), data
         if units is not None:
             learnable, data = in_units(learnable, units), replace(data, y=units.standardized(data.y))
         layout, starts = starts_of(learnable, request, max(self.starts or 1, learnable.members))
@@ -399,8 +400,15 @@ class MaximumLikelihood(Rule):
                 value = float(np.mean([_likelihood(*arguments, vector) for vector in vectors]))
         if units is not None:
             q, value = q.holding(learnable=in_units(learnable, units, back=True)), value + units.log_jacobian
-        report = Report(Estimate(value, quantity="H(P, Q)", dropped=("H(P)",)), {"train_nll": value})
-        return fit_from(q, free, found.outcome.status, report, found.outcome)
+        status, limit = found.outcome.status, _limit_of(q, free, given)
+        objective = Estimate(value, quantity="H(P, Q)", dropped=("H(P)",))
+        report = Report(objective, {"train_nll": value}, message=limit)
+        return fit_from(q, free, Status.BOUNDARY if limit else status, report, found.outcome)
+
+
+def _limit_of(q: Known, free: Any, data: Weighted) -> str:
+    assert q.learnable is not None
+    return exponential_limit(q.learnable.wrap(free), data.x, data.y, data.weights)
 
 
 _likelihood = program(negative_log_likelihood, static=())

@@ -30,6 +30,7 @@ from kullback.families.units import Units
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
 from kullback.minimize.fitting import Report, fit_from, prior_in_words, starts_of
+from kullback.minimize.truncated_limit import exponential_limit
 from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -338,7 +339,10 @@ class Minibatches(Batches):
             fitted = self._fit(q, table, "sample", request)
         fitted = fitted.with_a_word_on_few_rows()
         fitted = fitted if units is None else fitted.in_units_of_the_data(units)
-        return fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
+        fit = fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
+        if hasattr(fit.q, "evaluate") and (limit := exponential_limit(fit.q, data.x, data.y, data.weights)):
+            return replace(fit, status=Status.BOUNDARY, message=limit)
+        return fit
 
 
 @dataclass(frozen=True)
