@@ -15,11 +15,11 @@ import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from jaxtyping import Bool, Float, Shaped
 
+from kullback.control.envs.simulator import MOST_REWARD
 from kullback.control.envs.spaces import Actions, Observations, read_observation, write_action
 from kullback.errors import InputError
 
 Read = Callable[[np.ndarray, int, Any], None]
-MOST = float(np.finfo(np.float32).max)  # rewards are learned from in single precision
 spaces = gym.spaces
 
 
@@ -78,9 +78,19 @@ def read_reward(reward: Any) -> float:
         if array.shape != () or array.dtype.kind not in "biuf":
             raise Mismatch(f"the reward {reward!r}, which is not a number")
         reward = float(array)
-    if not -MOST <= reward <= MOST:
-        raise Mismatch(f"the reward {reward}")
+    if not -MOST_REWARD <= reward <= MOST_REWARD:
+        raise Mismatch(f"the reward {reward}{_beyond(reward)}")
     return reward
+
+
+def _beyond(reward: float) -> str:
+    """What is wrong with a reward that is finite."""
+    if not np.isfinite(reward):
+        return ""
+    return (
+        f", beyond {MOST_REWARD:g}, and the squares of such returns are no numbers in single precision: divide the "
+        "rewards and the temperature by the same power of 10"
+    )
 
 
 def read_rewards(rewards: Any, lanes: int) -> Float[np.ndarray, " lanes"]:
@@ -89,9 +99,9 @@ def read_rewards(rewards: Any, lanes: int) -> Float[np.ndarray, " lanes"]:
     if array.shape != (lanes,) or array.dtype.kind not in "biuf":
         raise Mismatch(f"the rewards {rewards!r}, which are not {lanes} numbers")
     array = array.astype(np.float64)
-    if not (np.abs(array) <= MOST).all():
-        lane = int(np.argmin(np.abs(array) <= MOST))
-        raise Mismatch(f"in lane {lane} the reward {array[lane]}")
+    if not (np.abs(array) <= MOST_REWARD).all():
+        lane = int(np.argmin(np.abs(array) <= MOST_REWARD))
+        raise Mismatch(f"in lane {lane} the reward {array[lane]}{_beyond(array[lane])}")
     return array
 
 

@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
 
+MOST_REWARD = 1e18  # rewards are learned from in single precision, by the squares of their sums
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -52,8 +54,8 @@ class Transition(NamedTuple):
 
 
 def is_sound(seen: Any) -> Bool[Array, ""]:
-    """Whether rewards and observations are finite, of a `Transition` or what has its fields."""
-    rewards = jnp.isfinite(jnp.where(seen.valid, seen.reward, 0.0)).all()
+    """Whether rewards have squares and observations are finite, of a `Transition` or what has its fields."""
+    rewards = (jnp.abs(jnp.where(seen.valid, seen.reward, 0.0)) <= MOST_REWARD).all()
     return rewards & jnp.isfinite(seen.observation).all() & jnp.isfinite(seen.following).all()
 
 

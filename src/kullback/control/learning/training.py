@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from kullback.control.envs.simulator import MOST_REWARD
 from kullback.control.learning.episodes import Played, play
 from kullback.control.learning.policy import Fixed
 from kullback.control.learning.running_moments import RunningMoments, scale_of
@@ -251,8 +252,9 @@ class Playing(Iterative):
         self.budget = min(max(self.budget, 1), self.most)
         if int(state.counters.failed) < 0:
             raise EnvironmentFault(
-                f"env: {self.training.task.env.facts.name} gave a reward or an observation that is NaN or infinite "
-                f"within {int(state.counters.steps):,} steps; let it give finite ones"
+                f"env: {self.training.task.env.facts.name} gave a reward or an observation that is NaN or infinite, or "
+                f"a reward beyond {MOST_REWARD:g}, within {int(state.counters.steps):,} steps; let it give finite "
+                "ones, or divide the rewards and the temperature by the same power of 10"
             )
         return self._evaluated(state) if bool(state.counters.evaluate) else state
 
