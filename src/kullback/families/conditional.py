@@ -225,7 +225,7 @@ class FittedConditional:
         """
         inputs = self._inputs(x)
         if not _is_held(self.fixed):
-            d = self._in_double(inputs)
+            d = jax.tree.map(np.asarray, self._in_double(inputs))
         else:
             d = conditional_structure.predictive(self.structure, self.members, self.free, self.fixed, inputs)
         object.__setattr__(d, PRECISE, partial(self._in_double, inputs))

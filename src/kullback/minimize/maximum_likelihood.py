@@ -43,6 +43,7 @@ from kullback.minimize.fitting import (
 from kullback.minimize.forward import forward_report, outcomes_of, solved, standing_apart
 from kullback.minimize.objectives import negative_log_likelihood, negative_log_posterior, within_reach
 from kullback.minimize.truncated_limit import exponential_limit
+from kullback.minimize.vanishing_scale import vanishing_scale
 from kullback.minimize.weighted import Weighted, can_be_weighted, padded, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
 from kullback.rule import Applies, Missing, Question, Request, Rule
@@ -400,15 +401,21 @@ class MaximumLikelihood(Rule):
                 value = float(np.mean([_likelihood(*arguments, vector) for vector in vectors]))
         if units is not None:
             q, value = q.holding(learnable=in_units(learnable, units, back=True)), value + units.log_jacobian
-        status, limit = found.outcome.status, _limit_of(q, free, given)
+        status, message = _settled(q, free, given, found.outcome.status, value)
         objective = Estimate(value, quantity="H(P, Q)", dropped=("H(P)",))
-        report = Report(objective, {"train_nll": value}, message=limit)
-        return fit_from(q, free, Status.BOUNDARY if limit else status, report, found.outcome)
+        report = Report(objective, {"train_nll": value}, message=message)
+        return fit_from(q, free, status, report, found.outcome)
 
 
-def _limit_of(q: Known, free: Any, data: Weighted) -> str:
+def _settled(q: Known, free: Any, data: Weighted, status: Status, value: float) -> tuple[Status, str]:
+    """How a regression ended, and what to say of it: at a limit law, without a maximum, or as the descent ended."""
     assert q.learnable is not None
-    return exponential_limit(q.learnable.wrap(free), data.x, data.y, data.weights)
+    fitted = q.learnable.wrap(free)
+    if limit := exponential_limit(fitted, data.x, data.y, data.weights):
+        return Status.BOUNDARY, limit
+    if unbounded := vanishing_scale(fitted, data, status, value):
+        return Status.UNBOUNDED, unbounded
+    return status, ""
 
 
 _likelihood = program(negative_log_likelihood, static=())

@@ -29,7 +29,7 @@ from kullback.families.outcome_units import in_units, outcome_units
 from kullback.families.units import Units
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
-from kullback.minimize.fitting import Report, fit_from, prior_in_words, starts_of
+from kullback.minimize.fitting import Report, fit_from, is_deep, prior_in_words, starts_of
 from kullback.minimize.truncated_limit import exponential_limit
 from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
@@ -195,6 +195,33 @@ class Batches(Rule):
         assert outcome is not None
         return of_all_rows(begun(learner, table), trained, outcome, train, held)
 
+    def _start_alone(self, learner: Known, table: Table, request: Request) -> Fitted:
+        """The linear or constant model that a network starts at, of rows too few to learn more from."""
+        side = begun(learner, table)
+        learnable = side.learnable
+        assert learnable is not None
+        layout, starts = starts_of(learnable, request, learnable.members)
+        config = EpochConfig(
+            structure=learnable.structure,
+            layout=layout,
+            kind="sample",
+            batch=table.size,
+            stochastic=bool(getattr(getattr(learnable.structure, "network", None), "stochastic", False)),
+            mesh=None,
+            min_scale=self._bounded_scales(learnable),
+            weighted=table.weighted,
+            optimiser=None,
+        )
+        fixed, rows = _ready(side, config, table)
+        least, values = map(np.asarray, valued_now(config, fixed, rows, rows, starts))
+        message = (
+            f"{table.size} rows are too few to hold some out, so that the linear or constant model that the network "
+            f"starts at is returned, with a scale as its leave-one-out errors have; {FEWEST} rows are learned from"
+        )
+        outcome = Outcome(state=None, status=Status.UNDECIDED, trace=np.zeros(0), message=message)
+        train = float(values.astype(np.float64)[0])
+        return Fitted(side=side, outcome=outcome, free=layout.stacked(starts), least=least, train=train, held=None)
+
     def _trained(self, learner: Known, train: Table, held: Table | None, kind: str, request: Request) -> Trained:
         learnable, size = learner.learnable, train.size + (0 if held is None else held.size)
         assert learnable is not None
@@ -292,6 +319,11 @@ def _is_modelled(learner: Known) -> bool:
     return learnable is not None and learnable.begin is not None and "slope" in learnable.fixed
 
 
+def _starts_alone(learnable: Learnable, rows: int) -> bool:
+    """Whether a network can go through all of so few rows, at which its scale would then be 0."""
+    return rows > 1 and is_deep(learnable) and any(bounded_scales(learnable.structure))
+
+
 @dataclass(frozen=True)
 class Minibatches(Batches):
     """Minimise H(P, Q_θ), or KL(P‖Q_θ) to a teacher, by Adam on batches, stopping where held-out rows stop improving.
@@ -319,6 +351,8 @@ class Minibatches(Batches):
         if p.sample is None:
             return Missing("P is no sample, so there are no rows to hold out")
         if p.sample.size < FEWEST:
+            if _starts_alone(q.learnable, p.sample.size):
+                return Applies(dropped=("H(P)",), note="too few rows to learn from: the model that a network starts at")
             return Missing(f"{p.sample.size} rows are too few to hold some out", f"{FEWEST} rows")
         return Applies(dropped=("H(P)",), note=self._note(p.sample.size, "rows", q.learnable))
 
@@ -333,10 +367,11 @@ class Minibatches(Batches):
             x=data.x, y=data.y, weights=weights, numbers=np.arange(data.size), scaling=scaling_of(q.learnable, data.x)
         )
         units = outcome_units(q.learnable.structure, data.y)
+        few = data.size < FEWEST
         if units is not None:
             q, table = q.holding(learnable=in_units(q.learnable, units)), replace(table, y=units.standardized(data.y))
         with jax.enable_x64(True) if needs_double(table.y) else nullcontext():
-            fitted = self._fit(q, table, "sample", request)
+            fitted = self._start_alone(q, table, request) if few else self._fit(q, table, "sample", request)
         fitted = fitted.with_a_word_on_few_rows()
         fitted = fitted if units is None else fitted.in_units_of_the_data(units)
         fit = fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
