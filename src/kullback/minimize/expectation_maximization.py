@@ -24,6 +24,7 @@ from kullback.known import Known
 from kullback.known.static import Static
 from kullback.minimize.closed_forms.solution import Expectation
 from kullback.minimize.closed_forms.table import closed_form, matches_moments
+from kullback.minimize.extrapolation import extrapolated
 from kullback.minimize.fitting import fit_from
 from kullback.minimize.forward import forward_report
 from kullback.minimize.normal_components import NormalComponents, is_normal
@@ -168,6 +169,7 @@ _LEVELS, _MARGIN = (1e-2, 1e-3, 1e-4), 10.0
 _PART, _PART_A_PARAMETER = 5_000, 20  # rows on which starts are compared first
 RUNNING, CONVERGED, DROPPED = 0, 1, 2
 _CHUNK = 20
+_MANY = 1_000_000  # rows times components, from where on the best start and the first alone go to their ends
 _LARGEST = 1e150
 
 
@@ -193,7 +195,8 @@ class ExpectationMaximization(Rule):
 
     Each start assigns every row to its centre by k-means++ and Lloyd's steps. Large data are started on a part of the
     rows. Starts that are clearly worse than the best are dropped as the others come near their optima. A start
-    stops where Aitken's extrapolation expects less than the tolerance of further decrease.
+    stops where Aitken's extrapolation expects less than the tolerance of further decrease. Steps for normal components
+    are extrapolated (`extrapolation`).
 
     starts  how many k-means++ starts; the first few are the same whatever their number
     floor   the least variance of a component in any direction, relative to the square of the column's spread within
@@ -323,6 +326,16 @@ class _Problem(Iterative):
     def _advance(self, rows: Any, tolerance: float, state: State, start: int) -> None:
         """At most `_CHUNK` steps of one start, written into `state`."""
         at, value, decrease = _of(state, start), state.value[start], state.decrease[start]
+        if isinstance(rows, NormalComponents):
+            found = extrapolated(rows, at, tolerance)
+            state.steps[start] += found.steps
+            if not np.isfinite(found.value):
+                state.status[start] = DROPPED
+            elif found.ended:
+                state.status[start] = CONVERGED
+            at, value, decrease = found.at, found.value, found.decrease
+            self._written(state, start, at, value, decrease)
+            return
         for _ in range(_CHUNK):
             log_q, *at = rows.step(*at)
             before, value = value, -float(rows.w @ log_q)
@@ -331,6 +344,9 @@ class _Problem(Iterative):
             if not np.isfinite(value) or _is_done(previous, decrease, tolerance, value):
                 state.status[start] = CONVERGED if np.isfinite(value) else DROPPED
                 break
+        self._written(state, start, at, value, decrease)
+
+    def _written(self, state: State, start: int, at: Any, value: float, decrease: float) -> None:
         state.value[start], state.decrease[start] = value, decrease
         for leaf, new in zip(jax.tree.leaves(state[:2]), jax.tree.leaves(tuple(at)), strict=True):
             leaf[start] = new
@@ -346,6 +362,8 @@ class _Problem(Iterative):
             # An optimum on m rows is off that of all by about p/2m nats, and two of them differently.
             margin += 1.5 * np.sqrt(2.0 * sum(leaf[0].size for leaf in jax.tree.leaves(state[:2]))) / len(rows.w)
         kept = self._distinct(state, alive, margin, tolerance) if len(alive) > 1 else alive
+        if level + 2 == len(self.schedule) and len(rows.w) * self.components > _MANY:
+            kept = kept[:1] + [i for i in kept[1:] if i == 0]
         status = np.full(len(state.status), DROPPED, np.int32)
         status[kept] = RUNNING
         decrease = state.decrease if after is rows else np.full(len(status), np.nan)

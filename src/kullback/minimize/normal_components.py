@@ -103,6 +103,29 @@ class NormalComponents:
         both = {"loc": loc, "scale_tril" if self.full else "scale": scale}
         return {name: both[name].reshape(len(loc), *shapes[name]) for name in self.form.names}
 
+    def flat(self, logits: np.ndarray, normals: Normals) -> Float[np.ndarray, " p"]:
+        """Logits and components as one vector, whose diagonals are logarithms: any vector is a mixture."""
+        if not self.full:
+            return np.concatenate([logits, normals.loc.ravel(), np.log(normals.factor).ravel()])
+        rows, columns = np.tril_indices(normals.loc.shape[1], -1)
+        diagonal = np.log(np.diagonal(normals.factor, axis1=1, axis2=2))
+        below = normals.factor[:, rows, columns]
+        return np.concatenate([logits, normals.loc.ravel(), diagonal.ravel(), below.ravel()])
+
+    def unflat(self, vector: Float[np.ndarray, " p"], like: Normals) -> tuple[np.ndarray, Normals]:
+        """Logits of a sum of shares of 1 and components, from a vector; `like` has their shapes."""
+        k, d = like.loc.shape
+        logits, loc, diagonal, below = np.split(vector, [k, k + k * d, k + 2 * k * d])
+        loc, diagonal = loc.reshape(k, d), np.exp(diagonal.reshape(k, d))
+        logits = logits - np.logaddexp.reduce(logits)
+        if not self.full:
+            return logits, Normals(loc, diagonal)
+        factor = np.zeros((k, d, d))
+        rows, columns = np.tril_indices(d, -1)
+        factor[:, rows, columns] = below.reshape(k, -1)
+        factor[:, np.arange(d), np.arange(d)] = diagonal
+        return logits, Normals(loc, factor)
+
     def narrowest(self, normals: Normals) -> np.ndarray:
         """Which components [K] are as narrow as the floor lets them be in some direction."""
         if self.scale is not None:
