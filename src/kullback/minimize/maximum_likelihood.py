@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from kullback.distributions import TruncatedNormal, ZeroInflatedNegativeBinomial
+from kullback.families.conditional import FittedConditional
 from kullback.families.form import MOST_DEGREES, Form
 from kullback.families.outcome_units import in_units, outcome_units
 from kullback.families.units import form_of, free_back, free_into
@@ -411,6 +412,8 @@ def _settled(q: Known, free: Any, data: Weighted, status: Status, value: float) 
     """How a regression ended, and what to say of it: at a limit law, without a maximum, or as the descent ended."""
     assert q.learnable is not None
     fitted = q.learnable.wrap(free)
+    if not isinstance(fitted, FittedConditional):  # a temperature alone
+        return status, ""
     if limit := exponential_limit(fitted, data.x, data.y, data.weights):
         return Status.BOUNDARY, limit
     if unbounded := vanishing_scale(fitted, data, status, value):

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
+from kullback.families.conditional import FittedConditional
 from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.families.outcome_units import in_units, outcome_units
@@ -375,7 +376,7 @@ class Minibatches(Batches):
         fitted = fitted.with_a_word_on_few_rows()
         fitted = fitted if units is None else fitted.in_units_of_the_data(units)
         fit = fitted.fit(Estimate(fitted.train, quantity="H(P, Q)", dropped=("H(P)",)), "nll")
-        if hasattr(fit.q, "evaluate") and (limit := exponential_limit(fit.q, data.x, data.y, data.weights)):
+        if isinstance(fit.q, FittedConditional) and (limit := exponential_limit(fit.q, data.x, data.y, data.weights)):
             return replace(fit, status=Status.BOUNDARY, message=limit)
         return fit
 
