@@ -90,6 +90,7 @@ def test_a_laplace_of_fixed_scale_is_the_regression_of_the_median():
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:Setting penalty=None will ignore the C")  # scikit-learn 1.8 of itself
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_linear_classifier_is_logistic_regression(classes):
     y = np.minimum(CLASSES, classes - 1)
