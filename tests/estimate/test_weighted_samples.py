@@ -7,6 +7,7 @@ import scipy.stats as st
 import kullback as kl
 from kullback.estimate.rows import Rows
 
+NEIGHBOURS = kl.rules.TwoSamples(scores=False)
 WIDE = st.norm.isf(1e-4 / 2)
 P, Q = np.array([0.4, 0.3, 0.2, 0.07, 0.03]), np.full(5, 0.2)
 
@@ -51,8 +52,7 @@ def test_right_on_average_and_calibrated(name):
     """Over 30 seeds of 500 rows: the mean within its error and 0.03, the stated error within chance of the spread."""
     draw, truth = CASES[name]
     answers = [
-        kl.KL(*draw(np.random.default_rng(seed), 500)).estimate(rule=kl.rules.TwoSamples(repeats=12), seed=seed)
-        for seed in range(30)
+        kl.KL(*draw(np.random.default_rng(seed), 500)).estimate(rule=NEIGHBOURS, seed=seed) for seed in range(30)
     ]
     values, errors = np.array([a.value for a in answers]), np.array([a.standard_error for a in answers])
     assert abs(values.mean() - truth) < 0.03 + WIDE * values.std(ddof=1) / np.sqrt(30)
@@ -77,7 +77,7 @@ def test_frequencies_are_weighted_exactly():
     """Two labels of many rows: the sum over labels, to the correction of order one in the rows of a label."""
     x, y = np.repeat([0, 1], [40_000, 60_000]), np.repeat([0, 1], [50_000, 50_000])
     p, q = np.array([0.4 * 3, 0.6]) / 1.8, np.array([0.5, 0.5 * 2]) / 1.5
-    answer = kl.KL(kl.Samples(x, 3.0 - 2.0 * x), kl.Samples(y, 1.0 + y)).estimate(rule=kl.rules.TwoSamples(repeats=2))
+    answer = kl.KL(kl.Samples(x, 3.0 - 2.0 * x), kl.Samples(y, 1.0 + y)).estimate(rule=NEIGHBOURS)
     assert answer.value == pytest.approx(p @ np.log(p / q), abs=1e-4)
 
 

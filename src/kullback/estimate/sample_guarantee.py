@@ -46,16 +46,12 @@ def estimate_with_guarantee(
         reach = reach_of(p, q)
         beyond = reach.missing > (0.5 * spread.error if np.isfinite(spread.error) else LEAST_MISSING)
         diagnostics |= {"beyond_reach": reach.share, "missing": reach.missing} | unseen_categories(p, q)
-        error = float(np.hypot(error, _error_of_unseen(p, q)))
+        error = float(np.hypot(error, error_of_unseen(p, q)))
         bound = bound or beyond
-        notes = _on_reach(reach.share, beyond, diagnostics) + notes
-        if atoms := atom_share(p, q):
-            bound = True
-            notes.insert(
-                0,
-                f"{percent(atoms)} of P's rows repeat a value that Q's sample hardly has, as an atom would, to which a "
-                "density gives probability 0: a lower bound",
-            )
+        notes = on_reach(reach.share, beyond, diagnostics) + notes
+        atoms = atom_share(p, q)
+        bound = bound or atoms > 0
+        notes = on_atoms(atoms) + notes
     if np.isinf(spread.error):
         notes.append(f"fewer than {FEWEST} rows give no standard error")
     else:
@@ -66,7 +62,7 @@ def estimate_with_guarantee(
                 f"{where}the standard error does not cover the bias, which may be as large as {spread.bias:.2g} nats "
                 "by the change from part of the rows to all"
             )
-    notes += [_on_weights(name, side) for name, side in (("P", p), ("Q", q)) if side is not None and _few(side)]
+    notes += on_weights(p, q)
     guarantee = Guarantee.LOWER_BOUND if bound else Guarantee.CONSISTENT
     return Estimate(value, error, guarantee, reason="; ".join(notes), diagnostics=diagnostics)
 
@@ -79,7 +75,7 @@ def unseen_categories(p: Rows, q: Rows) -> dict[str, float]:
     return {"unseen_categories": len(np.unique(p.cell[unseen])), "unseen_share": p.mean(unseen.astype(float))}
 
 
-def _error_of_unseen(p: Rows, q: Rows) -> float:
+def error_of_unseen(p: Rows, q: Rows) -> float:
     """The standard error from categories that Q's sample lacks, which no subsample shows.
 
     With m rows of which none is in a category, m times its probability is as an exponential variable, whose logarithm
@@ -92,7 +88,7 @@ def _error_of_unseen(p: Rows, q: Rows) -> float:
     return float(np.pi * np.sqrt((shares**2).sum() / 6.0))
 
 
-def _on_reach(share: float, bound: bool, diagnostics: dict[str, Any]) -> list[str]:
+def on_reach(share: float, bound: bool, diagnostics: dict[str, Any]) -> list[str]:
     """The remarks on categories that Q's sample lacks, and on what lies beyond its reach."""
     count, unseen = diagnostics.get("unseen_categories", 0), diagnostics.get("unseen_share", 0.0)
     notes, lower = [], ": a lower bound" if bound else ""
@@ -115,8 +111,23 @@ def _few(rows: Rows) -> bool:
     return rows.effective_size < max(FEW_EFFECTIVE, 0.1 * len(rows)) and rows.weight is not None
 
 
-def _on_weights(name: str, rows: Rows) -> str:
-    return f"the weights of {name} leave the equivalent of {rows.effective_size:.2g} of its {len(rows):,} rows"
+def on_weights(p: Rows, q: Rows | None) -> list[str]:
+    """A remark on each side of which few rows carry the weight."""
+    return [
+        f"the weights of {name} leave the equivalent of {rows.effective_size:.2g} of its {len(rows):,} rows"
+        for name, rows in (("P", p), ("Q", q))
+        if rows is not None and _few(rows)
+    ]
+
+
+def on_atoms(share: float) -> list[str]:
+    """The remark on values that P's sample repeats and Q's hardly has; none where there are none."""
+    if not share:
+        return []
+    return [
+        f"{percent(share)} of P's rows repeat a value that Q's sample hardly has, as an atom would, to which a "
+        "density gives probability 0: a lower bound"
+    ]
 
 
 def percent(share: float) -> str:
