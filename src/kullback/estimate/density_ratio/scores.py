@@ -7,6 +7,7 @@ add one, write it here and name it in `SCORES`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -106,8 +107,8 @@ def trees(rows: Labelled) -> Float[np.ndarray, " n"]:
         return np.concatenate([of.rank, of.label], 1)
 
     def fit(training: Training) -> Model:
-        model = HistGradientBoostingClassifier(
-            max_leaf_nodes=15, early_stopping=True, n_iter_no_change=5, max_iter=100, random_state=0
+        model: Any = HistGradientBoostingClassifier(
+            max_leaf_nodes=15, early_stopping=cast(Any, True), n_iter_no_change=5, max_iter=100, random_state=0
         )
         model.fit(table(training.features), training.of_p, training.weight)
         return lambda of: model.decision_function(table(of))
@@ -157,7 +158,7 @@ def _logistic(rows: Labelled, expand: Expansion, scale: bool = True) -> Float[np
 
     def fit(training: Training) -> Model:
         table = expand(training.features)
-        scaler = StandardScaler(with_std=scale).fit(table)
+        scaler: Any = StandardScaler(with_std=scale).fit(table)
         path = _path(scaler.transform(table), training)
         return lambda of: path(scaler.transform(expand(of)))
 
@@ -166,7 +167,7 @@ def _logistic(rows: Labelled, expand: Expansion, scale: bool = True) -> Float[np
 
 def _path(table: Float[np.ndarray, "n k"], training: Training) -> Callable[[np.ndarray], Float[np.ndarray, "n s"]]:
     """Log-odds by logistic regressions of the penalties, one column each."""
-    model = LogisticRegression(warm_start=True, max_iter=60, tol=1e-3)
+    model: Any = LogisticRegression(warm_start=True, max_iter=60, tol=1e-3)
     coefficients, intercepts = [], []
     for penalty in PENALTIES:
         model.set_params(C=penalty).fit(table, training.of_p, training.weight)
@@ -194,7 +195,7 @@ def _by_label(x: Float[np.ndarray, "n d"], label: Float[np.ndarray, "n l"]) -> F
     return (x[:, :, None] * label[:, None, :]).reshape(len(x), -1)
 
 
-_BASIS = SplineTransformer(degree=3, knots=KNOTS, include_bias=False, extrapolation="linear").fit(KNOTS)
+_BASIS = SplineTransformer(degree=3, knots=cast(Any, KNOTS), include_bias=False, extrapolation="linear").fit(KNOTS)
 
 
 def _splines(normal: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
