@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kullback.estimate.density_ratio.bounds import clipped_mean, lower_bound
 from kullback.estimate.density_ratio.cross_fit import FOLDS, Labelled, stacked
@@ -24,6 +24,7 @@ from kullback.estimate.neighbours import divergence_of_cells
 from kullback.estimate.rows import Rows
 
 FEWEST_ROWS = 20  # of either half
+MOST_IN_HALF = 2_500
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,12 @@ def _of_cells(rows: Labelled, p: Rows, q: Rows) -> Float[np.ndarray, " n"]:
 
 
 def _rise(p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n"], rng: np.random.Generator) -> float:
-    """The value of the fitted rows less the mean of the values of their two halves; 0 where halves are too small."""
+    """The value of the fitted rows less the mean of the values of their two halves; 0 where halves are too small.
+
+    Halves of many rows are of `MOST_IN_HALF`; what the value rises from there is divided as a bias of n^(−1/2) would.
+    """
     fitted = rows.fitted[: len(p)], rows.fitted[len(p) :]
-    halves = [np.array_split(rng.permutation(np.flatnonzero(each)), 2) for each in fitted]
+    halves = [_halves(np.flatnonzero(each), rng) for each in fitted]
     if min(len(half) for side in halves for half in side) < FEWEST_ROWS:
         return 0.0
     values = []
@@ -110,4 +114,9 @@ def _rise(p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n"], rng
         half_p, half_q = p.take(at_p), q.take(at_q)
         values.append(_value(half_p, half_q, _within_cells(half_p, half_q, rng)[1]))
     whole = _value(p.take(fitted[0]), q.take(fitted[1]), within[: len(p)][fitted[0]])
-    return whole - float(np.mean(values))
+    times = min(each.sum() / len(half[0]) for each, half in zip(fitted, halves, strict=True))
+    return (whole - float(np.mean(values))) * (np.sqrt(2.0) - 1.0) / (np.sqrt(max(times, 2.0)) - 1.0)
+
+
+def _halves(rows: Int[np.ndarray, " n"], rng: np.random.Generator) -> list[Int[np.ndarray, " h"]]:
+    return [half[:MOST_IN_HALF] for half in np.array_split(rng.permutation(rows), 2)]

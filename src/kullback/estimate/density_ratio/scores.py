@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import SplineTransformer, StandardScaler
 
-from kullback.estimate.density_ratio.cross_fit import Labelled, Model, Training, best_of, held_out
+from kullback.estimate.density_ratio.cross_fit import FOLDS, Labelled, Model, Training, best_of, held_out
 from kullback.estimate.density_ratio.features import Features
 
 Score = Callable[[Labelled], Float[np.ndarray, " n"]]
@@ -28,6 +28,8 @@ PENALTIES = (0.003, 0.03, 0.3, 3.0)
 MOST_PRODUCTS = 300
 MOST_COLUMNS = 40  # scored one by one
 MOST_NEAR = 50_000  # rows that are scored by their neighbours
+MOST_NEIGHBOURS = 4_000  # rows among which they are sought
+FEW_DIMENSIONS = 5  # in which a tree finds them sooner than a table of all distances
 KNOTS = np.linspace(-3.2, 3.2, 9)[:, None]
 
 
@@ -71,9 +73,10 @@ def columns(rows: Labelled) -> Float[np.ndarray, " n"]:
     width = rows.features.rank.shape[1]
     if not 1 < width <= MOST_COLUMNS:
         return np.full(len(rows), rows.prior)
-    alone = np.stack([held_out(rows, lambda training, at=at: _one_column(training, at)) for at in range(width)], 1)
+    normal = rows.features.normal
+    alone = np.stack([_held_out_column(rows, column[:, None]) for column in normal.T], 1)
     found = np.empty((len(rows), len(PENALTIES)))
-    for fold in np.unique(rows.fold):
+    for fold in range(FOLDS):
         inside = rows.fold == fold
         training = rows.training(~inside & rows.fitted)
         path = _path(alone[~inside & rows.fitted], training)
@@ -81,10 +84,15 @@ def columns(rows: Labelled) -> Float[np.ndarray, " n"]:
     return best_of(rows, found)
 
 
-def _one_column(training: Training, at: int) -> Model:
-    model = LogisticRegression(C=0.3, solver="newton-cholesky", tol=1e-3, max_iter=20)
-    model.fit(_splines(training.features.normal[:, [at]]), training.of_p, training.weight)
-    return lambda of: model.decision_function(_splines(of.normal[:, [at]]))
+def _held_out_column(rows: Labelled, normal: Float[np.ndarray, "n 1"]) -> Float[np.ndarray, " n"]:
+    basis, found = _splines(normal), np.empty(len(rows))
+    for fold in range(FOLDS):
+        inside = rows.fold == fold
+        others = ~inside & rows.fitted
+        model = LogisticRegression(C=0.3, solver="newton-cholesky", tol=1e-3, max_iter=20)
+        model.fit(basis[others], rows.of_p[others], None if rows.weight is None else rows.weight[others])
+        found[inside] = model.decision_function(basis[inside])
+    return found
 
 
 def discriminant(rows: Labelled) -> Float[np.ndarray, " n"]:
@@ -121,11 +129,14 @@ def neighbours(rows: Labelled) -> Float[np.ndarray, " n"]:
     if len(rows) > MOST_NEAR:
         return np.full(len(rows), rows.prior)
 
+    algorithm = "kd_tree" if rows.features.rank.shape[1] <= FEW_DIMENSIONS else "brute"
+
     def fit(training: Training) -> Model:
-        count = max(2, int(np.sqrt(len(training.of_p))))
-        near = NearestNeighbors(n_neighbors=count).fit(training.features.scaled)
-        of_p = training.of_p * (1.0 if training.weight is None else training.weight)
-        of_q = ~training.of_p * (1.0 if training.weight is None else training.weight)
+        every = -(-len(training.of_p) // MOST_NEIGHBOURS)
+        point, label = training.features.scaled[::every], training.of_p[::every]
+        weight = np.ones(len(label)) if training.weight is None else training.weight[::every]
+        of_p, of_q = label * weight, ~label * weight
+        near = NearestNeighbors(n_neighbors=max(2, int(np.sqrt(len(label)))), algorithm=algorithm).fit(point)
 
         def odds(of: Features) -> Float[np.ndarray, " n"]:
             found = near.kneighbors(of.scaled, return_distance=False)
