@@ -6,7 +6,8 @@ frequencies or consists of measurements is decided from its values, not from the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,35 @@ def chosen(columns: Sequence[Column], said: Any, argument: str) -> set[str]:
         if name not in names:
             raise InputError(f"{argument}: there is no column {name!r}; the columns are {', '.join(names)}")
     return {str(name) for name in asked}
+
+
+def stated_columns(columns: Sequence[Column], said: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns that are not ignored, with what the caller stated of each.
+
+    said  names of columns by argument: measured, counts, labels, ignore
+
+    Raises `InputError` for a column that is stated twice or not there, and for one that cannot be what is stated.
+    """
+    asked = {how: chosen(columns, value, how) for how, value in said.items()}
+    kept = []
+    for each in columns:
+        ways = [how for how, names in asked.items() if each.name in names]
+        if len(ways) > 1:
+            raise InputError(f"{ways[0]}, {ways[1]}: both speak of column {each.name!r}; state it once")
+        if ways and len(each.values):
+            _require_readable(each, ways[0])
+        if ways != ["ignore"]:
+            kept.append(replace(each, stated=ways[0]) if ways else each)
+    if not kept:
+        raise InputError("ignore: no column is left; name fewer")
+    return tuple(kept)
+
+
+def _require_readable(each: Column, how: str) -> None:
+    if how not in ("labels", "ignore") and each.values.dtype.kind not in "iufb":
+        raise InputError(f"{how}: column {each.name!r} is text; convert it to numbers, or leave it as labels")
+    if how == "counts" and (each.values != np.round(each.values)).any():
+        raise InputError(f"counts: column {each.name!r} has numbers that are not whole; measured= reads distances")
 
 
 # Frequencies or measurements.

@@ -10,7 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -23,11 +22,11 @@ from kullback.errors import InputError
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.columns import (
     array_columns,
-    chosen,
     is_frame,
     numeric_frame,
     require_finite_rows,
     stack_columns,
+    stated_columns,
     table_columns,
 )
 from kullback.known.record import Column, Known, Sample
@@ -87,30 +86,11 @@ def _read(x: Any, said: dict[str, Any]) -> tuple[np.ndarray | None, tuple[Column
             values = as_sample_array(array, "x")
             return values, (), values.shape[1:]
     single = not hasattr(x, "columns") if is_frame(x) else np.ndim(x) == 1
-    columns = _stated(table_columns(x, "x") if is_frame(x) else array_columns(x, "x"), said)
+    columns = stated_columns(table_columns(x, "x") if is_frame(x) else array_columns(x, "x"), said)
     values = stack_columns(columns)
     if single:
         return None if values is None else values[:, 0], columns, ()
     return values, columns, (len(columns),)
-
-
-def _stated(columns: tuple[Column, ...], said: dict[str, Any]) -> tuple[Column, ...]:
-    """The columns that are not ignored, with what the caller stated of each."""
-    asked = {how: chosen(columns, value, how) for how, value in said.items()}
-    kept = []
-    for each in columns:
-        ways = [how for how, names in asked.items() if each.name in names]
-        if len(ways) > 1:
-            raise InputError(f"{ways[0]}, {ways[1]}: both speak of column {each.name!r}; state it once")
-        if ways and ways[0] != "labels" and ways[0] != "ignore" and each.values.dtype.kind not in "iufb":
-            raise InputError(f"{ways[0]}: column {each.name!r} is text; convert it to numbers, or leave it as labels")
-        if ways == ["counts"] and (each.values != np.round(each.values)).any():
-            raise InputError(f"counts: column {each.name!r} has numbers that are not whole; measured= reads distances")
-        if ways != ["ignore"]:
-            kept.append(replace(each, stated=ways[0]) if ways else each)
-    if not kept:
-        raise InputError("ignore: no column is left; name fewer")
-    return tuple(kept)
 
 
 class Pairs:
