@@ -10,6 +10,7 @@ if typing.TYPE_CHECKING:
     from kullback.control import Optimal
     from kullback.distributions import Joint, MarkovChain, Product, TanhNormal
     from kullback.divergence import KL
+    from kullback.drifting import DriftReport, drift
     from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
     from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, Tempered, learnable, load
     from kullback.known import Density, Pairs, Samples, Tilted
@@ -24,6 +25,7 @@ __all__ = [
     "MLP",
     "Conditional",
     "Density",
+    "DriftReport",
     "Estimate",
     "Family",
     "Fit",
@@ -43,6 +45,7 @@ __all__ = [
     "Tempered",
     "Tilted",
     "cross_entropy",
+    "drift",
     "entropy",
     "entropy_rate",
     "kl_divergence",
@@ -57,6 +60,7 @@ _HOMES = {
     "catalogue": ("DEFAULT_RULES",),
     "control": ("Optimal",),
     "divergence": ("KL",),
+    "drifting": ("DriftReport", "drift"),
     "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
     "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "Tempered", "learnable", "load"),
     "distributions": ("Joint", "MarkovChain", "Product", "TanhNormal"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from kullback.drifting.tables import named_columns
 from kullback.errors import InputError
@@ -39,6 +39,10 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.state)
+
+    def take(self, rows: Bool[np.ndarray, " n"]) -> Part:
+        """The part of those rows that are True."""
+        return Part(replace(self.column, values=self.finite[rows[self.state == FINITE]]), self.state[rows])
 
 
 @dataclass(frozen=True)

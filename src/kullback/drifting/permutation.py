@@ -44,6 +44,12 @@ class Groups:
     rest: Int[np.ndarray, " r"]
     total: int
 
+    @property
+    def factor(self) -> float:
+        """N/(n m), by which ‖Σ φ‖² over one sample becomes n m/N ‖mean φ(x) − mean φ(y)‖²."""
+        n = self.smaller * self.rows.shape[1] + len(self.rest)
+        return self.total / (n * (self.total - n))
+
 
 def grouped(n: int, m: int, rng: np.random.Generator) -> Groups:
     """Groups of the n + m rows, which are numbered with those of the first sample first."""
@@ -87,7 +93,7 @@ def _block_sums(block: Block, groups: Groups) -> Sums:
 
 @dataclass(frozen=True)
 class Tested:
-    """An exact p-value, the statistic N/(n m) ‖Σ φ‖², and the number of permutations that p is of."""
+    """An exact p-value, the statistic n m/N ‖mean φ(x) − mean φ(y)‖², and the number of permutations that p is of."""
 
     p_value: float
     statistic: float
@@ -102,7 +108,7 @@ def permutation_tests(
     permutations  of the first stage
     most          of both stages together, for each test
     """
-    observed = np.array([_squared(each.groups[: groups.smaller].sum(0) + each.rest) for each in tests])
+    observed = _observed(tests, groups)
     reached, done = np.zeros(len(tests), int), np.zeros(len(tests), int)
     for stage in sorted({permutations, *most}):
         going = [i for i in range(len(tests)) if done[i] < min(stage, most[i]) and (not done[i] or reached[i] < GO_ON)]
@@ -111,12 +117,29 @@ def permutation_tests(
         more = stage - int(done[going[0]])
         reached[going] += _reaching([tests[i] for i in going], observed[going], groups, rng, more)
         done[going] = stage
-    n = groups.smaller * groups.rows.shape[1] + len(groups.rest)
-    factor = groups.total / (n * (groups.total - n))
     return [
-        Tested((1 + int(r)) / (1 + int(d)), float(factor * o), int(d))
+        Tested((1 + int(r)) / (1 + int(d)), float(groups.factor * o), int(d))
         for r, d, o in zip(reached, done, observed, strict=True)
     ]
+
+
+def control_limits(
+    tests: Sequence[Sums], groups: Groups, rng: np.random.Generator, permutations: int, rate: float
+) -> tuple[list[Tested], Float[np.ndarray, " t"]]:
+    """Each test, and what its statistic exceeds with a probability of at most `rate` where nothing changed."""
+    observed, permuted = _observed(tests, groups), _permuted(tests, groups, rng, permutations)
+    reached = (permuted >= observed * (1 - TIES)).sum(0)
+    allowed = int(rate * (1 + permutations)) - 1  # permuted values that may reach an observed one in an alarm
+    limits = np.sort(permuted, axis=0)[permutations - 1 - allowed]
+    tested = [
+        Tested((1 + int(r)) / (1 + permutations), float(groups.factor * o), permutations)
+        for r, o in zip(reached, observed, strict=True)
+    ]
+    return tested, groups.factor * limits
+
+
+def _observed(tests: Sequence[Sums], groups: Groups) -> Float[np.ndarray, " t"]:
+    return np.array([_squared(each.groups[: groups.smaller].sum(0) + each.rest) for each in tests])
 
 
 def _squared(x: Float[np.ndarray, "... k"]) -> np.ndarray:
@@ -127,16 +150,24 @@ def _reaching(
     tests: Sequence[Sums], observed: Float[np.ndarray, " t"], groups: Groups, rng: np.random.Generator, count: int
 ) -> Int[np.ndarray, " t"]:
     """How many of `count` random permutations give each test at least the value observed, ties included."""
+    return (_permuted(tests, groups, rng, count) >= observed * (1 - TIES)).sum(0)
+
+
+def _permuted(
+    tests: Sequence[Sums], groups: Groups, rng: np.random.Generator, count: int
+) -> Float[np.ndarray, "count t"]:
+    """‖Σ φ‖² of each test under random permutations, which the tests share."""
     features = np.hstack([each.groups for each in tests])
     rest = np.concatenate([each.rest for each in tests])
     ends = np.cumsum([len(each.rest) for each in tests])[:-1]
-    reached = np.zeros(len(tests), int)
+    found = np.empty((count, len(tests)))
     step = max(1, _BLOCK_NUMBERS // max(len(groups.rows), features.shape[1]))
     for start in range(0, count, step):
-        sums = _permuted_sums(features, groups.smaller, rng, min(step, count - start)) + rest
+        size = min(step, count - start)
+        sums = _permuted_sums(features, groups.smaller, rng, size) + rest
         for i, part in enumerate(np.split(sums, ends, axis=1)):
-            reached[i] += int((_squared(part) >= observed[i] * (1 - TIES)).sum())
-    return reached
+            found[start : start + size, i] = _squared(part)
+    return found
 
 
 def _permuted_sums(

@@ -1,0 +1,6 @@
+"""Drift: two tables compared, with exact tests, divergences both ways, and what moved in words."""
+
+from kullback.drifting.compare import drift
+from kullback.drifting.report import ColumnDrift, DriftReport, JointDrift
+
+__all__ = ["ColumnDrift", "DriftReport", "JointDrift", "drift"]

@@ -1,0 +1,187 @@
+"""How far the two sides of a column are apart: KL both ways, Jensen–Shannon, PSI and Wasserstein.
+
+With missing or infinite values a column is a state and, where that is finite, a value, and the chain rule gives
+KL(P‖Q) = KL(state) + P(finite) KL(value | finite). Among labels a state is one label more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import rel_entr
+from scipy.stats import wasserstein_distance
+
+from kullback.drifting.pairs import FINITE, Pair
+from kullback.estimate.two_samples import TwoSamples, between_columns
+from kullback.known.record import Column
+from kullback.result import Estimate, Guarantee
+from kullback.rule import Request
+
+TENTHS = np.arange(1, 10) / 10
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances that need no density.
+
+    jensen_shannon  in nats, at most log 2, of the shares of the bins
+    psi             Σ (q − p) log(q/p) over the bins; a bin that is empty on one side counts as half a row there
+    wasserstein     W₁ of the finite values, in the column's own units (times and durations: seconds); NaN-free: None
+                    for labels, and where a side has no finite value
+    bins            what the bins of the first two are
+
+    Source: Lin (1991), IEEE Transactions on Information Theory 37(1); SciPy's `wasserstein_distance`.
+    """
+
+    jensen_shannon: float
+    psi: float
+    wasserstein: float | None
+    bins: str
+
+
+def distances(pair: Pair) -> Distances:
+    """Jensen–Shannon and PSI over the values of a table, or over tenths of the reference, each state apart."""
+    p, q = bin_counts(pair)
+    what = "its values" if pair.table else "tenths of the reference"
+    return Distances(
+        jensen_shannon=jensen_shannon(p / p.sum(), q / q.sum()),
+        psi=population_stability(p, q),
+        wasserstein=_wasserstein(pair),
+        bins=what + (", missing and infinite ones apart" if (pair.states() != FINITE).any() else ""),
+    )
+
+
+def jensen_shannon(p: Float[np.ndarray, " k"], q: Float[np.ndarray, " k"]) -> float:
+    """½ KL(p‖m) + ½ KL(q‖m) in nats, m = (p + q)/2."""
+    middle = (p + q) / 2
+    return float(0.5 * rel_entr(p, middle).sum() + 0.5 * rel_entr(q, middle).sum())
+
+
+def population_stability(p: Int[np.ndarray, " k"], q: Int[np.ndarray, " k"]) -> float:
+    """PSI of two rows of counts, KL(p‖q) + KL(q‖p) of their shares."""
+    share_p, share_q = np.maximum(p, 0.5) / p.sum(), np.maximum(q, 0.5) / q.sum()
+    used = p + q > 0
+    return float(((share_q - share_p) * np.log(share_q / share_p))[used].sum())
+
+
+def bin_counts(pair: Pair) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """Rows of either side in each bin: a value, or a tenth of the reference; and in each state that is not finite."""
+    if pair.table:
+        p, q = codes(pair)
+    else:
+        side = pair.p.finite if len(pair.p.finite) else pair.q.finite
+        edges = np.unique(np.quantile(side.astype(np.float64), TENTHS))
+        p, q = (np.searchsorted(edges, part.finite, side="left") for part in (pair.p, pair.q))
+        p, q = (
+            _with_states(code, part.state, len(edges) + 1) for code, part in zip((p, q), (pair.p, pair.q), strict=True)
+        )
+    size = max(int(p.max()), int(q.max())) + 1
+    return np.bincount(p, minlength=size), np.bincount(q, minlength=size)
+
+
+def codes(pair: Pair) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
+    """A number for the value of each row of either side, the states that are not finite last."""
+    levels, found = np.unique(pair.pooled(), return_inverse=True)
+    n = len(pair.p.finite)
+    return (
+        _with_states(found[:n], pair.p.state, len(levels)),
+        _with_states(found[n:], pair.q.state, len(levels)),
+    )
+
+
+def _with_states(code: np.ndarray, state: Int[np.ndarray, " n"], levels: int) -> Int[np.ndarray, " n"]:
+    rows = np.empty(len(state), np.int64)
+    rows[state == FINITE] = code
+    others = state != FINITE
+    rows[others] = levels + state[others] - 1
+    return rows
+
+
+def _wasserstein(pair: Pair) -> float | None:
+    if pair.read_as == "labels" or not (len(pair.p.finite) and len(pair.q.finite)):
+        return None
+    p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
+    scale = float(np.abs(np.concatenate([p, q])).max()) or 1.0  # the distances of the largest numbers would overflow
+    return float(wasserstein_distance(p / scale, q / scale)) * scale
+
+
+# KL, with what it is worth
+
+
+def divergences(pair: Pair, request: Request) -> tuple[Estimate, Estimate]:
+    """KL of the reference against the current side, and the other way round."""
+    return _divergence(pair, request), _flipped(_divergence(replace(pair, p=pair.q, q=pair.p), request))
+
+
+def joint_divergences(pairs: Sequence[Pair], request: Request) -> tuple[Estimate, Estimate]:
+    """KL of all columns together, both ways."""
+    flipped = [replace(pair, p=pair.q, q=pair.p) for pair in pairs]
+    return joint_divergence(pairs, request), _flipped(joint_divergence(flipped, request))
+
+
+def joint_divergence(pairs: Sequence[Pair], request: Request) -> Estimate:
+    """KL(P‖Q) of all columns together. A column with states is two: its state, and its values, a constant for the rest."""
+    if len(pairs) == 1:
+        return _divergence(pairs[0], request)
+    both = [each for pair in pairs for each in _joint_columns(pair)]
+    ps, qs = tuple(p for p, _ in both), tuple(q for _, q in both)
+    return between_columns(ps, qs, request, TwoSamples(), named=True)
+
+
+def _flipped(estimate: Estimate) -> Estimate:
+    """An estimate of KL(Q‖P) in the words of the two samples, not of the order of the arguments."""
+    return replace(estimate, quantity="KL(Q‖P)", reason=estimate.reason.translate(str.maketrans("PQ", "QP")))
+
+
+def _divergence(pair: Pair, request: Request) -> Estimate:
+    rule = TwoSamples()
+    if pair.table:
+        sides = [(Column(pair.name, rows, stated="labels"),) for rows in codes(pair)]
+        return between_columns(sides[0], sides[1], request, rule)
+    p, q = ((replace(part.column, stated="measured"),) for part in (pair.p, pair.q))
+    if not (pair.states() != FINITE).any():
+        return between_columns(p, q, request, rule)
+    sides = [(Column(pair.name, part.state, stated="labels"),) for part in (pair.p, pair.q)]
+    state = between_columns(sides[0], sides[1], request, rule)
+    if not len(pair.p.finite):
+        return state
+    if not len(pair.q.finite):
+        return replace(state, guarantee=Guarantee.LOWER_BOUND, reason="Q's sample has no finite value: a lower bound")
+    return _chained(state, len(pair.p.finite) / len(pair.p), len(pair.p), between_columns(p, q, request, rule))
+
+
+def _chained(state: Estimate, share: float, rows: int, value: Estimate) -> Estimate:
+    """KL(state) + P(finite) KL(value | finite), the variance of the share included."""
+    variance = state.standard_error**2 + (share * value.standard_error) ** 2
+    variance += value.value**2 * share * (1 - share) / rows
+    guarantee = max(state.guarantee, value.guarantee, key=lambda each: each.rank)
+    reasons = dict.fromkeys(part for each in (state, value) for part in each.reason.split("; ") if part)
+    return replace(
+        value,
+        value=state.value + share * value.value,
+        standard_error=math.sqrt(variance),
+        guarantee=guarantee,
+        reason="; ".join(reasons),
+    )
+
+
+def _joint_columns(pair: Pair) -> list[tuple[Column, Column]]:
+    if pair.table:
+        p, q = (Column(pair.name, rows, stated="labels") for rows in codes(pair))
+        return [(p, q)]
+    parts = (pair.p, pair.q)
+    if not (pair.states() != FINITE).any():
+        p, q = (replace(part.column, stated="measured") for part in parts)
+        return [(p, q)]
+    typical = float(np.median(pair.pooled())) if len(pair.pooled()) else 0.0
+    states, values = [], []
+    for part in parts:
+        filled = np.full(len(part), typical)
+        filled[part.state == FINITE] = part.finite
+        states.append(Column(f"{pair.name} is missing", part.state, stated="labels"))
+        values.append(Column(pair.name, filled, pair.unit, stated="measured", zoned=part.column.zoned))
+    return [(states[0], states[1]), (values[0], values[1])]
