@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from scipy.stats import false_discovery_control
 
 from kullback.arguments import flag, inside, whole
@@ -86,7 +87,7 @@ def drift(
         joint = _joint(pairs, found, joint_test, request)
         relations = _relations(pairs, found, joint, level, request, first)
         show("periods")
-        series: tuple[Period, ...] = chart(pairs, *periods, request) if periods is not None else ()
+        series = () if periods is None else chart(pairs, periods[0], periods[1], request)
     return DriftReport(
         reference=Side("reference", len(pairs[0].p)),
         current=Side("current", len(pairs[0].q)),
@@ -100,7 +101,9 @@ def drift(
     )
 
 
-def _without_periods(reference: Any, current: Any, by: object, every: object) -> tuple[Any, Any, Any]:
+def _without_periods(
+    reference: Any, current: Any, by: object, every: object
+) -> tuple[Any, Any, tuple[list[str], np.ndarray] | None]:
     """Both tables without the column of periods, and the names of the periods with each current row's."""
     if by is None:
         if every is not None:

@@ -16,12 +16,12 @@ class Footnotes:
 
     def marks(self, reason: str) -> str:
         """The numbers of the remarks on one estimate, which its reason parts by semicolons."""
-        marks = []
+        marks = set()
         for note in filter(None, reason.split("; ")):
             kind = _NUMBER.sub("#", note)
             self._notes.setdefault(kind, []).append(note)
-            marks.append(str(list(self._notes).index(kind) + 1))
-        return " ".join(marks)
+            marks.add(list(self._notes).index(kind) + 1)
+        return " ".join(map(str, sorted(marks)))
 
     def lines(self) -> list[str]:
         """Each remark, with the least and the greatest of each of its figures."""

@@ -124,7 +124,7 @@ def joint_divergences(pairs: Sequence[Pair], request: Request) -> tuple[Estimate
 
 
 def joint_divergence(pairs: Sequence[Pair], request: Request) -> Estimate:
-    """KL(P‖Q) of all columns together. A column with states is two: its state, and its values, a constant for the rest."""
+    """KL(P‖Q) of all columns together. A column with states is two: the state, and the values with a constant."""
     if len(pairs) == 1:
         return _divergence(pairs[0], request)
     both = [each for pair in pairs for each in _joint_columns(pair)]

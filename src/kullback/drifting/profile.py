@@ -141,7 +141,7 @@ def _time(seconds: float) -> str:
         moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=round(seconds))
     except OverflowError:
         return f"{seconds:.6g} s since 1970"
-    return moment.date().isoformat() if moment.time() == datetime.time() else moment.isoformat(" ")
+    return moment.date().isoformat() if moment.time() == datetime.time() else moment.isoformat(" ", "minutes")
 
 
 def _range(low: float, high: float, unit: str) -> str:

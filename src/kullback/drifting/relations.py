@@ -40,10 +40,10 @@ class Relation:
     def __str__(self) -> str:
         if self.reference is None or self.current is None:
             return f"the relation of {self.first} and {self.second} changed"
-        verb = "rose" if self.current > self.reference else "fell"
-        return (
-            f"the correlation of {self.first} and {self.second} {verb} from {self.reference:.2f} to {self.current:.2f}"
+        change = (
+            f"{'rose' if self.current > self.reference else 'fell'} from {self.reference:.2f} to {self.current:.2f}"
         )
+        return f"the correlation of {self.first} and {self.second} {change}"
 
 
 def changed_relations(pairs: Sequence[Pair], request: Request, permutations: int) -> tuple[Relation, ...]:

@@ -53,7 +53,7 @@ class Period:
 def periods_of(by: Any, every: object, argument: str) -> tuple[list[str], Int[np.ndarray, " n"]]:
     """The names of the periods in their order, and the number of each row's; −1 where `by` is missing.
 
-    every  for times "hour", "day", "week", "month", "quarter" or "year"; for numbers a width; None for one period a value
+    every  one of `EVERY` for times, a width for numbers, None for one period a value
     """
     column, missing = column_and_missing("by", by, argument)
     values, unit = column.values, column.unit

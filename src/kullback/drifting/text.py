@@ -51,20 +51,20 @@ def lines(report: DriftReport) -> list[Line]:
 
 def heading(report: DriftReport) -> str:
     """What was compared, and the verdict, in two sentences."""
-    sides = " and ".join(f"{side.name} ({_rows(side.rows)})" for side in (report.reference, report.current))
+    p, q = (f"{side.name} ({_rows(side.rows)})" for side in (report.reference, report.current))
     count, moved = len(report.columns), len(report.moved)
     columns = f"{count} column{'s' if count > 1 else ''}"
     verdict = f"{moved or 'none'} of {columns} moved" if count > 1 else ("it moved" if moved else "it did not move")
     together = f"; all together p = {p_text(report.joint.p_value)}" if count > 1 else ""
-    return f"P = {sides.replace(' and ', '; Q = ', 1)}. {verdict[0].upper()}{verdict[1:]} (level {report.level:g}){together}."
+    return f"P = {p}; Q = {q}. {verdict[0].upper()}{verdict[1:]} (level {report.level:g}){together}."
 
 
 def legend(report: DriftReport) -> str:
     """What the figures of the table are."""
     adjusted = ", adjusted by Benjamini–Hochberg" if len(report.columns) > 1 else ""
     return (
-        f"KL and JS in nats, never clipped to 0; ≥ marks a lower bound. p is exact (permutation of the labels){adjusted}. "
-        "JS and PSI over values, or tenths of P; W₁ in the column's units."
+        "KL and JS in nats, never clipped to 0; ≥ marks a lower bound. p is exact (permutation of the labels)"
+        f"{adjusted}. JS and PSI over values, or tenths of P; W₁ in the column's units."
     )
 
 
@@ -92,7 +92,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(column: ColumnDrift) -> list[str]:
     distances = column.distances
-    moved = "–" if distances.wasserstein is None else f"{distances.wasserstein:.3g}"
+    moved = "–" if distances.wasserstein is None else _in_units(distances.wasserstein, column.read_as)
     shown = [f"{distances.jensen_shannon:.3f}", f"{distances.psi:.3f}", moved, p_text(column.adjusted_p)]
     return [*_divergences(column.kl, column.reverse_kl), *shown]
 
@@ -150,6 +150,14 @@ def _chart(report: DriftReport) -> list[Line]:
         )
         made.append(Line(text[:WIDTH], "bold" if period.alarm else ""))
     return made
+
+
+def _in_units(distance: float, read_as: str) -> str:
+    """A distance to three digits; of times and durations in days, hours or seconds."""
+    if read_as in ("times", "durations"):
+        unit, size = next(((u, s) for u, s in (("d", 86_400.0), ("h", 3_600.0)) if distance >= s), ("s", 1.0))
+        return f"{distance / size:.3g} {unit}"
+    return f"{distance:,.0f}" if 1000 <= distance < 1e9 else f"{distance:.3g}"
 
 
 def _cut(name: str) -> str:

@@ -81,6 +81,8 @@ def _tail(p: Float[np.ndarray, " n"], q: Float[np.ndarray, " m"], unit: str) -> 
 
 def _labels(pair: Pair, profile: Profile) -> list[str]:
     least = LEAST_PART * sum(region.part for region in profile.regions)
+    if pair.read_as == "counts" and len(profile.regions) > 3 and len(pair.p.finite):
+        return _counts(pair)
     said = []
     for region in profile.largest(3):
         if region.label in STATES or region.part <= least:
@@ -90,8 +92,17 @@ def _labels(pair: Pair, profile: Profile) -> list[str]:
         elif region.current == 0:
             said.append(f"{region.label} is gone, {percent(region.reference)} before")
         else:
-            said.append(_change(region.label, region))
+            said.append(_change(f"{'value ' if pair.numeric else ''}{region.label}", region))
     return said
+
+
+def _counts(pair: Pair) -> list[str]:
+    p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
+    if not len(q):
+        return []
+    before, after = float(p.mean()), float(q.mean())
+    mean = f"the mean {_verb(before, after)} from {before:.4g} to {after:.4g}"
+    return ([mean] if abs(after - before) > LEAST_SHIFT * p.std() else []) + [_tail(p, q, pair.unit)]
 
 
 def _states(pair: Pair) -> list[str]:
