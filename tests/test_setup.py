@@ -60,6 +60,7 @@ def test_a_base_dependency_is_one_that_the_package_imports():
         "tensorboardX",
         "wandb",
         "polars",
+        "pyarrow",
         "imageio_ffmpeg",
         "jaxlib",
         "threadpoolctl",

@@ -13,8 +13,8 @@ from tests.cli.printed import one_line
 from kullback import __version__
 from kullback.cli import main
 from kullback.cli.commands import keep_compilations
-from kullback.cli.estimate import _footnote, _merged
 from kullback.cli.expression import side
+from kullback.drifting.footnotes import Footnotes
 from kullback.errors import InputError
 
 
@@ -133,10 +133,10 @@ def test_dates_in_one_file_alone_are_text(capsys, tmp_path):
 
 
 def test_figures_of_a_footnote_are_merged():
-    notes: dict[str, list[str]] = {}
+    notes = Footnotes()
     said = ["3 rows of 'x1' repeat; 2% of P lies beyond", "1,200 rows of 'x1' repeat", "0.5% of P lies beyond"]
-    assert [_footnote(notes, reason) for reason in said] == ["1 2", "1", "2"]
-    assert [_merged(each) for each in notes.values()] == [
+    assert [notes.marks(reason) for reason in said] == ["1 2", "1", "2"]
+    assert notes.lines() == [
         "3 to 1,200 rows of 'x1' repeat",
         "0.5% to 2% of P lies beyond",
     ]

@@ -1,4 +1,4 @@
-"""The command line: `kullback demo | explain | estimate | control | rules`. Errors are one line and a non-zero exit."""
+"""The command line: `kullback demo | explain | estimate | drift | control | rules`. Errors are one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DESCRIPTION = "KL divergence, estimated and minimised. All values are in nats."
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, 1 for a failure, 2 for a command that cannot be read."""
+    """Run one command and return the exit status.
+
+    It is 0, 1 for a failure, 2 for a command that cannot be read, and 3 where a condition of `drift` holds.
+    """
     given = list(sys.argv[1:] if args is None else args)
     if given in (["--version"], ["-V"]):
         from kullback import __version__

@@ -9,10 +9,17 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
-from kullback.cli.options import EvaluationOptions, OptimalOptions, OutputOptions, TrainingOptions
+from kullback.cli.options import (
+    ColumnOptions,
+    DriftOptions,
+    EvaluationOptions,
+    OptimalOptions,
+    OutputOptions,
+    TrainingOptions,
+)
 
 Side = Positional[Annotated[str, arg(metavar="SIDE")]]
-Csv = Positional[Annotated[Path, arg(metavar="CSV")]]
+Csv = Positional[Annotated[Path, arg(metavar="FILE")]]
 
 QUESTIONS = {
     "estimate": "Estimate KL(P‖Q), both sides fixed",
@@ -63,8 +70,7 @@ class Estimate:
     """Jointly, and column by column, with standard errors, in nats."""
 
     a: Csv
-    """The first table, a CSV file with a header. Numbers with a decimal point are measurements; whole numbers and text
-    are counts and labels."""
+    """The first table: CSV with a header, Parquet or Feather. How its columns are read is decided by their values."""
 
     b: Csv
     """The second table; its columns are matched by name."""
@@ -84,6 +90,25 @@ class Estimate:
         keep_compilations()
         estimate(self.a, self.b, self.columns, self.seed, self.json)
         return 0
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Exact tests, divergences both ways, and in words what moved, by how much and where."""
+
+    reference: Positional[Annotated[Path, arg(metavar="REFERENCE")]]
+    """The table to compare with: CSV with any delimiter and a header (also .gz), TSV, Parquet or Feather."""
+
+    current: Positional[Annotated[Path, arg(metavar="CURRENT")]]
+    """The table of now; columns are matched by name."""
+
+    columns: Annotated[ColumnOptions, arg(name="")]
+    options: Annotated[DriftOptions, arg(name="")]
+
+    def run(self) -> int:
+        from kullback.cli.drift import compare_files
+
+        return compare_files(self.reference, self.current, self.columns, self.options)
 
 
 @dataclass(frozen=True)
@@ -160,6 +185,7 @@ Command = (
     Annotated[Demo, _command("demo", "Run the whole story on real data, and write it as a page.")]
     | Annotated[Explain, _command("explain", "Say how a divergence would be computed, and why so.")]
     | Annotated[Estimate, _command("estimate", "Estimate the divergence between two tables.")]
+    | Annotated[Drift, _command("drift", "Say what moved between two tables, and fail a pipeline where too much did.")]
     | Annotated[Control, _command("control", "Train a policy for an environment, or evaluate one.")]
     | Annotated[Rules, _command("rules", "List the rules that the planner chooses from.")]
 )

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kullback.errors import FileError, InputError
+from kullback.cli.tables import read_tables
+from kullback.drifting.footnotes import Footnotes
+from kullback.errors import InputError
 from kullback.estimate.two_samples import Comparison, compare
+from kullback.known.values import column_and_missing
 from kullback.report.terminal import make_console, wrapped
 from kullback.result import Guarantee
 
 
 def estimate(a: Path, b: Path, columns: Sequence[str], seed: int, as_json: bool) -> None:
     """Compare the two tables and print what was found."""
-    p, q = read_table(a), read_table(b)
+    p, q, notes = read_tables(a, b, columns)
     names, left_out = shared_columns(p, q, columns, str(a), str(b))
-    found = compare(*with_dates(p[names], q[names]), seed=seed)
+    p, q, dropped = complete_rows(p[names], q[names])
+    left_out = " ".join(filter(None, [left_out, *(f"{note[0].upper()}{note[1:]}." for note in (*dropped, *notes))]))
+    found = compare(p, q, seed=seed)
     if len(names) == 1:
         found = found[1:]  # the joint estimate would say the same again
     if as_json:
@@ -39,14 +43,14 @@ def _rows(frame: Any) -> str:
 
 
 def _show(console: Console, sides: str, found: list[Comparison], left_out: str) -> None:
-    notes: dict[str, list[str]] = {}
+    notes = Footnotes()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False, header_style="dim")
     table.add_column("column", overflow="fold")
     table.add_column("read as", no_wrap=True)
     for name in ("KL(P‖Q)", "± s.e.", "note"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in found:
-        mark = _footnote(notes, row.estimate.reason)
+        mark = notes.marks(row.estimate.reason)
         error = f"{row.estimate.standard_error:.4f}" if math.isfinite(row.estimate.standard_error) else "–"
         bound = "≥ " if row.estimate.guarantee is Guarantee.LOWER_BOUND else ""
         name = row.column if row.column is not None else "all together"
@@ -55,31 +59,10 @@ def _show(console: Console, sides: str, found: list[Comparison], left_out: str) 
     console.print(Text(wrapped(f"KL(P‖Q) in nats. {sides}.")), soft_wrap=True)
     console.print()
     console.print(table)
-    closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(map(_merged, notes.values()))]
+    closing = [f"{i + 1}  {note[0].upper()}{note[1:]}." for i, note in enumerate(notes.lines())]
     closing += [left_out] if left_out else []
     closing.append("Consistent: right as the samples grow, and never clipped to 0; ≥ marks a lower bound.")
     console.print(Text("\n" + "\n".join(wrapped(line) for line in closing), style="dim"), soft_wrap=True)
-
-
-_NUMBER = re.compile(r"(?<![\w'.])\d[\d,]*(?:\.\d+)?%?(?![\w'])")
-
-
-def _footnote(notes: dict[str, list[str]], reason: str) -> str:
-    """The numbers of the remarks on one estimate; remarks that differ in their figures alone share one."""
-    marks = []
-    for note in filter(None, reason.split("; ")):
-        kind = _NUMBER.sub("#", note)
-        notes.setdefault(kind, []).append(note)
-        marks.append(str(list(notes).index(kind) + 1))
-    return " ".join(marks)
-
-
-def _merged(notes: list[str]) -> str:
-    """One remark for several, with the least and the greatest of each figure."""
-    places = zip(*(_NUMBER.findall(note) for note in notes), strict=True)
-    ends = [sorted(set(figures), key=lambda figure: float(figure.strip("%").replace(",", ""))) for figures in places]
-    spans = iter([f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for each in ends])
-    return _NUMBER.sub(lambda _: next(spans), notes[0])
 
 
 def _report(a: Path, b: Path, rows_p: int, rows_q: int, found: list[Comparison], left_out: str) -> dict[str, Any]:
@@ -102,59 +85,33 @@ def _report(a: Path, b: Path, rows_p: int, rows_q: int, found: list[Comparison],
     }
 
 
-# Reading the tables
+# Columns of both tables
 
 
-def read_table(path: Path) -> Any:
-    """The CSV file as a data frame; columns of numbers are numbers, everything else is text.
+def complete_rows(p: Any, q: Any) -> tuple[Any, Any, list[str]]:
+    """Both tables without the rows that have missing values, and remarks on how many these are.
 
-    Raises `FileError` for a file that is missing, empty, or not a table.
+    Raises `InputError` where no row is left, and names the command that takes missing values as values.
     """
-    import pandas as pd
+    import narwhals as nw
 
-    if not path.is_file():
-        raise FileError(f"{path}: there is no such file; pass a CSV file with a header")
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-            frame: Any = pd.read_csv(path, sep=separator, skipinitialspace=True, index_col=False)
-    except pd.errors.EmptyDataError:
-        raise FileError(f"{path}: the file is empty; a CSV file needs a header and at least one row") from None
-    except UnicodeDecodeError:
-        raise FileError(f"{path}: this is not text in UTF-8, so not a CSV file") from None
-    except pd.errors.ParserWarning:
-        raise FileError(f"{path}: a row has more fields than the header; this cannot be read as CSV") from None
-    except (pd.errors.ParserError, ValueError) as error:
-        raise FileError(f"{path}: this cannot be read as CSV ({str(error).strip()})") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror})") from None
-    if frame.empty:
-        raise FileError(f"{path}: the table has a header and no rows")
-    missing = [str(name) for name in frame.columns if frame[name].isna().any()]
-    if missing:
-        raise FileError(f"{path}: column {missing[0]!r} has missing values; drop those rows or fill them in")
-    return frame
-
-
-def with_dates(p: Any, q: Any) -> tuple[Any, Any]:
-    """Both tables, of the same columns, with those that hold dates or times in ISO 8601 in both read as such."""
-    for name in p.columns:
-        found = _dates(p[name]), _dates(q[name])
-        if found[0] is not None and found[1] is not None:
-            p, q = p.assign(**{name: found[0]}), q.assign(**{name: found[1]})
-    return p, q
-
-
-def _dates(column: Any) -> Any:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column) or not column.astype(str).str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all():
-        return None
-    try:
-        return pd.to_datetime(column, format="ISO8601", utc=True)
-    except ValueError:
-        return None
+    kept, notes = [], []
+    for frame, side in ((p, "P"), (q, "Q")):
+        table = nw.from_native(frame, eager_only=True)
+        # A NaN of polars is a number to narwhals; to a reader of tables it is missing as well.
+        none = np.zeros(len(table), bool)
+        for name in table.columns:
+            none |= column_and_missing(name, table[name].to_native(), name)[1]
+        if none.all():
+            raise InputError(
+                f"{side}: every row has a missing value; choose --columns, or use kullback drift, which compares them"
+            )
+        if none.any():
+            notes.append(
+                f"{none.sum():,} rows of {side} with missing values are left out (kullback drift compares them too)"
+            )
+        kept.append(table.filter((~none).tolist()).to_native())
+    return kept[0], kept[1], notes
 
 
 def shared_columns(p: Any, q: Any, asked: Sequence[str], name_p: str, name_q: str) -> tuple[list[str], str]:

@@ -19,12 +19,12 @@ LEARNABLE = {name: getattr(kl, name) for name in ("Conditional", "Family", "Line
 
 
 def side(text: str, argument: str) -> Any:
-    """The side that `text` names: a CSV file, a distribution, or a learnable side.
+    """The side that `text` names: a file of samples, a distribution, or a learnable side.
 
     Raises `InputError` for anything but a call of a known name with literal arguments.
     """
-    if text.lower().endswith((".csv", ".tsv")):
-        from kullback.cli.estimate import read_table
+    if text.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".feather")):
+        from kullback.cli.tables import read_table
 
         return kl.Samples(read_table(Path(text)))
     try:

@@ -1,4 +1,4 @@
-"""The options of `kullback control`, in records by what they are about. What is typed is the name of a field alone."""
+"""The options of commands, in records by what they are about. What is typed is the name of a field alone."""
 
 from __future__ import annotations
 
@@ -83,3 +83,52 @@ class EvaluationOptions:
 
     evaluate: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: train)")] = None
     """Train nothing, and play a policy that was saved in fresh episodes, greedily and as it draws."""
+
+
+@dataclass(frozen=True)
+class ColumnOptions:
+    """Which columns of two tables are compared, and how they are read."""
+
+    columns: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: all shared)")] = ()
+    """Compare these columns only; others are not read."""
+
+    as_measured: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: by values)")] = ()
+    """Columns of numbers that are compared by distances."""
+
+    as_label: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: by values)")] = ()
+    """Columns whose values have no order, such as codes."""
+
+    as_count: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: by values)")] = ()
+    """Columns of whole numbers whose frequencies are compared."""
+
+    ignore: Annotated[tuple[str, ...], arg(metavar="NAME...", help_behavior_hint="(default: none)")] = ()
+    """Columns that are left out."""
+
+
+@dataclass(frozen=True)
+class DriftOptions:
+    """What is decided and written."""
+
+    by: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: none)")] = None
+    """A column of the second table whose periods are compared one by one with the first table."""
+
+    every: Annotated[str | None, arg(metavar="PERIOD", help_behavior_hint="(default: day, or each value)")] = None
+    """How long a period is: hour, day, week, month, quarter, year, or a width for numbers."""
+
+    fail_if: Annotated[tuple[str, ...], arg(metavar="COND...", help_behavior_hint="(default: none)")] = ()
+    """Exit with status 3 where one of these holds: "kl>0.1", "p<0.01", "joint_p<0.01", "age.psi>0.2"."""
+
+    level: Annotated[float, arg(metavar="P")] = 0.05
+    """The adjusted p-value at which a column is said to have moved."""
+
+    permutations: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 999, more if needed)")] = None
+    """Permutations of each test."""
+
+    seed: Annotated[int, arg(metavar="N")] = 0
+    """The seed of permutations and standard errors."""
+
+    json: bool = False
+    """Print everything as JSON."""
+
+    report: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="(default: none)")] = None
+    """Write a page with pictures, which needs no network: drift.html."""

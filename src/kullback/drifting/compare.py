@@ -211,6 +211,6 @@ def _on_series(series: Sequence[Period]) -> list[str]:
     if not series:
         return []
     return [
-        "control limits: the 99.73 % quantile of each period's statistic under permutations of its rows and the "
+        "control limits: the 99.73% quantile of each period's statistic under permutations of its rows and the "
         f"reference's; without change each of the {len(series):,} periods alarms with a probability of at most 0.0027"
     ]

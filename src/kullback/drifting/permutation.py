@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 
 from kullback.drifting.features import Block
 
-GROUPS = 4096
+GROUPS = 2048
 LEAST_GROUPS = 50  # of the smaller sample
 GO_ON = 10
 TIES = 1e-9  # relative; two sums of the same numbers in another order are equal to rounding
@@ -54,7 +54,7 @@ class Groups:
 def grouped(n: int, m: int, rng: np.random.Generator) -> Groups:
     """Groups of the n + m rows, which are numbered with those of the first sample first."""
     sides = sorted((np.arange(n), np.arange(n, n + m)), key=len)
-    size = max(1, min((n + m) // GROUPS, len(sides[0]) // LEAST_GROUPS))
+    size = max(1, min(-(-(n + m) // GROUPS), len(sides[0]) // LEAST_GROUPS))
     shuffled = [rng.permutation(side) if size > 1 else side for side in sides]
     whole = [side[: len(side) // size * size].reshape(-1, size) for side in shuffled]
     return Groups(np.concatenate(whole), len(whole[0]), shuffled[0][whole[0].size :], n + m)

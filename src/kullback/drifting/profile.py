@@ -132,7 +132,8 @@ def shown_value(value: object, unit: str = "") -> str:
     number = float(value)  # type: ignore[arg-type]
     if unit == "time" and math.isfinite(number):
         return _time(number)
-    text = f"{number:,.0f}" if abs(number) < 1e7 and number == round(number) else f"{number:.5g}"
+    whole = abs(number) >= 1e4 or number == np.round(number)
+    text = f"{number:,.0f}" if whole and abs(number) < 1e7 else f"{number:.5g}"
     return f"{text} s" if unit == "duration" else text
 
 

@@ -24,11 +24,11 @@ def in_words(pair: Pair, profile: Profile) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 0 to 1 to two digits, never rounded to 0 % or 100 % unless it is."""
+    """A share of 0 to 1 to two digits, never rounded to 0% or 100% unless it is."""
     value = 100 * share
     if 99 < value < 100:
-        return f"{min(value, 99.99):.2f} %".replace(".00 %", " %")
-    return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
+        return f"{min(value, 99.99):.2f}%"
+    return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.2g}%"
 
 
 def _change(name: str, region: Region) -> str:

@@ -24,7 +24,15 @@ class Colophon:
 
 
 def page(lead: str, sections: Sequence[Section], colophon: Colophon) -> str:
-    """The whole page as text."""
+    """The whole page of the demonstration as text."""
+    return document("kullback: the report", TITLE, lead, sections, _footer(colophon))
+
+
+def document(title: str, heading: str, lead: str, sections: Sequence[Section], footer: str) -> str:
+    """A page of sections as text.
+
+    footer  an element of HTML; everything else is text
+    """
     style = files("kullback.report").joinpath("page.css").read_text(encoding="utf-8")
     contents = "".join(f'<li><a href="#{s.key}">{escape(s.title)}</a></li>' for s in sections)
     body = "\n".join(_section(s) for s in sections)
@@ -33,7 +41,7 @@ def page(lead: str, sections: Sequence[Section], colophon: Colophon) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>kullback: the report</title>
+<title>{escape(title)}</title>
 <link rel="icon" href="data:,">
 <style>
 {style}</style>
@@ -41,14 +49,14 @@ def page(lead: str, sections: Sequence[Section], colophon: Colophon) -> str:
 <body>
 <header>
 <p class="eyebrow">kullback</p>
-<h1>{escape(TITLE)}</h1>
+<h1>{escape(heading)}</h1>
 <p>{escape(lead)}</p>
 </header>
 <nav aria-label="Contents"><ol>{contents}</ol></nav>
 <main>
 {body}
 </main>
-{_footer(colophon)}
+{footer}
 </body>
 </html>
 """
@@ -81,7 +89,7 @@ def _index(folder: str | os.PathLike[str]) -> Path:
 
 def _section(section: Section) -> str:
     parts = [f'<section id="{section.key}">', f"<h2>{escape(section.title)}</h2>", _prose(section.lead)]
-    parts.append(f"<pre><code>{escape(section.code)}</code></pre>")
+    parts += [f"<pre><code>{escape(section.code)}</code></pre>"] if section.code else []
     parts += [_figure(picture) for picture in section.pictures]
     parts += [_table(table) for table in section.tables]
     if section.note:
