@@ -27,6 +27,7 @@ RARE = 5  # rows of both samples; rarer values of a column are one value
 MOST_VALUES, MOST_VALUES_TOGETHER = 64, 8
 MOST_MULTIPLIED = 32  # features of which all products are taken
 SMALLEST_EIGENVALUE = 1e-3
+ROWS_A_FEATURE = 4
 COVARIANCE_ROWS = 20_000
 _NORMAL_IQR = 1.3489795  # the interquartile range of a standard normal
 
@@ -134,7 +135,8 @@ def block(stored: Features, rng: np.random.Generator, expand: Expand = _same) ->
     """Features whitened by their covariance in rows of both samples, of which at most 20,000 are drawn for it.
 
     Each is first divided by its standard deviation, so that units do not decide which directions are dropped; those are
-    the eigenvectors whose eigenvalue is below 10⁻³ of the largest.
+    the eigenvectors whose eigenvalue is below 10⁻³ of the largest. At most a quarter as many as rows are kept: with as
+    many as rows all rows are equally far apart, and no permutation differs from another.
     """
     rows = slice(None) if len(stored) <= COVARIANCE_ROWS else rng.choice(len(stored), COVARIANCE_ROWS, replace=False)
     features = expand(np.asarray(stored[rows], np.float64))
@@ -146,6 +148,7 @@ def block(stored: Features, rng: np.random.Generator, expand: Expand = _same) ->
     standardised = ((features - mean) * scale)[:, varies]
     eigenvalues, vectors = np.linalg.eigh(standardised.T @ standardised / len(standardised))
     kept = eigenvalues > SMALLEST_EIGENVALUE * eigenvalues[-1]
+    kept[: -max(1, len(stored) // ROWS_A_FEATURE)] = False
     matrix = np.zeros((len(mean), int(kept.sum())))
     matrix[varies] = vectors[:, kept] / np.sqrt(eigenvalues[kept]) * int(kept.sum()) ** -0.25
     return Block(stored, expand, mean, scale[:, None] * matrix)

@@ -70,11 +70,15 @@ class Pair:
 
     @property
     def read_as(self) -> str:
-        """ "measured", "times" or "durations", or "counts" and "labels" where frequencies are compared."""
+        """How its values are compared: as "measured", "times" or "durations" by distances; as "labels", or numbers by
+        "frequencies"; and "missing" where no value is finite.
+        """
+        if not len(self.pooled()):
+            return "missing"
         if not self.table:
             return f"{self.unit}s" if self.unit else "measured"
         labels = "labels" in (self.p.column.stated, self.q.column.stated)
-        return "counts" if self.numeric and not labels else "labels"
+        return "frequencies" if self.numeric and not labels else "labels"
 
     def states(self) -> Int[np.ndarray, " rows"]:
         """The state of every row, those of the reference first."""
@@ -97,7 +101,12 @@ def matched_pairs(
     Raises `InputError` for tables without rows or without a column in common, and for names that are not there.
     """
     ps, qs = named_columns(reference, "reference"), named_columns(current, "current")
-    names, notes = _shared(list(ps), list(qs), columns, said)
+    notes: list[str] = []
+    if len(ps) == len(qs) == 1 and list(ps) != list(qs):  # two single columns correspond, as two samples do
+        notes = [f"{next(iter(ps))!r} is compared with the only column of the current table, {next(iter(qs))!r}"]
+        qs = dict(zip(ps, qs.values(), strict=True))
+    names, left_out = _shared(list(ps), list(qs), columns, said)
+    notes += left_out
     read = {
         argument: [_part(name, side[name], f"{argument}[{name!r}]") for name in names]
         for argument, side in (("reference", ps), ("current", qs))
@@ -109,8 +118,8 @@ def matched_pairs(
         pair, note = _pair(replace(read["reference"][at], column=p), replace(read["current"][at], column=q))
         pairs.append(pair)
         notes += [note] if note else []
-    pairs, left_out = _without_identifiers(pairs)
-    return tuple(pairs), tuple(notes + left_out)
+    pairs, identifiers = _without_identifiers(pairs)
+    return tuple(pairs), tuple(notes + identifiers)
 
 
 def _shared(
@@ -126,8 +135,6 @@ def _shared(
         if not asked:
             raise InputError("columns: the list is empty; name at least one column, or pass None for all")
         return list(dict.fromkeys(asked)), []
-    if len(ps) == len(qs) == 1:
-        return _single(ps, qs)
     spoken = {str(name) for value in said.values() if isinstance(value, list | tuple | set) for name in value}
     spoken |= {value for value in said.values() if isinstance(value, str)}
     index = [name for name in WRITTEN_BY_PANDAS if name in ps + qs and name not in spoken]
@@ -144,20 +151,12 @@ def _shared(
     return shared, notes
 
 
-def _single(ps: list[str], qs: list[str]) -> tuple[list[str], list[str]]:
-    if ps != qs:
-        raise InputError(
-            f"reference and current: their columns are named {ps[0]!r} and {qs[0]!r}; rename one, or pass arrays"
-        )
-    return ps, []
-
-
 def _part(name: str, series: Any, argument: str) -> Part:
     if isinstance(series, Column):
         column, missing = series, np.zeros(len(series.values), bool)
     else:
         column, missing = column_and_missing(name, series, argument)
-    state = np.where(missing, MISSING, FINITE).astype(np.int8)
+    state = np.where(missing, MISSING, FINITE)
     if column.values.dtype.kind == "f":
         beyond = np.isinf(column.values)
         state[~missing] = np.where(beyond, np.where(column.values > 0, ABOVE, BELOW), FINITE)
@@ -180,7 +179,7 @@ def _pair(p: Part, q: Part) -> tuple[Pair, str]:
         p, q = (_like(part, other) if not len(part.finite) else part for part, other in ((p, q), (q, p)))
     infinite = sum(int((part.state >= ABOVE).sum()) for part in (p, q))
     if infinite:
-        note = "; ".join(filter(None, (note, f"infinities are a value of their own ({infinite:,} rows of {name!r})")))
+        note = "; ".join(filter(None, (note, f"infinities are a value of their own ({name!r}: {infinite:,})")))
     filled = [part.column for part in (p, q) if len(part.finite)]
     table = is_table(*filled) if filled else True
     return Pair(name, p, q, table, remark_on(*filled) if filled else ""), note

@@ -38,7 +38,7 @@ class Side:
 class ColumnDrift:
     """One column on both sides, P the reference and Q the current table.
 
-    read_as     "measured", "times", "durations", "counts" or "labels"
+    read_as     "measured", "times", "durations", "frequencies", "labels" or "missing"
     p_value     exact, of the permutation test; `adjusted_p` by Benjamini and Hochberg over the columns
     kl          KL(P‖Q), and `reverse_kl` KL(Q‖P), in nats
     distances   Jensen–Shannon, PSI and Wasserstein

@@ -10,6 +10,7 @@ import numpy as np
 from kullback.errors import InputError
 from kullback.estimate.columns import columns_of
 from kullback.known import Samples
+from kullback.known.record import Column
 from kullback.known.samples import rectangular
 
 KINDS = "a data frame, an array [n] or [n, d], or a mapping from names to columns"
@@ -47,7 +48,8 @@ def _columns(x: Any, argument: str) -> dict[str, Any]:
     if array.dtype.names:
         return {name: array[name] for name in array.dtype.names}
     if array.ndim not in (1, 2):
-        raise InputError(f"{argument}: {x!r:.60} of shape {array.shape} is no table; pass {KINDS}")
+        shown = f"{x!r:.60}".replace("\n", " ")
+        raise InputError(f"{argument}: {shown} of shape {array.shape} is no table; pass {KINDS}")
     table = array[:, None] if array.ndim == 1 else array
     return {str(at): table[:, at] for at in range(table.shape[1])}
 
@@ -92,7 +94,7 @@ def _require_distinct(names: list[str], argument: str) -> None:
 
 
 def _length(column: Any, argument: str) -> int:
-    if hasattr(column, "values") and not callable(column.values) and hasattr(column, "stated"):
+    if isinstance(column, Column):
         return len(column.values)
     try:
         return len(column)

@@ -81,19 +81,23 @@ def _tail(p: Float[np.ndarray, " n"], q: Float[np.ndarray, " m"], unit: str) -> 
 
 def _labels(pair: Pair, profile: Profile) -> list[str]:
     least = LEAST_PART * sum(region.part for region in profile.regions)
-    if pair.read_as == "counts" and len(profile.regions) > 3 and len(pair.p.finite):
+    if pair.read_as == "frequencies" and len(profile.regions) > 3 and len(pair.p.finite):
         return _counts(pair)
     said = []
     for region in profile.largest(3):
         if region.label in STATES or region.part <= least:
             continue
         if region.reference == 0:
-            said.append(f"{region.label} is new, {percent(region.current)}")
+            said.append(f"{region.label} {_is(region)} new, {percent(region.current)}")
         elif region.current == 0:
-            said.append(f"{region.label} is gone, {percent(region.reference)} before")
+            said.append(f"{region.label} {_is(region)} gone, {percent(region.reference)} before")
         else:
             said.append(_change(f"{'value ' if pair.numeric else ''}{region.label}", region))
     return said
+
+
+def _is(region: Region) -> str:
+    return "are" if region.label.endswith("other values") else "is"
 
 
 def _counts(pair: Pair) -> list[str]:

@@ -53,6 +53,8 @@ def column_and_missing(name: str, series: Any, argument: str) -> tuple[Column, B
 def _values(series: Any, argument: str) -> np.ndarray:
     """The values as an array [n], a masked one where the caller's is."""
     values = np.asanyarray(series.to_numpy() if hasattr(series, "to_numpy") else series)
+    if values.ndim > 1 and hasattr(series, "to_list"):  # nested values of a data frame
+        values = _objects(series.to_list())
     if len(values) == 0:
         raise InputError(f"{argument}: the sample is empty; pass at least one row")
     if values.dtype.kind in "cV" or values.ndim != 1:
@@ -61,6 +63,13 @@ def _values(series: Any, argument: str) -> np.ndarray:
             "real numbers or of text"
         )
     return values
+
+
+def _objects(values: list[Any]) -> np.ndarray:
+    """An array of objects, which may be lists themselves."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
 
 
 def missing_rows(series: Any, values: np.ndarray) -> Bool[np.ndarray, " n"]:

@@ -208,7 +208,7 @@ def _densities(column: ColumnDrift, regions: Sequence[Region], name: str) -> Pic
     return Picture(
         svg,
         alt=f"The densities of {column.name} in both tables, and the log of their ratio.",
-        caption="Without the outer twentieths of both tables together, which have no ends.",
+        caption="Without the outer twentieths, which have no ends; log P/Q is left out where a side has no rows.",
     )
 
 
