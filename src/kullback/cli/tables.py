@@ -100,7 +100,7 @@ def _read_csv(path: Path, columns: Sequence[str], others: Sequence[str]) -> Read
         raise FileError(f"{path}: this cannot be read as CSV ({' '.join(str(error).split())})") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror or error})") from None
-    notes = [] if delimiter == "," or path.suffix == ".tsv" else [f"delimited by {DELIMITERS[delimiter]}: {path}"]
+    notes = [] if delimiter == "," or _is_tsv(path) else [f"delimited by {DELIMITERS[delimiter]}: {path}"]
     if not last.endswith("\n") and 0 < _fields(last, delimiter) < len(header):
         notes.append(f"the last line of {path} has fewer fields than the header: the file may be cut off")
     return ReadTable(frame, tuple(notes))
@@ -121,9 +121,13 @@ def _looked_at(path: Path) -> tuple[list[str], str, str]:
     if not head.strip():
         raise FileError(f"{path}: the file is empty")
     text = head.decode("utf-8-sig", "replace")
-    delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else _delimiter(text)
+    delimiter = "\t" if _is_tsv(path) else _delimiter(text)
     header = next(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True), [])
     return header, delimiter, last.decode("utf-8", "replace").splitlines(keepends=True)[-1]
+
+
+def _is_tsv(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".tsv")
 
 
 def _delimiter(text: str) -> str:
@@ -223,8 +227,9 @@ def alike(p: Any, q: Any) -> tuple[Any, Any]:
 
     Other frames have types of their own, and stay.
     """
-    if not all(hasattr(frame, "assign") for frame in (p, q)):
-        return p, q
+    text = [hasattr(frame, "assign") for frame in (p, q)]
+    if not all(text):
+        return (alike(p, p)[0] if text[0] else p), (alike(q, q)[0] if text[1] else q)
     read: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
     for name in dict.fromkeys([*p.columns, *q.columns]):
         having = [at for at, frame in enumerate((p, q)) if name in frame.columns]
@@ -254,18 +259,16 @@ def _as_times(sides: Sequence[Any]) -> list[Any] | None:
     """The columns as times, where every value that is present is one in ISO 8601; else None."""
     import pandas as pd
 
-    read = []
-    for side in sides:
-        present = side.dropna()
-        if pd.api.types.is_numeric_dtype(side):
-            return None
-        if not present.astype(str).str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all():
-            return None
-        try:
-            read.append(pd.to_datetime(side, format="ISO8601", utc=True))
-        except ValueError:
-            return None
-    return read if any(len(side.dropna()) for side in sides) else None
+    present = [side.dropna().astype(str) for side in sides]
+    if any(pd.api.types.is_numeric_dtype(side) for side in sides) or not any(map(len, present)):
+        return None
+    if not all(side.str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all() for side in present):
+        return None
+    zoned = any(side.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$").any() for side in (each.str[10:] for each in present))
+    try:
+        return [pd.to_datetime(side, format="ISO8601", utc=zoned) for side in sides]
+    except ValueError:
+        return None
 
 
 def row_count(frame: Any) -> int:

@@ -77,7 +77,7 @@ def drift(
     reference, current, periods = _without_periods(reference, current, by, every)
     pairs, notes = matched_pairs(reference, current, said, columns)
     with progress(len(pairs) + 3, flag("quiet", quiet)) as show:
-        tested, joint_test = _tests(pairs, request, first, permutations is None, show)
+        tested, joint_test = column_and_joint_tests(pairs, request, first, permutations is None, show)
         adjusted = [float(p) for p in false_discovery_control([each.p_value for each in tested])]
         found = []
         for pair, test, p in zip(pairs, tested, adjusted, strict=True):
@@ -120,7 +120,7 @@ def _without_periods(
     return ps, qs, periods
 
 
-def _tests(
+def column_and_joint_tests(
     pairs: Sequence[Pair], request: Request, first: int, more: bool, show: Progress
 ) -> tuple[list[Tested], Tested]:
     """The tests of the columns, and the joint one, which share their permutations."""

@@ -96,7 +96,7 @@ def products(x: Features) -> Features:
 
 def score_features(pair: Pair) -> Features:
     """Normal scores and scaled values [rows, 2] of the finite rows, 0 elsewhere; [rows, 0] for labels."""
-    finite, values = pair.states() == FINITE, pair.pooled()
+    finite, values = pair.states == FINITE, pair.pooled
     if pair.read_as == "labels" or len(values) == 0:
         return np.zeros((len(finite), 0))
     features = np.zeros((len(finite), 2))
@@ -116,10 +116,11 @@ def in_units_of_spread(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n
 
 def indicator_features(pair: Pair, most: int) -> Features:
     """Indicators of the most frequent values of a column of frequencies, and of every state that is not finite."""
-    states = pair.states()
+    states = pair.states
     found = [states == state for state in np.unique(states) if state != FINITE]
-    if pair.table and len(pair.pooled()):
-        _, codes, counts = np.unique(pair.pooled(), return_inverse=True, return_counts=True)
+    if pair.table and len(pair.pooled):
+        codes = pair.levels[1]
+        counts = np.bincount(codes)
         frequent = [code for code in np.argsort(-counts, kind="stable")[:most] if counts[code] >= RARE]
         row_codes = np.full(len(states), -1)
         row_codes[states == FINITE] = codes

@@ -51,7 +51,7 @@ def distances(pair: Pair) -> Distances:
         jensen_shannon=jensen_shannon(p / p.sum(), q / q.sum()),
         psi=population_stability(p, q),
         wasserstein=_wasserstein(pair),
-        bins=what + (", missing and infinite ones apart" if (pair.states() != FINITE).any() else ""),
+        bins=what + (", missing and infinite ones apart" if (pair.states != FINITE).any() else ""),
     )
 
 
@@ -85,7 +85,7 @@ def bin_counts(pair: Pair) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]
 
 def codes(pair: Pair) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
     """A number for the value of each row of either side, the states that are not finite last."""
-    levels, found = np.unique(pair.pooled(), return_inverse=True)
+    levels, found = pair.levels
     n = len(pair.p.finite)
     return (
         _with_states(found[:n], pair.p.state, len(levels)),
@@ -101,9 +101,23 @@ def _with_states(code: np.ndarray, state: Int[np.ndarray, " n"], levels: int) ->
     return rows
 
 
+def from_smallest(pair: Pair) -> Pair:
+    """Whole numbers beyond double precision less their smallest, which changes no difference and keeps all of them."""
+    values = pair.pooled
+    if values.dtype.kind not in "iu" or max(abs(int(values.min())), abs(int(values.max()))) < 2**53:
+        return pair
+    least = values.min()
+    p, q = (
+        replace(part, column=replace(part.column, values=(part.finite.astype(values.dtype) - least).astype(np.float64)))
+        for part in (pair.p, pair.q)
+    )
+    return replace(pair, p=p, q=q)
+
+
 def _wasserstein(pair: Pair) -> float | None:
     if pair.read_as == "labels" or not (len(pair.p.finite) and len(pair.q.finite)):
         return None
+    pair = from_smallest(pair)
     p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
     scale = float(np.abs(np.concatenate([p, q])).max()) or 1.0  # the distances of the largest numbers would overflow
     return float(wasserstein_distance(p / scale, q / scale)) * scale
@@ -142,8 +156,9 @@ def _divergence(pair: Pair, request: Request) -> Estimate:
     if pair.table:
         sides = [(Column(pair.name, rows, stated="labels"),) for rows in codes(pair)]
         return between_columns(sides[0], sides[1], request, rule)
+    pair = from_smallest(pair)
     p, q = ((replace(part.column, stated="measured"),) for part in (pair.p, pair.q))
-    if not (pair.states() != FINITE).any():
+    if not (pair.states != FINITE).any():
         return between_columns(p, q, request, rule)
     sides = [(Column(pair.name, part.state, stated="labels"),) for part in (pair.p, pair.q)]
     state = between_columns(sides[0], sides[1], request, rule)
@@ -173,11 +188,12 @@ def _joint_columns(pair: Pair) -> list[tuple[Column, Column]]:
     if pair.table:
         p, q = (Column(pair.name, rows, stated="labels") for rows in codes(pair))
         return [(p, q)]
+    pair = from_smallest(pair)
     parts = (pair.p, pair.q)
-    if not (pair.states() != FINITE).any():
+    if not (pair.states != FINITE).any():
         p, q = (replace(part.column, stated="measured") for part in parts)
         return [(p, q)]
-    typical = float(np.median(pair.pooled())) if len(pair.pooled()) else 0.0
+    typical = float(np.median(pair.pooled)) if len(pair.pooled) else 0.0
     states, values = [], []
     for part in parts:
         filled = np.full(len(part), typical)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -73,21 +74,29 @@ class Pair:
         """How its values are compared: as "measured", "times" or "durations" by distances; as "labels", or numbers by
         "frequencies"; and "missing" where no value is finite.
         """
-        if not len(self.pooled()):
+        if not len(self.pooled):
             return "missing"
         if not self.table:
             return f"{self.unit}s" if self.unit else "measured"
         labels = "labels" in (self.p.column.stated, self.q.column.stated)
         return "frequencies" if self.numeric and not labels else "labels"
 
+    @cached_property
     def states(self) -> Int[np.ndarray, " rows"]:
         """The state of every row, those of the reference first."""
         return np.concatenate([self.p.state, self.q.state])
 
+    @cached_property
     def pooled(self) -> np.ndarray:
         """The finite values of both sides."""
         parts = [part.finite for part in (self.p, self.q) if len(part.finite)]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    @cached_property
+    def levels(self) -> tuple[np.ndarray, Int[np.ndarray, " finite"]]:
+        """The distinct finite values of both sides, and the number of each row's among them."""
+        levels, codes = np.unique(self.pooled, return_inverse=True)
+        return levels, codes
 
 
 def matched_pairs(
@@ -127,7 +136,7 @@ def _shared(
 ) -> tuple[list[str], list[str]]:
     """The names to compare, and a remark on those that are left out."""
     if columns is not None:
-        asked = [columns] if isinstance(columns, str) else [str(name) for name in columns]
+        asked = _names(columns)
         for argument, names in (("reference", ps), ("current", qs)):
             for name in asked:
                 if name not in names:
@@ -149,6 +158,14 @@ def _shared(
             f"{', '.join(qs)}); rename them"
         )
     return shared, notes
+
+
+def _names(columns: object) -> list[str]:
+    if isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
+        return [str(columns)]
+    if isinstance(columns, list | tuple | np.ndarray):
+        return [str(name) for name in columns]
+    raise InputError(f"columns: {columns!r:.60} is no list of names; pass one, or None for all columns")
 
 
 def _part(name: str, series: Any, argument: str) -> Part:

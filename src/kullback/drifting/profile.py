@@ -65,7 +65,7 @@ def profile(pair: Pair) -> Profile:
 
 
 def _of_regions(pair: Pair) -> Profile:
-    pooled = pair.pooled().astype(np.float64)
+    pooled = pair.pooled.astype(np.float64)
     inner = np.unique(np.quantile(pooled, np.arange(1, REGIONS) / REGIONS)) if len(pooled) else np.zeros(0)
     inner = inner[inner < pooled.max(initial=-np.inf)]
     edges = [-math.inf, *map(float, inner), math.inf]
@@ -78,7 +78,7 @@ def _of_regions(pair: Pair) -> Profile:
 
 
 def _of_values(pair: Pair) -> Profile:
-    levels = np.unique(pair.pooled())
+    levels, _ = pair.levels
     size = len(levels) + len(STATES) - 1
     p, q = (np.bincount(rows, minlength=size)[: len(levels)] for rows in codes(pair))
     order = np.argsort(-(p + q), kind="stable")
@@ -97,7 +97,7 @@ def _of_values(pair: Pair) -> Profile:
 def _states(pair: Pair) -> list[Region]:
     return [
         _region(STATES[state], int((pair.p.state == state).sum()), int((pair.q.state == state).sum()), pair, math.nan)
-        for state in np.unique(pair.states())
+        for state in np.unique(pair.states)
         if state != FINITE
     ]
 

@@ -111,7 +111,7 @@ def _counts(pair: Pair) -> list[str]:
 
 def _states(pair: Pair) -> list[str]:
     said = []
-    for state in np.unique(pair.states()):
+    for state in np.unique(pair.states):
         before, after = float((pair.p.state == state).mean()), float((pair.q.state == state).mean())
         if state != FINITE and abs(after - before) > LEAST_STATE:
             said.append(f"{STATES[state]} {_verb(before, after)} {_from_to(before, after)}")

@@ -202,7 +202,7 @@ def remark_on(*parts: Column) -> str:
 
 def _repeats(parts: tuple[Column, ...]) -> bool:
     rows = sum(len(part.values) for part in parts)
-    values = np.unique(np.concatenate([part.values.astype(np.float64) for part in parts]))
+    values = np.unique(np.concatenate([part.values for part in parts]))
     if len(values) > FEW_VALUES:
         return rows >= ROWS_OF_MANY_VALUES * len(values)
     if rows >= ROWS_PER_VALUE * len(values):
