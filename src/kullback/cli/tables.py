@@ -260,7 +260,7 @@ def _as_times(sides: Sequence[Any]) -> list[Any] | None:
     import pandas as pd
 
     present = [side.dropna().astype(str) for side in sides]
-    if any(pd.api.types.is_numeric_dtype(side) for side in sides) or not any(map(len, present)):
+    if any(pd.api.types.is_numeric_dtype(side) and side.notna().any() for side in sides) or not any(map(len, present)):
         return None
     if not all(side.str.match(r"\d{4}-\d\d-\d\d([T ]|$)").all() for side in present):
         return None
