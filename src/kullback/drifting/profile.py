@@ -85,7 +85,7 @@ def _of_values(pair: Pair) -> Profile:
     parts = _parts(p, q, len(pair.p), len(pair.q))
     frequent = set(order[:MOST_SHOWN].tolist()) | set(np.argsort(-parts, kind="stable")[: MOST_SHOWN // 4].tolist())
     shown = [at for at in order.tolist() if at in frequent]
-    found = [_region(shown_value(levels[at], pair.unit), int(p[at]), int(q[at]), pair) for at in shown]
+    found = [_region(level_name(levels[at], pair.unit), int(p[at]), int(q[at]), pair) for at in shown]
     others = np.setdiff1d(np.arange(len(levels)), shown)
     if len(others):
         name = f"{len(others):,} other value{'s' if len(others) > 1 else ''}"
@@ -117,10 +117,17 @@ def _parts(p: Int[np.ndarray, " k"], q: Int[np.ndarray, " k"], n: int, m: int) -
 def _unseen(levels: np.ndarray, own: np.ndarray, other: np.ndarray, rows: int, unit: str) -> Unseen:
     alone = np.flatnonzero((own > 0) & (other == 0))
     first = alone[np.argsort(-own[alone], kind="stable")][:10]
-    return Unseen(len(alone), float(own[alone].sum()) / rows, tuple(shown_value(levels[at], unit) for at in first))
+    return Unseen(len(alone), float(own[alone].sum()) / rows, tuple(level_name(levels[at], unit) for at in first))
 
 
 # Values in words
+
+
+def level_name(value: object, unit: str) -> str:
+    """A value of a table as it is printed: numbers in full, as codes are."""
+    if unit or isinstance(value, str | bool | np.bool_):
+        return shown_value(value, unit)
+    return str(value) if isinstance(value, int | np.integer) else f"{value:.10g}"
 
 
 def shown_value(value: object, unit: str = "") -> str:
