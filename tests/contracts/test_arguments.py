@@ -157,6 +157,7 @@ CALLS = {
             "by": (None, NOTHING | {"0"}),
             "every": (None, NOTHING),
             "permutations": (19, NOTHING | COUNT),
+            "rows": (None, NOTHING | COUNT),
             "level": (0.05, set()),
             "seed": (0, {"0", "3", "huge", "beyond double"}),
             "quiet": (True, FLAG),

@@ -82,6 +82,17 @@ class TestDivergence:
         found = only(x, y).kl
         assert found.value == pytest.approx(rel_entr([0.5, 0.5], [0.9, 0.1]).sum(), abs=4 * found.standard_error)
 
+    def test_many_rows_are_sampled_for_kl_alone_and_it_is_said(self):
+        rng = np.random.default_rng(5)
+        x, y = rng.normal(size=(900, 2)), rng.normal(0.3, 1.0, (300, 2))
+        report, whole = kl.drift(x, y, rows=500), kl.drift(x, y)
+        assert "KL is estimated from 500 and 300 random rows (rows=); everything else is of all rows" in report.notes
+        assert report.joint.kl.diagnostics["rows_p"] == report["0"].kl.diagnostics["rows_p"] == 500
+        assert whole.joint.kl.diagnostics["rows_p"] == 900
+        assert report["0"].distances == whole["0"].distances
+        assert report["0"].p_value == whole["0"].p_value
+        assert not any("random rows" in note for note in whole.notes)
+
     def test_values_that_only_one_side_has(self):
         found = only(np.full(100, np.nan), np.arange(100.0))
         assert found.kl.guarantee is Guarantee.LOWER_BOUND

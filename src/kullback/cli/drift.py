@@ -39,6 +39,7 @@ def compare_files(reference: Path, current: Path, columns: ColumnOptions, option
         by=options.by,
         every=_every(options.every),
         permutations=options.permutations,
+        rows=options.rows,
         level=options.level,
         seed=options.seed,
         quiet=options.json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def drift(
     by: str | None = None,
     every: Any = None,
     permutations: int | None = None,
+    rows: int | None = 20_000,
     level: float = 0.05,
     seed: Any = 0,
     quiet: bool = False,
@@ -61,6 +63,8 @@ def drift(
                   "hour", "day", "week", "month", "quarter" or "year", numbers by a width, anything else by its value
     permutations  of each test; None for 999, and for more of those columns where p would else not be small enough to
                   stay below 0.01 when adjusted for the number of columns
+    rows          of each table, drawn at random, from which KL is estimated, which takes the most time; None for all.
+                  Tests, distances and shares are always of all rows
     level         of the adjusted p-values at which a column is said to have moved
     seed          an integer or a JAX key, for permutations and standard errors
     quiet         whether no progress is shown on a terminal
@@ -73,18 +77,20 @@ def drift(
     request = Request(seed=seed)
     level = inside("level", level, 0.05)
     first = PERMUTATIONS if permutations is None else whole("permutations", permutations, 1, 10_000_000)
+    most = None if rows is None else whole("rows", rows)
     said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
     reference, current, periods = _without_periods(reference, current, by, every)
     pairs, notes = matched_pairs(reference, current, said, columns)
+    few, sampled = _sampled(pairs, most, request)
     with progress(len(pairs) + 3, flag("quiet", quiet)) as show:
         tested, joint_test = column_and_joint_tests(pairs, request, first, permutations is None, show)
         adjusted = [float(p) for p in false_discovery_control([each.p_value for each in tested])]
         found = []
-        for pair, test, p in zip(pairs, tested, adjusted, strict=True):
+        for pair, part, test, p in zip(pairs, few, tested, adjusted, strict=True):
             show(pair.name)
-            found.append(_column(pair, test, p, level, request))
+            found.append(_column(pair, part, test, p, level, request))
         show("all together")
-        joint = _joint(pairs, found, joint_test, request)
+        joint = _joint(few, found, joint_test, request)
         relations = _relations(pairs, found, joint, level, request, first)
         show("periods")
         series = () if periods is None else chart(pairs, periods[0], periods[1], request)
@@ -93,11 +99,11 @@ def drift(
         current=Side("current", len(pairs[0].q)),
         columns=tuple(sorted(found, key=lambda each: _rank(each, level))),
         joint=joint,
-        notes=(*notes, *_readings(pairs), *_on_relations(pairs, found, joint, level), *_on_series(series)),
+        notes=(*notes, *sampled, *_readings(pairs), *_on_relations(pairs, found, joint, level), *_on_series(series)),
         level=level,
         series=series,
         relations=relations,
-        data=Compared(pairs, request, first),
+        data=Compared(pairs, few, request, first),
     )
 
 
@@ -137,8 +143,23 @@ def column_and_joint_tests(
     return tested[: len(pairs)], tested[-1]
 
 
-def _column(pair: Pair, test: Tested, adjusted: float, level: float, request: Request) -> ColumnDrift:
-    kl, reverse = divergences(pair, request)
+def _sampled(pairs: Sequence[Pair], most: int | None, request: Request) -> tuple[tuple[Pair, ...], list[str]]:
+    """The pairs with at most so many random rows of each side, the same in all columns, and a remark on it."""
+    rng, chosen = request.host_rng(Stream.ROWS), []
+    for size in (len(pairs[0].p), len(pairs[0].q)):
+        kept = np.ones(size, bool)
+        if most is not None and size > most:
+            kept[rng.permutation(size)[most:]] = False
+        chosen.append(kept)
+    if all(kept.all() for kept in chosen):
+        return tuple(pairs), []
+    p, q = (int(kept.sum()) for kept in chosen)
+    few = tuple(replace(pair, p=pair.p.take(chosen[0]), q=pair.q.take(chosen[1])) for pair in pairs)
+    return few, [f"KL is estimated from {p:,} and {q:,} random rows (rows=); everything else is of all rows"]
+
+
+def _column(pair: Pair, few: Pair, test: Tested, adjusted: float, level: float, request: Request) -> ColumnDrift:
+    kl, reverse = divergences(few, request)
     shares = profile(pair)
     return ColumnDrift(
         name=pair.name,

@@ -70,9 +70,10 @@ class JointDrift:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was compared, kept for what is computed on request."""
+    """What was compared, kept for what is computed on request; `few` are the rows that KL is estimated from."""
 
     pairs: tuple[Pair, ...]
+    few: tuple[Pair, ...]
     request: Request
     permutations: int
 
@@ -178,7 +179,7 @@ class DriftReport:
         A joint estimate for each column of each order is needed: d of them for an order, up to 2 d × `orders` without.
         """
         data = self._data()
-        return chain_rule(data.pairs, self.joint.kl.value, order, orders, data.request)
+        return chain_rule(data.few, self.joint.kl.value, order, orders, data.request)
 
     def _data(self) -> Compared:
         if self.data is None:

@@ -12,3 +12,4 @@ class Stream(enum.IntEnum):
     RELATIONS = 43
     ORDERS = 44
     SERIES = 45
+    ROWS = 46
