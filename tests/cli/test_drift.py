@@ -180,6 +180,25 @@ def test_words_for_no_value_are_text_among_text_and_missing_among_numbers(capsys
     assert {region["label"] for region in columns["country"]["regions"]} == {"'NA'", "'PT'", "missing"}
 
 
+def test_decimal_commas_beside_semicolons_are_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("x;word\n1,5;u,v\n-2;w\nNA;w\n")
+    (tmp_path / "b.csv").write_text("x,word\n1.5,w\n2.5,w\n")
+    p, _, notes = read_tables(Path("a.csv"), Path("b.csv"))
+    assert p["x"].tolist()[:2] == [1.5, -2.0]
+    assert np.isnan(p["x"][2])
+    assert p["word"].tolist() == ["u,v", "w", "w"]
+    assert "numbers with decimal commas: 'x' of a.csv" in notes
+
+
+def test_an_empty_line_of_a_single_column_is_a_missing_value(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("x\n" + "1.5\n\n" * 10)
+    (tmp_path / "b.csv").write_text("x\n" + "1.5\n2.5\n" * 10)
+    _, said = found(capsys, "a.csv", "b.csv")
+    assert said["columns"][0]["missing"] == {"reference": 0.5, "current": 0.0}
+
+
 def test_a_file_that_is_cut_off(capsys, files, tmp_path):
     whole = (tmp_path / "a.csv").read_bytes()
     (tmp_path / "cut.csv").write_bytes(whole[: whole.rindex(b",", 0, len(whole) // 2)])

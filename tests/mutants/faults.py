@@ -671,3 +671,33 @@ fault(
     "        if not content:\n            file.truncate",
     "runtime/test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",
 )
+
+# Drift between tables.
+fault(
+    "drift: the observed assignment is not one of the permutations",
+    "drifting/permutation.py",
+    "Tested((1 + int(r)) / (1 + int(d)), float(groups.factor * o), int(d))",
+    "Tested(int(r) / int(d), float(groups.factor * o), int(d))",
+    "drift/test_reading.py::test_what_can_be_read_has_an_answer",
+)
+fault(
+    "drift: ties are not counted",
+    "drifting/permutation.py",
+    "return (_permuted(tests, groups, rng, count) >= observed * (1 - TIES)).sum(0)",
+    "return (_permuted(tests, groups, rng, count) > observed * (1 + TIES)).sum(0)",
+    "drift/test_permutation.py::test_two_values_give_the_hypergeometric_p",
+)
+fault(
+    "drift: products are not looked at",
+    "drifting/features.py",
+    "        blocks.append(block(scores, rng, products))\n",
+    "        pass\n",
+    "drift/test_permutation.py::test_changes_are_found",
+)
+fault(
+    "drift: KL of the values present is not weighted by their share",
+    "drifting/measures.py",
+    "value=state.value + share * value.value,",
+    "value=state.value + value.value,",
+    "drift/test_measures.py::TestDivergence::test_missing_values_by_the_chain_rule",
+)

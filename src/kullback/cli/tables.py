@@ -84,6 +84,7 @@ def _read_csv(path: Path, columns: Sequence[str], others: Sequence[str]) -> Read
                 usecols=None if wanted is None else lambda name: name in wanted,
                 index_col=False,
                 skipinitialspace=True,
+                skip_blank_lines=len(header) > 1,  # of one column, an empty line is a missing value
                 keep_default_na=False,
                 na_values=[""],
                 low_memory=False,
@@ -103,7 +104,24 @@ def _read_csv(path: Path, columns: Sequence[str], others: Sequence[str]) -> Read
     notes = [] if delimiter == "," or _is_tsv(path) else [f"delimited by {DELIMITERS[delimiter]}: {path}"]
     if not last.endswith("\n") and 0 < _fields(last, delimiter) < len(header):
         notes.append(f"the last line of {path} has fewer fields than the header: the file may be cut off")
+    if delimiter == ";" and (found := _decimal_commas(frame)):
+        frame = frame.assign(**found)
+        notes.append(f"numbers with decimal commas: {', '.join(map(repr, found))} of {path}")
     return ReadTable(frame, tuple(notes))
+
+
+def _decimal_commas(frame: Any) -> dict[str, Any]:
+    """The columns of text that are numbers with a comma before the decimals, as numbers."""
+    import pandas as pd
+
+    found = {}
+    for name in frame.columns:
+        values = frame[name]
+        if pd.api.types.is_numeric_dtype(values) or not (words := values.dropna().astype(str)).str.contains(",").any():
+            continue
+        if (words.str.fullmatch(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?") | words.isin(NOT_A_NUMBER)).all():
+            found[name] = pd.to_numeric(values.astype(object).str.replace(",", "."), errors="coerce")
+    return found
 
 
 def _looked_at(path: Path) -> tuple[list[str], str, str]:

@@ -99,7 +99,13 @@ def drift(
         current=Side("current", len(pairs[0].q)),
         columns=tuple(sorted(found, key=lambda each: _rank(each, level))),
         joint=joint,
-        notes=(*notes, *sampled, *_readings(pairs), *_on_relations(pairs, found, joint, level), *_on_series(series)),
+        notes=(
+            *notes,
+            *sampled,
+            *_readings(pairs),
+            *_on_relations(pairs, found, joint, level),
+            *_on_series(series, periods),
+        ),
         level=level,
         series=series,
         relations=relations,
@@ -228,10 +234,15 @@ def _some(names: Sequence[str], most: int = 8) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
-def _on_series(series: Sequence[Period]) -> list[str]:
-    if not series:
+def _on_series(series: Sequence[Period], periods: tuple[list[str], np.ndarray] | None) -> list[str]:
+    if periods is None:
         return []
+    without = int((periods[1] < 0).sum())
+    said = [f"in no period: {without:,} rows of the current table, which have none"] if without else []
+    if not series:
+        return said
     return [
+        *said,
         "control limits: the 99.73% quantile of each period's statistic under permutations of its rows and the "
-        f"reference's; without change each of the {len(series):,} periods alarms with a probability of at most 0.0027"
+        f"reference's; without change each of the {len(series):,} periods alarms with a probability of at most 0.0027",
     ]
