@@ -184,6 +184,13 @@ def test_whole_numbers_beyond_double_precision_keep_their_differences():
     assert column.distances.wasserstein == pytest.approx(1234.0, rel=1e-12)
 
 
+def test_whole_numbers_of_all_sizes():
+    ends = np.array([-(2**63), -1, 0, 1, 2**63 - 1] * 20)
+    column = kl.drift(ends, ends, measured=True).columns[0]
+    assert column.distances.wasserstein == 0.0
+    assert np.isfinite(column.kl.value)
+
+
 def test_many_categories(rng):
     """Twenty thousand of them, each in few rows: an answer, the rare ones together, and a short list."""
     x, y = (rng.integers(0, 20_000, 40_000).astype(str) for _ in range(2))

@@ -49,6 +49,10 @@ class TestWords:
         said = words(pd.DataFrame({"t": days}), pd.DataFrame({"t": days + pd.Timedelta(days=80)}))
         assert "the median rose from 2026-04-11 to 2026-06-30" in said
 
+    def test_shares_that_are_close_are_told_apart(self):
+        x, y = np.repeat(["a", "b"], [88_900, 11_100]), np.repeat(["a", "b"], [88_600, 11_400])
+        assert words(x, y) == "'b' rose from 11.1% to 11.4%; 'a' fell from 88.9% to 88.6%"
+
     def test_nothing_is_said_of_what_did_not_move(self, rng):
         assert words(rng.normal(size=200), rng.normal(size=200)) == ""
 

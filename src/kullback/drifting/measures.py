@@ -106,9 +106,9 @@ def from_smallest(pair: Pair) -> Pair:
     values = pair.pooled
     if values.dtype.kind not in "iu" or max(abs(int(values.min())), abs(int(values.max()))) < 2**53:
         return pair
-    least = values.min()
+    least = np.uint64(int(values.min()) % 2**64)  # differences modulo 2⁶⁴ are right for signed numbers too
     p, q = (
-        replace(part, column=replace(part.column, values=(part.finite.astype(values.dtype) - least).astype(np.float64)))
+        replace(part, column=replace(part.column, values=(part.finite.astype(np.uint64) - least).astype(np.float64)))
         for part in (pair.p, pair.q)
     )
     return replace(pair, p=p, q=q)

@@ -23,12 +23,12 @@ def in_words(pair: Pair, profile: Profile) -> str:
     return "; ".join(said)
 
 
-def percent(share: float) -> str:
-    """A share of 0 to 1 to two digits, never rounded to 0% or 100% unless it is."""
+def percent(share: float, digits: int = 2) -> str:
+    """A share of 0 to 1 to two digits or more, never rounded to 0% or 100% unless it is."""
     value = 100 * share
     if 99 < value < 100:
-        return f"{min(value, 99.99):.2f}%"
-    return f"{value:.0f}%" if value >= 10 or value == 0 else f"{value:.2g}%"
+        return f"{min(value, 100 - 10.0**-digits):.{digits}f}%"
+    return f"{value:.{digits - 2}f}%" if value >= 10 or value == 0 else f"{value:.{digits}g}%"
 
 
 def _change(name: str, region: Region) -> str:
@@ -40,7 +40,11 @@ def _verb(before: float, after: float) -> str:
 
 
 def _from_to(before: float, after: float) -> str:
-    return f"from {percent(before)} to {percent(after)}" if before != after else f"at {percent(before)}"
+    if before == after:
+        return f"at {percent(before)}"
+    told_apart = (digits for digits in range(2, 12) if percent(before, digits) != percent(after, digits))
+    digits = next(told_apart, 12)
+    return f"from {percent(before, digits)} to {percent(after, digits)}"
 
 
 def _measured(pair: Pair) -> list[str]:

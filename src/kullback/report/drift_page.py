@@ -190,19 +190,24 @@ def _sides(column: ColumnDrift, name: str) -> Picture:
 
 def _densities(column: ColumnDrift, regions: Sequence[Region], name: str) -> Picture:
     edges = np.array([regions[0].low, *(region.high for region in regions)])
+    unit = float(np.abs(edges).max())
+    drawable = 1e-200 < unit < 1e200  # axes beyond overflow
+    edges = edges if drawable else edges / unit
     widths = np.diff(edges)
     p, q = (np.array([getattr(r, side) for r in regions]) for side in ("reference", "current"))
     with drawing(8.2, 3.1) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
         for share, colour, text in ((p, SOFT, "reference"), (q, FORWARD, "current")):
-            upper.stairs(share / widths, edges, color=colour, linewidth=1.6, fill=False)
+            upper.stairs(share / widths * widths.max(), edges, color=colour, linewidth=1.6, fill=False)
             top = int(np.argmax(share / widths))
-            label(upper, edges[top + 1], float((share / widths)[top]), f" {text}", colour, va="top")
+            label(upper, edges[top + 1], float((share / widths * widths.max())[top]), f" {text}", colour, va="top")
         bare_y(upper)
         _log_ratios(lower, edges[:-1] + widths / 2, p, q, widths)
         if column.read_as == "times":
             ticks = np.linspace(edges[0], edges[-1], 6)
             lower.set_xticks(ticks, [str(np.datetime64(int(t), "s").astype("datetime64[D]")) for t in ticks])
+        if not drawable:
+            lower.set_xlabel(f"in units of {unit:.5g}")
         lower.set_title("log P/Q, nats")
         svg = as_svg(figure, name)
     return Picture(
