@@ -4,6 +4,7 @@ import datetime
 import json
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -189,6 +190,11 @@ def test_whole_numbers_of_all_sizes():
     column = kl.drift(ends, ends, measured=True).columns[0]
     assert column.distances.wasserstein == 0.0
     assert np.isfinite(column.kl.value)
+
+
+def test_short_floats_of_jax(rng):
+    x = jnp.asarray(rng.normal(size=60), jnp.bfloat16)
+    assert kl.drift(x, x).columns[0].read_as == "measured"
 
 
 def test_many_categories(rng):

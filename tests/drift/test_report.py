@@ -224,10 +224,13 @@ class TestOverTime:
             ),
             ([0.5, 9.5, 10.0, 25.0], 10, ["0 to 10", "10 to 20", "20 to 30"]),
             (["b", "a", "b", "c"], None, ["a", "b", "c"]),
+            (["2026-01-04T23:30:00-01:00", "2026-01-05T00:10:00Z", None, None], "week", ["2026-01-05"]),
+            ([0.5, np.inf, -np.inf, np.nan], 1, ["0 to 1"]),
+            ([None, None, None, None], "week", []),
         ],
     )
     def test_periods(self, by, every, names):
         now = pd.DataFrame({"by": by, "x": [1.5, 2.5, 3.5, 4.5]})
         series = kl.drift({"x": np.arange(9.0)}, now, by="by", every=every, measured="x").series
-        assert [period.name for period in series] == (names or ["2025-10", "2026-01", "2026-04"])
-        assert sum(period.rows for period in series) == 4 - pd.Series(by).isna().sum()
+        assert [period.name for period in series] == (["2025-10", "2026-01", "2026-04"] if names is None else names)
+        assert sum(period.rows for period in series) == 4 - pd.Series(by).isin([None, np.nan, np.inf, -np.inf]).sum()

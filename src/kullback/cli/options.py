@@ -124,7 +124,7 @@ class DriftOptions:
     permutations: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: 999, more if needed)")] = None
     """Permutations of each test."""
 
-    rows: Annotated[int, arg(metavar="N")] = 20_000
+    rows: Annotated[int, arg(metavar="N")] = 10_000
     """Rows of each table that KL is estimated from; everything else is of all rows."""
 
     seed: Annotated[int, arg(metavar="N")] = 0

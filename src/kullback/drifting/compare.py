@@ -43,7 +43,7 @@ def drift(
     by: str | None = None,
     every: Any = None,
     permutations: int | None = None,
-    rows: int | None = 20_000,
+    rows: int | None = 10_000,
     level: float = 0.05,
     seed: Any = 0,
     quiet: bool = False,

@@ -8,6 +8,7 @@ periods with their numbers of rows; the periods share one reference, so that the
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from kullback.drifting.permutation import control_limits, group_sums, grouped
 from kullback.drifting.profile import shown_value
 from kullback.drifting.streams import Stream
 from kullback.errors import InputError
-from kullback.known.values import column_and_missing
+from kullback.known.values import column_and_missing, seconds_since_1970
 from kullback.rule import Request
 
 FALSE_ALARMS = 0.0027
@@ -51,12 +52,17 @@ class Period:
 
 
 def periods_of(by: Any, every: object, argument: str) -> tuple[list[str], Int[np.ndarray, " n"]]:
-    """The names of the periods in their order, and the number of each row's; −1 where `by` is missing.
+    """The names of the periods in their order, and the number of each row's; −1 where `by` is missing or infinite.
 
     every  one of `EVERY` for times, a width for numbers, None for one period a value
     """
     column, missing = column_and_missing("by", by, argument)
     values, unit = column.values, column.unit
+    if values.dtype.kind == "f":
+        missing[~missing] = ~np.isfinite(values)
+        values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return [], np.full(len(missing), -1)
     if values.dtype.kind == "U" and every is not None and (times := _as_times(values)) is not None:
         values, unit = times, "time"
     if unit == "time":
@@ -74,8 +80,9 @@ def periods_of(by: Any, every: object, argument: str) -> tuple[list[str], Int[np
 
 
 def _as_times(values: Shaped[np.ndarray, " n"]) -> np.ndarray | None:
+    """Seconds since 1970 of times in ISO 8601, those without a zone in UTC; None where some are no times."""
     try:
-        return values.astype("datetime64[s]").astype(np.int64).astype(np.float64)
+        return np.array([seconds_since_1970(datetime.datetime.fromisoformat(str(value))) for value in values])
     except ValueError:
         return None
 

@@ -55,6 +55,8 @@ def _values(series: Any, argument: str) -> np.ndarray:
     values = np.asanyarray(series.to_numpy() if hasattr(series, "to_numpy") else series)
     if values.ndim > 1 and hasattr(series, "to_list"):  # nested values of a data frame
         values = _objects(series.to_list())
+    if values.dtype.kind == "V" and values.dtype.names is None and np.can_cast(values.dtype, np.float64):
+        values = values.astype(np.float64)  # the short floats that JAX adds
     if len(values) == 0:
         raise InputError(f"{argument}: the sample is empty; pass at least one row")
     if values.dtype.kind in "cV" or values.ndim != 1:
@@ -138,7 +140,7 @@ def _times(name: str, objects: np.ndarray, argument: str) -> Column:
         raise InputError(
             f"{argument}: some of its times have a time zone and others have none; give all of them one, or none"
         )
-    return Column(name, np.array([_since_1970(value) for value in objects]), "time", zoned=zoned.pop())
+    return Column(name, np.array([seconds_since_1970(value) for value in objects]), "time", zoned=zoned.pop())
 
 
 def _has_zone(series: object) -> bool:
@@ -147,7 +149,8 @@ def _has_zone(series: object) -> bool:
     return any(getattr(dtype, name, None) is not None for name in ("time_zone", "tz"))
 
 
-def _since_1970(value: datetime.date) -> float:
+def seconds_since_1970(value: datetime.date) -> float:
+    """A date, or a time that is local or in a zone, in seconds."""
     if not isinstance(value, datetime.datetime):
         return (value - datetime.date(1970, 1, 1)).total_seconds()
     zone = None if value.tzinfo is None else datetime.UTC
