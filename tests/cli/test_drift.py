@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -241,6 +242,14 @@ def test_bad_files_are_one_line(capsys, files, tmp_path, command, name, words):
         (tmp_path / name).write_bytes(damaged(name))
     assert main([command, name, "b.csv"]) == 1
     assert words in one_line(capsys)
+
+
+def test_what_a_binary_file_needs_is_said(capsys, files, tmp_path, monkeypatch):
+    written(files[0], "a.parquet")
+    for name in ("polars", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert main(["drift", "a.parquet", "b.csv"]) == 1
+    assert "reading parquet files needs polars or pyarrow; pip install polars" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

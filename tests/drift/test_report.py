@@ -203,6 +203,14 @@ class TestOverTime:
         assert series[4].column == "x"
         assert all((period.statistic > period.limit) == period.alarm for period in series)
 
+    @pytest.mark.parametrize("settings", [{"ignore": "day"}, {"ignore": ["day", "y"]}, {"columns": ["day", "x"]}])
+    def test_the_column_of_periods_may_be_named_elsewhere(self, rng, settings):
+        table = pd.DataFrame({"day": ["a", "b"] * 10, "x": rng.normal(size=20), "y": rng.normal(size=20)})
+        report = kl.drift(table, table, by="day", **settings)
+        assert "day" not in {column.name for column in report.columns}
+        assert len(report.columns) == (2 if settings == {"ignore": "day"} else 1)
+        assert len(report.series) == 2
+
     def test_false_alarms_are_as_rare_as_stated(self):
         """80 batches like the reference, at a rate of 0.0027 each; this test's own false alarm is below 1e-4."""
         rng = np.random.default_rng(11)

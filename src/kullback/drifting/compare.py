@@ -80,6 +80,8 @@ def drift(
     most = None if rows is None else whole("rows", rows)
     said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
     reference, current, periods = _without_periods(reference, current, by, every)
+    if by is not None:
+        columns, said["ignore"] = _without_name(columns, by), _without_name(ignore, by)
     pairs, notes = matched_pairs(reference, current, said, columns)
     few, sampled = _sampled(pairs, most, request)
     with progress(len(pairs) + 3, flag("quiet", quiet)) as show:
@@ -130,6 +132,15 @@ def _without_periods(
         if not left:
             raise InputError(f"by: no column is left to compare in {argument}")
     return ps, qs, periods
+
+
+def _without_name(names: Any, by: object) -> Any:
+    """Names of columns without that of the periods, which is not compared anyway; None where no other is named."""
+    if isinstance(names, str):
+        return None if names == str(by) else names
+    if not isinstance(names, list | tuple) or str(by) not in map(str, names):
+        return names
+    return [name for name in names if str(name) != str(by)] or None
 
 
 def column_and_joint_tests(
