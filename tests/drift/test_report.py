@@ -1,5 +1,6 @@
 """What a report says: words, decisions, where a joint change lies, and periods against control limits."""
 
+import dataclasses
 import json
 import re
 
@@ -168,6 +169,14 @@ class TestRelations:
         assert abs(report.relations[0].reference) < 0.15
         assert abs(report.relations[0].current - 0.6) < 0.1
         assert "the correlation of a and b rose from" in str(report)
+
+    def test_of_many_relations_the_first_are_printed(self, rng):
+        factor = rng.normal(size=(400, 1))
+        report = kl.drift(rng.normal(size=(400, 6)), factor + 0.5 * rng.normal(size=(400, 6)), permutations=199)
+        alone = dataclasses.replace(report, relations=report.changed_relations())
+        assert len(alone.relations) == 15
+        assert str(alone).count("the correlation of") == 10
+        assert "5 more relations changed" in str(alone)
 
     def test_labels_have_relations_too(self, rng):
         x = pd.DataFrame({"a": rng.choice(["u", "v"], 500), "b": rng.choice(["s", "t"], 500)})

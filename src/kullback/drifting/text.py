@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 NAME = 18  # characters of a column's name in the table
 MOST_PERIODS = 60
+MOST_RELATIONS = 10
 HEADER = ("column", "KL(P‖Q)", "± s.e.", "KL(Q‖P)", "JS", "PSI", "W₁", "p", "note")
 
 
@@ -118,7 +119,9 @@ def p_text(p: float) -> str:
 
 def _words(report: DriftReport) -> list[Line]:
     said = [(column.name, column.words) for column in report.columns if column.words]
-    said += [("together", f"{relation}") for relation in report.relations]
+    said += [("together", f"{relation}") for relation in report.relations[:MOST_RELATIONS]]
+    if (left := len(report.relations) - MOST_RELATIONS) > 0:
+        said.append(("together", f"{left:,} more relations changed (report.relations has them)"))
     if not said:
         return []
     indent = min(NAME, max(len(_cut(name)) for name, _ in said)) + 2

@@ -59,7 +59,7 @@ def _overview(report: DriftReport) -> Section:
         joint = report.joint
         rows.append(("all together", nats(joint.kl), nats(joint.reverse_kl), "", "", "", p_text(joint.p_value), ""))
     rows += [_cells(column) for column in report.columns]
-    said = "; ".join(str(relation) for relation in report.relations)
+    said = "; ".join(str(relation) for relation in report.relations[:10])
     return Section(
         key="columns",
         title="The columns, ranked",
