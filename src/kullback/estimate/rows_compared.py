@@ -47,7 +47,7 @@ def compared(p: Rows, q: Rows, neighbours: int, scores: bool, rng: np.random.Gen
     if scores and measured and fewest >= FEWEST_SCORED:
         found = _by_scores(p, q, neighbours, rng)
     else:
-        found = _by_neighbours(p, q, neighbours, rng)
+        found = _without_scores(p, q, neighbours, rng)
     if fewest < FEWEST:
         found.notes.append(f"fewer than {FEWEST} rows give no standard error")
     found.notes.extend(on_weights(p, q))
@@ -60,7 +60,7 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> C
     found = scored(p, q, rng)
     value, error, reach, beyond = found.value, found.error, reach_of(p, q), False
     if p.point.shape[1] <= NEAR_DIMENSIONS:
-        value, error = _averaged(found, *_neighbours(p, q, neighbours))
+        value, error = _averaged(found, *by_neighbours(p, q, neighbours))
         beyond = reach.missing > error
     error = float(np.hypot(error, error_of_unseen(p, q)))
     atoms = atom_share(p, q)
@@ -77,8 +77,8 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> C
     return Compared(verdict.value, verdict.error, verdict.guarantee, notes, diagnostics)
 
 
-def _by_neighbours(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> Compared:
-    value, error = _neighbours(p, q, neighbours)
+def _without_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> Compared:
+    value, error = by_neighbours(p, q, neighbours)
     error = float(np.hypot(error, error_of_unseen(p, q)))
     reach, atoms, dimensions = reach_of(p, q), atom_share(p, q), p.point.shape[1]
     beyond = reach.missing > (0.5 * error if np.isfinite(error) else LEAST_MISSING)
@@ -96,7 +96,7 @@ def _by_neighbours(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) 
     return Compared(value, error, guarantee, notes, diagnostics)
 
 
-def _neighbours(p: Rows, q: Rows, neighbours: int) -> tuple[float, float]:
+def by_neighbours(p: Rows, q: Rows, neighbours: int) -> tuple[float, float]:
     """The mean of L = log P/Q over the rows of P, and its standard error √(var L/n + var_Q e^L/m).
 
     The variance of P/Q under Q is E_P[P/Q] − 1. Cells that Q lacks have an error of their own.

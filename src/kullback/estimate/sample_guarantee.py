@@ -184,7 +184,7 @@ def reach_of(p: Rows, q: Rows) -> Reach:
     1 nat. Over normal, gamma, uniform and Student samples of 200 to 5,000 rows in one to ten dimensions it was of the
     order of the bias.
     """
-    p, q = _some(p), _some(q)
+    p, q = some_rows(p), some_rows(q)
     gaps, unseen = _gaps(p, q), ~np.isin(p.cell, q.cell)
     found, own = np.where(unseen, 0.0, _nats(gaps, len(q))), _nats(_gaps(q, q), len(q))
     noise = np.sqrt(_variance(p, found) + _variance(q, own))
@@ -195,7 +195,7 @@ def reach_of(p: Rows, q: Rows) -> Reach:
 MOST_ROWS = 20_000
 
 
-def _some(rows: Rows) -> Rows:
+def some_rows(rows: Rows) -> Rows:
     """Every k-th row, so that there are at most `MOST_ROWS`."""
     return rows if len(rows) <= MOST_ROWS else rows.take(np.arange(0, len(rows), -(-len(rows) // MOST_ROWS)))
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
-from kullback.estimate.neighbours import divergence
-from kullback.estimate.rows_compared import compared
-from kullback.estimate.sample_guarantee import remarks_on_rows
+from kullback.estimate.rows_compared import Compared, by_neighbours, compared
+from kullback.estimate.sample_guarantee import remarks_on_rows, some_rows
 from kullback.known import Known, Samples
 from kullback.known.columns import is_table, remark_on
 from kullback.known.record import Column, Sample
@@ -25,6 +24,7 @@ from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
 DRAWS_PER_ROW = 8
+MOST_ABOVE = 3.0  # standard errors by which a column may exceed all together
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def between_columns(
         verbs = ("identifies", "carries") if len(left_out) == 1 else ("identify", "carry")
         notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
     if len(pairs) > 1:
-        notes += _below_a_column(found.value, pairs, request, rule, weights)
+        notes += _below_a_column(found, pairs, request, rule, weights)
     notes += _on_reading(pairs, named and len(pairs) > 1)
     if spread:
         notes.append("rounded measurements are spread evenly over the step of the rounding")
@@ -143,17 +143,24 @@ def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
 
 
 def _below_a_column(
-    joint: float, pairs: list[tuple[Column, Column]], request: Request, rule: TwoSamples, weights: Weights
+    joint: Compared, pairs: list[tuple[Column, Column]], request: Request, rule: TwoSamples, weights: Weights
 ) -> list[str]:
-    """That the joint value is below a column's, though no marginal divergence exceeds the joint (data processing)."""
-    alone = {}
+    """That the joint value is below a column's, though no marginal divergence exceeds the joint one (data processing).
+
+    The column is the one whose value exceeds its own error most, and it is said where it does so by three of both.
+    """
+    joint_error, alone = joint.error if np.isfinite(joint.error) else 0.0, {}
     for p, q in pairs:
-        first, second, _ = spread_ties(*side_by_side((p,), (q,), weights), request.host_rng(4))
-        alone[p.name] = divergence(first, second, rule.neighbours)
-    most = max(alone, key=lambda name: alone[name])
-    if joint >= alone[most]:
+        first, second = side_by_side((p,), (q,), weights)
+        first, second, _ = spread_ties(some_rows(first), some_rows(second), request.host_rng(4))
+        value, error = by_neighbours(first, second, rule.neighbours)
+        alone[p.name] = (value, (value - joint.value) / max(float(np.hypot(error, joint_error)), 1e-300))
+    most = max(alone, key=lambda name: alone[name][1])
+    if alone[most][1] < MOST_ABOVE:
         return []
-    return [f"too low: column {most!r} alone gives {alone[most]:.4g}, and no column's divergence exceeds the joint one"]
+    return [
+        f"too low: column {most!r} alone gives {alone[most][0]:.4g}, and no column's divergence exceeds the joint one"
+    ]
 
 
 def _sample_of(side: Known, other: Known, request: Request) -> Sample:

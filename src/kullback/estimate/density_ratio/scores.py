@@ -26,7 +26,7 @@ Expansion = Callable[[Features], Float[np.ndarray, "n k"]]
 # Inverse strengths of the ridge penalty, from strong to weak, so that each fit starts near its solution.
 PENALTIES = (0.003, 0.03, 0.3, 3.0)
 MOST_PRODUCTS = 300
-MOST_COLUMNS = 40  # scored one by one
+MOST_COLUMNS = 40  # scored one by one, or by splines
 MOST_NEAR = 50_000  # rows that are scored by their neighbours
 MOST_NEIGHBOURS = 4_000  # rows among which they are sought
 FEW_DIMENSIONS = 5  # in which a tree finds them sooner than a table of all distances
@@ -60,6 +60,8 @@ def rank_quadratic(rows: Labelled) -> Float[np.ndarray, " n"]:
 
 def splines(rows: Labelled) -> Float[np.ndarray, " n"]:
     """Logistic regression on cubic splines of normal scores and on their products."""
+    if rows.features.rank.shape[1] > MOST_COLUMNS:
+        return np.full(len(rows), rows.prior)
 
     def expand(of: Features) -> Float[np.ndarray, "n k"]:
         products = _products(of.normal, least=1)
