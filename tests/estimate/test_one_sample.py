@@ -236,7 +236,6 @@ REFUSED = {
     "both sides are samples": (np.zeros(3), np.zeros(3)),
     "P is a sample of pairs": (kl.Pairs(np.zeros(3), np.zeros(3)), dist.Normal(0.0, 1.0)),
     "Q is a conditional, or a batch": (np.zeros(3), dist.Normal(jnp.zeros(2), 1.0)),
-    "P's sample has columns that are not numbers": (np.array(["a", "b"]), dist.Bernoulli(0.5)),
     "the normalised log-probability of Q is not known": (np.zeros(3), kl.Density(lambda x: -(x**2))),
     "Q lives on a surface": (np.full((3, 3), 1 / 3), dist.Dirichlet(jnp.ones(3))),
     "Q's sample has labels or counts, of which P is not known": (

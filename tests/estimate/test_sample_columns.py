@@ -150,7 +150,7 @@ class TestJoint:
 
     def test_a_joint_value_below_a_column_is_said(self, rng):
         n = 400
-        a, b = (pd.DataFrame({"x": rng.normal(shift, 1.0, n)}) for shift in (0.0, 1.0))
+        a, b = (pd.DataFrame({"x": rng.normal(shift, 1.0, n)}) for shift in (0.0, 2.0))
         for side in (a, b):
             side[[f"z{k}" for k in range(8)]] = rng.normal(size=(n, 8))
         joint, alone = (kl.KL(p, q).estimate(rule=NEIGHBOURS) for p, q in ((a, b), (a[["x"]], b[["x"]])))

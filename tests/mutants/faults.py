@@ -182,10 +182,38 @@ fault(
 # Estimates.
 fault(
     "two samples: an estimate below 0 is clipped",
-    "estimate/two_samples.py",
-    "return float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1))",
-    "return max(0.0, float(p.mean(terms) - digamma(len(p)) + digamma(len(q) + 1)))",
+    "estimate/neighbours.py",
+    "return p.mean(weighted_log_ratios(p, q, neighbours))",
+    "return max(0.0, p.mean(weighted_log_ratios(p, q, neighbours)))",
     "estimate/test_two_samples.py::TestRemarks::test_shared_rows",
+)
+fault(
+    "density ratio: a row is scored by a model that saw it",
+    "estimate/density_ratio/cross_fit.py",
+    "yield self.training(~inside & self.fitted), np.flatnonzero(inside)",
+    "yield self.training(self.fitted), np.flatnonzero(inside)",
+    "estimate/test_density_ratio.py::test_no_row_is_scored_by_a_model_that_saw_it",
+)
+fault(
+    "density ratio: cells of Q count as they are",
+    "estimate/density_ratio/cross_fit.py",
+    "of_q * wanted[in_q]",
+    "of_q",
+    "estimate/test_density_ratio.py::test_cells_count_in_q_as_they_do_in_p",
+)
+fault(
+    "density ratio: the bound of an event takes the shares for the ends of their intervals",
+    "estimate/density_ratio/bounds.py",
+    "tail = (1.0 - LEVEL) / 2.0",
+    "tail = 0.5",
+    "estimate/test_density_ratio.py::test_the_bound_of_an_event_is_that_of_clopper_and_pearson",
+)
+fault(
+    "density ratio: what no row of Q has is claimed",
+    "estimate/density_ratio/overlap.py",
+    "np.maximum(of_p - fifth, 0.0)",
+    "np.zeros(len(of_p))",
+    "estimate/test_density_ratio.py::test_overlap_by_hand",
 )
 fault(
     "two samples: columns of tables by position",
@@ -203,7 +231,7 @@ fault(
 )
 fault(
     "two samples: Q's weights are forgotten",
-    "estimate/two_samples.py",
+    "estimate/neighbours.py",
     " - log_weights(p, q, own=False)",
     "",
     "estimate/test_weighted_samples.py::test_right_on_average_and_calibrated",

@@ -52,7 +52,8 @@ KL(P ‖ Q)
 KL(P ‖ Q)
   P         a sample of 40 rows × 2: a sample
   Q         a sample of 30 rows × 2: a sample
-  identity  KL(P‖Q) = E_P[log P/Q], P and Q by counts in the same balls
+  identity  KL(P‖Q) = E_P[log P/Q], log P/Q by classifiers, and by counts in the
+            same balls
   rule      two samples
   guarantee consistent""",
     "unnormalised": """\
@@ -116,7 +117,8 @@ Rules not taken
 KL(P ‖ Q)
   P         a sample of 40 rows × 2: a sample
   Q         a sample of 30 rows × 2: a sample
-  identity  KL(P‖Q) = E_P[log P/Q], P and Q by counts in the same balls
+  identity  KL(P‖Q) = E_P[log P/Q], log P/Q by classifiers, and by counts in the
+            same balls
   rule      two samples
   guarantee consistent
 
@@ -133,9 +135,10 @@ Rules not taken
   - pairwise upper bound: P is not a distribution with known components
   - variational upper bound: P is not a distribution with known components
 
-  source    Wang, Kulkarni and Verdú (2009), IEEE TIT 55(5), eq. 29, corrected
-  two samples: also known as nearest neighbours, k-nearest neighbours, kNN,
-    Wang–Kulkarni–Verdú""",
+  source    Sugiyama, Suzuki and Kanamori (2012), chapter 4; Wang, Kulkarni and
+            Verdú (2009), eq. 29, corrected
+  two samples: also known as density ratio, nearest neighbours, k-nearest
+    neighbours, kNN, Wang–Kulkarni–Verdú""",
     "unnormalised": """\
 KL(P ‖ Q)
   P         Normal(scale=1) (3,), independent over (3,): log-probability,

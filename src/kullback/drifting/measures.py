@@ -146,6 +146,11 @@ def joint_divergence(pairs: Sequence[Pair], request: Request) -> Estimate:
     return between_columns(ps, qs, request, TwoSamples(), named=True)
 
 
+def point_estimate(estimate: Estimate) -> float:
+    """The estimate that was made, which is not what is stated where that is a lower bound."""
+    return float(estimate.diagnostics.get("estimate", estimate.value))
+
+
 def _flipped(estimate: Estimate) -> Estimate:
     """An estimate of KL(Q‖P) in the words of the two samples, not of the order of the arguments."""
     return replace(estimate, quantity="KL(Q‖P)", reason=estimate.reason.translate(str.maketrans("PQ", "QP")))

@@ -12,7 +12,7 @@ from scipy.stats import false_discovery_control
 
 from kullback.arguments import whole
 from kullback.drifting.features import block, indicator_features, score_features
-from kullback.drifting.measures import joint_divergence
+from kullback.drifting.measures import joint_divergence, point_estimate
 from kullback.drifting.pairs import Pair
 from kullback.drifting.permutation import group_sums, grouped, permutation_tests
 from kullback.drifting.streams import Stream
@@ -108,7 +108,7 @@ def chain_rule(
 
     def divergence(columns: frozenset[int]) -> float:
         if columns not in known:
-            known[columns] = float(joint_divergence([pairs[at] for at in sorted(columns)], request).value)
+            known[columns] = point_estimate(joint_divergence([pairs[at] for at in sorted(columns)], request))
         return known[columns]
 
     every = _orders(len(pairs), orders, request) if order is None else [_order(order, names)]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.drifting.conditions import broken
-from kullback.drifting.measures import Distances
+from kullback.drifting.measures import Distances, point_estimate
 from kullback.drifting.pairs import Pair
 from kullback.drifting.profile import Profile
 from kullback.drifting.relations import Relation, chain_rule, changed_relations
@@ -171,7 +171,9 @@ class DriftReport:
         return changed_relations(data.pairs, data.request, data.permutations)
 
     def chain_rule(self, order: Sequence[str] | None = None, orders: int = 8) -> dict[str, float]:
-        """The joint KL(P‖Q) in parts, one for each column, which add up to it.
+        """The estimate of the joint KL(P‖Q) in parts, one for each column, which add up to it.
+
+        Where only a lower bound can be stated, the parts are those of `joint.kl.diagnostics["estimate"]`.
 
         order   a column's part is then KL of the column given those before it: the chain rule in this order
         orders  where no order is given, the parts are averages over so many random orders and their reverses (Shapley)
@@ -179,7 +181,7 @@ class DriftReport:
         A joint estimate for each column of each order is needed: d of them for an order, up to 2 d × `orders` without.
         """
         data = self._data()
-        return chain_rule(data.few, self.joint.kl.value, order, orders, data.request)
+        return chain_rule(data.few, point_estimate(self.joint.kl), order, orders, data.request)
 
     def _data(self) -> Compared:
         if self.data is None:

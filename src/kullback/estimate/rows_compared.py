@@ -58,14 +58,16 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> C
     from kullback.estimate.density_ratio.estimator import scored  # loads scikit-learn's classifiers
 
     found = scored(p, q, rng)
-    value, error, reach, beyond = found.value, found.error, reach_of(p, q), False
+    value, error, reach = found.value, found.error, reach_of(p, q)
+    diagnostics = _on_support(p, q, reach)
+    beyond = diagnostics.get("unseen_share", 0.0) > 0.5 * error
     if p.point.shape[1] <= NEAR_DIMENSIONS:
         value, error = _averaged(found, *by_neighbours(p, q, neighbours))
-        beyond = reach.missing > error
+        beyond = beyond or reach.missing > error
     error = float(np.hypot(error, error_of_unseen(p, q)))
     atoms = atom_share(p, q)
     verdict = verdict_on(found, value, error, beyond or atoms > 0)
-    diagnostics = _on_support(p, q, reach) | {
+    diagnostics |= {
         "estimate": value,
         "rise": found.rise,
         "overlap": found.overlap.effective,

@@ -33,6 +33,7 @@ class ScoredDivergence:
 
     value    the estimate
     error    its standard error, without the bias
+    cost     the part of the error that the scores have
     rise     by how much the value rises from halves of the samples to all of them
     bound    KL(P‖Q) is at least this, with probability 0.975; None for weighted samples
     clipped  a Donsker–Varadhan bound and its standard error
@@ -40,6 +41,7 @@ class ScoredDivergence:
 
     value: float
     error: float
+    cost: float
     rise: float
     bound: float | None
     clipped: tuple[float, float]
@@ -54,6 +56,7 @@ def scored(p: Rows, q: Rows, rng: np.random.Generator) -> ScoredDivergence:
     return ScoredDivergence(
         value=_value(p, q, within),
         error=standard_error(p, q, of_p, of_q),
+        cost=cost_of_scores(p, q),
         rise=_rise(p, q, rows, within, rng),
         bound=lower_bound(rows, ratio) if p.weight is None and q.weight is None else None,
         clipped=clipped_mean(p, q, of_p, of_q),
@@ -67,8 +70,11 @@ def standard_error(p: Rows, q: Rows, of_p: Float[np.ndarray, " n"], of_q: Float[
     mean = q.mean(ratio)
     by_p = p.mean((of_p - p.mean(of_p)) ** 2) / p.effective_size
     by_q = q.mean((ratio - mean) ** 2) / (q.effective_size * mean**2)
-    of_scores = 4.0 * (1.0 / p.effective_size + 1.0 / q.effective_size)
-    return float(np.sqrt(by_p + by_q + of_scores**2))
+    return float(np.sqrt(by_p + by_q + cost_of_scores(p, q) ** 2))
+
+
+def cost_of_scores(p: Rows, q: Rows) -> float:
+    return 4.0 * (1.0 / p.effective_size + 1.0 / q.effective_size)
 
 
 def _value(p: Rows, q: Rows, within: Float[np.ndarray, " n"]) -> float:

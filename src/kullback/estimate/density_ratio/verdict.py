@@ -31,9 +31,9 @@ def verdict_on(found: ScoredDivergence, value: float, error: float, beyond: bool
     beyond  whether more of P lies where Q has no rows than the standard error covers
 
     Two sides are claimed where the rows of Q carry the ratio and the value does not rise by more than its standard
-    error from half of the rows to all of them; what it does rise is a part of the error then.
+    error, and what the scores cost, from half of the rows to all of them; a rise below that joins the error.
     """
-    rising, beyond = found.rise > error, beyond or found.overlap.unsupported > MOST_UNSUPPORTED * error
+    rising, beyond = found.rise > error + found.cost, beyond or found.overlap.unsupported > MOST_UNSUPPORTED * error
     if found.overlap.enough and not rising and not beyond:
         return Verdict(value, float(np.hypot(error, max(found.rise, 0.0))), Guarantee.CONSISTENT)
     clipped, of_clipped = found.clipped
