@@ -12,13 +12,11 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import InitVar, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float
 
 from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
@@ -27,10 +25,10 @@ from kullback.families.conditional import FittedConditional
 from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.families.outcome_units import in_units, outcome_units
-from kullback.families.units import Units
 from kullback.known import Known
 from kullback.known.adaptors.numpyro_distributions import rows_of
-from kullback.minimize.fitting import Report, fit_from, is_deep, prior_in_words, starts_of
+from kullback.minimize.fitting import is_deep, prior_in_words, starts_of
+from kullback.minimize.linear_comparison import Fitted, Trained, better_of, is_separable, of_all_rows, ready
 from kullback.minimize.truncated_limit import exponential_limit
 from kullback.minimize.weighted import can_be_weighted, require_support, weighted
 from kullback.result import Estimate, Fit, Guarantee, Status
@@ -52,74 +50,15 @@ from kullback.training.batches import (
     without_scaling,
 )
 from kullback.training.driver import Outcome, drive
-from kullback.training.early_stopping import HELD_OUT, decrease, rows_held_out, schedule_for
-from kullback.training.epochs import EpochDescent, chosen, doubtful
-from kullback.training.evaluation import (
-    EpochConfig,
-    bounded_scales,
-    final_now,
-    judged_now,
-    least_now,
-    valued_now,
-    with_least,
-    with_min_scale,
-)
+from kullback.training.early_stopping import HELD_OUT, rows_held_out, schedule_for
+from kullback.training.epochs import EpochDescent, chosen
+from kullback.training.evaluation import EpochConfig, bounded_scales, final_now, least_now, valued_now, with_least
 from kullback.training.optimiser import checked
 
 TOLERANCE = 1e-4  # nats an example
 MAX_STEPS = 1_000_000
 FEWEST = 8
-_APART = 100.0  # nats a row
 _SHUFFLE = 3  # a stream of random numbers
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What training gave: the outcome, the free parameters, their least outputs, and the training and held-out values.
-
-    `held` is None where nothing was held out.
-    """
-
-    side: Known
-    outcome: Outcome
-    free: Params
-    least: np.ndarray
-    train: float
-    held: float | None
-
-    def with_a_word_on_few_rows(self) -> Fitted:
-        """The same, with a message where the mean losses of rows learned from and held out are worlds apart."""
-        if self.held is None:
-            return self
-        apart, size = abs(self.train - self.held), min(abs(self.train), abs(self.held))
-        if not apart > max(_APART, 10.0 * size):
-            return self
-        message = (
-            f"the mean loss is {self.train:.3g} nats over the rows learned from and {self.held:.3g} over those held "
-            "out: few rows decide it, as one number far beyond all others does; leave them out, or take a family of "
-            "heavier tails"
-        )
-        return replace(self, outcome=replace(self.outcome, message=message))
-
-    def in_units_of_the_data(self, units: Units) -> Fitted:
-        """What was trained on outcomes in units of their own, as that of the outcomes."""
-        learnable, log = self.side.learnable, units.log_jacobian
-        assert learnable is not None
-        outcome = replace(self.outcome, trace=self.outcome.trace + log)
-        held = None if self.held is None else self.held + log
-        side = self.side.holding(learnable=in_units(learnable, units, back=True))
-        return replace(self, side=side, outcome=outcome, train=self.train + log, held=held)
-
-    def fit(self, objective: Estimate, value: str) -> Fit:
-        """The `Fit` of the learnable side; `value` is what the diagnostics call the mean over rows."""
-        diagnostics = {f"train_{value}": self.train} | ({} if self.held is None else {f"heldout_{value}": self.held})
-        return fit_from(
-            with_min_scale(self.side, self.least),
-            self.free,
-            self.outcome.status,
-            Report(objective, diagnostics),
-            self.outcome,
-        )
 
 
 @dataclass(frozen=True)
@@ -213,7 +152,7 @@ class Batches(Rule):
             weighted=table.weighted,
             optimiser=None,
         )
-        fixed, rows = _ready(side, config, table)
+        fixed, rows = ready(side, config, table)
         least, values = map(np.asarray, valued_now(config, fixed, rows, rows, starts))
         message = (
             f"{table.size} rows are too few to hold some out, so that the linear or constant model that the network "
@@ -430,78 +369,3 @@ def _taught(rule: Batches, student: Known, teacher: Known, kind: str, request: R
     table = Table(x=inputs, y=teacher.distribution, weights=given, numbers=np.arange(len(inputs)), scaling=scaling)
     fitted = rule._fit(student, table, kind, request)
     return fitted.fit(Estimate(fitted.train), "kl")
-
-
-if TYPE_CHECKING:
-    from kullback.minimize.minibatch import Fitted
-
-# The network against the linear model
-
-
-# Classes whose linear model may tell all rows apart: its loss is then 0, and so is its gradient.
-SEPARABLE = frozenset({"CategoricalLogits", "BernoulliLogits"})
-
-PREFERENCE = 0.5  # standard errors: the network was stopped where held-out rows are best, so that they flatter it
-
-
-def is_separable(structure: Any) -> bool:
-    """Whether a linear model of the structure may tell all rows apart."""
-    return structure.form.cls.__name__ in SEPARABLE
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A training: what it gave, its program, and its flat parameters [m, n] before and after."""
-
-    fitted: Fitted
-    config: EpochConfig
-    before: Float[np.ndarray, "m n"]
-    after: Float[np.ndarray, "m n"]
-    resident: bool
-
-    @property
-    def at_start(self) -> bool:
-        """Whether no step was clearly better than the start."""
-        return bool((np.asarray(self.fitted.outcome.state.members.best.step) == 0).all())
-
-    @property
-    def ended(self) -> bool:
-        return self.fitted.outcome.status in (Status.EARLY_STOPPED, Status.UNDECIDED)
-
-
-def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
-    """How it ended where the linear model stays; None where the network is clearly better."""
-    before = _losses(model, network.config, held, network.before)
-    after = _losses(network.fitted.side, network.config, held, network.after)
-    gain, se = map(float, decrease(*map(jnp.asarray, (held.relative(held.numbers), before, after))))
-    if not gain <= PREFERENCE * se:
-        return None
-    message, outcome = doubtful(gain, se, held.size), network.fitted.outcome
-    return replace(outcome, status=Status.UNDECIDED, message=message) if message else outcome
-
-
-def of_all_rows(model: Known, trained: Trained, outcome: Outcome, train: Table, held: Table) -> Fitted:
-    """The linear model of all rows, with the network that it started with; the held-out value is that of the model of
-    the other rows."""
-    config, vectors = trained.config, trained.before
-    (fixed, rows), (_, aside) = (_ready(model, config, part) for part in (train, held))
-    least, values = map(np.asarray, valued_now(config, fixed, rows, aside, vectors))
-    value = np.average(values.astype(np.float64), weights=[train.total, held.total])
-    free = config.layout.stacked(vectors)
-    return replace(trained.fitted, side=model, outcome=outcome, free=free, least=least, train=float(value))
-
-
-def _losses(side: Known, config: EpochConfig, held: Table, vectors: np.ndarray) -> Float[np.ndarray, " n"]:
-    """What held-out rows cost [n], bounded, on average over members."""
-    fixed, rows = _ready(side, config, held)
-    return np.asarray(judged_now(config, fixed, rows, vectors)[2], np.float64).mean(0)[: held.size]
-
-
-def _ready(side: Known, config: EpochConfig, table: Table) -> tuple[Any, Any]:
-    """The fixed parameters, and rows on the device, as a training has them."""
-    assert side.learnable is not None
-    fixed, plane = side.learnable.fixed, None
-    if config.kind == "sample":
-        fixed, plane = without_plane(side.learnable.structure, fixed)
-    fixed = without_scaling(fixed) if table.scaling is not None else fixed
-    return fixed, replace(table, plane=plane).resident(config.mesh)
