@@ -72,6 +72,7 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> C
         "rise": found.rise,
         "overlap": found.overlap.effective,
         "largest_share": found.overlap.share,
+        "unsupported": found.overlap.unsupported,
     }
     if found.bound is not None:
         diagnostics["at_least"] = max(found.bound, 0.0)

@@ -31,11 +31,13 @@ def verdict_on(found: ScoredDivergence, value: float, error: float, beyond: bool
     beyond  whether more of P lies where Q has no rows than the standard error covers
 
     Two sides are claimed where the rows of Q carry the ratio and the value does not rise by more than its standard
-    error, and what the scores cost, from half of the rows to all of them; a rise below that joins the error.
+    error, and what the scores cost, from half of the rows to all of them; a rise below that joins the
+    error, and so does what is owed to ratios that next to no row of Q has.
     """
     rising, beyond = found.rise > error + found.cost, beyond or found.overlap.unsupported > MOST_UNSUPPORTED * error
     if found.overlap.enough and not rising and not beyond:
-        return Verdict(value, float(np.hypot(error, max(found.rise, 0.0))), Guarantee.CONSISTENT)
+        unknown = np.array([error, max(found.rise, 0.0), found.overlap.unsupported])
+        return Verdict(value, float(np.linalg.norm(unknown)), Guarantee.CONSISTENT)
     clipped, of_clipped = found.clipped
     if found.overlap.enough and not beyond:
         reason = (
