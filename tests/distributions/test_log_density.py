@@ -133,7 +133,10 @@ LAWS = {
         ),
     ),
 }
-SIZES = (2.0, 1e3, 1e6, 1e9, 1e12, 1e15, 1e18)
+SIZES = [
+    pytest.param(s, marks=[] if s in (2.0, 1e6, 1e15) else pytest.mark.long)
+    for s in (2.0, 1e3, 1e6, 1e9, 1e12, 1e15, 1e18)
+]
 # What rounding a logit, or the mean into a rate, costs at s trials: √s rounding errors.
 ROUNDED = {"BinomialLogits", "NegativeBinomialLogits", "NegativeBinomial2", "BetaProportion"}
 

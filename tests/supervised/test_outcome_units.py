@@ -26,7 +26,10 @@ def fitted(side, y):
     return kl.KL(kl.Pairs(X, y), side).minimize(quiet=True)
 
 
-@pytest.mark.parametrize("name", SIDES)
+QUICK = ("normal", "gamma", "linear")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in SIDES])
 def test_the_objective_moves_by_the_logarithm_of_the_unit(name):
     side, y = SIDES[name]
     first = fitted(side(1.0), y)
@@ -47,7 +50,7 @@ def test_columns_of_unlike_units():
     assert found.objective.value == pytest.approx(plain.objective.value - 1000 * np.log(2), abs=0.15)
 
 
-@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-60, 2.0**1000])
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**1000])
 def test_predictions_and_scores(unit):
     found = kl.KLRegressor(random_state=0).fit(X, Y * unit)
     assert found.score(X, Y * unit) == pytest.approx(1 - 1 / 15, abs=0.03)  # the noise's share of the variance
