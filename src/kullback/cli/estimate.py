@@ -51,7 +51,7 @@ def _show(console: Console, sides: str, found: list[Comparison], left_out: str) 
         table.add_column(name, justify="right", no_wrap=True)
     for row in found:
         mark = notes.marks(row.estimate.reason)
-        error = f"{row.estimate.standard_error:.4f}" if math.isfinite(row.estimate.standard_error) else "–"
+        error = f"{row.estimate.standard_error:.4f}" if 0.0 < row.estimate.standard_error < math.inf else "–"
         bound = "≥ " if row.estimate.guarantee is Guarantee.LOWER_BOUND else ""
         name = row.column if row.column is not None else "all together"
         cells = (name, row.kind, f"{bound}{row.estimate.value:.4f}", error)

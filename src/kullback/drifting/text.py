@@ -99,7 +99,7 @@ def _cells(column: ColumnDrift) -> list[str]:
 
 
 def _divergences(kl: Estimate, reverse: Estimate) -> list[str]:
-    error = f"{kl.standard_error:.3f}" if math.isfinite(kl.standard_error) else "–"
+    error = f"{kl.standard_error:.3f}" if 0.0 < kl.standard_error < math.inf else "–"  # a bound has none
     return [nats(kl), error, nats(reverse)]
 
 
