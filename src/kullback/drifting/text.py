@@ -93,7 +93,7 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(column: ColumnDrift) -> list[str]:
     distances = column.distances
-    moved = "–" if distances.wasserstein is None else _in_units(distances.wasserstein, column.read_as)
+    moved = "–" if distances.wasserstein is None else in_units(distances.wasserstein, column.read_as)
     shown = [f"{distances.jensen_shannon:.3f}", f"{distances.psi:.3f}", moved, p_text(column.adjusted_p)]
     return [*_divergences(column.kl, column.reverse_kl), *shown]
 
@@ -155,7 +155,7 @@ def _chart(report: DriftReport) -> list[Line]:
     return made
 
 
-def _in_units(distance: float, read_as: str) -> str:
+def in_units(distance: float, read_as: str) -> str:
     """A distance to three digits; of times and durations in days, hours or seconds."""
     if read_as in ("times", "durations"):
         unit, size = next(((u, s) for u, s in (("d", 86_400.0), ("h", 3_600.0)) if distance >= s), ("s", 1.0))

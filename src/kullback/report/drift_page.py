@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from kullback import __version__
 from kullback.drifting import ColumnDrift, DriftReport
 from kullback.drifting.profile import Region
-from kullback.drifting.text import heading, legend, nats, p_text
+from kullback.drifting.text import heading, in_units, legend, nats, p_text
 from kullback.drifting.words import percent
 from kullback.report.page import document
 from kullback.report.record import Picture, Section, Table
@@ -84,7 +84,7 @@ def _cells(column: ColumnDrift) -> tuple[str, ...]:
         nats(column.reverse_kl),
         f"{distances.jensen_shannon:.3f}",
         f"{distances.psi:.3f}",
-        "–" if distances.wasserstein is None else f"{distances.wasserstein:.3g}",
+        "–" if distances.wasserstein is None else in_units(distances.wasserstein, column.read_as),
         p_text(column.adjusted_p),
         " → ".join(percent(share) for share in dict.fromkeys(column.missing)),
     )
@@ -197,10 +197,9 @@ def _densities(column: ColumnDrift, regions: Sequence[Region], name: str) -> Pic
     p, q = (np.array([getattr(r, side) for r in regions]) for side in ("reference", "current"))
     with drawing(8.2, 3.1) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        for share, colour, text in ((p, SOFT, "reference"), (q, FORWARD, "current")):
+        for share, colour, text, line in ((p, SOFT, "reference", 1.2), (q, FORWARD, "current", 1.08)):
             upper.stairs(share / widths * widths.max(), edges, color=colour, linewidth=1.6, fill=False)
-            top = int(np.argmax(share / widths))
-            label(upper, edges[top + 1], float((share / widths * widths.max())[top]), f" {text}", colour, va="top")
+            label(upper, 1.0, line, text, colour, va="top", ha="right", transform=upper.transAxes)
         bare_y(upper)
         _log_ratios(lower, edges[:-1] + widths / 2, p, q, widths)
         if column.read_as == "times":
@@ -223,6 +222,9 @@ def _log_ratios(axes: Axes, at: np.ndarray, p: np.ndarray, q: np.ndarray, widths
     ratio[both] = np.log(p[both] / q[both])
     axes.bar(at, ratio, width=widths, color=np.where(ratio > 0, SOFT, FORWARD).tolist(), alpha=0.55)
     axes.axhline(0.0, color=EDGE, linewidth=0.8)
+    if not both.any():
+        axes.set_yticks([])
+        label(axes, 0.5, 0.6, "no region has rows of both", SOFT, ha="center", transform=axes.transAxes)
 
 
 def _bars(regions: Sequence[Region], name: str) -> Picture:
