@@ -136,7 +136,7 @@ CALLS = {
     "Samples": (
         lambda **k: planned(kl.Samples(**k), NORMAL),
         {
-            "x": (Z, {"mixed list"}),
+            "x": (Z, set()),
             "weights": (None, NOTHING),
             "counts": (None, NOTHING | {"no list", "empty array"}),
             "measured": (None, NOTHING | FLAG | {"0", "no list", "empty array"}),
@@ -147,8 +147,8 @@ CALLS = {
     "drift": (
         kl.drift,
         {
-            "reference": (X, {"mixed list", "array with NaN"}),
-            "current": (X + 0.1, {"mixed list", "array with NaN"}),
+            "reference": (X[:30], {"mixed list", "array with NaN"}),
+            "current": (X[:30] + 0.1, {"mixed list", "array with NaN"}),
             "columns": (None, NOTHING | {"0"}),
             "measured": (None, NOTHING | {"0", "no list", "empty array"}),
             "labels": (None, NOTHING | {"0", "no list", "empty array"}),
