@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from threadpoolctl import threadpool_limits
 
 from kullback.estimate.density_ratio.bounds import clipped_mean, lower_bound
 from kullback.estimate.density_ratio.cross_fit import FOLDS, Labelled, stacked
@@ -25,6 +26,7 @@ from kullback.estimate.rows import Rows
 
 FEWEST_ROWS = 20  # of either half
 MOST_IN_HALF = 2_500
+MOST_ALONE = 50_000  # rows that one thread works at
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,17 @@ class ScoredDivergence:
 
 def scored(p: Rows, q: Rows, rng: np.random.Generator) -> ScoredDivergence:
     """The estimate from two samples of some tens of rows each, with measured columns."""
-    rows, within = _within_cells(p, q, rng)
+    # Several threads for such small matrices wait for each other, the more so beside other processes.
+    with threadpool_limits(1 if len(p) + len(q) <= MOST_ALONE else None):
+        rows, within = _within_cells(p, q, rng)
+        rise = _rise(p, q, rows, within, rng)
     ratio = within + _of_cells(rows, p, q)
     of_p, of_q = ratio[: len(p)], ratio[len(p) :]
     return ScoredDivergence(
         value=_value(p, q, within),
         error=standard_error(p, q, of_p, of_q),
         cost=cost_of_scores(p, q),
-        rise=_rise(p, q, rows, within, rng),
+        rise=rise,
         bound=lower_bound(rows, ratio) if p.weight is None and q.weight is None else None,
         clipped=clipped_mean(p, q, of_p, of_q),
         overlap=Overlap.of(p, q, of_p, of_q),
