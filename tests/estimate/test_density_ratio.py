@@ -145,6 +145,24 @@ def test_many_levels_borrow_from_each_other():
     assert max(answer.standard_error for answer in values) < 0.1
 
 
+def test_labels_that_are_apart_leave_the_bound_of_the_labels():
+    rng = np.random.default_rng(0)
+    p, q = (np.c_[rng.integers(0, 3, 400) + at, rng.normal(size=(400, 2))] for at in (0, 10))
+    answer = kl.KL(p, q).estimate()
+    assert answer.guarantee is kl.Guarantee.LOWER_BOUND
+    assert 1.0 < answer.interval()[0] < np.inf
+
+
+@pytest.mark.parametrize("copies", [300, 100])
+def test_rows_in_both_samples_are_no_divergence(copies):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(300, 3)), rng.normal(size=(300, 3))
+    y[:copies] = x[:copies]
+    answer = kl.KL(x, y).estimate()
+    assert answer.interval()[0] < 0.0
+    assert f"{copies} rows of P's sample are also in Q's" in answer.reason
+
+
 def test_importance_weights_are_part_of_the_law():
     rng = np.random.default_rng(0)
     z = rng.normal(0.0, 1.5, (1500, 3))

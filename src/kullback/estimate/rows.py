@@ -56,12 +56,12 @@ def by_cell(p: Rows, q: Rows) -> Iterator[tuple[Int[np.ndarray, " n"], Int[np.nd
 
 def shared_rows(p: Rows, q: Rows) -> int:
     """How many rows of P's sample occur, to the last bit, in Q's."""
-    return int(np.isin(_keys(p), _keys(q)).sum())
+    return int(np.isin(keys_of(p), keys_of(q)).sum())
 
 
 def repeated_rows(rows: Rows) -> int:
     """How many rows of a sample repeat an earlier one."""
-    return len(rows) - len(np.unique(_keys(rows)))
+    return len(rows) - len(np.unique(keys_of(rows)))
 
 
 def distinct_rows(rows: Rows) -> tuple[Rows, int]:
@@ -79,13 +79,13 @@ def atom_share(p: Rows, q: Rows) -> float:
     """The share of P in measurements that its sample repeats often and Q's hardly has: atoms that Q may lack."""
     if p.point.shape[1] == 0:
         return 0.0
-    _, labels = np.unique(np.concatenate([_keys(p), _keys(q)]), return_inverse=True)
+    _, labels = np.unique(np.concatenate([keys_of(p), keys_of(q)]), return_inverse=True)
     copies, others = (np.bincount(part, minlength=labels.max() + 1) for part in np.split(labels, [len(p)]))
     lacking = (copies >= FEWEST_COPIES) & (others / len(q) < LACKING * copies / len(p))
     return p.mean(lacking[labels[: len(p)]].astype(float))
 
 
-def _keys(rows: Rows) -> Shaped[np.ndarray, " n"]:
+def keys_of(rows: Rows) -> Shaped[np.ndarray, " n"]:
     """A number of 64 bits for each row, the same for equal rows; of N rows two others share one with N²/2⁶⁵.
 
     The multipliers and shifts are those of Steele, Lea and Flood (2014), OOPSLA, SplitMix64.

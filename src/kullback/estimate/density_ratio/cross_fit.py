@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from kullback.estimate.density_ratio.features import Features
-from kullback.estimate.rows import Rows
+from kullback.estimate.rows import FEWEST_COPIES, Rows, keys_of
 
 FOLDS = 5
 MOST_FITTED = 10_000  # rows of each sample that the models are fitted to; all rows are scored
@@ -39,6 +39,10 @@ class Labelled:
         """Folds and fitted rows are drawn within each sample; the rows of Q in a cell count as P's rows do there."""
         parts = [_shuffled(len(side), rng) for side in (p, q)]
         fold, fitted = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
+        # A model that saw a copy of a row, of either sample, saw the row; an atom has more copies than that.
+        keys = np.concatenate([keys_of(p), keys_of(q)])
+        _, first, label, copies = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        fold = np.where(copies[label] < FEWEST_COPIES, fold[first][label], fold)
         cell = np.concatenate([p.cell, q.cell])
         return cls(
             features=Features.of(np.concatenate([p.point, q.point]), cell),

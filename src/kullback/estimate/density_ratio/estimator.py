@@ -11,10 +11,12 @@ bias of about as much.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from kullback.estimate.density_ratio.bounds import clipped_mean, lower_bound
@@ -53,7 +55,9 @@ class ScoredDivergence:
 def scored(p: Rows, q: Rows, rng: np.random.Generator) -> ScoredDivergence:
     """The estimate from two samples of some tens of rows each, with measured columns."""
     # Several threads for such small matrices wait for each other, the more so beside other processes.
-    with threadpool_limits(1 if len(p) + len(q) <= MOST_ALONE else None):
+    with threadpool_limits(1 if len(p) + len(q) <= MOST_ALONE else None), warnings.catch_warnings():
+        # Held-out rows judge a score, whether or not its fit went to the end.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         rows, within = _within_cells(p, q, rng)
         rise = _rise(p, q, rows, within, rng)
     ratio = within + _of_cells(rows, p, q)
@@ -87,8 +91,11 @@ def _value(p: Rows, q: Rows, within: Float[np.ndarray, " n"]) -> float:
 
 
 def _within_cells(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[Labelled, Float[np.ndarray, " n"]]:
-    """log p(x∣c)/q(x∣c) at the rows of both samples; 0 in cells that the other sample lacks."""
+    """log p(x∣c)/q(x∣c) at the rows of both samples; 0 in cells that the other sample lacks, or has too few rows of."""
     rows = Labelled.of(p, q, rng)
+    shared = np.ones(len(rows), bool) if rows.weight is None else rows.weight > 0
+    if min(shared[: len(p)].sum(), shared[len(p) :].sum()) < FEWEST_ROWS or len(np.unique(rows.fold[shared])) < FOLDS:
+        return rows, np.zeros(len(rows))
     found = stacked(rows, [score(rows) for score in SCORES])
     return rows, found if rows.weight is None else np.where(rows.weight > 0, found, 0.0)
 
