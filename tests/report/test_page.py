@@ -7,8 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from kullback.errors import FileError
-from kullback.report.page import TITLE, Colophon, page, write_page
-from kullback.report.record import Picture, Section, Table
+from kullback.report.page import TITLE, Colophon, Picture, Section, Table, page, write_page
 from kullback.report.style import as_svg, drawing
 
 COLOPHON = Colophon((("kullback", "0.1.0"),), (("first", 1.5), ("second", 2.5)))

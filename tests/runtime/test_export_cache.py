@@ -21,7 +21,7 @@ from tests.control.envs.test_functional import Walk
 import kullback as kl
 from kullback import control
 from kullback.control.learning import episodes
-from kullback.control.trajectory_gradient import playing
+from kullback.control.trajectory_gradient import rule
 from kullback.families import conditional_structure
 from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder, export_cache, identity
@@ -49,7 +49,7 @@ def files(root: Path, name: str = "") -> list[Path]:
 def trace_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in memory is gone, and whatever is not in a file cannot be had."""
     export_cache.forget()
-    for module in (epochs, episodes, playing):
+    for module in (epochs, episodes, rule):
         for found in vars(module).values():
             if isinstance(found, export_cache.Program):
                 monkeypatch.setattr(found, "_function", _fails(found._function))

@@ -227,3 +227,13 @@ def test_tensorboard_events_are_whole_at_every_moment_and_a_resumed_run_adds_a_f
     for row in ROWS:
         assert list(found[row["step"]]) == list(row)
         np.testing.assert_array_equal(list(found[row["step"]].values()), np.float32(list(row.values())))
+
+
+def test_a_pickle_of_the_version_before_is_read(tmp_path):
+    """In which each sink had a module of its own."""
+    now = pickle.dumps(CSVLogger(tmp_path / "log.csv"), protocol=0)
+    before = now.replace(b"kullback.runtime.loggers\n", b"kullback.runtime.loggers.csv_sink\n")
+    assert before != now
+    again = pickle.loads(before)
+    assert type(again) is CSVLogger
+    assert again.path == tmp_path / "log.csv"

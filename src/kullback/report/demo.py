@@ -15,21 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.rule import Rule
 
 from kullback.errors import InputError
-from kullback.report.page import Colophon, check_folder, page, write_page
-from kullback.report.record import Section
+from kullback.report.page import Colophon, Section, check_folder, page, write_page
 from kullback.report.terminal import make_console, show_section
 
-SECTIONS = (
-    "two_peaks",
-    "estimates",
-    "classifier",
-    "regression",
-    "counts",
-    "policy",
-    "imitation",
-    "inference",
-    "drift",
-)
+SECTIONS = {  # in the page's order, and the module of each
+    "two_peaks": "two_peaks",
+    "estimates": "estimation",
+    "classifier": "classification",
+    "regression": "regression",
+    "counts": "regression",
+    "policy": "policy",
+    "imitation": "classification",
+    "inference": "inference",
+    "drift": "estimation",
+}
 LEAD = (
     "P is what you aim at, and Q is what you control. Which side is yours, and what is known of the other, makes it "
     "estimation, supervised learning, Bayesian inference or reinforcement learning. Every number below was computed by "
@@ -75,7 +74,7 @@ def chosen(only: Sequence[str]) -> tuple[str, ...]:
 def _run(name: str) -> Section:
     """Import and run one section: what it needs is loaded when its turn comes."""
     try:
-        return getattr(importlib.import_module(f"kullback.report.sections.{name}"), name)()
+        return getattr(importlib.import_module(f"kullback.report.sections.{SECTIONS[name]}"), name)()
     except ModuleNotFoundError as error:
         if error.name != "statsmodels":
             raise

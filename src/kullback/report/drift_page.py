@@ -15,8 +15,7 @@ from kullback.drifting import ColumnDrift, DriftReport
 from kullback.drifting.profile import Region
 from kullback.drifting.text import heading, in_units, legend, nats, p_text
 from kullback.drifting.words import percent
-from kullback.report.page import document
-from kullback.report.record import Picture, Section, Table
+from kullback.report.page import Picture, Section, Table, document
 from kullback.report.style import EDGE, FORWARD, INK, REVERSE, SOFT, as_svg, bare_y, drawing, label
 from kullback.runtime.files import write_atomically
 

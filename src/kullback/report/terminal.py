@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from kullback.report.record import Section, Table
+from kullback.report.page import Section, Table
 
 WIDTH = 80
 

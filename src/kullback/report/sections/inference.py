@@ -15,7 +15,7 @@ from scipy.stats import multivariate_normal
 
 import kullback as kl
 from kullback.report.data import tumours
-from kullback.report.record import Picture, Section, Table
+from kullback.report.page import Picture, Section, Table
 from kullback.report.style import EDGE, INK, REVERSE, SOFT, as_svg, drawing
 
 CODE = """\

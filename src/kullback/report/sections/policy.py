@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 import kullback as kl
-from kullback.report.record import Picture, Section, Table
+from kullback.report.page import Picture, Section, Table
 from kullback.report.style import EDGE, FILL, FORWARD, INK, PAPER, REVERSE, SOFT, as_svg, drawing, label
 
 CODE = """\

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from scipy.integrate import simpson
 
 import kullback as kl
-from kullback.report.record import Picture, Section, Table
+from kullback.report.page import Picture, Section, Table
 from kullback.report.style import EDGE, FILL, FORWARD, INK, PAPER, REVERSE, SOFT, as_svg, bare_y, drawing, label
 
 WEIGHTS, PLACES, SCALES = (0.6, 0.4), (-2.5, 2.5), (0.5, 0.8)
