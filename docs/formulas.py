@@ -14,7 +14,7 @@ from typing import Any
 from docs.kinds import ALONE, TABLES
 
 from kullback.exact import table
-from kullback.exact.composite import bijections, chain_rule, mixtures, structure
+from kullback.exact.composite import bijections, mixtures, structure
 from kullback.exact.cross_family import cross, expectations
 from kullback.exact.type_keys import type_key
 
@@ -63,7 +63,7 @@ def _is_pair(key: Any) -> bool:
     return key in table.KL or key in table.BUILD_KL
 
 
-REDUCTIONS = (structure, bijections, chain_rule, mixtures)
+REDUCTIONS = (structure, bijections, mixtures)
 
 
 def name_of(key: Any) -> str:

@@ -17,7 +17,7 @@ from kullback.catalogue import CountableSum, FiniteSum, MonteCarlo, Quadrature, 
 from kullback.estimate.support import escape_of
 from kullback.exact import table
 from kullback.exact.bounds import VariationalUpperBound
-from kullback.exact.composite.disjoint_support import is_mixture
+from kullback.exact.composite.mixtures import is_mixture
 from kullback.exact.cross_family import cross
 from kullback.exact.type_keys import type_key
 from kullback.known import Known, describe

@@ -10,7 +10,7 @@ import scipy.stats as st
 
 import kullback as kl
 from kullback.errors import InputError, PlanError
-from kullback.exact.composite.overlap import distance_form, product_form
+from kullback.exact.bounds import distance_form, product_form
 
 LOWER, UPPER = ("pairwise lower bound",), ("pairwise upper bound", "variational upper bound")
 SLACK = 1e-9

@@ -9,8 +9,8 @@ import pytest
 from tests.exact.truths.densities import LAWS
 
 import kullback as kl
+from kullback.exact.cross_family.cross import STATISTICS
 from kullback.exact.cross_family.expectations import EXPECTATIONS
-from kullback.exact.cross_family.statistics import STATISTICS
 from kullback.exact.type_keys import type_key
 
 # The statistics as functions of x and their parameters, and parameters to try.

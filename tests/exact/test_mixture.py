@@ -11,7 +11,7 @@ import scipy.stats as st
 import kullback as kl
 from kullback.errors import NotExactError
 from kullback.exact import has_exact
-from kullback.exact.composite.broadcasting import unsqueezed
+from kullback.exact.composite.mixtures import unsqueezed
 
 Q = dist.Normal(0.5, 2.0)
 

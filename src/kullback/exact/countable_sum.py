@@ -15,7 +15,7 @@ from numpyro.distributions.discrete import ZeroInflatedLogits, ZeroInflatedPoiss
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape
-from kullback.exact.composite.disjoint_support import Mixture
+from kullback.exact.composite.mixtures import Mixture
 from kullback.exact.rule_helpers import (
     averaged,
     both_discrete,

@@ -27,7 +27,7 @@ from kullback.exact.closed_forms.categorical import (
     safe_log,
     weights_or_logits,
 )
-from kullback.exact.closed_forms.count_parameters import (
+from kullback.exact.closed_forms.counts import (
     BERNOULLI,
     BINOMIAL,
     GEOMETRIC,
@@ -37,7 +37,7 @@ from kullback.exact.closed_forms.count_parameters import (
     counts_of,
     shape,
 )
-from kullback.exact.composite.disjoint_support import Mixture, is_mixture, weights_of
+from kullback.exact.composite.mixtures import Mixture, is_mixture, weights_of
 from kullback.exact.type_keys import UNKNOWN, Form, by_probs
 from kullback.numerics.double_precision import floats, in_double
 from kullback.numerics.log_gamma import log_beta

@@ -24,34 +24,25 @@ from kullback.distributions import MarkovChain
 from kullback.errors import InputError, NotExactError
 from kullback.exact import log_pmf
 from kullback.exact.closed_forms import (
-    beta,
     categorical,
     circular,
     compound,
     counts,
     delta,
-    folded,
     gamma,
-    generalized_gamma,
-    gompertz,
     inflated,
-    kumaraswamy,
-    laplace,
-    location,
+    interval,
+    location_scale,
     matrix,
     multivariate,
-    normal,
-    power_law,
     processes,
     shared,
-    student,
     truncated,
 )
 from kullback.exact.closed_forms.processes import chain_entropy_rate, chain_kl_rate
 from kullback.exact.composite import mixtures
-from kullback.exact.composite.chain_rule import dependent_one, dependent_pair
-from kullback.exact.composite.disjoint_support import has_support, is_mixture
-from kullback.exact.composite.structure import reduce_one, reduce_pair
+from kullback.exact.composite.mixtures import has_support, is_mixture
+from kullback.exact.composite.structure import dependent_one, dependent_pair, reduce_one, reduce_pair
 from kullback.exact.cross_family import cross
 from kullback.exact.type_keys import Form, type_key
 from kullback.runtime.export_cache import check_process
@@ -162,23 +153,15 @@ def _check_chain(chain: object, argument: str) -> None:
 
 # The files of closed forms. Where two files have a form of one pair, the later one counts.
 FILES = (
-    normal,
+    location_scale,
     multivariate,
     gamma,
-    beta,
     categorical,
     counts,
     compound,
     inflated,
-    location,
-    laplace,
     shared,
-    folded,
-    student,
-    generalized_gamma,
-    gompertz,
-    power_law,
-    kumaraswamy,
+    interval,
     circular,
     truncated,
     processes,

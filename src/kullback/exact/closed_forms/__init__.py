@@ -1,4 +1,4 @@
-"""The exact forms, one file for each kind of distribution; `FILES` in `exact/table.py` lists them.
+"""The exact forms, one file for each group of distributions; `FILES` in `exact/table.py` lists them.
 
 A file gives `KL`, from pairs of kinds to forms, and `ENTROPY`, from kinds to forms: functions of the distributions
 alone, which are compiled. Where a form exists only under a condition on parameters, or needs a number of terms that is

@@ -20,9 +20,9 @@ from jaxtyping import Float
 from numpyro.distributions import discrete
 from scipy.special import bernoulli, factorial
 
-from kullback.exact.closed_forms import beta, counts, gamma, location, normal
+from kullback.exact.closed_forms import counts, gamma, interval, location_scale
 from kullback.exact.closed_forms.categorical import safe_log
-from kullback.exact.closed_forms.count_parameters import (
+from kullback.exact.closed_forms.counts import (
     BERNOULLI,
     BINOMIAL,
     GEOMETRIC,
@@ -51,8 +51,8 @@ HURDLE = (discrete.HurdleProbs, discrete.HurdleLogits, dist.HurdlePoisson, dist.
 _NEGATIVE, _TRIALS = (*NEGATIVE_BINOMIAL, *GEOMETRIC), (*BINOMIAL, *BERNOULLI)
 _COUNTS = (dist.Poisson, *_NEGATIVE, *_TRIALS)
 
-_DENSITIES = {**gamma.KL, **normal.KL, **beta.KL, **location.KL}
-_DENSITY_ENTROPIES = {**gamma.ENTROPY, **normal.ENTROPY, **beta.ENTROPY, **location.ENTROPY}
+_DENSITIES = {**gamma.KL, **location_scale.KL, **interval.KL, **location_scale.KL}
+_DENSITY_ENTROPIES = {**gamma.ENTROPY, **location_scale.ENTROPY, **interval.ENTROPY, **location_scale.ENTROPY}
 _COUNT_ENTROPIES = {**counts.ENTROPY, **dict.fromkeys(BERNOULLI, counts.binomial_entropy)}
 
 

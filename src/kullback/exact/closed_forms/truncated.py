@@ -1,21 +1,27 @@
-"""Normals truncated to an interval, on one side or both; the half normal and the normal itself are among them.
+"""Normals truncated to an interval, on one side or both, the half normal and the normal among them; and folded laws.
 
-All integrals are of positive densities, by Gauss and Legendre within the stretch where the exponent is less than 40
+The integrals are of positive densities, by Gauss and Legendre within the stretch where the exponent is less than 40
 below its greatest value, and are taken relative to that value: far tails and narrow intervals keep their digits.
+
+A folded law is that of |x|. Its divergence is exact where the base is symmetric about 0, or where the bases are equal;
+for any other the divergence of the bases is only a bound.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 from jaxtyping import Float
 
 from kullback.distributions import TruncatedNormal
-from kullback.exact.type_keys import TRUNCATED
+from kullback.exact.closed_forms import gamma, location_scale
+from kullback.exact.type_keys import TRUNCATED, UNKNOWN, Form, equal_parameters
 from kullback.numerics.double_precision import floats
 from kullback.numerics.quadrature import gauss_legendre
 from kullback.numerics.ratios import psi
@@ -151,11 +157,93 @@ def truncated_normal_entropy(p: NormalOnInterval) -> Float[Array, "*batch"]:
 
 TRUNCATED_NORMALS = (TruncatedNormal, *((kind, dist.Normal) for kind in TRUNCATED))
 
-KL = {
-    (p, q): truncated_normal_kl
-    for p in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
-    for q in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
-    if p in TRUNCATED_NORMALS or q in TRUNCATED_NORMALS
-}
 
-ENTROPY = dict.fromkeys(TRUNCATED_NORMALS, truncated_normal_entropy)
+# The law of |x| by the scale of a law that is symmetric about 0.
+_HALVES = {
+    dist.Normal: lambda scale: dist.HalfNormal(scale, validate_args=False),
+    dist.Cauchy: lambda scale: dist.HalfCauchy(scale, validate_args=False),
+    dist.Laplace: lambda scale: dist.Exponential(1.0 / scale, validate_args=False),
+}
+_FORMS = {
+    dist.HalfNormal: jax.jit(location_scale.half_normal_kl),
+    dist.HalfCauchy: jax.jit(location_scale.half_cauchy_kl),
+    dist.Exponential: jax.jit(gamma.exponential_kl),
+}
+_ENTROPIES = {
+    dist.HalfNormal: jax.jit(location_scale.half_normal_entropy),
+    dist.HalfCauchy: jax.jit(location_scale.half_cauchy_entropy),
+    dist.Exponential: jax.jit(gamma.exponential_entropy),
+}
+_SYMMETRIC = (dist.Normal, dist.Cauchy, dist.Laplace, dist.Logistic, dist.SoftLaplace, dist.StudentT)
+
+
+def folded_kl(p: dist.Distribution, q: dist.Distribution) -> Form | None:
+    """KL = 0 where Q's base is P's or its mirror image, and that of the half laws where both bases are about 0.
+
+    Source: |x| and |−x| are one variable, and |x| is sufficient for the scale of a law that is symmetric about 0.
+    """
+    one, two = half(p), half(q)
+    if type(one) is type(two) and type(one) in _FORMS:
+        return partial(_FORMS[type(one)], one, two)
+    if isinstance(p, dist.FoldedDistribution) and isinstance(q, dist.FoldedDistribution) and _same_law(p, q):
+        return lambda: jnp.zeros(jnp.broadcast_shapes(p.batch_shape, q.batch_shape))
+    return None
+
+
+def folded_entropy(p: dist.Distribution) -> Form | None:
+    """H of the half law, where the base is about 0. Source: as for the divergence."""
+    known = half(p)
+    return partial(_ENTROPIES[type(known)], known) if type(known) in _ENTROPIES else None
+
+
+def half(d: dist.Distribution) -> Any:
+    """The half law that a folded one is known to be; anything else as it is."""
+    if not isinstance(d, dist.FoldedDistribution) or type(d.base_dist) not in _HALVES:
+        return d
+    base: Any = d.base_dist
+    loc = base.loc
+    about_zero = not isinstance(loc, UNKNOWN) and not np.any(np.asarray(loc))
+    return _HALVES[type(d.base_dist)](jnp.broadcast_to(base.scale, d.batch_shape)) if about_zero else d
+
+
+def _same_law(p: dist.FoldedDistribution, q: dist.FoldedDistribution) -> bool:
+    return equal_parameters(p.base_dist, q.base_dist) or equal_parameters(p.base_dist, _mirrored(q.base_dist))
+
+
+def _mirrored(d: dist.Distribution) -> Any:
+    if type(d) not in _SYMMETRIC:
+        return d
+    assert isinstance(d, _SYMMETRIC)
+    image = jax.tree.map(lambda leaf: leaf, d)
+    loc: Any = d.loc
+    image.loc = -jnp.asarray(loc) if isinstance(loc, jax.Array) else -loc
+    return image
+
+
+_HALF_KINDS = tuple(_FORMS)
+
+
+KL = {
+    **{
+        (p, q): truncated_normal_kl
+        for p in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
+        for q in (*TRUNCATED_NORMALS, dist.HalfNormal, dist.Normal)
+        if p in TRUNCATED_NORMALS or q in TRUNCATED_NORMALS
+    },
+}
+BUILD_KL = {
+    **(
+        {(dist.FoldedDistribution, dist.FoldedDistribution): folded_kl}
+        | {
+            pair: folded_kl
+            for kind in _HALF_KINDS
+            for pair in ((kind, dist.FoldedDistribution), (dist.FoldedDistribution, kind))
+        }
+    ),
+}
+ENTROPY = {
+    **dict.fromkeys(TRUNCATED_NORMALS, truncated_normal_entropy),
+}
+BUILD_ENTROPY = {
+    dist.FoldedDistribution: folded_entropy,
+}

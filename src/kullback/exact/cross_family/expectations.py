@@ -19,8 +19,8 @@ from jaxtyping import Float
 
 from kullback.exact.closed_forms.circular import mean_cosine
 from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
-from kullback.exact.closed_forms.laplace import LaplaceLaw, two_sided
-from kullback.exact.closed_forms.power_law import log_integral, log_length
+from kullback.exact.closed_forms.interval import log_integral, log_length
+from kullback.exact.closed_forms.location_scale import LaplaceLaw, two_sided
 from kullback.exact.closed_forms.truncated import TRUNCATED_NORMALS
 from kullback.exact.cross_family import moments as m
 from kullback.numerics.double_precision import floats

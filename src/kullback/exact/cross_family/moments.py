@@ -14,17 +14,16 @@ from jax import Array
 from jax.scipy.special import log_ndtr
 from jaxtyping import Float
 
-from kullback.exact.closed_forms.gamma import GammaLaw, shape_and_rate
-from kullback.exact.closed_forms.generalized_gamma import GeneralizedGamma, as_power_of_gamma
-from kullback.exact.closed_forms.laplace import LaplaceLaw, two_sided
-from kullback.exact.closed_forms.power_law import (
+from kullback.exact.closed_forms.gamma import GammaLaw, GeneralizedGamma, as_power_of_gamma, shape_and_rate
+from kullback.exact.closed_forms.interval import (
     Interval,
     PowerLaw,
     log_integral,
     log_mean_and_variance,
     log_power_integral,
 )
-from kullback.exact.closed_forms.power_law import power_law as interval
+from kullback.exact.closed_forms.interval import power_law as interval
+from kullback.exact.closed_forms.location_scale import LaplaceLaw, two_sided
 from kullback.exact.closed_forms.truncated import NormalOnInterval, gaussian, log_normaliser, mean_and_variance
 from kullback.numerics.double_precision import floats
 from kullback.numerics.log_gamma import EULER_GAMMA, binet_curvature, log_beta
