@@ -25,14 +25,14 @@ def fault(words: str, file: str, text: str, replacement: str, *tests: str) -> No
 # Exact forms and their numerics.
 fault(
     "normal: the distance of the means not halved",
-    "exact/closed_forms/normal.py",
+    "exact/closed_forms/location_scale.py",
     "gap + 0.5 * (jnp.square(u) + jnp.square(distance * inverse))",
     "gap + 0.5 * jnp.square(u) + jnp.square(distance * inverse)",
     "exact/test_drop_in.py::test_univariate[Normal-Normal-<lambda>-()]",
 )
 fault(
     "normal: the slope along Q's scale without the means",
-    "exact/closed_forms/normal.py",
+    "exact/closed_forms/location_scale.py",
     "along_q = -inverse * (both + z * z)",
     "along_q = -inverse * both",
     "exact/test_closed_forms.py::test_value_and_gradient[normal-float64]",
@@ -90,14 +90,14 @@ fault(
 )
 fault(
     "cross family: a Gumbel Q's term in x with the wrong sign",
-    "exact/cross_family/statistics.py",
+    "exact/cross_family/cross.py",
     'terms: list[Term] = [(-1.0 / scale, "x", ())',
     'terms: list[Term] = [(1.0 / scale, "x", ())',
     "exact/test_expectations.py::test_statistics",
 )
 fault(
     "cross family: Student's tail with df instead of df + 1",
-    "exact/cross_family/statistics.py",
+    "exact/cross_family/cross.py",
     "(-0.5 * (df + 1.0),",
     "(-0.5 * df,",
     "exact/test_expectations.py::test_statistics",
@@ -112,14 +112,14 @@ fault(
 )
 fault(
     "composite: a joint law weights by Q's labels",
-    "exact/composite/chain_rule.py",
+    "exact/composite/structure.py",
     "probs = label_probs(p.first, p.labels)",
     "probs = label_probs(first, p.labels)",
     "exact/test_chains.py::test_a_joint_law_of_counts",
 )
 fault(
     "composite: a batch axis inserted at the wrong place",
-    "exact/composite/broadcasting.py",
+    "exact/composite/mixtures.py",
     "place = jnp.ndim(x) - event - right",
     "place = jnp.ndim(x) - event",
     "exact/test_mixture.py::test_an_axis_is_put_into_a_batch[Normal]",
@@ -495,7 +495,7 @@ fault(
 )
 fault(
     "control: a policy may take choices that are not there",
-    "control/learning/checks.py",
+    "control/task.py",
     'np.where(actions.exists.ravel(), learnable.fixed["offset"], NEVER)',
     'learnable.fixed["offset"]',
     "control/learning/test_choices.py::test_every_place_has_its_own_number_of_choices",
@@ -600,7 +600,7 @@ fault(
 )
 fault(
     "simulators: an episode's last observation is the next one's first",
-    "control/envs/vector.py",
+    "control/envs/stepping.py",
     "            self._read_final(info, over, following)\n",
     "",
     "control/envs/test_vector.py::test_the_valid_transitions_are_those_of_single_environments",
@@ -629,14 +629,14 @@ fault(
 )
 fault(
     "report: bars of one standard error, called two",
-    "report/sections/estimates.py",
+    "report/sections/estimation.py",
     "values, 2 * errors,",
     "values, errors,",
     "report/test_bars.py::test_bars_of_growing_samples_are_two_standard_errors_to_either_side",
 )
 fault(
     "report: the band of a calibration curve is one-sided",
-    "report/figures/calibration.py",
+    "report/figures.py",
     "for p in (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)]",
     "for p in (1.0 - LEVEL, LEVEL)]",
     "report/test_bars.py::test_bands_of_a_calibration_curve_leave_a_fortieth_out_at_either_end",
@@ -687,14 +687,14 @@ fault(
 )
 fault(
     "loggers: rows before a new column are not filled up",
-    "runtime/loggers/csv_sink.py",
+    "runtime/loggers.py",
     '[*row, *[""] * len(new)] for row in rows',
     "row for row in rows",
     "runtime/test_loggers.py::test_a_new_name_widens_the_table",
 )
 fault(
     "loggers: a line that a crash cut short stays",
-    "runtime/loggers/sink.py",
+    "runtime/loggers.py",
     '        if content and not content.endswith(b"\\n"):\n            file.truncate',
     "        if not content:\n            file.truncate",
     "runtime/test_loggers.py::test_a_line_cut_short_by_a_crash_is_taken_away",

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from kullback.control.learning.assessment import assess, telling
-from kullback.control.learning.checks import task_of, why_no_actor
-from kullback.control.task import Fresh, Task
+from kullback.control.task import Fresh, Task, task_of, why_no_actor
 from kullback.known import Known
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Question, Request, Rule

@@ -13,16 +13,15 @@ from numpyro.distributions import constraints
 from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
 from kullback.control.envs.adaptors import spec_of, stepped
+from kullback.control.envs.gymnasium_env import make, step_limit, table_of, time_limit
+from kullback.control.envs.lane import PATIENCE
 from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import AsTable, table_simulator
-from kullback.control.envs.watchdog import PATIENCE
-from kullback.control.learning.checks import PRIOR, bounded, policy_for
 from kullback.control.learning.temperature import as_temperature
-from kullback.control.tabular.environment import make, step_limit, table_of, time_limit
 from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP, Model
 from kullback.control.tabular.rules import POLICY, exact_numbers
-from kullback.control.task import Fresh, TableProblem, Task
+from kullback.control.task import PRIOR, Fresh, TableProblem, Task, bounded, policy_for
 from kullback.errors import InputError
 from kullback.families.conditional import FittedConditional
 from kullback.known import ConditionalFacts, Known, OwnRules

@@ -8,8 +8,7 @@ import pytest
 from tests.control.envs.plays import actions_for, play
 from tests.control.envs.scripted import Scripted, registered
 
-from kullback.control.envs.stepping import SingleEnvironments, facts_of, stepper_for
-from kullback.control.envs.vector import GivenVector
+from kullback.control.envs.stepping import GivenVector, SingleEnvironments, facts_of, stepper_for
 from kullback.errors import InputError
 
 

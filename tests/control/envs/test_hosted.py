@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kullback.control import FiniteMDP
-from kullback.control.envs.hosted import Hosted, on_the_host
+from kullback.control.envs.adaptors import Hosted, on_the_host
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.errors import EnvironmentFault, InputError

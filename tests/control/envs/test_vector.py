@@ -13,8 +13,7 @@ from tests.control.envs.scripted import LINE, Scripted
 from kullback.control.envs.lane import seed_of
 from kullback.control.envs.simulator import Transition
 from kullback.control.envs.spaces import read_observation, write_action
-from kullback.control.envs.stepping import stepper_for
-from kullback.control.envs.vector import GivenVector
+from kullback.control.envs.stepping import GivenVector, stepper_for
 from kullback.errors import EnvironmentFault, InputError
 
 LANES, STEPS = 3, 100

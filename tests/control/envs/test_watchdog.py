@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from tests.control.envs.scripted import Scripted, registered
 
+from kullback.control.envs.lane import Hung, Watchdog
 from kullback.control.envs.stepping import stepper_for
-from kullback.control.envs.watchdog import Hung, Watchdog
 from kullback.errors import EnvironmentFault, InputError
 
 PATIENCE = 0.3

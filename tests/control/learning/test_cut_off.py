@@ -12,7 +12,7 @@ from tests.control.trajectory_gradient.setups import playing_of
 import kullback as kl
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.mdp import FiniteMDP
-from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import rule as blocks
 from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 from kullback.control.trajectory_gradient.update import advantages

@@ -16,7 +16,7 @@ import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.table import table_simulator
 from kullback.control.learning.running_moments import RunningMoments
-from kullback.control.trajectory_gradient import playing as blocks
+from kullback.control.trajectory_gradient import rule as blocks
 from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient
 from kullback.control.trajectory_gradient.update import advantages, objective

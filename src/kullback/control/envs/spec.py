@@ -11,11 +11,10 @@ import gymnasium as gym
 import jax
 from gymnasium.envs import registration
 
-from kullback.control.envs.clone import copies
+from kullback.control.envs.gymnasium_env import copies, is_harmless, layers, name_of, stated_limit, time_limit
 from kullback.control.envs.observations import Mismatch
 from kullback.control.envs.simulator import Compiled, Facts, Stepper
 from kullback.control.envs.spaces import actions_of, observations_of
-from kullback.control.tabular.environment import is_harmless, layers, name_of, stated_limit, time_limit
 from kullback.errors import EnvironmentFault, InputError
 
 

@@ -29,9 +29,8 @@ from kullback.control.goals.episodes import (
 from kullback.control.goals.goals import GoalInputs, GoalTask
 from kullback.control.learning import running_moments as running
 from kullback.control.learning.assessment import if_all_alike, mean_of, message_of, telling
-from kullback.control.learning.checks import within_choices
 from kullback.control.learning.episodes import Tell
-from kullback.control.task import EPISODES
+from kullback.control.task import EPISODES, within_choices
 from kullback.errors import FitError, InputError
 from kullback.families.conditional import FittedConditional
 from kullback.families.conditional_structure import ConditionalStructure

@@ -10,12 +10,12 @@ import gymnasium as gym
 import numpy as np
 from jaxtyping import Shaped
 
-from kullback.control.envs.hosted import on_the_host
+from kullback.control.envs.adaptors import on_the_host
+from kullback.control.envs.gymnasium_env import make
 from kullback.control.goals.episodes import Reached, attempts
 from kullback.control.goals.goals import GoalInputs, GoalTask, Law, goals_of, law_of
 from kullback.control.goals.rule import RelabelledImitation
-from kullback.control.learning.checks import policy_for
-from kullback.control.tabular.environment import make
+from kullback.control.task import policy_for
 from kullback.errors import InputError
 from kullback.families.conditional import FittedConditional
 from kullback.known import ConditionalFacts, Known, OwnRules

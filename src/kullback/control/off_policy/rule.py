@@ -14,7 +14,6 @@ import optax
 
 from kullback.arguments import positive
 from kullback.control.learning.assessment import fit_of
-from kullback.control.learning.checks import bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.control.learning.critics import Critic, action_critic, state_critic
 from kullback.control.learning.training import Stopping, Training
 from kullback.control.off_policy.noise import noise_of
@@ -29,7 +28,7 @@ from kullback.control.off_policy.update import (
     Options,
     Sizes,
 )
-from kullback.control.task import Task
+from kullback.control.task import Task, bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
 from kullback.errors import InputError
 from kullback.families.dense import Dense, Rows
 from kullback.known import Known

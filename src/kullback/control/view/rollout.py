@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpyro.distributions import CategoricalLogits
 
 from kullback.control.data import returns_to_go
-from kullback.control.envs.hosted import on_the_host
+from kullback.control.envs.adaptors import on_the_host
+from kullback.control.envs.gymnasium_env import make
 from kullback.control.envs.simulator import Facts, Stepper
-from kullback.control.learning.checks import CHOOSERS
 from kullback.control.learning.policy import Fixed, acting_of, answer, within_bounds
-from kullback.control.tabular.environment import make
 from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP
+from kullback.control.task import CHOOSERS
 from kullback.control.task import greedy as greedy_policy
 from kullback.errors import InputError
 from kullback.families.conditional import FittedConditional
