@@ -1,15 +1,16 @@
-"""A training by episodes under the driver: calls of about equal time, greedy evaluations, progress, history.
+"""A training by episodes under the driver: calls of about equal time, greedy evaluations, progress, history, the fit.
 
-The history is made of running statistics of the episodes that the training has played.
+The history is made of running statistics of the episodes that the training has played. `PlayingRule` is what the rules
+that train so share, from the two sides to the fit.
 """
 
 from __future__ import annotations
 
 import abc
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +18,32 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
-from kullback.control.envs.simulator import MOST_REWARD
+from kullback.control.envs.simulator import MOST_REWARD, Stepper
+from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.episodes import Played, play
 from kullback.control.learning.policy import Fixed
 from kullback.control.learning.running_moments import RunningMoments, scale_of
-from kullback.control.task import Task
+from kullback.control.task import Task, fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
 from kullback.errors import EnvironmentFault
-from kullback.result import Status
-from kullback.training.driver import Iterative, Progress, fingerprint
+from kullback.families.conditional_structure import ConditionalStructure
+from kullback.families.learnable import Learnable
+from kullback.known import Known
+from kullback.result import Fit, Status
+from kullback.rule import Missing, Request, Rule
+from kullback.training.driver import Iterative, Progress, drive, fingerprint
 from kullback.training.ravel import on_host
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Sizes = TypeVar("Sizes", bound="DataclassInstance")
 
 # Where a training stands, and statistics of its episodes.
 
 CURVE = 64  # lines recorded in one call
 COLUMNS = ("step", "objective", "return", "kl", "temperature", "episodes", "length")
 LEAST = 1e-6  # weight, so that nothing is divided by 0
+MOST_STEPS = 2**31 - 1
 
 
 class Stopping(NamedTuple):
@@ -46,6 +58,18 @@ class Stopping(NamedTuple):
     until: Float[Array, ""]
     threshold: Float[Array, ""]
     budget: Int[Array, ""]
+
+    @classmethod
+    def after(cls, steps: int, until: float | None, threshold: float) -> Stopping:
+        """On the host, for a call of one block or round."""
+        number = jnp.result_type(float).type
+        return on_host(
+            cls,
+            total=np.int32(min(steps, MOST_STEPS)),
+            until=np.asarray(np.inf if until is None else until, number),
+            threshold=np.asarray(threshold, number),
+            budget=np.int32(1),
+        )
 
 
 class Counters(NamedTuple):
@@ -227,9 +251,10 @@ class Playing(Iterative):
     note: str = ""  # what is to be said of how it went
     evaluated: str = ""  # on which greedy episodes, the last time
 
-    def __init__(self, training: Training, budget: int) -> None:
-        self.training, self.title = training, training.title
+    def __init__(self, training: Training, budget: int, stepper: Stepper | None = None) -> None:
+        self.training, self.title, self.stepper = training, training.title, stepper
         self.budget, self.speed = budget, 0.0
+        self._stands: Any = None  # the lanes as the last state has them; another state's are to be restored
 
     @abc.abstractmethod
     def played(self, state: Any) -> Any:
@@ -239,8 +264,25 @@ class Playing(Iterative):
     def free(self, state: Any) -> Any:
         """The policy's parameters, on the host."""
 
+    @abc.abstractmethod
+    def ended(self, state: Any) -> tuple[Array, Array]:
+        """The logarithm of the temperature, and how many updates the policy's descent has made."""
+
+    def standing(self, lanes: Any) -> Any:
+        """Where stepped lanes stand, which is remembered so that they go on from there."""
+        self._stands = lanes
+        return lanes
+
+    def take_up(self, lanes: Any, environments: Any) -> None:
+        """Bring the environments to where a state has them, unless they stand there."""
+        assert self.stepper is not None
+        if lanes is not self._stands:
+            self.note = self.stepper.restore(environments) or self.note
+
     def close(self) -> None:
         """Let the environments go."""
+        if self.stepper is not None:
+            self.stepper.close()
 
     def step(self, state: Any) -> Any:
         start, before = time.monotonic(), int(state.counters.steps)
@@ -274,7 +316,7 @@ class Playing(Iterative):
         counters = state.counters._replace(
             greedy=np.asarray(mean, jnp.result_type(float)),
             evaluate=np.zeros((), bool),
-            evaluate_from=np.asarray(min(steps + wait, 2**31 - 1), np.int32),
+            evaluate_from=np.asarray(min(steps + wait, MOST_STEPS), np.int32),
         )
         return state._replace(counters=counters)
 
@@ -323,6 +365,73 @@ class Playing(Iterative):
         hyper = of.hyper._replace(stopping=of.hyper.stopping._replace(total=0, budget=0))
         simulator = None if of.task.env.compiled is None else of.task.env.compiled.parameters
         return fingerprint(of.title, of.settings, repr(of.task.env.facts), of.start, of.fixed, hyper, simulator)
+
+
+class PlayingRule(Rule):
+    """A rule that learns a policy by playing: what it asks of the two sides, how it runs, and the fit."""
+
+    @abc.abstractmethod
+    def sizes(self, task: Task, structure: ConditionalStructure) -> Any:
+        """How much is played and learned at a time, with `steps` in it."""
+
+    @abc.abstractmethod
+    def algorithm(self, task: Task, learnable: Learnable, request: Request) -> Playing:
+        """The training of a policy, for the driver; whoever has it closes it."""
+
+    def run(self, p: Known, q: Known, request: Request) -> Fit:
+        task = task_of(q)
+        assert task is not None
+        p = within_choices(p, task.env.facts.actions)
+        learnable = p.learnable
+        assert learnable is not None and isinstance(learnable.structure, ConditionalStructure)
+        algorithm = self.algorithm(task, learnable, request)
+        try:
+            outcome = drive(algorithm, request, self.sizes(task, learnable.structure).steps)
+        finally:
+            algorithm.close()
+        free, fixed = algorithm.policy(outcome.state)
+        log_alpha, updates = algorithm.ended(outcome.state)
+        alpha = float(np.exp(np.float64(log_alpha)))
+        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
+        extra = {"environment_steps": int(outcome.state.counters.steps), "updates": int(updates)}
+        return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
+
+
+def playable(p: Known, q: Known) -> Task | Missing:
+    """The environment that P is to act in, or why it cannot."""
+    task = task_of(q)
+    if task is None:
+        return Missing("the second side is no environment that can be played", "kl.Optimal(env) as the second side")
+    assert p.learnable is not None
+    if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
+        return Missing(reason, wanted(task))
+    return task
+
+
+def outside_the_box(p: Known, task: Task) -> Missing | None:
+    """Why a uniform prior does not do for P's actions in a box, or None."""
+    assert p.learnable is not None
+    if task.env.facts.actions.is_discrete or task.prior is not None or fills_the_box(p.learnable.fixed, task):
+        return None
+    return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
+
+
+def asked_or_usual(rule: Any, usual: Sizes, task: Task) -> Sizes:
+    """The sizes that a rule's settings ask for, else the usual ones; a vector environment has its own lanes."""
+    asked = {size.name: getattr(rule, size.name) for size in fields(usual)}
+    if rule.rate is None and rule.optimiser is not None:
+        asked["rate"] = 1.0
+    if task.env.compiled is None and task.env.lanes is not None:
+        asked["lanes"] = task.env.lanes
+    return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+
+
+def stepper_of(task: Task, lanes: int) -> Stepper | None:
+    """What steps the environments, and None where they are compiled."""
+    if task.env.compiled is not None:
+        return None
+    assert task.env.stepper is not None
+    return task.env.stepper(lanes)
 
 
 def evaluated_on(episodes: int, longest: int | None) -> str:

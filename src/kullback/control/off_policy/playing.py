@@ -356,6 +356,9 @@ class OffPolicy(Playing):
     def free(self, state: OffPolicyState) -> Any:
         return self.training.config.layouts.policy.tree(np.asarray(state.learner.policy.x))
 
+    def ended(self, state: OffPolicyState) -> tuple[Array, Array]:
+        return state.learner.log_alpha, state.learner.critics.steps
+
 
 class CompiledPlaying(OffPolicy):
     """Everything on the device: several rounds a call."""
@@ -384,20 +387,17 @@ class SteppedPlaying(OffPolicy):
     cheap = 20
 
     def __init__(self, training: Training, stepper: Stepper) -> None:
-        super().__init__(training, 1)
+        super().__init__(training, 1, stepper)
         self.stepper = stepper
         self.hyper, self.fixed = jax.tree.map(jnp.asarray, (training.hyper, training.fixed))
-        self._stands: Any = None  # the lanes as the last state has them; another state's are to be restored
 
     def begun(self) -> tuple[Any, Any]:
         training = self.training
         self.stepper.reset(int(training.hyper.seed[0]))
-        self._stands = self.stepper.state()
-        return self._stands, start_playing(training.config, None, training.hyper.seed)[1]
+        return self.standing(self.stepper.state()), start_playing(training.config, None, training.hyper.seed)[1]
 
     def rounds(self, state: OffPolicyState) -> OffPolicyState:
-        if state.lanes is not self._stands:
-            self.note = self.stepper.restore(state.lanes) or self.note
+        self.take_up(state.lanes, state.lanes)
         # The buffer is written in place within a call, and the state that the call was given stays whole.
         device = jax.tree.map(jnp.array, state._replace(lanes=()))
         for _ in range(self.budget):
@@ -408,8 +408,7 @@ class SteppedPlaying(OffPolicy):
             stops = bool(counters.evaluate) or int(counters.failed) or int(device.recording.count) == CURVE
             if stops or int(counters.steps) >= self.hyper.stopping.total or self.must_grow(device):
                 break
-        self._stands = self.stepper.state()
-        return device._replace(lanes=self._stands)
+        return device._replace(lanes=self.standing(self.stepper.state()))
 
     def _round(self, state: OffPolicyState) -> tuple[Transition, Any]:
         """A round of steps of every lane, and the noise after it."""
@@ -431,6 +430,3 @@ class SteppedPlaying(OffPolicy):
             )
             steps.append(stepper.step(np.asarray(action)))
         return jax.tree.map(lambda *leaves: np.stack(leaves), *steps), noise
-
-    def close(self) -> None:
-        self.stepper.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import warnings
-from dataclasses import InitVar, dataclass, field, fields, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 import jax
@@ -13,9 +13,16 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
-from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.critics import Critic, action_critic, state_critic
-from kullback.control.learning.training import Stopping, Training
+from kullback.control.learning.training import (
+    PlayingRule,
+    Stopping,
+    Training,
+    asked_or_usual,
+    outside_the_box,
+    playable,
+    stepper_of,
+)
 from kullback.control.off_policy.noise import noise_of
 from kullback.control.off_policy.playing import CompiledPlaying, OffPolicy, SteppedPlaying
 from kullback.control.off_policy.replay import MOST_LABELS, Columns
@@ -28,14 +35,14 @@ from kullback.control.off_policy.update import (
     Options,
     Sizes,
 )
-from kullback.control.task import Task, bounded, fills_the_box, remark_on, task_of, wanted, why_no_actor
+from kullback.control.task import Task, bounded
 from kullback.errors import InputError
+from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense, Rows
+from kullback.families.learnable import Learnable
 from kullback.known import Known
-from kullback.result import Fit
-from kullback.rule import Applies, Missing, Request, Rule
+from kullback.rule import Applies, Missing, Request
 from kullback.runtime.random import words_from
-from kullback.training.driver import drive
 from kullback.training.optimiser import checked, settings_in_words
 from kullback.training.ravel import Layout, on_host
 
@@ -89,7 +96,7 @@ TABLE = Usual(
 
 
 @dataclass(frozen=True)
-class OffPolicyRule(Rule):
+class OffPolicyRule(PlayingRule):
     """Learning from transitions that are kept. A setting of None is chosen by what the policy and the actions are.
 
     lanes, block  environments side by side, and the steps of each in a round, after which there are updates
@@ -154,12 +161,9 @@ class OffPolicyRule(Rule):
         """How the policy is improved."""
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        task = task_of(q)
-        if task is None:
-            return Missing("the second side is no environment that can be played", "kl.Optimal(env) as the second side")
-        assert p.learnable is not None
-        if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
-            return Missing(reason, wanted(task))
+        task = playable(p, q)
+        if isinstance(task, Missing):
+            return task
         actions, labels = task.env.facts.actions, task.env.facts.observations.labels
         if actions.kind in ("choices", "switches"):
             reason = "its critics value one action to choose, or actions in a box"
@@ -167,60 +171,36 @@ class OffPolicyRule(Rule):
         if actions.kind == "box" and not actions.is_bounded:
             reason = "the actions have no bounds, by which critics could scale them"
             return Missing(reason, bounded(actions))
-        if actions.kind == "box" and task.prior is None and not fills_the_box(p.learnable.fixed, task):
-            return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
+        if missing := outside_the_box(p, task):
+            return missing
         if labels is not None and labels > MOST_LABELS:
             return Missing(f"{labels:,} labels are more than the kept transitions tell apart, {MOST_LABELS:,}")
         box, choice = self.costs
+        assert p.learnable is not None and isinstance(p.learnable.structure, ConditionalStructure)
         sizes = self.sizes(task, p.learnable.structure)
         note = f"{sizes.updates:g} updates a step, {sizes.batch} transitions each, discount {task.discount:g}"
         note += task.closing.note
         return Applies(cost=choice if actions.is_discrete else box, dropped=("log Z",), note=note)
 
-    def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task, learnable = task_of(q), p.learnable
-        assert task is not None
-        assert learnable is not None
-        algorithm = self.algorithm(task, learnable, request)
-        try:
-            outcome = drive(algorithm, request, self.sizes(task, learnable.structure).steps)
-        finally:
-            algorithm.close()
-        free, fixed = algorithm.policy(outcome.state)
-        learner = outcome.state.learner
-        alpha = float(np.exp(np.float64(learner.log_alpha)))
-        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.counters.steps), "updates": int(learner.critics.steps)}
-        return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
-
-    def sizes(self, task: Task, structure: Any) -> Usual:
-        """What was asked, else what is usual."""
+    def sizes(self, task: Task, structure: ConditionalStructure) -> Usual:
         is_table = isinstance(structure.network, Rows)
-        usual = TABLE if is_table else CHOICE if task.env.facts.actions.is_discrete else BOX
-        asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
-        if self.rate is None and self.optimiser is not None:
-            asked["rate"] = 1.0
-        if task.env.compiled is None and task.env.lanes is not None:
-            asked["lanes"] = task.env.lanes
-        return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+        return asked_or_usual(self, TABLE if is_table else CHOICE if task.env.facts.actions.is_discrete else BOX, task)
 
-    def algorithm(self, task: Task, learnable: Any, request: Request) -> OffPolicy:
-        """The training of a policy, for the driver; whoever has it closes it."""
-        sizes, dtype, compiled = self.sizes(task, learnable.structure), jnp.result_type(float), task.env.compiled
-        stepper = None
-        if compiled is None:
-            assert task.env.stepper is not None
-            stepper = task.env.stepper(sizes.lanes)
+    def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OffPolicy:
+        structure = learnable.structure
+        assert isinstance(structure, ConditionalStructure)
+        sizes, dtype, compiled = self.sizes(task, structure), jnp.result_type(float), task.env.compiled
+        stepper = stepper_of(task, sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         masked = _masks(compiled) if stepper is None else stepper.mask is not None
-        rows, total = lanes * sizes.block, min(request.steps or sizes.steps, 2**31 - 1)
+        rows = lanes * sizes.block
         actions = task.env.facts.actions
         free = learnable.initial(request.host_rng(0, 0), 0)
-        critic = critic_of(learnable.structure.network, task)
+        critic = critic_of(structure.network, task)
         rng = request.host_rng(_CRITICS)
         critics = [critic.init(rng) for _ in range(TWINS)]
         config = OffPolicyConfig(
-            acting=task.acting(learnable.structure),
+            acting=task.acting(structure),
             critic=critic,
             layouts=Layouts(policy=Layout.of(free), critic=Layout.of(critics[0])),
             columns=Columns(task.env.facts.observations, actions, masked),
@@ -243,13 +223,8 @@ class OffPolicyRule(Rule):
             optimiser=self.optimiser,
         )
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
-        stopping = on_host(
-            Stopping,
-            total=np.int32(total),
-            until=number(np.inf if self.until is None else self.until),
-            threshold=number(THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED),
-            budget=np.int32(1),
-        )
+        threshold = THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED
+        stopping = Stopping.after(request.steps or sizes.steps, self.until, threshold)
         hyper = on_host(
             OffPolicyHyperparameters,
             rate=number(sizes.rate),
@@ -257,7 +232,7 @@ class OffPolicyRule(Rule):
             warmup=np.int32(sizes.warmup),
             discount=number(task.discount),
             temperature=task.temperature.numbers.astype(dtype),
-            capacity=np.int32(min(self.capacity, total)),
+            capacity=np.int32(min(self.capacity, int(stopping.total))),
             stopping=stopping,
             seed=words_from(request.host_rng(_SEED)),
         )

@@ -7,7 +7,7 @@ Hyperparameters that are no sizes are arguments, so that another rate compiles n
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,12 +20,23 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 from kullback.arguments import positive
 from kullback.control.envs.simulator import Lanes, Stepper, Transition, fresh_lanes, moved_lanes, start_lanes
-from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.critics import state_critic
 from kullback.control.learning.policy import Fixed, scaled
 from kullback.control.learning.running_moments import RunningMoments, at_start
-from kullback.control.learning.training import CURVE, Playing, Stopping, Training, nothing_counted, nothing_played
-from kullback.control.task import Task, fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
+from kullback.control.learning.training import (
+    CURVE,
+    Playing,
+    PlayingRule,
+    Stopping,
+    Training,
+    asked_or_usual,
+    nothing_counted,
+    nothing_played,
+    outside_the_box,
+    playable,
+    stepper_of,
+)
+from kullback.control.task import Task
 from kullback.control.trajectory_gradient.update import (
     Block,
     Keys,
@@ -42,11 +53,10 @@ from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Rows
 from kullback.families.learnable import Learnable
 from kullback.known import Known
-from kullback.result import Fit, Guarantee
-from kullback.rule import Applies, Missing, Question, Request, Rule
+from kullback.result import Guarantee
+from kullback.rule import Applies, Missing, Question, Request
 from kullback.runtime.export_cache import Effort, program
 from kullback.runtime.random import key_of, words_from
-from kullback.training.driver import drive
 from kullback.training.optimiser import begin, checked, settings_in_words
 from kullback.training.ravel import Layout, on_host
 
@@ -169,6 +179,9 @@ class OnPolicy(Playing):
     def free(self, state: OnPolicyState) -> Any:
         return self.training.config.layout.tree(np.asarray(state.descent.x))[0]
 
+    def ended(self, state: OnPolicyState) -> tuple[Array, Array]:
+        return state.log_alpha, state.descent.steps
+
 
 class CompiledPlaying(OnPolicy):
     """Everything on the device: several blocks a call."""
@@ -197,21 +210,18 @@ class SteppedPlaying(OnPolicy):
     cheap = 1
 
     def __init__(self, training: Training, stepper: Stepper) -> None:
-        super().__init__(training, 1)
+        super().__init__(training, 1, stepper)
         self.stepper = stepper
-        self._stands: Any = None  # the lanes as the last state has them; another state's are to be restored
 
     def lanes(self) -> Any:
         self.stepper.reset(int(self.training.hyper.seed[0]))
-        self._stands = self._now(np.zeros(self.stepper.lanes, np.int32))
-        return self._stands
+        return self.standing(self._now(np.zeros(self.stepper.lanes, np.int32)))
 
     def _now(self, elapsed: np.ndarray) -> dict[str, Any]:
         return {"elapsed": elapsed, "environment": self.stepper.state()}
 
     def played(self, state: OnPolicyState) -> OnPolicyState:
-        if state.lanes is not self._stands:
-            self.note = self.stepper.restore(state.lanes["environment"]) or self.note
+        self.take_up(state.lanes, state.lanes["environment"])
         elapsed = np.asarray(state.lanes["elapsed"])
         device, training = state._replace(lanes=()), self.training
         for _ in range(self.budget):
@@ -220,8 +230,7 @@ class SteppedPlaying(OnPolicy):
             counters = device.counters
             if bool(counters.evaluate) or int(counters.failed) or int(counters.steps) >= training.hyper.stopping.total:
                 break
-        self._stands = self._now(elapsed)
-        return device._replace(lanes=self._stands)
+        return device._replace(lanes=self.standing(self._now(elapsed)))
 
     def _block(self, state: OnPolicyState, elapsed: np.ndarray) -> tuple[Block, np.ndarray]:
         """A block of steps of every lane, and how long their episodes then are."""
@@ -248,9 +257,6 @@ class SteppedPlaying(OnPolicy):
         reward = np.where(block.valid, block.reward, 0.0)
         return block._replace(reward=reward.astype(jnp.result_type(float))), elapsed
 
-    def close(self) -> None:
-        self.stepper.close()
-
 
 _CRITIC, _SEED = 4, 5  # streams of random numbers
 THRESHOLD_COMPILED, THRESHOLD_STEPPED = 0.1, 0.6  # of the way to `until` where greedy episodes are first played
@@ -274,7 +280,7 @@ STEPPED = Usual(lanes=8, block=128, epochs=10, minibatches=8, rate=1e-3, steps=3
 
 
 @dataclass(frozen=True)
-class TrajectoryGradient(Rule):
+class TrajectoryGradient(PlayingRule):
     """On-policy learning of KL(π‖P_opt): the gradient over trajectories, with proximal updates.
 
     The KL of later steps enters through the rewards-to-go, that of the own step in closed form where there is one.
@@ -341,16 +347,14 @@ class TrajectoryGradient(Rule):
             raise InputError(f"lam: {self.lam!r} is not between 0 and 1; 0.95 is usual")
 
     def check(self, p: Known, q: Known) -> Applies | Missing:
-        task = task_of(q)
-        if task is None:
-            return Missing("the second side is no environment that can be played", "kl.Optimal(env) as the second side")
-        assert p.learnable is not None
-        if reason := why_no_actor(p.learnable.structure, p.learnable.members, task):
-            return Missing(reason, wanted(task))
-        if not task.env.facts.actions.is_discrete and task.prior is None and not fills_the_box(p.learnable.fixed, task):
-            return Missing("the box of P is not the box of actions, on which the uniform prior lies", wanted(task))
+        task = playable(p, q)
+        if isinstance(task, Missing):
+            return task
+        if missing := outside_the_box(p, task):
+            return missing
+        assert p.learnable is not None and isinstance(p.learnable.structure, ConditionalStructure)
         cost = 6.6 if not task.env.facts.actions.is_discrete else 5.0 if task.env.compiled is not None else 5.5
-        sizes = self._sizes(task, p.learnable)
+        sizes = self.sizes(task, p.learnable.structure)
         note = (
             f"{sizes.lanes} lane{'s' * (sizes.lanes > 1)} × {sizes.block} steps an update, discount {task.discount:g}"
         )
@@ -358,41 +362,15 @@ class TrajectoryGradient(Rule):
             note += ", without the factor γᵗ of states"
         return Applies(cost=cost, dropped=("log Z",), note=note + task.closing.note)
 
-    def run(self, p: Known, q: Known, request: Request) -> Fit:
-        task = task_of(q)
-        assert task is not None
-        p = within_choices(p, task.env.facts.actions)
-        learnable = p.learnable
-        assert learnable is not None
-        algorithm = self.algorithm(task, learnable, request)
-        try:
-            outcome = drive(algorithm, request, self._sizes(task, learnable).steps)
-        finally:
-            algorithm.close()
-        free, fixed = algorithm.policy(outcome.state)
-        alpha = float(np.exp(np.float64(outcome.state.log_alpha)))
-        message = " ".join(part for part in (outcome.message, remark_on(task, alpha), algorithm.note) if part)
-        extra = {"environment_steps": int(outcome.state.counters.steps), "updates": int(outcome.state.descent.steps)}
-        return fit_of(p, task, free, fixed.policy, replace(outcome, message=message), alpha, request, extra)
-
-    def _sizes(self, task: Task, learnable: Learnable) -> Usual:
-        table = isinstance(getattr(learnable.structure, "network", None), Rows)
-        usual = STEPPED if task.env.compiled is None else TABLE if table else COMPILED
-        asked = {size.name: getattr(self, size.name) for size in fields(Usual)}
-        if self.rate is None and self.optimiser is not None:
-            asked["rate"] = 1.0
-        if task.env.compiled is None and task.env.lanes is not None:
-            asked["lanes"] = task.env.lanes
-        return replace(usual, **{name: value for name, value in asked.items() if value is not None})
+    def sizes(self, task: Task, structure: ConditionalStructure) -> Usual:
+        usual = STEPPED if task.env.compiled is None else TABLE if isinstance(structure.network, Rows) else COMPILED
+        return asked_or_usual(self, usual, task)
 
     def algorithm(self, task: Task, learnable: Learnable, request: Request) -> OnPolicy:
-        sizes, dtype = self._sizes(task, learnable), jnp.result_type(float)
-        compiled, structure = task.env.compiled, learnable.structure
+        structure = learnable.structure
         assert isinstance(structure, ConditionalStructure)
-        stepper = None
-        if compiled is None:
-            assert task.env.stepper is not None
-            stepper = task.env.stepper(sizes.lanes)
+        sizes, dtype, compiled = self.sizes(task, structure), jnp.result_type(float), task.env.compiled
+        stepper = stepper_of(task, sizes.lanes)
         lanes = sizes.lanes if stepper is None else stepper.lanes
         minibatches = _divisor(lanes * sizes.block, sizes.minibatches)
         free = learnable.initial(request.host_rng(0, 0), 0)
@@ -414,13 +392,7 @@ class TrajectoryGradient(Rule):
             optimiser=self.optimiser,
         )
         number = lambda x: np.asarray(x, dtype)  # noqa: E731
-        stopping = on_host(
-            Stopping,
-            total=np.int32(min(request.steps or sizes.steps, 2**31 - 1)),
-            until=number(np.inf if self.until is None else self.until),
-            threshold=number(THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED),
-            budget=np.int32(1),
-        )
+        threshold = THRESHOLD_STEPPED if compiled is None else THRESHOLD_COMPILED
         hyper = on_host(
             OnPolicyHyperparameters,
             rate=number(sizes.rate),
@@ -431,7 +403,7 @@ class TrajectoryGradient(Rule):
             trust=number(np.inf if self.trust is None else self.trust),
             discount=number(task.discount),
             temperature=task.temperature.numbers.astype(dtype),
-            stopping=stopping,
+            stopping=Stopping.after(request.steps or sizes.steps, self.until, threshold),
             seed=words_from(request.host_rng(_SEED)),
         )
         start = Layout.flat(both).astype(dtype)
