@@ -40,11 +40,12 @@ PAIRS = [
 @pytest.mark.parametrize(("p", "q", "truth"), PAIRS, ids=[type(p).__name__ + str(i) for i, (p, *_) in enumerate(PAIRS)])
 def test_the_estimate_lies_within_its_errors(p, q, truth):
     """Four standard errors: false alarms once in 16,000, and the seed is fixed. Parameters are single numbers, hence
-    the relative term."""
-    found = kl.KL(p, q).estimate(rule="monte carlo", tolerance=0.02)
+    the relative term. Where the divergence is of tens of nats, so is the deviation of the log ratio."""
+    tolerance = 0.02 * max(1.0, float(truth))
+    found = kl.KL(p, q).estimate(rule="monte carlo", tolerance=tolerance)
     assert np.isfinite(found.value)
     assert abs(float(found.value) - float(truth)) <= 4 * float(found.standard_error) + 1e-5 * float(truth)
-    assert 0 < float(found.standard_error) <= 0.03
+    assert 0 < float(found.standard_error) <= 1.5 * tolerance
 
 
 def test_only_where_draws_round_to_an_end():
