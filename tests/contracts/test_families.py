@@ -39,6 +39,7 @@ def test_forward_fit_is_saved_and_started_again(row, tmp_path):
         np.testing.assert_allclose(kept.log_prob(x), fit.q.log_prob(x), rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.long  # tests/minimize/test_reverse_families.py finds members of every family, with fewer draws
 @pytest.mark.parametrize("row", REVERSED, ids=lambda row: row.name)
 def test_reverse_fit_finds_the_member_itself(row):
     """The family holds the target, so the least reverse divergence is 0."""

@@ -27,7 +27,7 @@ def test_curvature_along_a_line(family, rng):
     def divergence(rows):
         return kl.kl_divergence(*(family.make(*row) for row in rows))
 
-    _, change = jax.jvp(jax.grad(divergence), (at,), (along,))
+    _, change = jax.jit(lambda x, v: jax.jvp(jax.grad(divergence), (x,), (v,)))(at, along)
     parts = zip(*map(jax.tree.leaves, (change, along)), strict=True)
     terms = np.concatenate([np.ravel(np.asarray(c, float) * v) for c, v in parts])
     up, middle, down = (
