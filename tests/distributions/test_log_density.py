@@ -7,6 +7,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import transforms
+from numpyro.distributions.copula import GaussianCopula
 
 import kullback as kl
 from kullback.distributions import BinomialGivenTotal, DirichletMultinomialGivenTotal, MultinomialGivenTotal
@@ -244,6 +245,124 @@ def test_vectors(name, s):
     assert abs(found - want) < 2e-16 * (50 + 20 * np.sqrt(s)) * max(1.0, abs(want))
 
 
+def matrices(s):
+    """Laws of matrices of the size s, with an outcome about one standard deviation from the middle."""
+    factor = np.array([[1.0, 0, 0], [0.5, 2.0, 0], [-0.25, 0.5, 0.5]])
+    noise = np.array([[1.0, 0, 0], [0.3, -0.7, 0], [-0.4, 0.8, 0.5]])
+    root = factor @ (np.eye(3) * s**0.5 + noise)
+    inverse = np.linalg.cholesky(factor @ np.linalg.inv((np.eye(3) + noise / s**0.5) @ factor.T) / s)
+    near = np.tril(noise, -1) / (s + 1) ** 0.5
+    near = near + np.diag(np.sqrt(1 - np.square(near).sum(1)))
+    return {
+        "MultivariateStudentT": (dist.MultivariateStudentT(s, np.ones(3), factor), np.array([1.5, -0.5, 2.0])),
+        "WishartCholesky": (dist.WishartCholesky(s + 2, scale_tril=factor), root),
+        "Wishart": (dist.Wishart(s + 2, scale_tril=factor), root @ root.T),
+        "InverseWishartCholesky": (dist.InverseWishartCholesky(s + 2, scale_tril=factor), inverse),
+        "InverseWishart": (dist.InverseWishart(s + 2, scale_tril=factor), inverse @ inverse.T),
+        "LKJCholesky": (dist.LKJCholesky(3, s), near),
+        "LKJ": (dist.LKJ(3, s), near @ near.T),
+    }
+
+
+def exact_matrix(x):
+    return mp.matrix(np.asarray(x, np.float64).tolist())
+
+
+def log_multigamma(a, n):
+    return mp.mpf(n * (n - 1)) / 4 * mp.log(mp.pi) + mp.fsum(mp.loggamma(a - mp.mpf(j) / 2) for j in range(n))
+
+
+def matrix_truth(name, d, x):
+    """The textbooks' densities, of matrices by determinants; of factors with n log 2 + Σ (n − i) log Lᵢᵢ more."""
+    value, c = exact_matrix(x), mp.mpf(float(d.df if name.endswith("T") else d.concentration))
+    n = value.rows
+    if name == "MultivariateStudentT":
+        factor, loc = exact_matrix(d.scale_tril), exact_matrix(d.loc)
+        z = mp.lu_solve(factor, value - loc)
+        norm = mp.loggamma((c + n) / 2) - mp.loggamma(c / 2) - mp.mpf(n) / 2 * mp.log(mp.pi * c)
+        return norm - mp.log(mp.det(factor)) - (c + n) / 2 * mp.log1p((z.T * z)[0] / c)
+    root = value if "Cholesky" in name else mp.cholesky(value)
+    whole, log_det = root * root.T, 2 * mp.fsum(mp.log(root[i, i]) for i in range(n))
+    jacobian = n * mp.log(2) + mp.fsum((n - i) * mp.log(root[i, i]) for i in range(n)) if "Cholesky" in name else 0
+    if name.startswith("LKJ"):
+        # By Lewandowski, Kurowicka and Joe (2009), eq. 16, rows of a factor being of one length.
+        norm = mp.fsum(
+            (2 * c - 2 + n - k) * (n - k) * mp.log(2)
+            + (n - k) * log_beta(c + mp.mpf(n - k - 1) / 2, c + mp.mpf(n - k - 1) / 2)
+            for k in range(1, n)
+        )
+        rows = mp.fsum((n - i - 1) * mp.log(root[i, i]) for i in range(1, n)) if "Cholesky" in name else 0
+        # The lower part alone is data: the diagonal of a factor, and 1 on that of a matrix, are what follows from it.
+        return (c - 1) * exact_log_det(value, "Cholesky" in name) - norm + rows
+    scale = exact_matrix(d.scale_tril)
+    scale, log_scale = scale * scale.T, 2 * mp.log(mp.det(scale))
+    if name.startswith("Inverse"):
+        trace = (scale * whole**-1)[0, 0] + (scale * whole**-1)[1, 1] + (scale * whole**-1)[2, 2]
+        power = c / 2 * log_scale - (c + n + 1) / 2 * log_det
+    else:
+        solved = mp.inverse(scale) * whole
+        trace, power = mp.fsum(solved[i, i] for i in range(n)), (c - n - 1) / 2 * log_det - c / 2 * log_scale
+    return power - trace / 2 - c * n / 2 * mp.log(2) - log_multigamma(c / 2, n) + jacobian
+
+
+def exact_log_det(value, factor):
+    """log |R| of a correlation matrix, or of that of a factor whose diagonal is what its other entries leave."""
+    if not factor:
+        return mp.log(mp.det(value - mp.diag([value[i, i] - 1 for i in range(3)])))
+    return mp.fsum(mp.log1p(-mp.fsum(value[i, j] ** 2 for j in range(i))) for i in range(value.rows))
+
+
+@pytest.mark.parametrize("s", SIZES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", matrices(2.0))
+def test_matrices(name, dtype, s):
+    with jax.enable_x64(True):
+        d, x = matrices(s)[name]
+    with jax.enable_x64(dtype is np.float64):
+        d = jax.tree.map(lambda v: jnp.asarray(np.asarray(v, dtype)), d)
+        x = jnp.asarray(np.asarray(x, dtype))
+        found = float(log_prob(d, x))
+    with mp.workdps(60):
+        want = float(matrix_truth(name, d, np.asarray(x)))
+    # Entries of the size √s about their middle: rounding one costs √s rounding errors; that of a matrix, s.
+    cost = {"Wishart": 50, "WishartCholesky": 4, "InverseWishart": 50, "InverseWishartCholesky": 4}.get(name, 0)
+    assert abs(found - want) < np.finfo(dtype).eps * (50 + cost * s**0.5) * max(1.0, abs(want))
+
+
+@pytest.mark.parametrize("k", [0, 1, 4 * 10**8, 10**9 - 63, 10**9 - 1, 10**9])
+@pytest.mark.parametrize(
+    "name", ["BetaBinomial", "BinomialProbs", "BinomialLogits", "Poisson", "NegativeBinomialProbs"]
+)
+def test_integers_that_single_precision_does_not_hold(name, k):
+    """10⁹ − 1 of 10⁹ are one failure, though both are one number in single precision."""
+    n, mp_of = 10**9, lambda d, *names: [mp.mpf(float(getattr(d, each))) for each in names]
+    d = {
+        "BetaBinomial": dist.BetaBinomial(np.float32(2.0), np.float32(0.5), n),
+        "BinomialProbs": dist.BinomialProbs(np.float32(1 - 3e-8), n),
+        "BinomialLogits": dist.BinomialLogits(np.float32(20.0), n),
+        "Poisson": dist.Poisson(np.float32(1e9)),
+        "NegativeBinomialProbs": dist.NegativeBinomialProbs(np.float32(5e8), np.float32(2 / 3)),
+    }[name]
+    found = float(log_prob(d, jnp.asarray(k)))
+    with mp.workdps(60):
+        if name == "BetaBinomial":
+            a, b = mp_of(d, "concentration1", "concentration0")
+            want = ways(n, k) + log_beta(a + k, b + n - k) - log_beta(a, b)
+        elif name == "BinomialProbs":
+            (p,) = mp_of(d, "probs")
+            want = ways(n, k) + k * mp.log(p) + (n - k) * mp.log(1 - p)
+        elif name == "BinomialLogits":
+            (t,) = mp_of(d, "logits")
+            want = ways(n, k) - k * mp.log1p(mp.exp(-t)) - (n - k) * mp.log1p(mp.exp(t))
+        elif name == "Poisson":
+            (m,) = mp_of(d, "rate")
+            want = k * mp.log(m) - m - mp.loggamma(k + 1)
+        else:
+            c, p = mp_of(d, "total_count", "probs")
+            want = negative_binomial(c, 1 - p, p, k)
+    assert found == pytest.approx(float(want), rel=2e-6, abs=2e-5)
+
+
 def test_laws_that_a_gamma_is_a_part_of():
     c, x = 1e16, 1.0 + 1e-8
     with jax.enable_x64(True), mp.workdps(60):
@@ -258,6 +377,12 @@ def test_laws_that_a_gamma_is_a_part_of():
         assert log_prob(scaled, 4 * x) == pytest.approx(own - np.log(4.0), rel=1e-12)
         each = dist.TransformedDistribution(g.expand((2,)).to_event(1), [transforms.ExpTransform()])
         assert log_prob(each, jnp.exp(jnp.array([1.0, 1.0]))) == pytest.approx(2 * (float(g_at(c)) - 1.0), rel=1e-12)
+        hurdle = dist.HurdleGamma(gate=0.25, concentration=c, rate=c)
+        assert log_prob(hurdle, jnp.array([0.0, x])) == pytest.approx([np.log(0.25), np.log(0.75) + own], rel=1e-12)
+        copula = GaussianCopula(g, jnp.eye(1))
+        assert log_prob(copula, jnp.array([x])) == pytest.approx(own, rel=1e-6)  # less what its scores lose
+    counted = dist.HurdleProbs(dist.Poisson(1e6), gate=0.25)
+    assert float(log_prob(counted, 1_000_000)) == pytest.approx(np.log(0.75) - 0.5 * np.log(2e6 * np.pi), rel=1e-6)
     inflated = dist.ZeroInflatedDistribution(dist.Poisson(1e6), gate=0.25)
     assert float(log_prob(inflated, 1_000_000)) == pytest.approx(np.log(0.75) - 0.5 * np.log(2e6 * np.pi), rel=1e-6)
 
