@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -19,8 +18,8 @@ from kullback.result import Estimate, Fit, Status
 from kullback.training.batches import Table, without_scaling
 from kullback.training.driver import Outcome
 from kullback.training.early_stopping import decrease
-from kullback.training.epochs import doubtful
-from kullback.training.evaluation import EpochConfig, judged_now, valued_now, with_min_scale
+from kullback.training.epochs import EpochDescent, State, doubtful
+from kullback.training.evaluation import EpochConfig, with_min_scale
 
 # Classes whose linear model may tell all rows apart: its loss is then 0, and so is its gradient.
 SEPARABLE = frozenset({"CategoricalLogits", "BernoulliLogits"})
@@ -84,13 +83,16 @@ def is_separable(structure: Any) -> bool:
 
 @dataclass(frozen=True)
 class Trained:
-    """A training: what it gave, its program, and its flat parameters [m, n] before and after."""
+    """A training: what it gave, how it was run, and its flat parameters [m, n] before and after."""
 
     fitted: Fitted
-    config: EpochConfig
+    algorithm: EpochDescent
     before: Float[np.ndarray, "m n"]
     after: Float[np.ndarray, "m n"]
-    resident: bool
+
+    @property
+    def resident(self) -> bool:
+        return self.algorithm.rows is not None
 
     @property
     def at_start(self) -> bool:
@@ -104,9 +106,12 @@ class Trained:
 
 def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
     """How it ended where the linear model stays; None where the network is clearly better."""
-    before = _losses(model, network.config, held, network.before)
-    after = _losses(network.fitted.side, network.config, held, network.after)
-    gain, se = map(float, decrease(*map(jnp.asarray, (held.relative(held.numbers), before, after))))
+    algorithm = network.algorithm
+    fixed, train, aside = ready(model, algorithm.config, algorithm.train, held)
+    before = _losses(algorithm.evaluated(fixed, train, aside, network.before), held)
+    after = _losses(algorithm.evaluated(algorithm.fixed, algorithm.train, algorithm.held, network.after), held)
+    with np.errstate(invalid="ignore"):  # rows that are impossible before and after
+        gain, se = map(float, decrease(held.relative(held.numbers), before, after, np))
     if not gain <= PREFERENCE * se:
         return None
     message, outcome = doubtful(gain, se, held.size), network.fitted.outcome
@@ -116,25 +121,23 @@ def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
 def of_all_rows(model: Known, trained: Trained, outcome: Outcome, train: Table, held: Table) -> Fitted:
     """The linear model of all rows, with the network that it started with; the held-out value is that of the model of
     the other rows."""
-    config, vectors = trained.config, trained.before
-    (fixed, rows), (_, aside) = (ready(model, config, part) for part in (train, held))
-    least, values = map(np.asarray, valued_now(config, fixed, rows, aside, vectors))
-    value = np.average(values.astype(np.float64), weights=[train.total, held.total])
-    free = config.layout.stacked(vectors)
+    algorithm, vectors = trained.algorithm, trained.before
+    state = algorithm.evaluated(*ready(model, algorithm.config, train, held), vectors)
+    value = np.average(np.asarray(state.final, np.float64), weights=[train.total, held.total])
+    free, least = algorithm.config.layout.stacked(vectors), np.asarray(state.least)
     return replace(trained.fitted, side=model, outcome=outcome, free=free, least=least, train=float(value))
 
 
-def _losses(side: Known, config: EpochConfig, held: Table, vectors: np.ndarray) -> Float[np.ndarray, " n"]:
-    """What held-out rows cost [n], bounded, on average over members."""
-    fixed, rows = ready(side, config, held)
-    return np.asarray(judged_now(config, fixed, rows, vectors)[2], np.float64).mean(0)[: held.size]
+def _losses(state: State, held: Table) -> Float[np.ndarray, " n"]:
+    """What held-out rows cost [n], bounded, on average over members, at a start that was evaluated."""
+    return np.asarray(state.members.start_losses, np.float64).mean(0)[: held.size]
 
 
-def ready(side: Known, config: EpochConfig, table: Table) -> tuple[Any, Any]:
-    """The fixed parameters, and rows on the device, as a training has them."""
+def ready(side: Known, config: EpochConfig, train: Table, held: Table | None) -> tuple[Params, Table, Table | None]:
+    """The fixed parameters, and the rows to learn from and to watch, as a training has them."""
     assert side.learnable is not None
-    fixed, plane = side.learnable.fixed, None
+    fixed = side.learnable.fixed
     if config.kind == "sample":
         fixed, plane = without_plane(side.learnable.structure, fixed)
-    fixed = without_scaling(fixed) if table.scaling is not None else fixed
-    return fixed, replace(table, plane=plane).resident(config.mesh)
+        train, held = replace(train, plane=plane), None if held is None else replace(held, plane=plane)
+    return without_scaling(fixed) if train.scaling is not None else fixed, train, held

@@ -22,7 +22,6 @@ from kullback.arguments import positive, share
 from kullback.errors import FitError, InputError
 from kullback.exact import has_exact
 from kullback.families.conditional import FittedConditional
-from kullback.families.initialisation.affine import without_plane
 from kullback.families.learnable import Learnable, Params
 from kullback.families.outcome_units import in_units, outcome_units
 from kullback.known import Known
@@ -47,7 +46,6 @@ from kullback.training.batches import (
     scaling_of,
     some_of,
     split,
-    without_scaling,
 )
 from kullback.training.driver import Outcome, drive
 from kullback.training.early_stopping import HELD_OUT, rows_held_out, schedule_for
@@ -126,7 +124,9 @@ class Batches(Rule):
         if held is None or train.size > LINEAR_ROWS or not _is_modelled(started):
             return self._trained(started, train, held, kind, request).fitted
         separable = is_separable(started.learnable.structure)
-        trained = self._trained(learner if separable else started, train, held, kind, request)
+        # The network that starts at the marginal law has a slope of 0: one program is compiled for it and the model.
+        level = {"slope": np.zeros_like(started.learnable.fixed["slope"])} if separable else {}
+        trained = self._trained(learner if separable else started, train, held, kind, request, level)
         if not (trained.ended and trained.resident and (separable or trained.at_start)):
             return trained.fitted
         outcome: Outcome | None = trained.fitted.outcome
@@ -152,8 +152,8 @@ class Batches(Rule):
             weighted=table.weighted,
             optimiser=None,
         )
-        fixed, rows = ready(side, config, table)
-        least, values = map(np.asarray, valued_now(config, fixed, rows, rows, starts))
+        fixed, table, _ = ready(side, config, table, None)
+        least, values = map(np.asarray, valued_now(config, fixed, table.resident(), starts))
         message = (
             f"{table.size} rows are too few to hold some out, so that the linear or constant model that the network "
             f"starts at is returned, with a scale as its leave-one-out errors have; {FEWEST} rows are learned from"
@@ -162,7 +162,16 @@ class Batches(Rule):
         train = float(values.astype(np.float64)[0])
         return Fitted(side=side, outcome=outcome, free=layout.stacked(starts), least=least, train=train, held=None)
 
-    def _trained(self, learner: Known, train: Table, held: Table | None, kind: str, request: Request) -> Trained:
+    def _trained(
+        self,
+        learner: Known,
+        train: Table,
+        held: Table | None,
+        kind: str,
+        request: Request,
+        beside: Params | None = None,
+    ) -> Trained:
+        """The training of a learner; `beside` are fixed parameters of the training alone."""
         learnable, size = learner.learnable, train.size + (0 if held is None else held.size)
         assert learnable is not None
         layout, starts = starts_of(learnable, request, learnable.members)
@@ -185,11 +194,8 @@ class Batches(Rule):
         if not _is_modelled(learner):
             # A marginal law is no fit to hold on to, and what goes on from where it stands may be improved by little.
             schedule = replace(schedule, caution=0.0)
-        fixed = learnable.fixed
-        if kind == "sample":
-            fixed, plane = without_plane(learnable.structure, fixed)
-            train, held = replace(train, plane=plane), None if held is None else replace(held, plane=plane)
-        fixed = without_scaling(fixed) if train.scaling is not None else fixed
+        fixed, train, held = ready(learner, config, train, held)
+        fixed = {**fixed, **(beside or {})}
         algorithm = EpochDescent(
             self.name,
             config,
@@ -215,7 +221,7 @@ class Batches(Rule):
         fitted = Fitted(
             side=learner, outcome=outcome, free=layout.stacked(vectors), least=least, train=float(final[0]), held=aside
         )
-        return Trained(fitted, config, before=starts, after=vectors, resident=algorithm.rows is not None)
+        return Trained(fitted, algorithm, before=starts, after=vectors)
 
     def _batch(self, rows: int, trained: int, mesh: Any) -> int:
         """Rows a step: what was asked for, or about a 25th of the rows, in equal parts for the devices of a mesh."""

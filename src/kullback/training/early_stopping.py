@@ -91,13 +91,13 @@ def bounded(weights: Float[Array, " n"], losses: Float[Array, " n"], some: Int[n
 
 
 def decrease(
-    weights: Float[Array, " n"], before: Float[Array, " n"], after: Float[Array, " n"]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    weights: Float[Any, " n"], before: Float[Any, " n"], after: Float[Any, " n"], xp: Any = jnp
+) -> tuple[Any, Any]:
     """The mean decrease of losses by their weights, and its standard error, since they are of the same rows."""
-    share = weights / jnp.maximum(jnp.sum(weights), 1e-30)
-    each = jnp.where(weights > 0, before - after, 0.0)
-    mean = jnp.vdot(share, each)
-    return mean, jnp.sqrt(jnp.vdot(jnp.square(share), jnp.square(each - mean)))
+    share = weights / xp.maximum(xp.sum(weights), 1e-30)
+    each = xp.where(weights > 0, before - after, 0.0)
+    mean = xp.vdot(share, each)
+    return mean, xp.sqrt(xp.vdot(xp.square(share), xp.square(each - mean)))
 
 
 # Progress and patience

@@ -40,7 +40,18 @@ from kullback.training.early_stopping import (
     each_member,
     stepped,
 )
-from kullback.training.evaluation import EpochConfig, judged, negative_log_prior, row_losses, rows_at, valued
+from kullback.training.evaluation import (
+    EpochConfig,
+    Losses,
+    judged,
+    least_outputs,
+    losses_of,
+    means,
+    negative_log_prior,
+    row_losses,
+    rows_at,
+    with_least,
+)
 from kullback.training.optimiser import in_words
 from kullback.training.ravel import on_host
 
@@ -62,10 +73,15 @@ def shuffled(words: Array, size: Any, positions: Int[Array, " k"]) -> jax.Array:
     wide = jnp.maximum(jnp.ceil(jnp.sqrt(size.astype(jnp.float32))).astype(jnp.uint32), 1)
     high = (size + wide - 1) // wide
 
-    outside = lambda row: jnp.any(row >= size)  # noqa: E731
-    walk = lambda row: jnp.where(row >= size, _once(row, words, wide, high), row)  # noqa: E731
-    first = _once(jnp.asarray(positions, jnp.uint32), words, wide, high)
-    return lax.while_loop(outside, walk, first).astype(jnp.int32)
+    def walk(walked: tuple[Any, Any]) -> tuple[Any, Any]:
+        row, outside = walked
+        row = jnp.where(outside, _once(row, words, wide, high), row)
+        return row, row >= size
+
+    # The first step, which every row takes, is one of the loop: it is long, and would be compiled twice.
+    start = jnp.asarray(positions, jnp.uint32)
+    row, _ = lax.while_loop(lambda walked: jnp.any(walked[1]), walk, (start, jnp.ones(start.shape, bool)))
+    return row.astype(jnp.int32)
 
 
 # Compiled functions within a compiled function are traced once, however often they are called.
@@ -183,6 +199,26 @@ class EpochDescent(Iterative):
             self.budget = min(max(self.budget, 1), _MOST)
         return state
 
+    def evaluated(self, fixed: Params, train: Table, held: Table | None, starts: Float[np.ndarray, "m n"]) -> State:
+        """The state of the same training where it starts there and takes no step: its start is judged, and valued.
+
+        By the program of the training; one of its own would take longer to compile than a small problem to learn.
+        """
+        other = EpochDescent(
+            self.title,
+            self.config,
+            fixed=fixed,
+            train=train,
+            held=held,
+            starts=starts,
+            schedule=self.schedule,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            limit=0,
+            memory=self.memory,
+        )
+        return jax.block_until_ready(other.step(other.init()))
+
     def _hyperparameters(self) -> Hyperparameters:
         s, dtype = self.schedule, jnp.result_type(float)
         return on_host(
@@ -272,8 +308,15 @@ def advance(
     def running(s: State) -> Any:
         return ((s.total < target) | (s.step == steps)) & (s.recorded < CURVE) & jnp.any(s.members.ended == 0)
 
-    def segment(s: State) -> State:
-        stop = jnp.minimum(steps, s.step + target - s.total)
+    def going(carry: tuple[State, Any]) -> Any:
+        s, closed = carry
+        over_now = jnp.all(s.members.ended > 0) | (s.total >= hyper.limit)
+        return running(s) | (over_now & ~closed)
+
+    def segment(carry: tuple[State, Any]) -> tuple[State, Any]:
+        s, closed = carry
+        closing = ~running(s)
+        stop = jnp.where(closing, s.step, jnp.minimum(steps, s.step + target - s.total))
         words = words_of(hyper.seed, s.epoch, members)
         offset = s.step
 
@@ -284,20 +327,15 @@ def advance(
         after = lax.fori_loop(s.step, stop, body, s.members)
         total = s.total + stop - s.step
         s = s._replace(members=after, step=stop, total=total)
-        return lax.cond(stop == steps, lambda s: _epoch(config, fixed, held, s, hyper), lambda s: s, s)
+        resident = rows if feed is None else None
+        evaluated = lambda s: _evaluated(config, fixed, resident, held, s, hyper, closing)  # noqa: E731
+        return lax.cond((stop == steps) | closing, evaluated, lambda s: s, s), closed | closing
 
     # What was recorded before this call has been read, and final values of a shorter run hold no more.
     fresh = state._replace(recorded=jnp.zeros_like(state.recorded), final=jnp.full_like(state.final, jnp.nan))
-    state = lax.while_loop(running, segment, fresh)
-    if feed is not None:
-        return on_each(config.mesh, state)
-    over_now = jnp.all(state.members.ended > 0) | (state.total >= hyper.limit)
-
-    def last(s: State) -> State:
-        least, final = valued(config, fixed, rows, held, chosen(s, jnp))
-        return s._replace(least=least, final=final)
-
-    return on_each(config.mesh, lax.cond(over_now, last, lambda s: s, state))
+    # Data that are brought in chunks are evaluated in chunks, by the host.
+    state, _ = lax.while_loop(going, segment, (fresh, jnp.asarray(feed is not None)))
+    return on_each(config.mesh, state)
 
 
 def _step(
@@ -345,21 +383,46 @@ def _batch_of(feed: Feed, nth: Any, k: Any) -> tuple[Any, Any, Any]:
     return None if feed.x is None else feed.x[nth, k], y, feed.weights[nth, k]
 
 
-def _epoch(config: EpochConfig, fixed: Params, held: Rows | None, s: State, hyper: Hyperparameters) -> State:
+def _evaluated(
+    config: EpochConfig,
+    fixed: Params,
+    rows: Rows | None,
+    held: Rows | None,
+    s: State,
+    hyper: Hyperparameters,
+    last: Any,
+) -> State:
+    """The end of an epoch; or the `last` evaluation, of the parameters to return, by the same part of the program."""
+    if held is None and rows is None:
+        return _epoch(config, fixed, None, s, hyper, None)
+    vectors = jnp.where(last, chosen(s, jnp), s.members.x_sum / s.step)
+    least = s.least
+    if config.min_scale:
+        free = jnp.broadcast_to(-fixed["reach"], s.least.shape).astype(s.least.dtype)
+        found = lambda v: least_outputs(config, fixed, rows, v).astype(free.dtype)  # noqa: E731
+        least = free if rows is None else lax.cond(last, found, lambda _: free, vectors)
+    losses = losses_of(config, with_least(fixed, least), held, rows, vectors, last)
+    ended = lambda s: s._replace(least=least, final=means(held, losses))  # noqa: E731
+    return lax.cond(last, ended, lambda s: _epoch(config, fixed, held, s, hyper, losses), s)
+
+
+def _epoch(
+    config: EpochConfig, fixed: Params, held: Rows | None, s: State, hyper: Hyperparameters, losses: Losses | None
+) -> State:
     """The end of an epoch: the value to decide by, the decision of each member, and a line of the curve."""
     members = s.members
     training = members.loss_sum / s.step
-    if held is None:
+    if held is None or losses is None:
         # What is minimised decides: the training loss alone would choose weights that the prior has not drawn in yet.
         prior = each_member(len(training), partial(negative_log_prior, config, fixed), members.x_sum / s.step)
         values, pooled = training + prior / hyper.total_weight, jnp.mean(training)
-        losses, weights = members.start_losses, jnp.zeros(0, training.dtype)
+        below, weights = members.start_losses, jnp.zeros(0, training.dtype)
     else:
-        values, pooled, losses = judged(config, fixed, held, members.x_sum / s.step)
-        weights = held.weights
+        values, below = judged(held, losses.held)
+        pooled, weights = losses.together @ held.weights / jnp.sum(held.weights), held.weights
     line = [s.epoch + 1, s.total, jnp.mean(training), pooled, jnp.mean(members.plateau.rate)]
     after = each_member(
-        len(values), partial(decided, hyper, config.descent, s.total, s.step, weights), members, values, losses
+        len(values), partial(decided, hyper, config.descent, s.total, s.step, weights), members, values, below
     )
     return s._replace(
         members=after,

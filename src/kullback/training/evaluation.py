@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -132,79 +132,106 @@ def rows_at(rows: Rows, at: Any) -> tuple[Any, Any, Any]:
     return None if rows.x is None else rows.x[at], y, rows.weights[at]
 
 
-@partial(jax.jit, static_argnums=0)
-def evaluate(config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"]) -> tuple[Any, Any]:
-    """The mean loss of each member [m], and that of their mixture, over weighted rows in blocks."""
+class Losses(NamedTuple):
+    """What rows cost: those held out by themselves, those learned from in sum.
 
-    def body(i: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
-        sums, pooled, weight = carry
-        losses, together, w = _block(config, fixed, rows, vectors, i)
-        return sums + losses @ w, pooled + together @ w, weight + jnp.sum(w)
+    held      of each member [m, n], with 0 for rows without weight; `together`: of the members' mixture [n]
+    training  the sum over the rows learned from of what the mixture costs, by their weights; `weight`: of these rows
+    """
 
-    zero = jnp.zeros((), rows.weights.dtype)
-    start = jnp.zeros(vectors.shape[0], zero.dtype), zero, zero
-    sums, pooled, weight = lax.fori_loop(0, _blocks(rows), body, start)
-    return sums / weight, pooled / weight
+    held: Float[Array, "m n"]
+    together: Float[Array, " n"]
+    training: Float[Array, ""]
+    weight: Float[Array, ""]
 
 
-def judged(config: EpochConfig, fixed: Params, held: Rows, vectors: Float[Array, "m n"]) -> tuple[Any, Any, Any]:
-    """What each member is judged by [m], the mean of its bounded losses; the mean loss of their mixture; the losses."""
-    padded = held.weights.shape[0]
+def losses_of(
+    config: EpochConfig, fixed: Params, held: Rows | None, rows: Rows | None, vectors: Float[Array, "m n"], whole: Any
+) -> Losses:
+    """What the held-out rows cost and, where `whole`, those learned from, a block after another.
 
-    def body(i: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-        losses, together, _ = _block(config, fixed, held, vectors, i)
-        put = partial(lax.dynamic_update_slice_in_dim, start_index=i * _block_of(held), axis=-1)
-        return put(carry[0], losses), put(carry[1], together)
+    One loop goes over both, so that what evaluates a block is compiled once.
+    """
+    parts = [part for part in (held, rows) if part is not None]
+    block = min(BLOCK, *(part.weights.shape[0] for part in parts))
+    first = 0 if held is None else _blocks(held, block)
+    starts = (0, first)[: len(parts)]
+    last = first if rows is None else first + jnp.where(whole, _blocks(rows, block), 0)
+    padded, dtype = 0 if held is None else held.weights.shape[0], parts[0].weights.dtype
 
-    zeros = jnp.zeros((len(vectors), padded), held.weights.dtype)
-    losses, together = lax.fori_loop(0, _blocks(held), body, (zeros, zeros[0]))
-    w, weight = held.weights, jnp.sum(held.weights)
+    def body(i: Any, found: Losses) -> Losses:
+        of_held = i < first
+        blocks = [_block(config, part, block, i - start) for part, start in zip(parts, starts, strict=True)]
+        x, y, w, fresh, at = jax.tree.map(partial(jnp.where, of_held), *blocks) if len(blocks) > 1 else blocks[0]
+        each, together = _losses_at(config, fixed, x, y, w, vectors)
+        counted = jnp.where(of_held, 0.0, fresh)
+        cost = jnp.where(counted > 0, together, 0.0)
+        training, weight = found.training + cost @ counted, found.weight + jnp.sum(counted)
+        if held is None:
+            return found._replace(training=training, weight=weight)
+        # Rows learned from are put behind those that are held out.
+        put = partial(lax.dynamic_update_slice_in_dim, start_index=jnp.where(of_held, at, padded), axis=-1)
+        return Losses(put(found.held, each), put(found.together, together), training, weight)
+
+    zeros = jnp.zeros((len(vectors), padded + (0 if held is None else block)), dtype)
+    start = Losses(held=zeros, together=zeros[0], training=jnp.zeros((), dtype), weight=jnp.zeros((), dtype))
+    found = lax.fori_loop(0, last, body, start)
+    return found._replace(held=found.held[:, :padded], together=found.together[:padded])
+
+
+def judged(held: Rows, losses: Float[Array, "m n"]) -> tuple[Float[Array, " m"], Float[Array, "m n"]]:
+    """What each member is judged by, the mean of its bounded losses of the held-out rows; and these."""
+    w, padded = held.weights, held.weights.shape[0]
     below = jax.vmap(lambda one: bounded(w, one, np.arange(padded)[some_of(padded)]))(losses)
-    return below @ w / weight, together @ w / weight, below
+    return below @ w / jnp.sum(w), below
 
 
-def _block_of(rows: Rows) -> int:
-    """How many rows are evaluated at once."""
-    return min(BLOCK, rows.weights.shape[0])
+def means(held: Rows | None, losses: Losses) -> Float[Array, 2]:
+    """The mean of the rows learned from and of those held out; NaN for either where there are none."""
+    training = losses.training / losses.weight
+    aside = jnp.nan if held is None else losses.together @ held.weights / jnp.sum(held.weights)
+    return jnp.stack([training, jnp.asarray(aside, training.dtype)])
 
 
-def _blocks(rows: Rows) -> Any:
-    return ((rows.size + _block_of(rows) - 1) // _block_of(rows)).astype(jnp.int32)
+def _blocks(rows: Rows, block: int) -> Any:
+    return ((rows.size + block - 1) // block).astype(jnp.int32)
 
 
-def _block(
-    config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"], i: Any
-) -> tuple[Any, Any, Any]:
-    """The losses of each member [m, n] and of their mixture [n] at the i-th block of rows, and their weights."""
-    members, block = vectors.shape[0], _block_of(rows)
+def _block(config: EpochConfig, rows: Rows, block: int, i: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Inputs, outcomes and weights of the i-th block of rows, the weights of those that no block before it had, and
+    its first row: the last block begins early where rows are not whole blocks."""
+    first = jnp.clip(i * block, 0, rows.weights.shape[0] - block)
+    at = first + jnp.arange(block)
     if isinstance(rows.y, jax.Array) and config.mesh is None:
-        x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * block, block), (rows.x, rows.y, rows.weights))
+        x, y, w = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, first, block), (rows.x, rows.y, rows.weights))
     else:
-        x, y, w = rows_at(rows, i * block + jnp.arange(block))
+        x, y, w = rows_at(rows, at)
+    return x, y, w, jnp.where(at >= i * block, w, 0.0), first
+
+
+def _losses_at(
+    config: EpochConfig, fixed: Params, x: Any, y: Any, w: Float[Array, " n"], vectors: Float[Array, "m n"]
+) -> tuple[Float[Array, "m n"], Float[Array, " n"]]:
+    """The losses of each member and of their mixture at rows; 0 where they have no weight."""
+    members = vectors.shape[0]
     losses = each_member(members, lambda v: row_losses(config, fixed, x, y, v), vectors)
     losses = jnp.where(w > 0, losses, 0.0)
     if config.kind == "sample" and members > 1:
-        together = jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
-    else:
-        together = jnp.mean(losses, axis=0)
-    return losses, together, w
+        return losses, jnp.log(members) - jax.nn.logsumexp(-losses, axis=0)
+    return losses, jnp.mean(losses, axis=0)
 
 
 def final_values(
     config: EpochConfig, fixed: Params, rows: Rows, held: Rows | None, vectors: Float[Array, "m n"]
 ) -> jax.Array:
     """The training and the held-out value of the best parameters; NaN where nothing was held out."""
-    training = evaluate(config, fixed, rows, vectors)[1]
-    aside = jnp.asarray(jnp.nan) if held is None else evaluate(config, fixed, held, vectors)[1]
-    return jnp.stack([training, aside.astype(training.dtype)])
+    return means(held, losses_of(config, fixed, held, rows, vectors, True))
 
 
-def valued(
-    config: EpochConfig, fixed: Params, rows: Rows, held: Rows | None, vectors: Float[Array, "m n"]
-) -> tuple[Any, Any]:
-    """The minima of the outputs and, with these in force, the final values."""
+def valued(config: EpochConfig, fixed: Params, rows: Rows, vectors: Float[Array, "m n"]) -> tuple[Any, Any]:
+    """The minima of the outputs and, with these in force, the final values of rows of which none is held out."""
     least = least_outputs(config, fixed, rows, vectors)
-    return least, final_values(config, with_least(fixed, least), rows, held, vectors)
+    return least, final_values(config, with_least(fixed, least), rows, None, vectors)
 
 
-final_now, valued_now, judged_now = program(final_values), program(valued), program(judged)
+final_now, valued_now = program(final_values), program(valued)
