@@ -25,6 +25,7 @@ from kullback.control.trajectory_gradient import rule
 from kullback.families import conditional_structure
 from kullback.minimize import lbfgs
 from kullback.runtime import cache_folder, export_cache, identity
+from kullback.runtime.effort import Effort, counted, effort_for
 from kullback.training import epochs
 
 
@@ -466,13 +467,35 @@ def test_what_is_large_is_optimised_and_what_runs_once_is_not():
     def descend(x: jax.Array) -> jax.Array:
         return jax.lax.fori_loop(0, 9, lambda i, x: x @ x / 2.0, x)
 
-    def effort(function: Any, n: int) -> export_cache.Effort:
-        return export_cache._effort_for(jax.jit(function).lower(jax.ShapeDtypeStruct((n, n), np.float32)))
+    def effort(function: Any, n: int) -> Effort:
+        return effort_for(jax.jit(function).trace(jax.ShapeDtypeStruct((n, n), np.float32)))
 
-    assert effort(descend, 8) is export_cache.Effort.LITTLE
-    assert effort(descend, 150) is export_cache.Effort.SOME
-    assert effort(descend, 400) is export_cache.Effort.FULL
-    assert effort(lambda x: x @ x / 2.0, 150) is export_cache.Effort.LITTLE
+    assert effort(descend, 8) is Effort.LITTLE
+    assert effort(descend, 150) is Effort.SOME
+    assert effort(descend, 400) is Effort.FULL
+    assert effort(lambda x: x @ x / 2.0, 150) is Effort.LITTLE
+
+
+def small_and_large(x: jax.Array) -> jax.Array:
+    solved = jax.lax.cond(x[0, 0] > 0, lambda x: jnp.tanh(x @ x), lambda x: x, x)
+    return jax.lax.fori_loop(0, 5, lambda i, x: jax.jit(jnp.exp)(x) @ x + jnp.max(x), solved)
+
+
+COUNTED = {
+    "products, a branch and a loop": small_and_large,
+    "a gradient": jax.grad(lambda x: jnp.sum(jax.nn.softmax(x @ x) ** 2)),
+    "special functions": lambda x: jax.scipy.special.gammaln(jnp.abs(x)) + jax.scipy.special.erf(x),
+    "reductions": lambda x: x - jnp.mean(x, 0) / jnp.std(x, 0),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_operations_are_those_that_xla_counts(name):
+    """Within a factor of 2: XLA counts after its own rewriting, and two efforts are a factor of 10 apart."""
+    traced = jax.jit(COUNTED[name]).trace(jax.ShapeDtypeStruct((60, 60), np.float32))
+    cost = traced.lower().cost_analysis()
+    xla = cost["flops"] + 10.0 * cost.get("transcendentals", 0.0)
+    assert xla / 2.0 <= counted(traced.jaxpr.jaxpr, {})[0] <= 2.0 * xla
 
 
 def test_the_largest_programs_hold_these():

@@ -13,7 +13,6 @@ compilation, and its steps are fast however they are compiled.
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import itertools
 import os
@@ -32,6 +31,7 @@ from jax.stages import Lowered
 
 from kullback.errors import KullbackError
 from kullback.runtime import cache_folder
+from kullback.runtime.effort import Effort, effort_for
 from kullback.runtime.identity import Unspelled, name_of, settings, spelled, spelled_tree, versions
 
 _LEFT_TO_JAX = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
@@ -52,17 +52,6 @@ class _Found(NamedTuple):
 _loaded: OrderedDict[Hashable, _Found] = OrderedDict()
 
 
-class Effort(enum.Enum):
-    """How much of the compiler's time a program is worth, as options of XLA for a processor."""
-
-    LITTLE = ("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)
-    SOME = ("xla_backend_optimization_level", 1), ("xla_cpu_use_fusion_emitters", False)
-    FULL = ()
-
-
-# Operations in one pass over a program, bodies of loops counted once, up to which less effort is made; and how many
-# times as many where nothing is repeated.
-_LITTLE, _SOME, _ONCE = 4e6, 4e7, 10.0
 _unknown: set[str] = set()  # options that this version of XLA does not have
 
 
@@ -117,11 +106,11 @@ class Program:
             if result is not None and (found := _loaded_from(content, leaves, result)) is not None:
                 return found
         # Without `keep_unused`, for which JAX 0.12 holds on to the trace: see `estimate.log_density.LogDensity`.
-        lowered = jax.jit(flat).lower(*leaves)
+        traced = jax.jit(flat).trace(*leaves)
+        lowered, effort = traced.lower(), self._effort or effort_for(traced)
         if about is not None:
-            call = _compiled_and_kept(name, about, lowered, self._effort, flat.example)
-            return _Found(flat.tree, call)
-        return self._found_by_text(lowered, leaves)._replace(result=flat.tree)
+            return _Found(flat.tree, _compiled_and_kept(name, about, lowered, effort, flat.example))
+        return self._found_by_text(lowered, leaves, effort)._replace(result=flat.tree)
 
     def _made_from(self, args: tuple[Any, ...], leaves: list[Any]) -> str | None:
         """A text of all that the program depends on; None where no text describes it completely."""
@@ -132,13 +121,13 @@ class Program:
             return None
         return "\n".join([*parts, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
 
-    def _found_by_text(self, lowered: Lowered, leaves: list[Any]) -> _Found:
+    def _found_by_text(self, lowered: Lowered, leaves: list[Any], effort: Effort) -> _Found:
         """What the same text was compiled to, here or in a file, or is compiled to now."""
         text = lowered.as_text()
         used = _used(lowered)
         # The text lacks what calls back to Python, and under that setting the constants.
         if used is None or _calls(text) is None or jax.config.values.get("jax_use_simplified_jaxpr_constants"):
-            return _Found(lowered.out_tree, _compile(lowered, self._effort))
+            return _Found(lowered.out_tree, _compile(lowered, effort))
         about = "\n".join([text, used, *(repr(_kind(leaf)) for leaf in leaves), repr(settings()), versions()])
         key, name = hashlib.sha256(about.encode()).hexdigest(), self._function.__name__
         if (found := _recalled(key)) is not None:
@@ -146,7 +135,7 @@ class Program:
         content = _content(name, about)
         found = _loaded_from(content, leaves, lowered.out_tree) if content else None
         if found is None:
-            found = _Found(lowered.out_tree, _compiled_and_kept(name, about, lowered, self._effort, None))
+            found = _Found(lowered.out_tree, _compiled_and_kept(name, about, lowered, effort, None))
         _remembered(key, found._replace(first=None))
         return found
 
@@ -225,22 +214,8 @@ def _kind(leaf: Any) -> tuple[Any, ...]:
     return leaf.shape, leaf.dtype, getattr(leaf, "weak_type", False)
 
 
-def _effort_for(lowered: Lowered) -> Effort:
-    """By the operations of one pass over the program. What the count leaves out is how often loops turn."""
-    if jax.default_backend() != "cpu":
-        return Effort.FULL
-    cost = lowered.cost_analysis()
-    if not isinstance(cost, dict) or "flops" not in cost:
-        return Effort.FULL
-    operations = cost["flops"] + 10.0 * cost.get("transcendentals", 0.0)
-    if "stablehlo.while" not in lowered.as_text():
-        operations /= _ONCE
-    return Effort.LITTLE if operations <= _LITTLE else Effort.SOME if operations <= _SOME else Effort.FULL
-
-
-def _compile(lowered: Lowered, effort: Effort | None) -> Any:
+def _compile(lowered: Lowered, effort: Effort) -> Any:
     """The executable. Options that this XLA does not have are left out, now and later."""
-    effort = effort or _effort_for(lowered)
     options: dict[str, Any] = {name: value for name, value in effort.value if name not in _unknown}
     if jax.default_backend() != "cpu" or not options:
         return lowered.compile()
@@ -267,7 +242,7 @@ def _calls(text: str) -> set[str] | None:
     return calls if all(call.startswith(_ANYWHERE) for call in calls) else None
 
 
-def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort | None, results: Any) -> Any:
+def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort, results: Any) -> Any:
     """The executable, written to a file with the skeleton of its results.
 
     It is not where it calls what another process may not have, nor where JAX had it from a cache of its own: of such a
