@@ -398,9 +398,10 @@ def _evaluated(
     vectors = jnp.where(last, chosen(s, jnp), s.members.x_sum / s.step)
     least = s.least
     if config.min_scale:
-        free = jnp.broadcast_to(-fixed["reach"], s.least.shape).astype(s.least.dtype)
-        found = lambda v: least_outputs(config, fixed, rows, v).astype(free.dtype)  # noqa: E731
-        least = free if rows is None else lax.cond(last, found, lambda _: free, vectors)
+        least = jnp.broadcast_to(-fixed["reach"], least.shape).astype(least.dtype)
+        if rows is not None:
+            found = partial(least_outputs, config, fixed, rows)
+            least = lax.cond(last, lambda v: found(v).astype(least.dtype), lambda _: least, vectors)
     losses = losses_of(config, with_least(fixed, least), held, rows, vectors, last)
     ended = lambda s: s._replace(least=least, final=means(held, losses))  # noqa: E731
     return lax.cond(last, ended, lambda s: _epoch(config, fixed, held, s, hyper, losses), s)
