@@ -17,6 +17,7 @@ from kullback.minimize.fitting import Found, Report, descend, fit_from, reverse_
 from kullback.minimize.fixed_draw_objective import Reparameterised
 from kullback.minimize.improper import is_improper, no_start, values_at
 from kullback.minimize.laplace import starts_elsewhere, whitened
+from kullback.minimize.objectives import by_trace
 from kullback.minimize.optima import distinct_optima, symmetric_divergence
 from kullback.minimize.reparameterise import push_for
 from kullback.result import Fit, Guarantee, Status
@@ -72,8 +73,11 @@ class FixedDraws(Rule):
         layout, starts = starts_of(p.learnable, request, self.starts)
         wanted = max(self.draws, 8 * int(np.prod(p.event_shape)), 4)
         draws = 2 ** int(np.ceil(np.log2(wanted)))
-        problem = Reparameterised(learnable=p.learnable, layout=layout, push=push, target=q)
-        with jax.enable_x64(holds_in_double(q.log_density, p.event_shape)):
+        log_density, double = _by_trace(q.log_density, p.event_shape)
+        problem = Reparameterised(
+            learnable=p.learnable, layout=layout, push=push, target=q.holding(log_density=log_density)
+        )
+        with jax.enable_x64(double):
             found, verdict = _from_laplace(problem, starts, draws, request)
         ends = Found(verdict.vectors, verdict.values, found.outcome)
         between = symmetric_divergence(p.learnable, layout, push, problem.noise(draws, request), ends.vectors)
@@ -135,13 +139,14 @@ def _solved(problem: Reparameterised, starts: np.ndarray, draws: int, request: R
     return found, verdict
 
 
-def holds_in_double(log_density: Any, event_shape: tuple[int, ...]) -> bool:
-    """Whether a log-density can be traced in double precision: one that fixes its types may hold only in single."""
-    try:
-        with jax.enable_x64(True):
-            # A function of this moment: JAX keeps the trace of a lasting one, and with it, as of double precision, the
-            # arrays that it closes over, which the user may use in single precision next.
-            jax.eval_shape(lambda x: log_density(x), jax.ShapeDtypeStruct((1, *event_shape), np.float64))
-    except TypeError:
-        return bool(jnp.result_type(float) == np.float64)
-    return True
+def _by_trace(log_density: Any, event_shape: tuple[int, ...]) -> tuple[Any, bool]:
+    """A log-density by its trace, and whether that is in double precision: one that fixes its types may hold only in
+    single."""
+    here = bool(jnp.result_type(float) == np.float64)
+    for double in (True, here):
+        try:
+            with jax.enable_x64(double):
+                return by_trace(log_density, event_shape), double
+        except TypeError:
+            pass
+    return log_density, here

@@ -7,16 +7,21 @@ likelihood.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from kullback.distributions.log_density import log_prob
 from kullback.exact import kl_divergence
 from kullback.families.learnable import Params
+from kullback.known.host import pointwise
 from kullback.known.static import Static
+from kullback.runtime.identity import Unspelled, is_spelled
+from kullback.runtime.trace import traced
 
 
 def model(static: Static, fixed: Params, vector: Float[Array, " n"], inputs: Any = None) -> Any:
@@ -76,3 +81,60 @@ def reverse_sum(static: Static, fixed: Params, atoms: Any, log_p: Any, vector: F
     q = jnp.exp(log_q)
     difference = jnp.where(q > 0, jnp.where(q > 0, log_q, 0.0) - log_p, 0.0)
     return jnp.sum(q * difference)
+
+
+# Functions of the user's own
+
+
+def by_trace(log_density: Any, event_shape: tuple[int, ...]) -> Any:
+    """The same log-density with the user's functions in it given by their traces, in the precision of this moment.
+
+    Programs are then found by what a function computes, whatever object it is and whatever data it holds. A function
+    of which a trace does not tell all stays as it is.
+    """
+    recorders: list[_Recorder] = []
+
+    def recording(part: Any) -> Any:
+        if not _is_users(part):
+            return part
+        (static,) = part.args
+        recorders.append(_Recorder(static.value[0]))
+        return Partial(pointwise, Static((recorders[-1], static.value[1])))
+
+    def replaced(part: Any) -> Any:
+        return recorders.pop(0).instead_of(part) if _is_users(part) else part
+
+    recorded = jax.tree.map(recording, log_density, is_leaf=_is_users)
+    example = jax.ShapeDtypeStruct((1, *event_shape), jnp.result_type(float))
+    jax.eval_shape(lambda x: recorded(x), example)
+    return jax.tree.map(replaced, log_density, is_leaf=_is_users)
+
+
+def _is_users(part: Any) -> bool:
+    return isinstance(part, Partial) and part.func is pointwise and not is_spelled(part)
+
+
+class _Recorder:
+    """A function that takes its trace when it is called."""
+
+    def __init__(self, function: Any) -> None:
+        self.function, self.found = function, None
+
+    def __call__(self, one: Any) -> Any:
+        try:
+            trace, arrays = self.found = traced(self.function, one)
+        except Unspelled:
+            return self.function(one)
+        return trace(arrays, one)
+
+    def instead_of(self, part: Partial) -> Partial:
+        if self.found is None:
+            return part
+        trace, arrays = self.found
+        return Partial(_traced, Static((trace, part.args[0].value[1])), arrays)
+
+
+def _traced(static: Static, arrays: tuple[Any, ...], x: Array) -> Array:
+    """The values of a trace, which closes over `arrays`, at every outcome of x [..., *event]."""
+    trace, event_ndim = static.value
+    return pointwise(Static((partial(trace, arrays), event_ndim)), x)

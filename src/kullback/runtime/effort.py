@@ -19,7 +19,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr
 class Effort(enum.Enum):
     """How much of the compiler's time a program is worth, as options of XLA for a processor."""
 
-    LITTLE = ("xla_backend_optimization_level", 0), ("xla_cpu_use_fusion_emitters", False)
+    # In one part: what is small takes longer to divide among processors than to compile.
+    LITTLE = (
+        ("xla_backend_optimization_level", 0),
+        ("xla_cpu_use_fusion_emitters", False),
+        ("xla_cpu_parallel_codegen_split_count", 1),
+    )
     SOME = ("xla_backend_optimization_level", 1), ("xla_cpu_use_fusion_emitters", False)
     FULL = ()
 

@@ -32,7 +32,7 @@ from jax.stages import Lowered
 from kullback.errors import KullbackError
 from kullback.runtime import cache_folder
 from kullback.runtime.effort import Effort, effort_for
-from kullback.runtime.identity import Unspelled, name_of, settings, spelled, spelled_tree, versions
+from kullback.runtime.identity import Unspelled, name_of, order_of, settings, spelled, spelled_tree, versions
 
 _LEFT_TO_JAX = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks", "jax_default_device")
 _IN_MEMORY = 128  # programs of some 5 MB each, of which those not used for longest go first
@@ -42,11 +42,20 @@ _RESULTS = ("kullback", "optax")  # packages whose named tuples a kept program m
 
 
 class _Found(NamedTuple):
-    """A loaded program: the tree of its results, what computes their leaves, and the leaves of a first call if made."""
+    """A loaded program: the tree of its results, what computes their leaves, and the leaves of a first call if made.
+
+    given, gives  the positions of the leaves of arguments and results in the order that the program has them
+    """
 
     result: Any
     call: Any
     first: Any = None
+    given: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        values = self.call(*(leaves[i] for i in self.given)) if self.first is None else self.first
+        return jax.tree.unflatten(self.result, _put_back(values, self.gives))
 
 
 _loaded: OrderedDict[Hashable, _Found] = OrderedDict()
@@ -83,12 +92,10 @@ class Program:
             return self._jitted(*args)
         statics = tuple(args[i] for i in self._static)
         key = (self, statics, tree, settings(), *map(_kind, leaves))
-        if (found := _recalled(key)) is not None:
-            return jax.tree.unflatten(found.result, found.call(*leaves))
-        found = _remembered(key, self._found(args, leaves, tree))
-        value = found.call(*leaves) if found.first is None else found.first
-        _loaded[key] = found._replace(first=None)
-        return jax.tree.unflatten(found.result, value)
+        if (found := _recalled(key)) is None:
+            found = self._found(args, leaves, tree)
+            _remembered(key, found._replace(first=None))
+        return found(leaves)
 
     def eval_shape(self, *args: Any) -> Any:
         """What the function gives, as shapes; arguments may be shapes."""
@@ -100,6 +107,10 @@ class Program:
     def _found(self, args: tuple[Any, ...], leaves: list[Any], tree: Any) -> _Found:
         self.kinds += 1
         flat = _Flat(self._function, self._static, args, tree)
+        leaves = [leaves[i] for i in flat.given]
+        return self._in_order(args, leaves, flat)._replace(given=flat.given, gives=flat.gives)
+
+    def _in_order(self, args: tuple[Any, ...], leaves: list[Any], flat: _Flat) -> _Found:
         name, about = self._function.__name__, self._made_from(args, leaves)
         if about is not None and (content := _content(name, about)):
             result = _tree_of(content[0]["result"], flat, leaves)
@@ -140,22 +151,31 @@ class Program:
         return found
 
 
+def _put_back(values: Any, order: tuple[int, ...]) -> list[Any]:
+    """Values that were taken in an order, as they were."""
+    placed = dict(zip(order, values, strict=True)) if order else values
+    return [placed[i] for i in range(len(values))]
+
+
 class _Flat:
-    """A function of leaves to a list of leaves. Once traced, it knows the tree of its results."""
+    """A function of leaves to a list of leaves, in the order of their names. Once traced, it knows the tree of its
+    results."""
 
     __name__ = "flat"
 
     def __init__(self, function: Callable[..., Any], static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
         self._function, self._static, self._args, self._tree = function, static, args, tree
+        self.given, self.gives = order_of(tree), ()
         self.tree: Any = None
         self.example: Any = None
 
     def __call__(self, *leaves: Any) -> list[Any]:
-        dynamic = iter(jax.tree.unflatten(self._tree, leaves))
+        dynamic = iter(jax.tree.unflatten(self._tree, _put_back(leaves, self.given)))
         args = (arg if i in self._static else next(dynamic) for i, arg in enumerate(self._args))
         found, self.tree = jax.tree.flatten(self._function(*args))
         self.example = jax.tree.unflatten(self.tree, [0] * len(found))
-        return found
+        self.gives = order_of(self.tree)
+        return [found[i] for i in self.gives]
 
 
 _used_by: list[int] = []  # the processes that programs ran in: this one, and those that it was forked from

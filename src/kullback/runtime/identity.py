@@ -65,7 +65,7 @@ def spelled(thing: Any) -> str:
     if isinstance(thing, np.dtype):
         return repr(thing)
     if isinstance(thing, jax.tree_util.PyTreeDef):
-        return spelled_tree(jax.tree.unflatten(thing, [0] * thing.num_leaves))
+        return spelled_tree(jax.tree.unflatten(thing, [0] * thing.num_leaves), as_it_lies=True)
     if isinstance(thing, tuple | list):
         kind = type(thing).__name__ if type(thing) in (tuple, list) else name_of(type(thing))
         return f"{kind}({', '.join(map(spelled, thing))})"
@@ -81,19 +81,58 @@ def spelled(thing: Any) -> str:
     raise Unspelled
 
 
-def spelled_tree(tree: Any) -> str:
-    """A tree of arrays, with a star for each: its containers and what they hold that is static. Raises `Unspelled`."""
+def spelled_tree(tree: Any, as_it_lies: bool = False) -> str:
+    """A tree of arrays, with a star for each: its containers and what they hold that is static. Raises `Unspelled`.
+
+    as_it_lies  whether what a distribution holds comes in the order of its leaves, which in NumPyro differs between
+                processes, and not in that of their names
+    """
     if tree is None or isinstance(tree, jax.Array | np.ndarray | np.generic | bool | int | float):
         return "None" if tree is None else "*"
     if type(tree) is dict:
-        return f"dict({', '.join(f'{key!r}: {spelled_tree(tree[key])}' for key in sorted(tree))})"
+        return f"dict({', '.join(f'{key!r}: {spelled_tree(tree[key], as_it_lies)}' for key in sorted(tree))})"
     node = jax.tree_util.default_registry.flatten_one_level(tree)
     if node is None:
         raise Unspelled
     children, held = node
-    kind = type(tree).__name__ if type(tree) in (tuple, list) else name_of(type(tree))
+    kind, names = type(tree).__name__ if type(tree) in (tuple, list) else name_of(type(tree)), ""
+    if isinstance(tree, dist.Distribution):
+        data, aux = type(tree).gather_pytree_data_fields(), type(tree).gather_pytree_aux_fields()
+        if not as_it_lies:
+            children, data = _by_name(children, data)
+            held, aux = _by_name(held, aux)
+        names = " ".join([*data, "|", *aux, ""])
     static = "" if isinstance(tree, tuple | list) else spelled(held)
-    return f"{kind}[{_order(tree)}{static}]({', '.join(map(spelled_tree, children))})"
+    return f"{kind}[{names}{static}]({', '.join(spelled_tree(child, as_it_lies) for child in children)})"
+
+
+def _by_name(values: Any, names: tuple[str, ...]) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return tuple(values[i] for i in order), tuple(names[i] for i in order)
+
+
+def order_of(structure: Any) -> tuple[int, ...]:
+    """The positions of the leaves of a tree in an order that is the same in every process: by name in distributions."""
+
+    def leaves(node: Any) -> Iterator[int]:
+        if type(node) is int:
+            yield node
+        elif type(node) is dict:
+            for key in sorted(node):
+                yield from leaves(node[key])
+        elif node is not None:
+            children, _ = jax.tree_util.default_registry.flatten_one_level(node)
+            if isinstance(node, dist.Distribution):
+                children, _ = _by_name(children, type(node).gather_pytree_data_fields())
+            for child in children:
+                yield from leaves(child)
+
+    as_they_lie = tuple(range(structure.num_leaves))
+    try:
+        order = tuple(leaves(jax.tree.unflatten(structure, as_they_lie)))
+    except Exception:  # a container that holds nothing but arrays
+        return as_they_lie
+    return order if sorted(order) == list(as_they_lie) else as_they_lie
 
 
 def is_spelled(tree: Any) -> bool:
@@ -103,13 +142,6 @@ def is_spelled(tree: Any) -> bool:
     except Unspelled:
         return False
     return True
-
-
-def _order(node: object) -> str:
-    """The names of what a distribution holds, in the order of its leaves: in NumPyro it differs between processes."""
-    if not isinstance(node, dist.Distribution):
-        return ""
-    return " ".join([*type(node).gather_pytree_data_fields(), "|", *type(node).gather_pytree_aux_fields(), ""])
 
 
 def name_of(thing: Any) -> str:

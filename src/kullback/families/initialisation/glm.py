@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 Predictor = Float[np.ndarray, "n k"]
 Array = Float[np.ndarray, "..."]
@@ -230,7 +230,7 @@ class Path:
             if turn % self.loss.keeps == 0:
                 self.factors = [_factor(self.design, self.w * c, ridge) for c in curvature.T]
             descent = self.design.T @ (self.w[:, None] * gradient) + ridge[:, None] * self.coefficients
-            step = np.stack([cho_solve(f, g) for f, g in zip(self.factors, descent.T, strict=True)], 1)
+            step = np.stack([_solved(f, g) for f, g in zip(self.factors, descent.T, strict=True)], 1)
             before, size = value, self.loss.share
             for _ in range(8):
                 trial = self._objective(self.coefficients - size * step, ridge)
@@ -253,7 +253,7 @@ class Path:
         """The predictors of rows that are left out, each in turn, approximately."""
         eta = self._at(self.design, self.coefficients)
         gradient, curvature = self.loss.slopes(self.y, eta)
-        leverages = [np.einsum("nd,dn->n", self.design, cho_solve(f, self.design.T)) for f in self.factors]
+        leverages = [np.einsum("nd,dn->n", self.design, _solved(f, self.design.T)) for f in self.factors]
         a = self.w[:, None] * np.stack(leverages, 1)
         left = eta + a * gradient / np.maximum(1.0 - a * curvature, 0.05)
         return np.clip(left, self.centre - FARTHEST, self.centre + FARTHEST)
@@ -266,13 +266,23 @@ class Path:
         return float(self.w @ losses + 0.5 * (ridge @ np.square(b)).sum())
 
 
-def _factor(design: np.ndarray, weights: np.ndarray, ridge: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The triangular factor of XᵀWX + Λ."""
+def _factor(design: np.ndarray, weights: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """The lower triangular factor of XᵀWX + Λ.
+
+    By LAPACK itself: a path takes thousands of small ones, of which SciPy's checks take longer than the work.
+    """
     matrix = (design * weights[:, None]).T @ design
     # A predictor that is sure of every row has no curvature of its own.
     least = 1e-9 * max(float(np.trace(matrix)), 1e-300)
     matrix[np.diag_indices_from(matrix)] += ridge + least
-    return cho_factor(matrix, lower=True)
+    factor, failed = dpotrf(matrix, lower=1)
+    if failed:
+        raise np.linalg.LinAlgError(f"the curvature of a linear model is not positive definite ({failed})")
+    return factor
+
+
+def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return dpotrs(factor, right, lower=1)[0]
 
 
 def _design(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d1"]:
