@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg import get_lapack_funcs
 
 Predictor = Float[np.ndarray, "n k"]
 Array = Float[np.ndarray, "..."]
@@ -26,6 +26,7 @@ WORK = 1e9  # products, of which a path of strengths may take about so many
 ENOUGH = 1e-4  # nats a row: a start need not be nearer to its optimum
 FARTHEST = 30.0  # from the marginal predictor, where exp is still a number in single precision
 PARTS = 5
+_potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)
 WORSE = 3  # strengths one after another that leave-one-out says are worse: the path ends
 
 
@@ -275,14 +276,14 @@ def _factor(design: np.ndarray, weights: np.ndarray, ridge: np.ndarray) -> np.nd
     # A predictor that is sure of every row has no curvature of its own.
     least = 1e-9 * max(float(np.trace(matrix)), 1e-300)
     matrix[np.diag_indices_from(matrix)] += ridge + least
-    factor, failed = dpotrf(matrix, lower=1)
+    factor, failed = _potrf(matrix, lower=1)
     if failed:
         raise np.linalg.LinAlgError(f"the curvature of a linear model is not positive definite ({failed})")
     return factor
 
 
 def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return dpotrs(factor, right, lower=1)[0]
+    return _potrs(factor, right, lower=1)[0]
 
 
 def _design(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d1"]:
