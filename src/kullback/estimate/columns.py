@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from kullback.arguments import LARGEST
 from kullback.errors import InputError
 from kullback.estimate.rows import Rows
 from kullback.known.columns import FEW_VALUES, is_table
@@ -29,10 +30,54 @@ def matched_columns(p: Sample, q: Sample) -> tuple[tuple[Column, ...], tuple[Col
     if p.columns and q.columns and (len(ps), len(qs)) != (1, 1):
         _same_names([c.name for c in ps], [c.name for c in qs])
         by_name = {column.name: column for column in qs}
-        return ps, tuple(by_name[column.name] for column in ps)
+        qs = tuple(by_name[column.name] for column in ps)
     if len(ps) != len(qs):
         raise InputError(f"p and q: samples of {len(ps)} and {len(qs)} columns; both must describe the same outcome")
-    return ps, qs
+    held = [from_least(p, q) for p, q in zip(ps, qs, strict=True)]
+    return tuple(p for p, _ in held), tuple(q for _, q in held)
+
+
+def from_least(*parts: Column) -> tuple[Column, ...]:
+    """A column of one or more samples less its least value, where double precision does not hold the numbers.
+
+    Whole numbers of 64 bits, long doubles and numbers with a rest keep their differences, on which no divergence
+    depends but by them.
+    """
+    if all(is_held(part) for part in parts) or not any(len(part.values) for part in parts):
+        return parts
+    if all(part.values.dtype.kind in "iu" for part in parts):
+        least = min(int(part.values.min()) for part in parts)
+        span = max(int(part.values.max()) for part in parts) - least
+        origin = np.uint64(least % 2**64)  # differences modulo 2⁶⁴ are right for signed numbers too
+        whole = [part.values.astype(np.uint64) - origin for part in parts]
+        kept = whole if span >= 2**63 else [each.astype(np.int64) for each in whole]
+        return tuple(replace(part, values=each) for part, each in zip(parts, kept, strict=True))
+    twofold = [_near_and_rest(part) for part in parts]
+    origin = min(high.min() for high, _ in twofold if len(high))
+    return tuple(
+        replace(part, values=(high - origin) + low, rest=None) for part, (high, low) in zip(parts, twofold, strict=True)
+    )
+
+
+def is_held(part: Column) -> bool:
+    """Whether double precision holds all of a column's numbers."""
+    values = part.values
+    if part.rest is not None or (values.dtype.kind == "f" and values.itemsize > 8):
+        return False
+    if values.dtype.kind not in "iu" or values.itemsize < 8 or not len(values):
+        return True
+    return max(abs(int(values.min())), abs(int(values.max()))) <= LARGEST
+
+
+def _near_and_rest(part: Column) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """The nearest numbers in double precision, and what they lack."""
+    near = part.values.astype(np.float64)
+    if part.rest is not None:
+        return near, part.rest
+    if part.values.dtype.kind not in "iu":
+        return near, (part.values - near).astype(np.float64)
+    pairs = zip(part.values.tolist(), near.tolist(), strict=True)
+    return near, np.array([float(value - int(whole)) for value, whole in pairs])
 
 
 def columns_of(sample: Sample) -> tuple[Column, ...]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 from jax.tree_util import Partial
 from jaxtyping import Float
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import doubled
+from kullback.estimate.columns import columns_of, is_held
 from kullback.estimate.monte_carlo import average, integrand_of
 from kullback.estimate.support import escape_of
+from kullback.families.closure import MOVED, PLACE, kinds_of
+from kullback.families.initialisation.scaling import less
 from kullback.known import Known
+from kullback.known.adaptors import numpyro_distributions
 from kullback.known.record import Sample
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
@@ -74,7 +79,7 @@ class CrossEntropy(Rule):
         found = escape_of(p, q)
         if found is not None:
             return Estimate(np.inf, quantity="H(P, Q)", dropped=("H(P)",), reason=found.reason)
-        return _over_rows(p.sample, q)
+        return _over_rows(*less_offset("p", p.sample, q))
 
 
 def _paired(sample: Sample, q: Known) -> bool:
@@ -130,3 +135,76 @@ def _negative(log_q: Callable[..., Any], x: np.ndarray | jax.Array) -> Float[jax
 
 
 _compiled = program(_negative, static=())
+
+
+# Numbers that double precision does not hold
+
+_MOST_CHANGE = 0.01  # nats by which the log-probability of the law may change from one double to the next
+_WRAPPERS = {dist.Independent: "base_dist", dist.MixtureSameFamily: "component_distribution"}
+
+
+def less_offset(argument: str, sample: Sample, law: Known) -> tuple[Sample, Known]:
+    """The sample and the law less an offset where double precision does not hold the numbers of the sample.
+
+    A law that is not closed under that stays where it is. Raises `EstimateError` where it then changes within the
+    rounding of the numbers.
+    """
+    columns = columns_of(sample) if sample.values is not None else ()
+    if all(map(is_held, columns)):
+        return sample, law
+    assert sample.values is not None
+    rough = np.stack([column.values for column in columns], 1).astype(np.float64)
+    offset = rough.min(0)
+    moved = _moved(law.distribution, offset.reshape(sample.values.shape[1:]))
+    if moved is None:
+        _require_level(argument, replace(sample, values=rough.reshape(sample.values.shape), columns=()), law)
+        return sample, law
+    exact = [less(c.values, o) + (0.0 if c.rest is None else c.rest) for c, o in zip(columns, offset, strict=True)]
+    stated = tuple(replace(c, values=values, rest=None) for c, values in zip(sample.columns, exact, strict=False))
+    values = np.stack(exact, 1).reshape(sample.values.shape)
+    with jax.enable_x64(True):
+        at = numpyro_distributions.known(moved)
+    near = replace(sample, values=values, columns=stated)
+    return near, at.holding(name=law.name, inputs=law.inputs, input_weights=law.input_weights)
+
+
+def _moved(d: Any, offset: Float[np.ndarray, "*event"]) -> Any:
+    """The law of x − offset; None for one that is not closed under that, or not known to be."""
+    if type(d) in _WRAPPERS:
+        part = _WRAPPERS[type(d)]
+        inner = _moved(getattr(d, part), offset)
+        if inner is None:
+            return None
+        if type(d) is dist.Independent:
+            return inner.to_event(d.reinterpreted_batch_ndims)
+        return dist.MixtureSameFamily(d.mixing_distribution, inner)
+    kinds = kinds_of(type(d)) if type(d) in MOVED else None
+    if kinds is None:
+        return None
+    held = {name: value for name in d.arg_constraints if (value := d.__dict__.get(name)) is not None}
+    if "scale_tril" in held:
+        held = {name: value for name, value in held.items() if name not in ("covariance_matrix", "precision_matrix")}
+    with jax.enable_x64(True):
+        return type(d)(
+            **{
+                name: np.asarray(value, np.float64) - offset if kinds.get(name) == PLACE else value
+                for name, value in held.items()
+            },
+            validate_args=False,
+        )
+
+
+def _require_level(argument: str, sample: Sample, law: Known) -> None:
+    """Raise where the log-probability of a law changes between neighbouring doubles at the rows of a sample."""
+    if law.log_prob is None:
+        return
+    values = sample.values
+    assert values is not None
+    beside = [losses_of(replace(sample, values=np.nextafter(values, way)), law) for way in (-np.inf, np.inf)]
+    change = np.abs(beside[1] - beside[0]) / 2.0
+    if np.isfinite(change).any() and change[np.isfinite(change)].mean() > _MOST_CHANGE:
+        lost = np.spacing(np.abs(values)).max() / 2
+        raise EstimateError(
+            f"{argument}: double precision rounds its numbers by up to {lost:.2g}, over which the law of the other "
+            "side changes; take an offset off the sample and off that law"
+        )

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
-from kullback.estimate.cross_entropy import losses_of
+from kullback.estimate.cross_entropy import less_offset, losses_of
 from kullback.estimate.monte_carlo import untrusted
 from kullback.estimate.pareto_tail import verdict_on
 from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows, log_weights
@@ -87,7 +87,12 @@ class OneSample(Rule):
         return _unsuitable(name, sample, other, law) or Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        return _from_p(p.sample, q, request, self) if p.sample is not None else _from_q(p, q.sample, request, self)
+        if p.sample is not None:
+            sample, law = less_offset("p", p.sample, q)
+            return _from_p(sample, law, request, self)
+        assert q.sample is not None
+        sample, law = less_offset("q", q.sample, p)
+        return _from_q(law, sample, request, self)
 
 
 def _unsuitable(name: str, sample: Sample, other: str, law: Known) -> Missing | None:
@@ -150,8 +155,8 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     return estimate_with_guarantee(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
 
 
-def _from_q(p: Known, sample: Sample | None, request: Request, rule: OneSample) -> Estimate:
-    assert sample is not None and p.sampler is not None
+def _from_q(p: Known, sample: Sample, request: Request, rule: OneSample) -> Estimate:
+    assert p.sampler is not None
     space = _Space.of(sample, p)
     count = int(np.clip(sample.size, FEWEST_DRAWS, MOST_DRAWS))
     with jax.enable_x64(True):

@@ -15,6 +15,7 @@ import numpy as np
 
 from kullback.errors import InputError
 from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
+from kullback.estimate.cross_entropy import less_offset
 from kullback.estimate.rows_compared import Compared, by_neighbours, compared
 from kullback.estimate.sample_guarantee import remarks_on_rows, some_rows
 from kullback.known import Known, Samples
@@ -87,7 +88,7 @@ class TwoSamples(Rule):
         return Applies()
 
     def run(self, p: Known, q: Known, request: Request) -> Estimate:
-        return between(_sample_of(p, q, request), _sample_of(q, p, request), request, self)
+        return between(*_samples_of(p, q, request), request, self)
 
 
 def between(p: Sample, q: Sample, request: Request, rule: TwoSamples) -> Estimate:
@@ -163,14 +164,23 @@ def _below_a_column(
     ]
 
 
-def _sample_of(side: Known, other: Known, request: Request) -> Sample:
-    if side.sample is not None:
-        return side.sample
-    assert side.sampler is not None
-    assert other.sample is not None
+def _samples_of(p: Known, q: Known, request: Request) -> tuple[Sample, Sample]:
+    """A sample of each side: that of a law is drawn, eight times as large as the other."""
+    if p.sample is not None and q.sample is not None:
+        return p.sample, q.sample
+    if p.sample is not None:
+        sample, law = less_offset("p", p.sample, q)
+        return sample, _drawn(law, sample, request)
+    assert q.sample is not None
+    sample, law = less_offset("q", q.sample, p)
+    return _drawn(law, sample, request), sample
+
+
+def _drawn(law: Known, other: Sample, request: Request) -> Sample:
+    assert law.sampler is not None
     with jax.enable_x64(True):
-        draws = np.asarray(side.sampler(request.key, DRAWS_PER_ROW * other.sample.size))
-    if side.support is not None and side.support.discrete:
+        draws = np.asarray(law.sampler(request.key, DRAWS_PER_ROW * other.size))
+    if law.support is not None and law.support.discrete:
         draws = draws.astype(np.int64)
     return Sample(draws)
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
 
-from kullback.arguments import positive, whole
+from kullback.arguments import LARGEST, positive, whole
 from kullback.errors import InputError
 from kullback.families import conditional_structure
 from kullback.families.conditional_structure import ConditionalStructure, rows_like, width_of
@@ -21,6 +21,7 @@ from kullback.families.form import Form, class_of, form_for
 from kullback.families.initialisation.affine import affine_start
 from kullback.families.initialisation.location_scale import hints_from
 from kullback.families.initialisation.output_scaling import input_scaling, output_scaling
+from kullback.families.initialisation.scaling import mean_and_scale
 from kullback.families.learnable import Learnable, Params
 from kullback.families.mixture import Mixture
 from kullback.families.networks import InputSizes, SizedNetwork, sized_network
@@ -87,6 +88,7 @@ class Conditional:
             given.pop("total_count", None)
         _require_same_for_all(given, len(inputs), other.event_shape or ())
         structure = self._structure(cls, sizes, other, inputs, given)
+        _require_held(inputs)
         weights = other.sample.weights if other.sample is not None else other.input_weights
         hints = hints_from(other, sizes_of(other).categories)
         scaling = {**input_scaling(structure, inputs, weights), **output_scaling(structure, hints, given)}
@@ -152,8 +154,29 @@ def matched_conditional(
 def input_sizes(inputs: np.ndarray) -> InputSizes:
     """Labels for integer inputs [n] that count from 0, else the shape of one input."""
     if inputs.ndim == 1 and inputs.dtype.kind in "iub" and inputs.min() >= 0:
+        if int(inputs.max()) >= _MOST_LABELS:
+            raise InputError(
+                f"x: integer inputs [n] are labels that count from 0, and {int(inputs.max()):,} is too large for one; "
+                "pass measurements as [n, 1], or labels numbered anew"
+            )
         return InputSizes((), int(inputs.max()) + 1)
     return InputSizes(inputs.shape[1:])
+
+
+def _require_held(inputs: np.ndarray, scale: np.ndarray | None = None) -> None:
+    """Raise where double precision rounds whole numbers of 64 bits by more than a thousandth of their scale."""
+    if inputs.dtype.kind not in "iu" or inputs.itemsize < 8 or not inputs.size:
+        return
+    most = max(abs(int(inputs.min())), abs(int(inputs.max())))
+    if most <= LARGEST:
+        return
+    lost = np.spacing(np.abs(inputs.astype(np.float64)).max(0)) / 2
+    scale = mean_and_scale(inputs)[1] if scale is None else scale
+    if ((lost > _MOST_LOST * scale) & (lost >= 1.0)).any():
+        raise InputError(
+            f"x: inputs up to {most:.2g} are rounded by up to {lost.max():.2g} in double precision, too much for what "
+            "they differ by; pass them less an offset that is the same for all rows"
+        )
 
 
 def _initial(network: SizedNetwork, rng: np.random.Generator, start: int) -> Params:
@@ -295,6 +318,7 @@ class FittedConditional:
         expected = np.shape(self.fixed["x_mean"])
         if inputs.shape[1:] != expected:
             raise InputError(f"x: inputs of shape {inputs.shape[1:]} where this conditional was fitted to {expected}")
+        _require_held(inputs, self.fixed["x_scale"])
         return inputs
 
     def __repr__(self) -> str:
@@ -302,10 +326,14 @@ class FittedConditional:
 
 
 _LEAST, _MOST = 1e-36, 1e36  # numbers of which single precision holds all digits
+_FARTHEST = 1e4  # scales from 0 at which single precision rounds an input to a thousandth of a scale
+_MOST_LABELS, _MOST_LOST = 2**31, 1e-3
 
 
 def _is_held(fixed: Params) -> bool:
-    """Whether single precision holds how a network's outputs become parameters: scales of 1e-300 would be 0."""
+    """Whether single precision holds inputs and how a network's outputs become parameters: scales of 1e-300 are 0."""
+    if (np.abs(fixed["x_mean"]) > _FARTHEST * np.asarray(fixed["x_scale"])).any():
+        return False
     sizes = np.abs(np.concatenate([np.ravel(fixed[name]) for name in ("offset", "gain", "slope") if name in fixed]))
     logs = np.abs(fixed["offset"])[np.isfinite(fixed["reach"])] if "reach" in fixed else np.zeros(1)
     within = (sizes < _MOST) & ((sizes == 0) | (sizes > _LEAST))

@@ -40,6 +40,7 @@ class Column:
     unit    "time" or "duration" where the values are such, in seconds
     zoned   whether times have a time zone, and so are instants; without one they are local times
     stated  "measured", "counts" or "labels" where the caller stated how to read it
+    rest    what double precision rounded off: the numbers are values + rest; None for nothing
     """
 
     name: str
@@ -47,6 +48,7 @@ class Column:
     unit: str = ""
     stated: str = ""
     zoned: bool = False
+    rest: np.ndarray | None = None
 
     @property
     def discrete(self) -> bool:

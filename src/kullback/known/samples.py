@@ -18,6 +18,7 @@ import jax
 import numpy as np
 from numpyro.distributions import Distribution, constraints
 
+from kullback.arguments import LARGEST
 from kullback.errors import InputError
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.columns import (
@@ -31,6 +32,7 @@ from kullback.known.columns import (
 )
 from kullback.known.record import Column, Known, Sample
 from kullback.known.support import Escape, Support, from_constraint
+from kullback.known.values import are_numbers, numbers
 
 
 class Samples:
@@ -229,10 +231,34 @@ def as_sample_array(x: Any, argument: str) -> np.ndarray:
 
 
 def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
+    """Numbers of another type in double precision, or as integers where those keep more.
+
+    Raises `InputError` for what is no number, and for numbers, times or durations that double precision rounds by more
+    than a thousandth of their spread.
+    """
     try:
-        return array.astype(np.float64)
+        values = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{argument}: values of type {array.dtype} are not numbers; encode them first") from error
+    rest = None
+    if array.dtype.kind == "O" and are_numbers(array.ravel()):
+        exact, rest = numbers(array.ravel(), argument)
+        if exact.dtype.kind in "iu" and np.abs(values).max(initial=0.0) > LARGEST:
+            return exact.reshape(array.shape)
+    elif array.dtype.kind in "mM" and array.size and not np.isnat(array).any():
+        offset = array - array.min(0)
+        rest = (offset.astype(np.int64) - (values - values.min(0))).ravel()
+    if rest is not None and array.ndim:
+        lost, spread = np.abs(rest.reshape(array.shape)).max(0), values.std(0)
+        if (lost > _MOST_LOST * spread).any():
+            raise InputError(
+                f"{argument}: double precision rounds its values by up to {lost.max():.2g}, too much for what they "
+                "differ by; pass them less an offset, such as their least"
+            )
+    return values
+
+
+_MOST_LOST = 1e-3  # of their spread
 
 
 def as_weights(weights: Any, size: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 from numbers import Real
 from typing import Any
 
@@ -26,8 +27,8 @@ def column(name: str, series: Any, argument: str) -> Column:
     """A column of a data frame, or an array [n] of any type.
 
     Numbers stay numbers, also Decimals and numbers in an array of objects; times are seconds since 1970, whatever their
-    time zone, durations seconds. Strings, bytes and everything else are labels, kept as strings; categories are labels,
-    also of numbers.
+    time zone, durations seconds; what double precision rounds off is kept beside them. Strings, bytes and everything
+    else are labels, kept as strings; categories are labels, also of numbers.
     Raises `InputError` for missing or infinite values, no rows, and times of which only some have a time zone.
     """
     values = _values(series, argument)
@@ -100,28 +101,51 @@ def _typed(name: str, series: Any, values: np.ndarray, argument: str) -> Column:
     if values.dtype.kind in "iufb":
         return Column(name, values)
     if values.dtype.kind in _UNITS:
-        return Column(name, _seconds(values), _UNITS[values.dtype.kind], zoned=_has_zone(series))
+        seconds, rest = _seconds(values)
+        return Column(name, seconds, _UNITS[values.dtype.kind], zoned=_has_zone(series), rest=rest)
     return _of_objects(name, values.astype(object), argument)
 
 
 def _of_objects(name: str, objects: np.ndarray, argument: str) -> Column:
     if all(isinstance(value, bool | np.bool_) for value in objects):
         return Column(name, objects.astype(bool))
-    if all(isinstance(value, _NUMBERS) and not isinstance(value, bool | np.bool_) for value in objects):
-        integers = all(isinstance(value, int | np.integer) for value in objects)
-        return Column(name, _integers(objects) if integers else objects.astype(np.float64))
+    if are_numbers(objects):
+        values, rest = numbers(objects, argument)
+        return Column(name, values, rest=rest)
     if all(isinstance(value, datetime.date) for value in objects):
         return _times(name, objects, argument)
     if all(isinstance(value, datetime.timedelta | np.timedelta64) for value in objects):
-        return Column(name, _seconds(objects.astype("timedelta64[us]")), "duration")
+        seconds, rest = _added(*(np.array(each) for each in zip(*map(_length, objects), strict=True)))
+        return Column(name, seconds, "duration", rest=rest)
     return Column(name, _labels(objects))
 
 
-def _integers(objects: np.ndarray) -> np.ndarray:
+def numbers(objects: np.ndarray, argument: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Numbers of Python as 64-bit integers, where they are such, else in double precision and what that rounds off.
+
+    Raises `InputError` for whole numbers and fractions beyond double precision.
+    """
     try:
-        return objects.astype(np.int64)
-    except OverflowError:
-        return objects.astype(np.float64)
+        if all(isinstance(value, int | np.integer) for value in objects):
+            for integer in (np.int64, np.uint64):
+                if all(np.iinfo(integer).min <= value <= np.iinfo(integer).max for value in objects):
+                    return objects.astype(integer), None
+        values = objects.astype(np.float64)
+    except OverflowError as error:
+        raise InputError(f"{argument}: it has numbers beyond 1.8e308, the largest of double precision") from error
+    if all(isinstance(value, float) for value in objects) or not np.isfinite(values).all():
+        return values, None
+    pairs = zip(objects.tolist(), values.tolist(), strict=True)
+    return values, _unless_zero(np.array([float(Fraction(value) - Fraction(near)) for value, near in pairs]))
+
+
+def are_numbers(objects: np.ndarray) -> bool:
+    """Whether all of an array of objects are real numbers of Python, and none a boolean."""
+    return all(isinstance(value, _NUMBERS) and not isinstance(value, bool | np.bool_) for value in objects)
+
+
+def _unless_zero(rest: np.ndarray) -> np.ndarray | None:
+    return rest if rest.any() else None
 
 
 def _labels(objects: np.ndarray) -> np.ndarray:
@@ -129,9 +153,17 @@ def _labels(objects: np.ndarray) -> np.ndarray:
     return np.array([str(value) for value in decoded], str)
 
 
-def _seconds(values: np.ndarray) -> np.ndarray:
-    fine = values.astype(f"{values.dtype.kind}8[us]")
-    return fine.astype(np.int64) / 1e6
+def _seconds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Times or durations in seconds, and what double precision rounds off."""
+    whole = values.astype(f"{values.dtype.kind}8[s]")
+    parts = (values - whole).astype("m8[ns]").astype(np.int64) / 1e9
+    return _added(whole.astype(np.int64), parts)
+
+
+def _added(whole: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Whole seconds and parts of one, as their sum and its rounding (Dekker 1971)."""
+    seconds = whole + parts
+    return seconds, _unless_zero((whole - seconds) + parts)
 
 
 def _times(name: str, objects: np.ndarray, argument: str) -> Column:
@@ -140,7 +172,9 @@ def _times(name: str, objects: np.ndarray, argument: str) -> Column:
         raise InputError(
             f"{argument}: some of its times have a time zone and others have none; give all of them one, or none"
         )
-    return Column(name, np.array([seconds_since_1970(value) for value in objects]), "time", zoned=zoned.pop())
+    whole, parts = (np.array(each) for each in zip(*map(_since_1970, objects), strict=True))
+    seconds, rest = _added(whole, parts)
+    return Column(name, seconds, "time", zoned=zoned.pop(), rest=rest)
 
 
 def _has_zone(series: object) -> bool:
@@ -151,10 +185,27 @@ def _has_zone(series: object) -> bool:
 
 def seconds_since_1970(value: datetime.date) -> float:
     """A date, or a time that is local or in a zone, in seconds."""
+    whole, part = _since_1970(value)
+    return whole + part
+
+
+def _since_1970(value: datetime.date) -> tuple[int, float]:
+    """Whole seconds and the part of one."""
     if not isinstance(value, datetime.datetime):
-        return (value - datetime.date(1970, 1, 1)).total_seconds()
+        return (value - datetime.date(1970, 1, 1)).days * 86_400, 0.0
     zone = None if value.tzinfo is None else datetime.UTC
-    return (value - datetime.datetime(1970, 1, 1, tzinfo=zone)).total_seconds()
+    # The difference of two of pandas' times is one of its durations, down to nanoseconds.
+    since = value.replace(tzinfo=None) if zone is None else value.astimezone(zone).replace(tzinfo=None)
+    return _length(since - datetime.datetime(1970, 1, 1))
+
+
+def _length(value: datetime.timedelta | np.timedelta64) -> tuple[int, float]:
+    """A duration as whole seconds and the part of one, down to the nanoseconds that pandas' have."""
+    if isinstance(value, np.timedelta64):
+        whole = value.astype("m8[s]")
+        return int(whole.astype(np.int64)), int((value - whole).astype("m8[ns]").astype(np.int64)) / 1e9
+    nanoseconds = value.microseconds * 1000 + getattr(value, "nanoseconds", 0)
+    return value.days * 86_400 + value.seconds, nanoseconds / 1e9
 
 
 def _is_missing(value: object) -> bool:
