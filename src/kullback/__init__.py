@@ -13,7 +13,8 @@ if typing.TYPE_CHECKING:
     from kullback.drifting import DriftReport, drift
     from kullback.exact import cross_entropy, entropy, entropy_rate, kl_divergence, kl_rate
     from kullback.families import MLP, Conditional, Family, Linear, Mixture, Table, Tempered, learnable, load
-    from kullback.known import Density, Pairs, Samples, Tilted
+    from kullback.inference import Laplace, LowRank
+    from kullback.known import Density, Pairs, Posterior, Samples, Tilted
     from kullback.result import Estimate, Fit, Guarantee
     from kullback.supervised import KLClassifier, KLRegressor
 
@@ -33,11 +34,14 @@ __all__ = [
     "Joint",
     "KLClassifier",
     "KLRegressor",
+    "Laplace",
     "Linear",
+    "LowRank",
     "MarkovChain",
     "Mixture",
     "Optimal",
     "Pairs",
+    "Posterior",
     "Product",
     "Samples",
     "Table",
@@ -64,7 +68,8 @@ _HOMES = {
     "exact": ("cross_entropy", "entropy", "entropy_rate", "kl_divergence", "kl_rate"),
     "families": ("MLP", "Conditional", "Family", "Linear", "Mixture", "Table", "Tempered", "learnable", "load"),
     "distributions": ("Joint", "MarkovChain", "Product", "TanhNormal"),
-    "known": ("Density", "Pairs", "Samples", "Tilted"),
+    "inference": ("Laplace", "LowRank"),
+    "known": ("Density", "Pairs", "Posterior", "Samples", "Tilted"),
     "result": ("Estimate", "Fit", "Guarantee"),
     "supervised": ("KLClassifier", "KLRegressor"),
 }

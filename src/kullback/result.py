@@ -52,6 +52,14 @@ class Status(enum.Enum):
     NOT_CONVERGED = "not converged: fresh draws expect a further decrease, of which the message says more"
     BOUNDARY = "the best member lies at the boundary of the family, which no parameters attain: the message says which"
     UNBOUNDED = "the likelihood has no maximum on these data: the message names what shrinks, and what would bound it"
+    APPROXIMATE = (
+        "the best member of the family, which is not the posterior: the message says how far it is, and corrected "
+        "expectations allow for it"
+    )
+    UNRELIABLE = (
+        "the best member of the family, too far from the posterior to be corrected by weights: the message says what "
+        "would do"
+    )
     INTERRUPTED = "interrupted: the best fit so far is returned; the same checkpoint= continues it"
     DIVERGED = (
         "the objective became NaN or infinite: the best fit so far is returned; check the data's scale, "
@@ -63,7 +71,14 @@ class Status(enum.Enum):
         return self in _OK
 
 
-_OK = (Status.CLOSED_FORM, Status.CONVERGED, Status.EARLY_STOPPED, Status.UNDECIDED, Status.BOUNDARY)
+_OK = (
+    Status.CLOSED_FORM,
+    Status.CONVERGED,
+    Status.EARLY_STOPPED,
+    Status.UNDECIDED,
+    Status.BOUNDARY,
+    Status.APPROXIMATE,
+)
 
 
 def _no_diagnostics() -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from kullback.known.adaptors.registry import describe
 from kullback.known.density import Density, Tilted
+from kullback.known.posterior import Posterior
 from kullback.known.record import ConditionalFacts, Functions, Known, LearnableHooks, Moments, OwnRules, Sample
 from kullback.known.samples import Pairs, Samples
 from kullback.known.support import Support
@@ -15,6 +16,7 @@ __all__ = [
     "Moments",
     "OwnRules",
     "Pairs",
+    "Posterior",
     "Sample",
     "Samples",
     "Support",

@@ -6,7 +6,7 @@ computes these weights, and the temperature at which the tilted sample is a give
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from kullback.arguments import flag, positive
 from kullback.errors import InputError
 from kullback.known.adaptors.registry import describe
 from kullback.known.host import UNTRACEABLE, evaluated, number
+from kullback.known.posterior import named_density
 from kullback.known.record import Functions, Known, LogDensity, Sample
 from kullback.known.static import Static
 from kullback.known.support import from_constraint
@@ -40,23 +41,39 @@ class Density:
     event_shape  the shape of one outcome; () for a number
     support      a NumPyro constraint; the real numbers unless given
     normalized   whether exp(log_density) integrates to 1
+    shapes       of named outcomes, the shape of each that is no number
+
+    Outcomes of several named parts are given by a constraint for each, in place of the shape: then `log_density` takes
+    a dict, and a fit comes back by name, as that of a `Posterior`:
+    `Density(f, {"mu": constraints.real, "w": constraints.simplex}, shapes={"w": (3,)})`.
     """
 
     def __init__(
         self,
-        log_density: OutcomeFunction,
-        event_shape: tuple[int, ...] = (),
-        support: Constraint = constraints.real,
+        log_density: Callable[..., Any],
+        event_shape: tuple[int, ...] | Mapping[str, Constraint] = (),
+        support: Constraint | Mapping[str, Constraint] = constraints.real,
         normalized: bool = False,
+        shapes: Mapping[str, int | tuple[int, ...]] | None = None,
     ) -> None:
         if not callable(log_density):
             raise InputError(
                 f"log_density: {type(log_density).__name__} is not a function; pass one from an outcome to log P"
             )
-        self.log_density, self.event_shape = log_density, _shape(event_shape)
-        self.support, self.normalized = support, flag("normalized", normalized)
+        self.log_density, self.normalized = log_density, flag("normalized", normalized)
+        named = next((one for one in (event_shape, support) if isinstance(one, Mapping)), None)
+        self.sites = (
+            None if named is None else named_density(log_density, named, shapes, f"Density({_name(log_density)})")
+        )
+        if shapes is not None and named is None:
+            raise InputError("shapes: they are of named outcomes; pass such as {'mu': constraints.real} with them")
+        self.event_shape: tuple[int, ...] = _shape(event_shape) if self.sites is None else (self.sites.program.size,)
+        self.support: Constraint = constraints.real_vector if isinstance(support, Mapping) else support
 
     def known(self) -> Known:
+        if self.sites is not None:
+            known = self.sites.known()
+            return known.holding(log_prob=known.log_density) if self.normalized else known
         log_density, traced = evaluated(self.log_density, self.event_shape, self.support, "log_density")
         support = from_constraint(self.support)
         whole = support.bounded and (np.isneginf(support.lower) & np.isposinf(support.upper)).all()

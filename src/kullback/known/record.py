@@ -8,7 +8,7 @@ be read from `Known` itself, whatever group holds it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
@@ -106,6 +106,7 @@ class Functions:
     distribution    the NumPyro distribution behind the side, for the exact rules
     reparametrized  whether draws are differentiable functions of the parameters
     differentiable  whether log_density can be differentiated by JAX
+    around          () -> where most of the mass lies [*event], and −∇² log p there [d, d], where a search has found it
 
     `log_prob`, `log_density` and `sampler` are `jax.tree_util.Partial`s of module-level functions over arrays
     where possible, so that a compiled program is shared by all sides of one kind.
@@ -119,6 +120,7 @@ class Functions:
     distribution: Distribution | None = None
     reparametrized: bool = False
     differentiable: bool = True
+    around: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __post_init__(self) -> None:
         if self.log_prob is not None:
@@ -181,6 +183,15 @@ class Solvable(Protocol):
     def discount(self) -> float: ...
 
 
+class NamedSites(Protocol):
+    """The named sites of a posterior, whose unconstrained values are the outcome x [D] of its side."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    def draws(self, x: Float[np.ndarray, "n d"], seed: int = 0) -> dict[str, np.ndarray]: ...
+    def vectors(self, values: Mapping[str, Any]) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]: ...
+
+
 @dataclass(frozen=True)
 class OwnRules:
     """What a side brings that only rules of its own can use.
@@ -240,6 +251,7 @@ class Known:
     conditioning  of a conditional: the inputs, and how it is evaluated at others
     hooks         of a learnable side: what a fit needs
     own           rules that the side brings, and what they solve
+    named         the named sites that an outcome holds the unconstrained values of
 
     The facts of the four groups are read from here as well, as in `known.log_prob`, and replaced by `holding`.
     """
@@ -254,6 +266,7 @@ class Known:
     conditioning: ConditionalFacts = ConditionalFacts()
     hooks: LearnableHooks = LearnableHooks()
     own: OwnRules = OwnRules()
+    named: NamedSites | None = None
 
     def holding(self, **facts: Any) -> Known:
         """The same side with these facts in place of its own, each by its name, whatever group holds it."""
@@ -302,6 +315,11 @@ class Known:
     def differentiable(self) -> bool:
         """Whether `log_density` can be differentiated by JAX."""
         return self.functions.differentiable
+
+    @property
+    def around(self) -> Callable[[], tuple[np.ndarray, np.ndarray]] | None:
+        """() -> where most of the mass lies, and the curvature −∇² log p there."""
+        return self.functions.around
 
     @property
     def inputs(self) -> Shaped[np.ndarray, "n ..."] | None:
@@ -378,6 +396,8 @@ class Known:
             words.append("sampler")
         if self.facts is not None:
             words.append(str(self.facts))
-        if self.support is not None and self.sample is None:
+        if self.named is not None:
+            words.append(str(self.named))
+        elif self.support is not None and self.sample is None:
             words.append(f"support {self.support.name}")
         return ", ".join(words) if words else "nothing"

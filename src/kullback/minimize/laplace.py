@@ -56,7 +56,9 @@ def whitened(
     if form is None or not is_located(structure):
         return problem, starts
     plain = plain_frame(structure, problem.layout.tree(starts[0]))
-    found = newton(problem.target.log_density, plain, Static(form.cls is dist.LogNormal))
+    around = problem.target.around
+    on_logarithms = Static(form.cls is dist.LogNormal)
+    found = newton(problem.target.log_density, plain, on_logarithms) if around is None else around()
     if found is None:
         problem = replace(problem, frame=plain)
         return problem, problem.framed(starts)
@@ -92,7 +94,7 @@ def newton(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray
     [D, D] there; None where none is found."""
     x = plain.centre
     try:
-        value, gradient, curvature = _second_order(target, x, on_logarithms)
+        value, gradient, curvature = second_order(target, x, on_logarithms)
     except TypeError:  # a derivative of the user's own that JAX cannot differentiate again
         return None
     for _ in range(STEPS):
@@ -107,7 +109,7 @@ def newton(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray
             return x, curvature
         for halving in range(HALVINGS):
             there = x + (step * 0.5**halving).reshape(x.shape)
-            risen = _second_order(target, there, on_logarithms)
+            risen = second_order(target, there, on_logarithms)
             if risen[0] > value:
                 break
         else:  # a kink, or rounding
@@ -116,7 +118,7 @@ def newton(target: Any, plain: Frame, on_logarithms: Static) -> tuple[np.ndarray
     return None
 
 
-def _second_order(target: Any, x: np.ndarray, on_logarithms: Static) -> tuple[float, np.ndarray, np.ndarray]:
+def second_order(target: Any, x: np.ndarray, on_logarithms: Static) -> tuple[float, np.ndarray, np.ndarray]:
     value, gradient, curvature = _expansion(target, x, on_logarithms)
     return float(value), np.asarray(gradient, np.float64), np.asarray(curvature, np.float64)
 

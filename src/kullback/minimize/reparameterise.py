@@ -222,6 +222,13 @@ def _log_affine(d: Any, noise: Float[Array, "m ..."], x: Any) -> Any:
     return (-0.5 * jnp.square(noise) - log_det - _HALF_LOG_2PI).sum(tuple(range(1, noise.ndim)))
 
 
+def _low_rank(d: Any, noise: Float[Array, "m ..."]) -> Any:
+    """Of each pair of numbers the first is of a coordinate, and the second of a factor, of which there are fewer."""
+    base = _base(d)
+    factors = noise[..., : base.cov_factor.shape[-1], 1]
+    return base.loc + jnp.sqrt(base.cov_diag) * noise[..., 0] + factors @ base.cov_factor.T
+
+
 def _gamma(d: Any, noise: Float[Array, "m ..."]) -> Any:
     base = _base(d)
     return jnp.exp(_log_gamma(base.concentration, noise)) / base.rate
@@ -280,6 +287,7 @@ PUSHES: dict[type, Push] = {
     dist.Normal: Push(_shift_and_scale, _log_shifted, _NORMAL),
     dist.LogNormal: Push(_shift_and_scale, _log_shifted, _NORMAL),
     dist.MultivariateNormal: Push(_affine, _log_affine, _NORMAL),
+    dist.LowRankMultivariateNormal: Push(_low_rank, _log_quantile, Noise(normal=True, count=2)),
     TanhNormal: Push(_squashed, _log_squashed, _NORMAL),
     **{cls: Push(_quantile, _log_quantile, _UNIFORM) for cls in BY_QUANTILE},
     dist.Weibull: Push(_weibull, _log_quantile, _UNIFORM),

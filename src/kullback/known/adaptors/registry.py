@@ -41,7 +41,7 @@ ADAPTORS: tuple[Adaptor, ...] = (
     ("a pandas or polars frame", is_frame, lambda x: Samples(x).known()),
 )
 
-OWN = "Samples, Pairs, Density, Tilted, Optimal, Family, Mixture, Conditional"
+OWN = "Samples, Pairs, Density, Tilted, Posterior, Optimal, Family, Mixture, Conditional"
 
 
 def describe(side: Any, argument: str = "p") -> Known:
