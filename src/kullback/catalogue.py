@@ -16,6 +16,7 @@ from kullback.exact.bounds import VariationalUpperBound as VariationalUpperBound
 from kullback.exact.closed_form import ClosedForm as ClosedForm
 from kullback.exact.countable_sum import CountableSum as CountableSum
 from kullback.exact.finite_sum import FiniteSum as FiniteSum
+from kullback.inference.forward import PosteriorDraws as PosteriorDraws
 from kullback.inference.reverse import VariationalPosterior as VariationalPosterior
 from kullback.minimize.exact_descent import ForwardExact as ForwardExact
 from kullback.minimize.exact_descent import ReverseExact as ReverseExact

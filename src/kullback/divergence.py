@@ -183,7 +183,8 @@ def _sized(side: Known, other: Known) -> Known:
     """A learnable side with its sizes taken from the other."""
     assert side.matched is not None
     try:
-        return side.matched(other)
+        # A rule that draws from the other side matches once more, with the draws.
+        return side.matched(other).holding(matched=side.matched)
     except InputError as error:
         if not other.takes:
             raise

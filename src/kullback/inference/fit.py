@@ -16,7 +16,7 @@ from kullback.arguments import whole
 from kullback.errors import InputError
 from kullback.inference.named_law import Named, NamedLaw, as_key, table
 from kullback.inference.predictive import predicted
-from kullback.inference.worth import Weighted
+from kullback.inference.worth import RELIABLE, Weighted
 from kullback.known.host import UNTRACEABLE
 from kullback.result import Estimate, Fit, Guarantee
 
@@ -110,7 +110,9 @@ class PosteriorFit(Fit):
         lines += textwrap.wrap(self.message or self.status.value, 78, initial_indent="  ", subsequent_indent="  ")
         shown = self.diagnostics
         if "log_z" in shown:
-            lines.append(f"  log Z   {_pair(shown['elbo'])} (bound), {_pair(shown['log_z'])} (corrected)")
+            known = shown["khat"] < RELIABLE
+            best = f"{_pair(shown['log_z'])} (corrected)" if known else f"at least {_pair(shown['log_z_lower'])}"
+            lines.append(f"  log Z   {_pair(shown['elbo'])} (bound), {best}")
             lines.append(
                 f"  gap     {_pair(shown['gap'])} nats;  k̂ {shown['khat']:.2f};  effective draws {shown['ess']:,.0f}"
             )
@@ -126,7 +128,8 @@ class PosteriorFit(Fit):
 
 def _pair(estimate: Estimate) -> str:
     error = f" ± {estimate.standard_error:.2g}" if estimate.standard_error else ""
-    least = "at least " if estimate.guarantee is Guarantee.LOWER_BOUND and estimate.quantity != "log Z" else ""
+    bounds = {Guarantee.LOWER_BOUND: "at least ", Guarantee.UPPER_BOUND: "at most "}
+    least = "" if estimate.quantity == "log Z" else bounds.get(estimate.guarantee, "")
     return f"{least}{estimate.value:.5g}{error}"
 
 

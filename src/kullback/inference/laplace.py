@@ -66,7 +66,8 @@ class LaplaceApproximation(Rule):
     def run(self, p: Known, q: Known, request: Request) -> PosteriorFit:
         sites = q.named
         assert isinstance(sites, Sites) and p.learnable is not None
-        best = located(sites, request)[0]
+        places = located(sites, request)
+        best = next((place for place in places if place.is_mode), places[0])
         free: Any = {"loc": np.asarray(best.x), "scale_tril": packed_from(best.factor)}
         law = NamedLaw(sites, p.learnable.wrap(free))
         bound = weighted(law, jax.random.fold_in(request.key, 1)).bound

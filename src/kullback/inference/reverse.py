@@ -203,8 +203,8 @@ def _verdict(fit: Fit, found: Mapping[str, Any], request: Request) -> tuple[Stat
         return Status.UNRELIABLE, (
             f"q is the best of its family, and KL(q‖posterior) is {_least(gap)} nats; its weights have k̂ = "
             f"{khat:.2f}, above {RELIABLE}, so they correct nothing: write group effects as locations plus scales "
-            "(numpyro.infer.reparam.LocScaleReparam), or take kl.Mixture of the family, or draws by the forward "
-            "direction, kl.KL(posterior, q)"
+            "(numpyro.infer.reparam.LocScaleReparam), or take kl.Mixture or more of its components, or draws by the "
+            "forward direction, kl.KL(posterior, q)"
         )
     if gap.value > tolerance + 2 * gap.standard_error:
         return Status.APPROXIMATE, (

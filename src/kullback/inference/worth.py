@@ -39,11 +39,13 @@ class Weighted:
     x            vectors [n, D]
     log_weights  log p̃ − log q [n]
     rounding     of these
+    share        how many independent draws each counts for; below 1 for those of a Markov chain
     """
 
     x: Float[np.ndarray, "n d"]
     log_weights: Float[np.ndarray, " n"]
     rounding: float
+    share: float = 1.0
 
     @cached_property
     def khat(self) -> float:
@@ -74,7 +76,7 @@ class Weighted:
     @property
     def effective(self) -> float:
         """The effective sample size of the weights, 1/Σ w² (Kish 1965)."""
-        return float(1.0 / np.square(self.weights).sum())
+        return self.share * float(1.0 / np.square(self.weights).sum())
 
     @cached_property
     def bound(self) -> Estimate:
@@ -125,7 +127,7 @@ class Weighted:
         """The weighted mean of values at the draws, and its standard error by the delta method."""
         w = self.weights.reshape(-1, *(1,) * (values.ndim - 1))
         mean = (w * values).sum(0)
-        return mean, np.sqrt(np.square(w * (values - mean)).sum(0))
+        return mean, np.sqrt(np.square(w * (values - mean)).sum(0) / self.share)
 
     def resampled(self, rng: np.random.Generator, n: int) -> np.ndarray:
         """Places of n draws of the posterior among these, by systematic resampling, in random order."""
