@@ -74,7 +74,7 @@ class VariationalPosterior(Rule):
         scaled = Scaled.of(p.learnable, best)
         if scaled is not None:
             side, target = scaled.sides(p, q)
-        count = self.starts if len(places) > 1 or isinstance(p.learnable.structure, MixtureStructure) else 2
+        count = self.starts if isinstance(p.learnable.structure, MixtureStructure) else len(places)
         rule: Rule = PathwiseGradients()
         if push_for(p.learnable.structure) is not None:
             rule = FixedDraws(draws=self.draws, starts=min(count, self.starts))
@@ -229,7 +229,7 @@ def _diverged(fit: Fit, sites: Sites, place: Place) -> str:
         ]
     direction = np.abs(np.linalg.svd(place.factor)[0][:, 0])
     worst = flat or [int(np.argmax(direction))]
-    listed = ", ".join(repr(name) for name in dict.fromkeys(names[worst]))
+    listed = ", ".join(repr(str(name)) for name in dict.fromkeys(names[worst]))
     said = fit.message or fit.status.value
     if "improper" not in said and not flat:
         return f"{sites.title}: {said}; the direction in question is that of site {listed}"

@@ -273,7 +273,7 @@ def _decrease(problem: Reparameterised, state: lbfgs.State, gradients: Float[np.
     the law's own units, since a frame of a poor mode and what is learned in it may hide a slope."""
     if not np.isfinite(gradients).all():
         return Estimate(np.inf, 0.0, Guarantee.UNBIASED, quantity="expected decrease")
-    learned = half_square(gradients @ lbfgs.inverse_hessian(state, 0) @ gradients.T)
+    learned = half_square(gradients @ lbfgs.remembered_inverse_hessian(state, 0, gradients).T)
     own = np.stack([problem.natural(np.asarray(state.x[0]), gradient) for gradient in gradients])
     if not own.shape[1]:
         return learned

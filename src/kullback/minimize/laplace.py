@@ -85,7 +85,7 @@ def _is_improper(problem: Reparameterised, plain: Frame, frame: Frame) -> bool:
         return False
     towards = (frame.centre - plain.centre).reshape(-1)
     widest = frame.factor @ np.linalg.svd(frame.factor)[2][0]
-    away = np.stack([towards, widest]).reshape(2, *frame.centre.shape)
+    away = np.stack([ray for ray in (towards, widest) if ray.any()]).reshape(-1, *frame.centre.shape)
     return not falls_everywhere(problem.target.log_density, frame.centre, away)
 
 

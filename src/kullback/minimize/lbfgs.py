@@ -258,19 +258,22 @@ def _inverse_hessian_times(history: History, gradient: Float[Array, " n"]) -> Fl
     return lax.fori_loop(0, m, forward, q)
 
 
-def inverse_hessian(state: State, row: int) -> Float[np.ndarray, "n n"]:
-    """The inverse Hessian that one minimisation of a stack remembers, as a matrix on the host.
+def remembered_inverse_hessian(state: State, row: int, vectors: Float[np.ndarray, "b n"]) -> Float[np.ndarray, "b n"]:
+    """Vectors times the inverse Hessian that one minimisation of a stack remembers, on the host.
 
-    BFGS updates (Nocedal and Wright 2006, equation 7.16) of the scaled identity, oldest first.
+    The two-loop recursion (Nocedal and Wright 2006, algorithm 7.4); as a matrix of all parameters it would take longer
+    than the descent.
     """
     steps, changes, rho, newest = (np.asarray(leaf[row]) for leaf in state.history)
-    m, n = steps.shape
-    order = [i for i in (int(newest) + 1 + np.arange(m)) % m if rho[i] > 0]
-    found = np.eye(n)
-    if order:
-        s, y = steps[order[-1]], changes[order[-1]]
+    m = len(steps)
+    pairs = [(steps[i], changes[i]) for i in (int(newest) + 1 + np.arange(m)) % m if rho[i] > 0]
+    found, shares = np.asarray(vectors, np.float64), []
+    for s, y in reversed(pairs):
+        shares.append(found @ s / (s @ y))
+        found = found - shares[-1][:, None] * y
+    if pairs:
+        s, y = pairs[-1]
         found = found * (s @ y) / (y @ y)
-    for s, y in zip(steps[order], changes[order], strict=True):
-        v = np.eye(n) - np.outer(y, s) / (s @ y)
-        found = v.T @ found @ v + np.outer(s, s) / (s @ y)
+    for (s, y), share in zip(pairs, reversed(shares), strict=True):
+        found = found + (share - found @ y / (s @ y))[:, None] * s
     return found
