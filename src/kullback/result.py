@@ -220,6 +220,6 @@ def _stated(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _scalar_or_array(x: Any) -> Any:
+def _scalar_or_array(x: object) -> Any:
     array = np.asarray(x)
     return float(array) if array.ndim == 0 else array

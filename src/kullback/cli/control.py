@@ -279,7 +279,7 @@ def _at_end(fit: Fit, done: int, seconds: float, numbers: dict[str, Any], optima
     return " ".join(filter(None, words))
 
 
-def _verdict(greedy: Any, optimal: kl.Optimal) -> str:
+def _verdict(greedy: float | Estimate | None, optimal: kl.Optimal) -> str:
     threshold = _threshold(optimal)
     if threshold is None or greedy is None:
         return ""
@@ -348,7 +348,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def figures(x: Any) -> tuple[str, str]:
+def figures(x: float | Estimate) -> tuple[str, str]:
     """A number and its standard error, to two digits of the latter; "–" where there is none."""
     value = float(x.value if isinstance(x, Estimate) else x)
     error = float(x.standard_error) if isinstance(x, Estimate) else math.nan

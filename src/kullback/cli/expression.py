@@ -87,7 +87,7 @@ def _made(function: Callable[..., Any], positional: list[Any], named: dict[str, 
         ) from None
 
 
-def _array(x: Any, name: str, argument: str) -> Any:
+def _array(x: object, name: str, argument: str) -> Any:
     """Numbers in lists as an array. Raises `InputError` for what no distribution has as a parameter."""
     if x is None or isinstance(x, bool | float | dist.Distribution):
         return x
@@ -116,5 +116,5 @@ def _distribution(name: str, argument: str) -> Any:
     return found
 
 
-def _makes_distributions(x: Any) -> bool:
+def _makes_distributions(x: object) -> bool:
     return (inspect.isclass(x) and issubclass(x, dist.Distribution)) or inspect.isfunction(x)

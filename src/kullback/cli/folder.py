@@ -148,7 +148,7 @@ def steps_of(checkpoint: Path) -> int:
     return int(history[-1].get("step", 0))
 
 
-def _option(name: str, value: Any) -> str:
+def _option(name: str, value: object) -> str:
     if value is None or value == []:
         return f"no --{name}"
     return f"--{name} {' '.join(map(str, value)) if isinstance(value, list) else value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike
 from numpyro.distributions import BernoulliLogits
 
 from kullback.control.envs.gymnasium_env import SUPPORTED, make, name_of
@@ -43,7 +45,7 @@ class Agent:
     Raises `InputError` where the policy does not fit the environment's spaces.
     """
 
-    def __init__(self, q: Any, env: Any, seed: int | jax.Array = 0) -> None:
+    def __init__(self, q: object, env: object, seed: int | jax.Array = 0) -> None:
         q = q.q if isinstance(q, Fit) else q
         if not isinstance(q, FittedConditional):
             raise InputError(f"q: {type(q).__name__} is no policy; pass a fit to kl.Optimal, its q, or kl.load(path)")
@@ -60,7 +62,9 @@ class Agent:
         self._key = jax.random.key(seed) if isinstance(seed, int | np.integer) else seed
         self._drawn = 0
 
-    def __call__(self, observation: Any, greedy: bool = False, mask: Any = None, time: Any = None) -> Any:
+    def __call__(
+        self, observation: object, greedy: bool = False, mask: object = None, time: ArrayLike | None = None
+    ) -> Any:
         """The action at an observation, or those at a batch [n, ...] of them.
 
         greedy  the most probable action (of several equally probable ones any), in a box the median of each
@@ -80,10 +84,10 @@ class Agent:
     def predict(
         self,
         observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
+        state: object = None,
+        episode_start: ArrayLike | None = None,
         deterministic: bool = False,
-        action_masks: Any = None,
+        action_masks: object = None,
     ) -> tuple[Any, Any]:
         """(action, state), as a policy of Stable-Baselines3 has it.
 
@@ -104,7 +108,7 @@ class Agent:
         assert self._seen.labels is not None
         return self._seen.labels
 
-    def _rows(self, observation: Any, is_batch: bool) -> np.ndarray:
+    def _rows(self, observation: object, is_batch: bool) -> np.ndarray:
         """Observations as rows that the network reads [n, ...]."""
         n = _length(self.observation_space, observation) if is_batch else 1
         rows = empty_rows(self._seen, n)
@@ -136,7 +140,7 @@ class Agent:
         except Mismatch as error:
             raise InputError(f"mask: here is {error}") from None
 
-    def _times(self, time: Any, n: int) -> np.ndarray:
+    def _times(self, time: ArrayLike | None, n: int) -> np.ndarray:
         assert self.horizon is not None
         if time is None:
             raise InputError(f"time: the policy depends on time; pass the steps since the start, up to {self.horizon}")
@@ -190,7 +194,7 @@ def spaces_of(env: Any) -> tuple[str, Any, Any]:
     return name_of(env) if isinstance(env, gym.Env) else type(env).__name__, *found
 
 
-def _horizon(structure: ConditionalStructure, fixed: Any, seen: Observations, name: str) -> int | None:
+def _horizon(structure: ConditionalStructure, fixed: Mapping[str, Any], seen: Observations, name: str) -> int | None:
     """The horizon of a policy that depends on time, or None; raises `InputError` where it reads other observations."""
     labels = structure.network.labels
     if labels is None:
@@ -252,7 +256,7 @@ def _is_batch(space: gym.Space[Any], observation: Any) -> bool:
         return False
 
 
-def _length(space: gym.Space[Any], observation: Any) -> int:
+def _length(space: gym.Space[Any], observation: object) -> int:
     return len(_first(space, observation)[1])
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 import numpyro.distributions as dist
 from jaxtyping import Float, Int, Shaped
@@ -18,7 +20,7 @@ from kullback.families.networks import MLP, Table
 from kullback.known import Pairs
 
 
-def side_by_side(sizes: Sequence[InputSizes], parts: Sequence[Any], xp: Any = np) -> Any:
+def side_by_side(sizes: Sequence[InputSizes], parts: Sequence[Any], xp: ModuleType = np) -> Any:
     """Parts [n, ...] one beside another [n, width], in float32: labels as one among their number, arrays flattened.
 
     xp  `jax.numpy` inside a compiled program
@@ -150,7 +152,9 @@ def _folds(group: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(count)[index] % min(folds, count)
 
 
-def _regressed(parts: list[np.ndarray], gained: np.ndarray, fold: np.ndarray, network: Any, seed: int) -> np.ndarray:
+def _regressed(
+    parts: list[np.ndarray], gained: np.ndarray, fold: np.ndarray, network: eqx.Module, seed: int
+) -> np.ndarray:
     """The mean of what was gained given the parts, [n], each fold's learned from the others."""
     sizes = [input_sizes(part) if part.dtype.kind in "iub" else InputSizes(part.shape[1:]) for part in parts]
     x, labels = _inputs(sizes, parts, network)
@@ -163,7 +167,7 @@ def _regressed(parts: list[np.ndarray], gained: np.ndarray, fold: np.ndarray, ne
     return answer
 
 
-def _inputs(sizes: list[InputSizes], parts: list[np.ndarray], network: Any) -> tuple[np.ndarray, int | None]:
+def _inputs(sizes: list[InputSizes], parts: list[np.ndarray], network: eqx.Module) -> tuple[np.ndarray, int | None]:
     """The parts as one input, and how many labels there are if it is a label."""
     labels = labels_among(sizes)
     if len(parts) == 1:
@@ -173,7 +177,7 @@ def _inputs(sizes: list[InputSizes], parts: list[np.ndarray], network: Any) -> t
     return side_by_side(sizes, parts), None
 
 
-def _mean(x: np.ndarray, gained: np.ndarray, labels: int | None, network: Any, seed: int) -> Any:
+def _mean(x: np.ndarray, gained: np.ndarray, labels: int | None, network: eqx.Module, seed: int) -> Any:
     """Inputs -> the mean of what is gained there, in reward."""
     scale = float(gained.std()) or 1.0
     weights = None

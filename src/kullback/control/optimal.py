@@ -17,7 +17,7 @@ from kullback.control.envs.gymnasium_env import make, step_limit, table_of, time
 from kullback.control.envs.lane import PATIENCE
 from kullback.control.envs.spec import EnvSpec
 from kullback.control.envs.table import AsTable, table_simulator
-from kullback.control.learning.temperature import as_temperature
+from kullback.control.learning.temperature import Temperature, as_temperature
 from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP, Model
 from kullback.control.tabular.rules import POLICY, exact_numbers
@@ -65,8 +65,8 @@ class Optimal:
     def __init__(
         self,
         env: Any,
-        temperature: Any = 1.0,
-        prior: Any = None,
+        temperature: float | Temperature = 1.0,
+        prior: object = None,
         discount: float | None = None,
         horizon: int | str | None = None,
         compiled: bool = True,

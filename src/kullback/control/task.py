@@ -239,7 +239,7 @@ def wanted(task: Task) -> str:
     return policy_for(task.env.facts.actions)
 
 
-def why_no_actor(structure: Any, members: int, task: Task) -> str:
+def why_no_actor(structure: object, members: int, task: Task) -> str:
     """Why a conditional cannot act in the environment, or nothing."""
     if not isinstance(structure, ConditionalStructure):
         return "P does not depend on the observation, and a policy does"
@@ -266,7 +266,7 @@ def within_choices(side: Known, actions: Actions) -> Known:
     return side.holding(learnable=replace(learnable, fixed={**learnable.fixed, "offset": offset}))
 
 
-def fills_the_box(fixed: Any, task: Task) -> bool:
+def fills_the_box(fixed: Mapping[str, Any], task: Task) -> bool:
     """Whether the policy's box is the box of actions."""
     low, high = task.env.facts.actions.bounds
     given = fixed["given"]

@@ -64,7 +64,7 @@ def _precise_log_prob(side: Known) -> Any:
     return jax.tree.map(_widened, side.log_prob)
 
 
-def _widened(leaf: Any) -> Any:
+def _widened(leaf: object) -> Any:
     return np.asarray(leaf, np.float64) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) else leaf
 
 

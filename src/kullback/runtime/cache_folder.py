@@ -12,6 +12,7 @@ import json
 import os
 import stat
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -84,7 +85,7 @@ def read(path: Path, made_from: str) -> tuple[Any, bytes] | None:
         return None
 
 
-def write(path: Path, made_from: str, note: Any, payload: bytes) -> None:
+def write(path: Path, made_from: str, note: Mapping[str, object], payload: bytes) -> None:
     """Keep an executable with a note in JSON. A folder that cannot be written costs time, not answers."""
     digest = _digest(payload + json.dumps(note).encode())
     about = {"format": _FORMAT, "made from": _digest(made_from.encode()), "digest": digest, "note": note}

@@ -28,6 +28,7 @@ import jax.monitoring
 import numpy as np
 from jax.core import Tracer
 from jax.stages import Lowered
+from jaxtyping import PyTree
 
 from kullback.errors import KullbackError
 from kullback.runtime import cache_folder
@@ -104,7 +105,7 @@ class Program:
     def _traced(self, args: tuple[Any, ...]) -> list[Any]:
         return [arg for i, arg in enumerate(args) if i not in self._static]
 
-    def _found(self, args: tuple[Any, ...], leaves: list[Any], tree: Any) -> _Found:
+    def _found(self, args: tuple[Any, ...], leaves: list[Any], tree: PyTree) -> _Found:
         self.kinds += 1
         flat = _Flat(self._function, self._static, args, tree)
         leaves = [leaves[i] for i in flat.given]
@@ -163,7 +164,9 @@ class _Flat:
 
     __name__ = "flat"
 
-    def __init__(self, function: Callable[..., Any], static: tuple[int, ...], args: tuple[Any, ...], tree: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], static: tuple[int, ...], args: tuple[Any, ...], tree: PyTree
+    ) -> None:
         self._function, self._static, self._args, self._tree = function, static, args, tree
         self.given, self.gives = order_of(tree), ()
         self.tree: Any = None
@@ -227,7 +230,7 @@ def _is_plain(leaf: object) -> bool:
     return isinstance(leaf, np.ndarray | np.generic | bool | int | float)
 
 
-def _kind(leaf: Any) -> tuple[Any, ...]:
+def _kind(leaf: np.ndarray | jax.Array) -> tuple[Any, ...]:
     """The kind of an array, or of a number of Python's, by which JAX compiles separate programs."""
     if isinstance(leaf, bool | int | float):
         return (type(leaf).__name__,)
@@ -262,7 +265,7 @@ def _calls(text: str) -> set[str] | None:
     return calls if all(call.startswith(_ANYWHERE) for call in calls) else None
 
 
-def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort, results: Any) -> Any:
+def _compiled_and_kept(name: str, about: str, lowered: Lowered, effort: Effort, results: PyTree) -> Any:
     """The executable, written to a file with the skeleton of its results.
 
     It is not where it calls what another process may not have, nor where JAX had it from a cache of its own: of such a
@@ -298,7 +301,7 @@ def _content(name: str, about: str) -> tuple[Any, bytes] | None:
     return path and cache_folder.read(path, about)
 
 
-def _loaded_from(content: tuple[Any, bytes], leaves: list[Any], result: Any) -> _Found | None:
+def _loaded_from(content: tuple[Any, bytes], leaves: list[Any], result: PyTree) -> _Found | None:
     """The program that was kept, after a first call; None where it cannot be loaded here, or does not run."""
     from jax.experimental import serialize_executable
 
@@ -319,7 +322,7 @@ def _find_lapack() -> None:
     jax.jit(jax.numpy.linalg.cholesky).lower(jax.ShapeDtypeStruct((1, 1), np.float32))
 
 
-def _skeleton(tree: Any) -> Any:
+def _skeleton(tree: PyTree) -> Any:
     """Tuples, our named tuples, lists and dicts as JSON, with 0 for an array and [] for None; other trees as a text."""
     try:
         return _boxed(tree)
@@ -327,7 +330,7 @@ def _skeleton(tree: Any) -> Any:
         return spelled_tree(tree)
 
 
-def _boxed(tree: Any) -> Any:
+def _boxed(tree: PyTree) -> Any:
     if tree is None:
         return []
     if type(tree) is dict and all(isinstance(key, str) for key in tree):
@@ -341,7 +344,7 @@ def _boxed(tree: Any) -> Any:
     raise Unspelled
 
 
-def _tree_of(skeleton: Any, flat: _Flat, leaves: list[Any]) -> Any:
+def _tree_of(skeleton: object, flat: _Flat, leaves: list[Any]) -> Any:
     """The tree that `_skeleton` describes, that of a text by tracing; None for what it would not have written."""
     try:
         if not isinstance(skeleton, str):

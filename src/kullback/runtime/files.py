@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from safetensors import safe_open
 from safetensors.numpy import save
 
@@ -155,7 +156,7 @@ def _digest(spec: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def pack(tree: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
+def pack(tree: PyTree, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
     """A pytree of arrays as a JSON skeleton and named arrays; the skeleton is None for other containers."""
     leaves, treedef = jax.tree.flatten(tree)
     arrays = {f"{prefix}.{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
@@ -163,7 +164,7 @@ def pack(tree: Any, prefix: str) -> tuple[Any, dict[str, np.ndarray]]:
     return (skeleton if _is_json(skeleton) else None), arrays
 
 
-def unpack(skeleton: Any, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
+def unpack(skeleton: object, prefix: str, arrays: Mapping[str, np.ndarray]) -> Any:
     """The pytree from which `pack` made the skeleton and the arrays."""
     return jax.tree.map(lambda i: arrays[f"{prefix}.{i}"], skeleton)
 

@@ -21,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 import numpyro.distributions as dist
+from jaxtyping import PyTree
 
 # Packages whose classes and functions are told by their name, since their versions are part of the text.
 _KNOWN = ("kullback", "numpyro", "jax", "numpy", "optax", "builtins")
@@ -81,7 +82,7 @@ def spelled(thing: Any) -> str:
     raise Unspelled
 
 
-def spelled_tree(tree: Any, as_it_lies: bool = False) -> str:
+def spelled_tree(tree: PyTree, as_it_lies: bool = False) -> str:
     """A tree of arrays, with a star for each: its containers and what they hold that is static. Raises `Unspelled`.
 
     as_it_lies  whether what a distribution holds comes in the order of its leaves, which in NumPyro differs between
@@ -135,7 +136,7 @@ def order_of(structure: Any) -> tuple[int, ...]:
     return order if sorted(order) == list(as_they_lie) else as_they_lie
 
 
-def is_spelled(tree: Any) -> bool:
+def is_spelled(tree: PyTree) -> bool:
     """Whether a text describes a tree completely. It does not where the tree holds a function of the user's own."""
     try:
         spelled_tree(tree)
@@ -144,7 +145,7 @@ def is_spelled(tree: Any) -> bool:
     return True
 
 
-def name_of(thing: Any) -> str:
+def name_of(thing: object) -> str:
     """The module and name of a class or function that can be found again by them. Raises `Unspelled`."""
     module, name = getattr(thing, "__module__", None) or "", getattr(thing, "__qualname__", "")
     if module.split(".")[0] not in _KNOWN or "<" in name:

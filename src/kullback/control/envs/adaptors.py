@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium as gym
 import jax
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import PyTree, Shaped
 
 from kullback.control.envs.functional import functional_simulator, is_functional
 from kullback.control.envs.gymnasium_env import make, no_environment, unsteady, why_alone
@@ -31,7 +31,7 @@ from kullback.control.tabular.mdp import FiniteMDP
 from kullback.errors import EnvironmentFault, InputError
 
 
-def spec_of(env: Any, compiled: bool = True, patience: float | None = PATIENCE) -> EnvSpec:
+def spec_of(env: object, compiled: bool = True, patience: float | None = PATIENCE) -> EnvSpec:
     """The description of `env` by the first of `KINDS` that knows it.
 
     compiled  whether what could be stepped may be played by a compiled program in its place
@@ -55,7 +55,7 @@ def stepped(env: gym.Env[Any, Any], patience: float | None = PATIENCE) -> EnvSpe
     return EnvSpec(facts, stepper=_stepper(env, patience))
 
 
-def _gymnax(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
+def _gymnax(env: object, compiled: bool, patience: float | None) -> EnvSpec | None:
     """A gymnax environment, which is always compiled."""
     if not is_gymnax(env):
         return None
@@ -63,7 +63,7 @@ def _gymnax(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
     return EnvSpec(simulator.facts, compiled=simulator)
 
 
-def _functional(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
+def _functional(env: object, compiled: bool, patience: float | None) -> EnvSpec | None:
     """A functional environment of Gymnasium; one that can also be stepped is compiled where it may be."""
     is_stepped = isinstance(env, gym.Env)
     if not is_functional(env) or (is_stepped and not compiled):
@@ -72,7 +72,7 @@ def _functional(env: Any, compiled: bool, patience: float | None) -> EnvSpec | N
     return EnvSpec(simulator.facts, compiled=simulator, stepper=_stepper(env, patience) if is_stepped else None)
 
 
-def _vector(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
+def _vector(env: object, compiled: bool, patience: float | None) -> EnvSpec | None:
     """A vector environment of Gymnasium, with its own number of lanes."""
     if not isinstance(env, gym.vector.VectorEnv):
         return None
@@ -87,16 +87,16 @@ def _native(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
     return EnvSpec(facts_of(env), compiled=twin, stepper=_stepper(env, patience), remark="a compiled twin")
 
 
-def _single(env: Any, compiled: bool, patience: float | None) -> EnvSpec | None:
+def _single(env: object, compiled: bool, patience: float | None) -> EnvSpec | None:
     """Any other environment of Gymnasium, which is stepped."""
     return stepped(env, patience) if isinstance(env, gym.Env) else None
 
 
-def _stepper(env: Any, patience: float | None) -> Callable[[int], Stepper]:
+def _stepper(env: object, patience: float | None) -> Callable[[int], Stepper]:
     return partial(_stepper_for, env, patience)
 
 
-def _stepper_for(env: Any, patience: float | None, lanes: int) -> Stepper:
+def _stepper_for(env: object, patience: float | None, lanes: int) -> Stepper:
     return stepper_for(env, lanes, patience)
 
 
@@ -163,18 +163,18 @@ class Hosted(Stepper):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _start(simulator: Compiled, lanes: int, parameters: Any, key: jax.Array) -> Lanes:
+def _start(simulator: Compiled, lanes: int, parameters: PyTree, key: jax.Array) -> Lanes:
     return start_lanes(simulator, parameters, key, lanes)
 
 
 @partial(jax.jit, static_argnums=0)
 def _advance(
-    simulator: Compiled, parameters: Any, lanes: Lanes, action: Any, key: jax.Array
+    simulator: Compiled, parameters: PyTree, lanes: Lanes, action: jax.Array, key: jax.Array
 ) -> tuple[Lanes, Transition]:
     return advance_lanes(simulator, parameters, lanes, action, key)
 
 
-def on_the_host(env: Any, horizon: int | None = None) -> EnvSpec:
+def on_the_host(env: object, horizon: int | None = None) -> EnvSpec:
     """How to step an environment of any kind from the host, cut off after `horizon` steps if that is given.
 
     Raises `InputError` for what is no environment, for spaces that no policy can read, and for a vector environment

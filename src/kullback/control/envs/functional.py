@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.experimental.functional import FuncEnv
+from jaxtyping import PyTree
 
 from kullback.control.envs.gymnasium_env import name_of, time_limit
 from kullback.control.envs.simulator import Compiled, Facts
@@ -32,7 +33,7 @@ class Skeleton(NamedTuple):
     fixed: tuple[_Same | None, ...]
 
 
-def split(tree: Any, traced: bool = True) -> tuple[tuple[Any, ...], Skeleton]:
+def split(tree: PyTree, traced: bool = True) -> tuple[tuple[Any, ...], Skeleton]:
     """The numbers of a pytree, and the rest of it.
 
     traced  whether single real numbers are among them; arrays always are, and booleans, integers and words never
@@ -51,7 +52,7 @@ def join(skeleton: Skeleton, numbers: tuple[Any, ...]) -> Any:
     return jax.tree.unflatten(skeleton.structure, leaves)
 
 
-def content(thing: Any) -> Hashable:
+def content(thing: object) -> Hashable:
     """What tells an object from others of its class: the same for two that hold equal values.
 
     Whatever is neither a number, a word, an array nor a container of these counts as itself alone.
@@ -83,7 +84,7 @@ def compiles(make: Callable[[bool], Any], name: str) -> Any:
     ) from error
 
 
-def single(tree: Any) -> Any:
+def single(tree: PyTree) -> Any:
     """A pytree with its JAX arrays in 32 bits, for programs that are made of these."""
     narrow = {"float64": jnp.float32, "int64": jnp.int32, "uint64": jnp.uint32}
     return jax.tree.map(lambda x: x.astype(narrow.get(str(x.dtype), x.dtype)) if isinstance(x, jax.Array) else x, tree)
@@ -111,7 +112,7 @@ class _Same:
         return hash(self._key)
 
 
-def settled(first: Any, step: Callable[[Any], Any]) -> Any:
+def settled(first: PyTree, step: Callable[[Any], Any]) -> Any:
     """The state `first`, broadcast and cast so that `step` changes neither shapes nor types.
 
     A state may begin as Python numbers, or with other shapes than it has after a step; a loop needs it to keep them.
@@ -132,12 +133,12 @@ def settled(first: Any, step: Callable[[Any], Any]) -> Any:
     raise InputError("env: its state changes its shapes or types from step to step; a state must keep them")
 
 
-def fitted_to(state: Any, like: Any) -> Any:
+def fitted_to(state: PyTree, like: PyTree) -> Any:
     """A state with the shapes and types of another."""
     return jax.tree.map(lambda x, y: jnp.broadcast_to(jnp.asarray(x, y.dtype), y.shape), state, like)
 
 
-def read(space: gym.Space[Any], observation: Any) -> jax.Array:
+def read(space: gym.Space[Any], observation: PyTree) -> jax.Array:
     """One observation inside a JAX program: an int32 label, or float32 as `spaces.read_observation` gives it."""
     if isinstance(space, spaces.Discrete):
         return jnp.reshape(jnp.asarray(observation, jnp.int32) - int(space.start), ())
@@ -173,18 +174,18 @@ def write(space: Any, action: jax.Array) -> Any:
     return dict(zip(space.spaces, values, strict=True)) if isinstance(space, spaces.Dict) else tuple(values)
 
 
-def holds_arrays(value: Any) -> bool:
+def holds_arrays(value: object) -> bool:
     """Whether it is a JAX array, or a container with some inside."""
     taken = _taken_apart(value)
     return taken is not None and any(isinstance(leaf, jax.Array) for leaf in taken[0])
 
 
-def _held(value: Any) -> Hashable:
+def _held(value: object) -> Hashable:
     taken = _taken_apart(value)
     return _Same(value) if taken is None else (taken[1], tuple(_Same(leaf) for leaf in taken[0]))
 
 
-def _taken_apart(value: Any) -> tuple[list[Any], Any] | None:
+def _taken_apart(value: object) -> tuple[list[Any], Any] | None:
     try:
         leaves, structure = jax.tree.flatten(value)
         hash(structure)
@@ -208,11 +209,11 @@ def _flat(space: gym.Space[Any], value: Any) -> list[jax.Array]:
     return [jnp.ravel(jnp.asarray(value, jnp.float32))]
 
 
-def _part(value: Any, name: str) -> Any:
+def _part(value: object, name: str) -> Any:
     return value[name] if isinstance(value, Mapping) else getattr(value, name)
 
 
-def _is_array(x: Any) -> bool:
+def _is_array(x: object) -> bool:
     return isinstance(x, np.ndarray | jax.Array) and not (isinstance(x, np.ndarray) and x.dtype == object)
 
 
@@ -220,11 +221,11 @@ def _is_integer_box(space: gym.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer)
 
 
-def _alike(x: Any, y: Any) -> bool:
+def _alike(x: np.ndarray | jax.Array, y: np.ndarray | jax.Array) -> bool:
     return x.shape == y.shape and x.dtype == y.dtype
 
 
-def _widened(x: jax.Array, after: Any) -> jax.Array:
+def _widened(x: jax.Array, after: PyTree) -> jax.Array:
     """x in the shape and the type that hold both x and what it becomes."""
     shape, dtype = jnp.broadcast_shapes(x.shape, after.shape), jnp.promote_types(x.dtype, after.dtype)
     return jnp.broadcast_to(x.astype(dtype), shape)
@@ -295,7 +296,7 @@ def is_functional(env: Any) -> bool:
     return isinstance(getattr(getattr(env, "unwrapped", None), "func_env", None), FuncEnv) and is_bare(env)
 
 
-def functional_simulator(env: Any, params: Any = None, limit: int | None = None) -> Functional:
+def functional_simulator(env: Any, params: PyTree = None, limit: int | None = None) -> Functional:
     """A functional environment, or one made of it such as `phys2d/CartPole-v1`, as a compiled environment.
 
     params  the parameters of a `FuncEnv`, None for its default ones; an environment made of one has the default ones
@@ -326,7 +327,7 @@ def _simulator(
     return compiles(make, name)
 
 
-def _snapshot(env: Any) -> Any:
+def _snapshot(env: object) -> Any:
     """A copy that later changes do not reach, with the functions of its class where it holds only them, compiled."""
     env, original = copy.copy(env), env
     for name, value in list(vars(env).items()):

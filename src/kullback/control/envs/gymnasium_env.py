@@ -44,7 +44,7 @@ HARMLESS = frozenset(
 )
 
 
-def make(env: Any) -> Any:
+def make(env: object) -> Any:
     """The environment of a registered id, or the environment itself.
 
     Raises `InputError` for an unknown id, naming the nearest ones, and for what is no environment.
@@ -63,7 +63,7 @@ def make(env: Any) -> Any:
         raise InputError(f"env: Gymnasium cannot make {env!r} ({error})") from error
 
 
-def no_environment(env: Any) -> str:
+def no_environment(env: object) -> str:
     """Why something is no environment, and what would be one."""
     if isinstance(env, type):
         return f"{env.__name__} is a class; pass an instance of it, {env.__name__}()"
@@ -115,31 +115,31 @@ def _why_not(env: Any, table: dict[Any, Any]) -> str:
     return ""
 
 
-def layers(env: Any) -> Iterator[gym.Wrapper[Any, Any, Any, Any]]:
+def layers(env: gym.Env) -> Iterator[gym.Wrapper[Any, Any, Any, Any]]:
     """The wrappers around an environment, the outermost first."""
     while isinstance(env, gym.Wrapper):
         yield env
         env = env.env
 
 
-def is_harmless(layer: Any) -> bool:
+def is_harmless(layer: object) -> bool:
     """Whether a wrapper is one of Gymnasium's own that only watches or limits time."""
     return type(layer).__name__ in HARMLESS and type(layer).__module__.startswith("gymnasium.")
 
 
-def time_limit(env: Any) -> int | None:
+def time_limit(env: gym.Env) -> int | None:
     """The steps after which one of its wrappers truncates an episode, or None."""
     limits = (int(layer._max_episode_steps) for layer in layers(env) if isinstance(layer, gym.wrappers.TimeLimit))
     return min(limits, default=None)
 
 
-def stated_limit(spec: Any) -> int | None:
+def stated_limit(spec: EnvSpec | None) -> int | None:
     """The time limit of a spec; `make_vec` keeps one that was passed to it among the keyword arguments."""
     limit = None if spec is None else spec.kwargs.get("max_episode_steps", spec.max_episode_steps)
     return None if limit is None or limit < 0 else int(limit)
 
 
-def step_limit(env: Any) -> int:
+def step_limit(env: gym.Env) -> int:
     """The steps after which the environment truncates; raises `InputError` where it has no such limit."""
     limit = time_limit(env) or stated_limit(getattr(env, "spec", None))
     if limit is None:
@@ -154,7 +154,7 @@ def name_of(env: Any) -> str:
     return env.spec.id if getattr(env, "spec", None) is not None else type(env.unwrapped).__name__
 
 
-def can_be_remade(env: Any) -> bool:
+def can_be_remade(env: object) -> bool:
     """Whether Gymnasium knows how an environment was made, every wrapper of it included."""
     if not isinstance(env, gym.Env):
         return True
@@ -202,7 +202,7 @@ STEPS, LARGE = 3, 10_000  # steps that show which attributes are the state; numb
 # Whether others may be played in the place of one that was given.
 
 
-def why_alone(env: Any) -> str:
+def why_alone(env: gym.Env) -> str:
     """Why the environment is played itself, alone, and not side by side with others made from its spec; or nothing.
 
     Others would be in the state in which Gymnasium makes them. They are not like it where a wrapper keeps running
@@ -263,16 +263,16 @@ def _played(env: gym.Env[Any, Any]) -> dict[str, np.ndarray]:
     return _numbers(env)
 
 
-def _may_have_been_played(env: Any) -> bool:
+def _may_have_been_played(env: gym.Env) -> bool:
     order = [layer for layer in layers(env) if isinstance(layer, gym.wrappers.OrderEnforcing)]
     return not order or any(layer.has_reset for layer in order)
 
 
-def _keeps_statistics(layer: Any) -> bool:
+def _keeps_statistics(layer: object) -> bool:
     return any(isinstance(value, RunningMeanStd) for value in vars(layer).values())
 
 
-def _numbers(env: Any) -> dict[str, np.ndarray]:
+def _numbers(env: gym.Env) -> dict[str, np.ndarray]:
     """The public attributes that are numbers, or arrays of them."""
     found = {}
     for name, value in vars(env.unwrapped).items():

@@ -12,6 +12,7 @@ import gymnasium as gym
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from kullback.control.envs import functional
 from kullback.control.envs.functional import State
@@ -75,7 +76,7 @@ class Gymnax(Compiled):
     def _settings(self, parameters: tuple[Any, ...]) -> Any:
         return functional.join(self.skeleton, functional.single(tuple(map(jnp.asarray, parameters))))
 
-    def _moved(self, settings: Any, state: State, action: jax.Array, key: jax.Array) -> tuple[Any, ...]:
+    def _moved(self, settings: PyTree, state: State, action: jax.Array, key: jax.Array) -> tuple[Any, ...]:
         done = functional.write(self.space, action)
         observation, after, reward, ended, *_ = self.inner.step_env(key, state.inner, done, settings)
         if self.folds_time:
@@ -83,11 +84,11 @@ class Gymnax(Compiled):
         reward = jnp.asarray(reward, jnp.float32)
         return State(after, self._read(observation)), reward.reshape(()), jnp.asarray(ended, bool).reshape(())
 
-    def _read(self, observation: Any) -> jax.Array:
+    def _read(self, observation: PyTree) -> jax.Array:
         return functional.read(self.seen, observation).reshape(self.known.observations.shape)
 
 
-def is_gymnax(env: Any) -> bool:
+def is_gymnax(env: object) -> bool:
     """Whether it is a gymnax environment, or the pair of one and its parameters that `gymnax.make` returns."""
     if isinstance(env, tuple) and len(env) == 2:
         env = env[0]
@@ -95,7 +96,7 @@ def is_gymnax(env: Any) -> bool:
     return not isinstance(env, gym.Env) and all(hasattr(env, name) for name in names)
 
 
-def gymnax_simulator(env: Any, params: Any = None) -> Gymnax:
+def gymnax_simulator(env: Any, params: PyTree = None) -> Gymnax:
     """A gymnax environment, alone or as (environment, params), as a compiled one.
 
     params  its parameters; None for its default ones, or those of the pair
@@ -142,7 +143,7 @@ def as_gymnasium(space: Any) -> gym.Space[Any]:
     raise InputError(f"env: gymnax has no space {kind} that is known here; Discrete, Box, Dict and Tuple are")
 
 
-def _snapshot(env: Any) -> Any:
+def _snapshot(env: object) -> Any:
     """A copy that later changes do not reach, with its arrays in single precision."""
     env = copy.copy(env)
     for name, value in vars(env).items():
@@ -151,19 +152,19 @@ def _snapshot(env: Any) -> Any:
     return env
 
 
-def _limit(params: Any) -> int | None:
+def _limit(params: PyTree) -> int | None:
     limit = getattr(params, "max_steps_in_episode", None)
     return None if limit is None else int(limit)
 
 
-def _with_limit(params: Any, limit: int) -> Any:
+def _with_limit(params: PyTree, limit: int) -> Any:
     was = getattr(params, "max_steps_in_episode", None)
     if was is None:
         return params
     return dataclasses.replace(params, max_steps_in_episode=limit if isinstance(was, int) else float(limit))
 
 
-def _tells_truncation(env: Any, name: str) -> bool:
+def _tells_truncation(env: object, name: str) -> bool:
     """Whether ends and time limits are told apart, as since version 1.0."""
     told = getattr(type(env), "is_truncated", None)
     if told is not None and told.__qualname__ != "Environment.is_truncated":

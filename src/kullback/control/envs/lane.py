@@ -17,6 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from jaxtyping import Bool, Shaped
 
@@ -118,7 +119,7 @@ def _release(watchdog: Watchdog) -> None:
         signal.signal(signal.SIGINT, _handler.args[0])
 
 
-def _handle(before: Any, number: int, frame: FrameType | None) -> None:
+def _handle(before: object, number: int, frame: FrameType | None) -> None:
     """A signal of ours raises `Hung` where its call is still under way, and else does nothing; others are passed on."""
     ours, now = False, time.monotonic()
     for watchdog in tuple(_watchdogs):
@@ -148,7 +149,7 @@ class Lane:
     Everything raises `Mismatch` for what does not fit the spaces, and what the environment itself raises.
     """
 
-    def __init__(self, env: Any, actions: Actions) -> None:
+    def __init__(self, env: gym.Env, actions: Actions) -> None:
         self.env = env
         self.masked: bool | None = None
         self._actions, self._space = actions, env.action_space
@@ -164,7 +165,7 @@ class Lane:
         if self.masked:
             mask[at] = self._allowed(info)
 
-    def step(self, action: Any, rows: np.ndarray, mask: np.ndarray, at: int) -> tuple[float, Any, Any]:
+    def step(self, action: object, rows: np.ndarray, mask: np.ndarray, at: int) -> tuple[float, Any, Any]:
         """The reward, and whether the episode terminated and was truncated; no mask is read at its end."""
         observation, reward, terminated, truncated, info = _parts(self.env.step(action), STEP)
         self._read(rows, at, observation)
@@ -186,19 +187,19 @@ class Lane:
                 return False
         return True
 
-    def _given(self, info: Any) -> Any:
+    def _given(self, info: Mapping[str, Any]) -> Any:
         if not self._actions.is_discrete:
             return None
         if info and MASK in info:
             return info[MASK]
         return None if self._ask is None else self._ask()
 
-    def _allowed(self, info: Any) -> Any:
+    def _allowed(self, info: Mapping[str, Any]) -> Any:
         given = self._given(info)
         return self._actions.exists if given is None else read_mask(self._space, self._actions, given)
 
 
-def _parts(returned: Any, names: tuple[str, ...]) -> Any:
+def _parts(returned: object, names: tuple[str, ...]) -> Any:
     is_several = isinstance(returned, tuple | list)
     if is_several and len(returned) == len(names):
         return returned
@@ -206,7 +207,7 @@ def _parts(returned: Any, names: tuple[str, ...]) -> Any:
     raise Mismatch(f"{what}, and not ({', '.join(names)})")
 
 
-def _mask_method(env: Any) -> Callable[[], Any] | None:
+def _mask_method(env: gym.Env) -> Callable[[], Any] | None:
     try:
         method = env.get_wrapper_attr("action_masks")
     except AttributeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -39,7 +39,7 @@ class Twin(Compiled):
         return self.constants
 
     @classmethod
-    def of(cls, env: Any) -> Self | None:
+    def of(cls, env: gym.Env) -> Self | None:
         """The twin of a made environment, or None where it has other dynamics than are written here."""
         inner = env.unwrapped
         try:
@@ -55,14 +55,14 @@ class Twin(Compiled):
 
     @classmethod
     @abc.abstractmethod
-    def read(cls, inner: Any) -> Any:
+    def read(cls, inner: gym.Env) -> Any:
         """The constants of an environment, a NamedTuple whose defaults are the usual ones.
 
         None where the environment has settings that are not followed here.
         """
 
 
-def numbers(inner: Any, names: Iterable[str]) -> list[float]:
+def numbers(inner: gym.Env, names: Iterable[str]) -> list[float]:
     """Attributes of an environment, as numbers; raises what `float` and `getattr` do."""
     return [float(getattr(inner, name)) for name in names]
 
@@ -149,7 +149,7 @@ class Pendulum(Twin):
         max_torque: float = 2.0
 
     @classmethod
-    def read(cls, inner: Any) -> Constants:
+    def read(cls, inner: gym.Env) -> Constants:
         return cls.Constants(*numbers(inner, cls.Constants._fields))
 
     def reset(self, parameters: Constants, key: jax.Array) -> jax.Array:
@@ -250,7 +250,7 @@ def _slope(p: Acrobot.Constants, state: jax.Array, torque: jax.Array) -> jax.Arr
     return jnp.stack([speed_1, speed_2, pull_1, pull_2])
 
 
-def _runge_kutta(slope: Any, state: jax.Array, dt: Any) -> jax.Array:
+def _runge_kutta(slope: Callable[[jax.Array], jax.Array], state: jax.Array, dt: float | jax.Array) -> jax.Array:
     first = slope(state)
     second = slope(state + 0.5 * dt * first)
     third = slope(state + 0.5 * dt * second)
@@ -276,7 +276,7 @@ class MountainCar(Twin):
         gravity: float = 0.0025
 
     @classmethod
-    def read(cls, inner: Any) -> Constants:
+    def read(cls, inner: gym.Env) -> Constants:
         return cls.Constants(*numbers(inner, cls.Constants._fields))
 
     def reset(self, parameters: Constants, key: jax.Array) -> jax.Array:
@@ -296,7 +296,9 @@ class MountainCar(Twin):
         return jnp.stack([position, speed]), jnp.full_like(position, -1.0), there
 
 
-def roll(p: Any, position: jax.Array, speed: jax.Array) -> tuple[jax.Array, jax.Array]:
+def roll(
+    p: MountainCar.Constants | MountainCarContinuous.Constants, position: jax.Array, speed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Where the car gets to, and how fast it is there."""
     speed = jnp.clip(speed, -p.max_speed, p.max_speed)
     position = jnp.clip(position + speed, p.min_position, p.max_position)
@@ -324,7 +326,7 @@ class MountainCarContinuous(Twin):
         power: float = 0.0015
 
     @classmethod
-    def read(cls, inner: Any) -> Constants:
+    def read(cls, inner: gym.Env) -> Constants:
         return cls.Constants(*numbers(inner, cls.Constants._fields))
 
     def reset(self, parameters: Constants, key: jax.Array) -> jax.Array:
@@ -358,7 +360,7 @@ TWINS: dict[type, type[Twin]] = {
 __all__ = ["TWINS", "Acrobot", "CartPole", "MountainCar", "MountainCarContinuous", "Pendulum", "Twin", "twin_of"]
 
 
-def twin_of(env: Any) -> Twin | None:
+def twin_of(env: object) -> Twin | None:
     """The compiled twin of a Gymnasium environment, or None where nothing that is compiled here does the same.
 
     The environment must be exactly of a class in `TWINS`, with numbers for constants and none of its functions

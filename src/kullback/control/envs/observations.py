@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 from jaxtyping import Bool, Float, Shaped
+from numpy.typing import ArrayLike
 
 from kullback.control.envs.simulator import MOST_REWARD
 from kullback.control.envs.spaces import Actions, Observations, read_observation, write_action
@@ -39,7 +40,7 @@ def reader_of(space: gym.Space[Any]) -> Read:
     if isinstance(space, spaces.Box):
         return _array_reader(space)
 
-    def read(rows: np.ndarray, lane: int, observation: Any) -> None:
+    def read(rows: np.ndarray, lane: int, observation: object) -> None:
         check(space, observation)
         rows[lane] = read_observation(space, observation)
 
@@ -51,7 +52,7 @@ def read_batch(
     batch_space: gym.Space[Any] | None,
     read: Read,
     rows: Shaped[np.ndarray, "lanes ..."],
-    batch: Any,
+    batch: object,
 ) -> Shaped[np.ndarray, "lanes ..."]:
     """A vector environment's observations, into `rows`; raises `Mismatch`."""
     n = len(rows)
@@ -71,7 +72,7 @@ def read_batch(
     return rows
 
 
-def read_reward(reward: Any) -> float:
+def read_reward(reward: ArrayLike) -> float:
     """A reward as a number; raises `Mismatch` for what is none."""
     if type(reward) is not float:
         array = np.asarray(reward)
@@ -93,7 +94,7 @@ def _beyond(reward: float) -> str:
     )
 
 
-def read_rewards(rewards: Any, lanes: int) -> Float[np.ndarray, " lanes"]:
+def read_rewards(rewards: object, lanes: int) -> Float[np.ndarray, " lanes"]:
     """A vector environment's rewards; raises `Mismatch`."""
     array = np.asarray(rewards)
     if array.shape != (lanes,) or array.dtype.kind not in "biuf":
@@ -105,7 +106,7 @@ def read_rewards(rewards: Any, lanes: int) -> Float[np.ndarray, " lanes"]:
     return array
 
 
-def read_ends(ends: Any, lanes: int) -> Bool[np.ndarray, " lanes"]:
+def read_ends(ends: object, lanes: int) -> Bool[np.ndarray, " lanes"]:
     """A vector environment's flags of episodes that ended; raises `Mismatch`."""
     array = np.array(ends, bool)
     if array.shape != (lanes,):
@@ -121,7 +122,7 @@ def not_finite(rows: Shaped[np.ndarray, "lanes ..."]) -> tuple[int, str] | None:
     return lane, f"an observation that is {rows[lane, *index]} at {index}"
 
 
-def check(space: gym.Space[Any], observation: Any, part: str = "") -> None:
+def check(space: gym.Space[Any], observation: object, part: str = "") -> None:
     """Raise `Mismatch` where an observation is not of the kind, shape and range of its space.
 
     Bounds of boxes are not checked: many environments overstep theirs, and a network reads what is beyond them too.
@@ -147,7 +148,7 @@ def check(space: gym.Space[Any], observation: Any, part: str = "") -> None:
             check(inner, observation[index], f"{part}[{index}]")
 
 
-def _array_reader(space: Any) -> Read:
+def _array_reader(space: gym.spaces.Box) -> Read:
     shape, dtype = space.shape, space.dtype
 
     def read(rows: np.ndarray, lane: int, observation: Any) -> None:
@@ -159,7 +160,7 @@ def _array_reader(space: Any) -> Read:
     return read
 
 
-def _label_reader(space: Any) -> Read:
+def _label_reader(space: gym.spaces.Discrete) -> Read:
     start, n = int(space.start), int(space.n)
 
     def read(rows: np.ndarray, lane: int, observation: Any) -> None:
@@ -196,7 +197,7 @@ def _check_range(array: np.ndarray, start: Any, sizes: Any, space: gym.Space[Any
 # Actions as an environment takes them, and masks.
 
 
-def check_actions(actions: Actions, lanes: int, action: Any) -> Shaped[np.ndarray, "lanes ..."]:
+def check_actions(actions: Actions, lanes: int, action: object) -> Shaped[np.ndarray, "lanes ..."]:
     """Actions of every lane: int64, or float64. Nothing is clipped to the bounds of a box.
 
     Raises `InputError` for another shape, and for actions that are not finite, which no environment is to blame for.
@@ -233,7 +234,7 @@ def all_allowed(actions: Actions, lanes: int) -> Bool[np.ndarray, "lanes ..."]:
     return np.tile(exists, (lanes, *[1] * exists.ndim))
 
 
-def read_mask(space: gym.Space[Any], actions: Actions, mask: Any) -> Bool[np.ndarray, "... categories"]:
+def read_mask(space: gym.Space[Any], actions: Actions, mask: object) -> Bool[np.ndarray, "... categories"]:
     """Which actions a mask allows.
 
     Read are arrays of the length of a Discrete space; for other spaces the masks that Gymnasium's `sample(mask=)`
@@ -263,7 +264,7 @@ def _is_flat(mask: Any, size: int) -> bool:
     return not isinstance(mask, Mapping) and np.shape(mask) == (size,)
 
 
-def _flat(mask: Any) -> np.ndarray:
+def _flat(mask: object) -> np.ndarray:
     return np.asarray(mask).astype(bool)
 
 

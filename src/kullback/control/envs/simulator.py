@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
 
@@ -78,18 +78,18 @@ class Compiled(abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def reset(self, parameters: Any, key: jax.Array) -> Any:
+    def reset(self, parameters: PyTree, key: jax.Array) -> Any:
         """The first state of an episode."""
 
     @abc.abstractmethod
-    def observe(self, parameters: Any, state: Any) -> jax.Array:
+    def observe(self, parameters: PyTree, state: PyTree) -> jax.Array:
         """The observation in a state: float32 [*shape], or an int32 label."""
 
     @abc.abstractmethod
-    def step(self, parameters: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
+    def step(self, parameters: PyTree, state: PyTree, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
         """The next state, the reward, and whether the episode terminated there."""
 
-    def mask(self, parameters: Any, state: Any) -> jax.Array | None:
+    def mask(self, parameters: PyTree, state: PyTree) -> jax.Array | None:
         """Which actions are allowed in a state, booleans [*shape, categories]; None where all always are."""
         return None
 
@@ -141,12 +141,12 @@ class Lanes(NamedTuple):
     elapsed: Int[Array, " n"]
 
 
-def start_lanes(simulator: Compiled, parameters: Any, key: Key[Array, ""], lanes: int) -> Lanes:
+def start_lanes(simulator: Compiled, parameters: PyTree, key: Key[Array, ""], lanes: int) -> Lanes:
     """`lanes` fresh episodes."""
     return fresh_lanes(simulator, parameters, jax.random.split(key, lanes))
 
 
-def fresh_lanes(simulator: Compiled, parameters: Any, keys: Key[Array, " n"]) -> Lanes:
+def fresh_lanes(simulator: Compiled, parameters: PyTree, keys: Key[Array, " n"]) -> Lanes:
     """A fresh episode by each of n keys."""
     state = jax.vmap(simulator.reset, (None, 0))(parameters, keys)
     observation, mask = _seen(simulator, parameters, state)
@@ -155,7 +155,7 @@ def fresh_lanes(simulator: Compiled, parameters: Any, keys: Key[Array, " n"]) ->
 
 
 def advance_lanes(
-    simulator: Compiled, parameters: Any, lanes: Lanes, action: Shaped[Array, "n ..."], key: Key[Array, ""]
+    simulator: Compiled, parameters: PyTree, lanes: Lanes, action: Shaped[Array, "n ..."], key: Key[Array, ""]
 ) -> tuple[Lanes, Transition]:
     """One step of every lane by `action` [n, *shape]; lanes that end start again."""
     n = lanes.elapsed.shape[0]
@@ -165,7 +165,7 @@ def advance_lanes(
 
 def moved_lanes(
     simulator: Compiled,
-    parameters: Any,
+    parameters: PyTree,
     lanes: Lanes,
     action: Shaped[Array, "n ..."],
     keys: Key[Array, " n"],
@@ -197,7 +197,7 @@ def moved_lanes(
     return now, seen
 
 
-def _seen(simulator: Compiled, parameters: Any, state: Any) -> tuple[jax.Array, jax.Array | None]:
+def _seen(simulator: Compiled, parameters: PyTree, state: PyTree) -> tuple[jax.Array, jax.Array | None]:
     observation = jax.vmap(simulator.observe, (None, 0))(parameters, state)
     one = jax.tree.map(lambda leaf: leaf[0], state)
     if jax.eval_shape(simulator.mask, parameters, one) is None:

@@ -139,7 +139,7 @@ def read_observation(space: gym.Space[Any], observation: Any) -> np.ndarray:
     return np.asarray(flatten(space, observation), np.float32)
 
 
-def actions_of(space: Any, name: str = "env") -> Actions:
+def actions_of(space: gym.Space, name: str = "env") -> Actions:
     """What an action space means. A Dict or a Tuple is one action if its parts are all discrete, or all boxes.
 
     Raises `InputError` for other spaces, empty ones, and mixtures of discrete and continuous parts.

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import jax
 from gymnasium.envs import registration
+from jaxtyping import PyTree
 
 from kullback.control.envs.gymnasium_env import copies, is_harmless, layers, name_of, stated_limit, time_limit
 from kullback.control.envs.observations import Mismatch
@@ -18,7 +19,7 @@ from kullback.control.envs.spaces import actions_of, observations_of
 from kullback.errors import EnvironmentFault, InputError
 
 
-def is_bare(env: Any) -> bool:
+def is_bare(env: gym.Env) -> bool:
     """Whether every wrapper around it is one of Gymnasium's own that only watches or limits time."""
     return all(map(is_harmless, layers(env)))
 
@@ -79,16 +80,16 @@ class Cut(Compiled):
     def parameters(self) -> Any:
         return self.inner.parameters
 
-    def reset(self, parameters: Any, key: jax.Array) -> Any:
+    def reset(self, parameters: PyTree, key: jax.Array) -> Any:
         return self.inner.reset(parameters, key)
 
-    def observe(self, parameters: Any, state: Any) -> jax.Array:
+    def observe(self, parameters: PyTree, state: PyTree) -> jax.Array:
         return self.inner.observe(parameters, state)
 
-    def step(self, parameters: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
+    def step(self, parameters: PyTree, state: PyTree, action: jax.Array, key: jax.Array) -> tuple[Any, Any, Any]:
         return self.inner.step(parameters, state, action, key)
 
-    def mask(self, parameters: Any, state: Any) -> jax.Array | None:
+    def mask(self, parameters: PyTree, state: PyTree) -> jax.Array | None:
         return self.inner.mask(parameters, state)
 
 

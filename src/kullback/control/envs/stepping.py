@@ -6,7 +6,7 @@ Each is reset as soon as its episode ends, in whatever way a vector environment 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -51,7 +51,7 @@ class GivenVector(Stepper):
     Raises `InputError` for another way of resetting.
     """
 
-    def __init__(self, env: Any, patience: float | None = PATIENCE) -> None:
+    def __init__(self, env: gym.vector.VectorEnv, patience: float | None = PATIENCE) -> None:
         self._mode = _mode_of(env)
         self._env, self.lanes, self.facts = env, int(env.num_envs), facts_of(env)
         self._read = reader_of(env.single_observation_space)
@@ -139,7 +139,7 @@ class GivenVector(Stepper):
             None if mask is None else np.where(_column(over, mask), allowed, mask),
         )
 
-    def _read_final(self, info: Any, over: np.ndarray, rows: np.ndarray) -> None:
+    def _read_final(self, info: Mapping[str, Any], over: np.ndarray, rows: np.ndarray) -> None:
         """The last observations of the lanes that are over: an array of objects, or a batch like any other."""
         if FINAL not in info:
             raise Mismatch(f'no info["{FINAL}"] in the step that ended an episode, as SAME_STEP has it')
@@ -152,10 +152,10 @@ class GivenVector(Stepper):
             rows[over] = batch[over]
         self._check_finite(rows)
 
-    def _rows(self, batch: Any) -> Shaped[np.ndarray, "lanes ..."]:
+    def _rows(self, batch: object) -> Shaped[np.ndarray, "lanes ..."]:
         return self._check_finite(self._read_all(batch))
 
-    def _read_all(self, batch: Any) -> Shaped[np.ndarray, "lanes ..."]:
+    def _read_all(self, batch: object) -> Shaped[np.ndarray, "lanes ..."]:
         rows = empty_rows(self.facts.observations, self.lanes)
         return read_batch(self._env.single_observation_space, self._env.observation_space, self._read, rows, batch)
 
@@ -164,7 +164,7 @@ class GivenVector(Stepper):
             raise Mismatch(f"in lane {wrong[0]} {wrong[1]}")
         return rows
 
-    def _masks(self, info: Any, terminated: np.ndarray) -> Bool[np.ndarray, "lanes ..."] | None:
+    def _masks(self, info: Mapping[str, Any], terminated: np.ndarray) -> Bool[np.ndarray, "lanes ..."] | None:
         """The masks that lanes gave; where one gave none or has terminated, everything is allowed."""
         if not self._masked:
             return None
@@ -192,7 +192,7 @@ class GivenVector(Stepper):
         return f"in reset(seed={self._began})" if call == "reset" else f"in step {self._steps + 1} (seed {self._began})"
 
 
-def _mode_of(env: Any) -> AutoresetMode:
+def _mode_of(env: gym.vector.VectorEnv) -> AutoresetMode:
     stated = env.metadata.get("autoreset_mode")
     try:
         return AutoresetMode(stated)
@@ -241,7 +241,7 @@ class SingleEnvironments(Stepper):
     Raises `InputError` for more lanes than one of an environment that cannot be made again.
     """
 
-    def __init__(self, env: Any, lanes: int = 1, patience: float | None = PATIENCE) -> None:
+    def __init__(self, env: gym.vector.VectorEnv, lanes: int = 1, patience: float | None = PATIENCE) -> None:
         if lanes < 1:
             raise InputError(f"lanes: {lanes} is no positive number of environments")
         self._given = env if isinstance(env, gym.Env) and lanes == 1 else None

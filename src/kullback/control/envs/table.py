@@ -143,7 +143,7 @@ def _thresholds(probability: np.ndarray, many: np.ndarray) -> np.ndarray:
     return words.astype(np.uint32)
 
 
-def _word(key: Any) -> jax.Array:
+def _word(key: jax.Array) -> jax.Array:
     return jax.random.bits(key, (), jnp.uint32)
 
 
@@ -166,7 +166,7 @@ class AsTable(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
         self._time = 0
         return self.env.reset(**settings)[0], {}
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: jax.Array) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         state, reward, terminated, truncated, _ = self.env.step(action)
         if self._horizon is None:
             return state, reward, terminated, truncated, {}

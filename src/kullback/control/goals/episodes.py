@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from kullback.control.envs.simulator import Stepper
 from kullback.control.goals.goals import GoalInputs, GoalTask
@@ -32,8 +32,8 @@ class Actor:
         self,
         task: GoalTask,
         structure: ConditionalStructure,
-        free: Any,
-        fixed: Any,
+        free: PyTree,
+        fixed: PyTree,
         seed: int,
         greedy: bool = False,
         explore: float = 0.0,
@@ -74,7 +74,7 @@ def act(
     acting: Acting,
     inputs: GoalInputs,
     greedy: bool,
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     seen: tuple[Any, Any, Any],
     mask: Bool[Array | np.ndarray, "n ..."] | None,
@@ -163,8 +163,8 @@ class Reached(NamedTuple):
 def attempts(
     task: GoalTask,
     structure: ConditionalStructure,
-    free: Any,
-    fixed: Any,
+    free: PyTree,
+    fixed: PyTree,
     greedy: bool,
     seed: tuple[int, ...],
     episodes: int,
@@ -219,7 +219,7 @@ def _left(valid: np.ndarray, over: np.ndarray) -> np.ndarray:
     return left
 
 
-def _along(flags: Any, like: Any) -> Any:
+def _along(flags: np.ndarray | jax.Array, like: np.ndarray | jax.Array) -> Any:
     return flags.reshape(-1, *(1,) * (like.ndim - 1))
 
 
@@ -252,7 +252,7 @@ class Program:
         return self.optimiser or DEFAULT
 
 
-def at_start(free: Any, optimiser: optax.GradientTransformation = DEFAULT) -> Learner:
+def at_start(free: PyTree, optimiser: optax.GradientTransformation = DEFAULT) -> Learner:
     """A learner before its first step, on the host."""
     dtype = jnp.result_type(float)
     free = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), free)
@@ -262,7 +262,7 @@ def at_start(free: Any, optimiser: optax.GradientTransformation = DEFAULT) -> Le
 @partial(jax.jit, static_argnums=0)
 def learn(
     program: Program,
-    fixed: Any,
+    fixed: PyTree,
     memory: Block,
     filled: Int[Array | np.ndarray, ""],
     learner: Learner,
@@ -275,11 +275,11 @@ def learn(
     """
     usual = _usual_weight(program.discount, memory, filled)
 
-    def body(i: Any, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
+    def body(i: jax.Array, carry: tuple[Learner, Any]) -> tuple[Learner, Any]:
         learner, total = carry
         index = _rows(jax.random.fold_in(key, 2 * i), program.batch, memory, filled)
 
-        def objective(free: Any) -> Any:
+        def objective(free: PyTree) -> Any:
             losses, weights = _losses(program, fixed, free, memory, index, jax.random.fold_in(key, 2 * i + 1))
             return jnp.mean(losses * weights) / usual
 
@@ -294,7 +294,7 @@ def learn(
 
 @partial(jax.jit, static_argnums=0)
 def relabelled_losses(
-    program: Program, fixed: Any, free: Any, block: Block, key: jax.Array
+    program: Program, fixed: PyTree, free: PyTree, block: Block, key: jax.Array
 ) -> tuple[Float[Array, " lanes"], Float[Array, " lanes"]]:
     """Of each lane of one block: the weighted sum of losses of its steps, each relabelled once, and that of weights."""
     _, steps, lanes = block.left.shape
@@ -311,7 +311,7 @@ def _rows(key: jax.Array, n: int, memory: Block, filled: Int[Array | np.ndarray,
 
 
 def _losses(
-    program: Program, fixed: Any, free: Any, memory: Block, index: tuple[Any, Any, Any], key: jax.Array
+    program: Program, fixed: PyTree, free: PyTree, memory: Block, index: tuple[Any, Any, Any], key: jax.Array
 ) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
     """−log q(a∣s, g) of steps, each with a goal that its trajectory achieved later, and the weight of the steps.
 
@@ -338,7 +338,7 @@ def _ahead(u: Float[Array, ...], left: Any, discount: float) -> Any:
     return jnp.clip(h, 1, jnp.maximum(left, 1)).astype(jnp.int32)
 
 
-def _weight(left: Any, discount: float) -> Any:
+def _weight(left: jax.Array, discount: float) -> Any:
     """Σ_{h = 1 … left} γʰ."""
     if discount == 1.0:
         return left.astype(jnp.result_type(float))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces.utils import flatdim
 from jaxtyping import Bool, Shaped
+from numpy.typing import ArrayLike
 
 from kullback.control.data import as_one_label, labels_among, side_by_side
 from kullback.control.envs.simulator import Facts
@@ -65,7 +67,7 @@ class GoalInputs:
             raise InputError(f"labels: {what}, and a kl.MLP")
         return np.zeros((2, self.width), np.float32) if labels is None else np.arange(labels)
 
-    def join(self, observation: Any, goal: Any, left: Any, xp: Any = np) -> Any:
+    def join(self, observation: Any, goal: Any, left: Any, xp: ModuleType = np) -> Any:
         """Observations [n, ...], goals [n, ...] and steps left [n] as inputs: labels [n], or numbers [n, width]."""
         if self.joined:
             return as_one_label(self.sizes, (*((left - 1,) if self.horizon else ()), observation, goal))
@@ -100,11 +102,11 @@ class Goals:
         distance = np.linalg.norm((achieved - goal).reshape(len(goal), -1).astype(np.float64), axis=1)
         return distance <= self.within
 
-    def as_goals(self, goals: Any, argument: str = "goals") -> np.ndarray:
+    def as_goals(self, goals: ArrayLike, argument: str = "goals") -> np.ndarray:
         """Goals of a user's [n, ...], checked; raises `InputError`."""
         return _checked(goals, self.goal, argument)
 
-    def as_observations(self, observations: Any) -> np.ndarray:
+    def as_observations(self, observations: ArrayLike) -> np.ndarray:
         """What a policy sees, of a user's [n, ...], checked; raises `InputError`."""
         return _checked(observations, self.observation, "observation")
 
@@ -176,7 +178,7 @@ def _distance(exact: bool, within: float | None, facts: Facts) -> float:
     return float(within)
 
 
-def _checked(values: Any, sizes: InputSizes, argument: str) -> np.ndarray:
+def _checked(values: ArrayLike, sizes: InputSizes, argument: str) -> np.ndarray:
     array = np.asarray(values)
     if sizes.labels is not None:
         if array.ndim != 1 or array.dtype.kind not in "iub" or ((array < 0) | (array >= sizes.labels)).any():

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Int, PyTree
 from numpyro.distributions import BernoulliLogits, CategoricalLogits
 
 from kullback.arguments import positive, share, whole
@@ -78,7 +79,7 @@ class RelabelledLearning(Iterative):
         explore: float,
         until: float | None,
         seed: int,
-        start: Any,
+        start: PyTree,
         fresh: int,
     ) -> None:
         self.title, self.task, self.stepper, self.learnable = title, task, stepper, learnable
@@ -207,11 +208,11 @@ class RelabelledLearning(Iterative):
             return False
         return bool(self.attempts(state, True, LOOK).reached.mean() >= self.until)
 
-    def _loss(self, fixed: Any, free: Any, block: Block, key: jax.Array) -> float:
+    def _loss(self, fixed: PyTree, free: PyTree, block: Block, key: jax.Array) -> float:
         losses, weights = self._sums(fixed, free, block, key)
         return float(losses.sum() / weights.sum())
 
-    def _sums(self, fixed: Any, free: Any, block: Block, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    def _sums(self, fixed: PyTree, free: PyTree, block: Block, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
         losses, weights = relabelled_losses(self.program, fixed, free, block, key)
         return np.asarray(losses, np.float64), np.asarray(weights, np.float64)
 
@@ -234,7 +235,7 @@ def _block(block: Block) -> Block:
 
 
 @jax.jit
-def _stored(memory: Block, block: Block, at: Any) -> Block:
+def _stored(memory: Block, block: Block, at: Int[Array, ""]) -> Block:
     return jax.tree.map(
         lambda whole, one: jax.lax.dynamic_update_slice_in_dim(whole, one.astype(whole.dtype), at, 0), memory, block
     )
@@ -409,7 +410,7 @@ def _shares(shown: Reached, name: str) -> dict[str, Estimate]:
     return numbers
 
 
-def _why_no_actor(structure: Any, members: int, task: GoalTask) -> str:
+def _why_no_actor(structure: object, members: int, task: GoalTask) -> str:
     """Why a conditional cannot act in the environment, or nothing."""
     if not isinstance(structure, ConditionalStructure):
         return "Q does not depend on the observation and the goal, and a policy does"

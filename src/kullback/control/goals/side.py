@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import ArrayLike
 
 from kullback.control.envs.adaptors import on_the_host
 from kullback.control.envs.gymnasium_env import make
@@ -61,10 +62,10 @@ class Reaching:
 
     def __init__(
         self,
-        env: Any,
+        env: object,
         achieved: Callable[[Any], Any] | None = None,
         horizon: int | None = None,
-        goals: Any = None,
+        goals: object = None,
         within: float | None = None,
         discount: float | None = None,
         timed: bool = False,
@@ -111,7 +112,7 @@ class Reaching:
         )
 
     def inputs(
-        self, observation: Shaped[np.ndarray, "n ..."], goal: Shaped[np.ndarray, "n ..."], left: Any = None
+        self, observation: Shaped[np.ndarray, "n ..."], goal: Shaped[np.ndarray, "n ..."], left: ArrayLike | None = None
     ) -> Shaped[np.ndarray, "n ..."]:
         """The inputs of the policy at observations on the way to goals: `fit.q(reaching.inputs(s, g))`.
 
@@ -128,7 +129,12 @@ class Reaching:
         return self._inputs.join(s, g, steps)
 
     def attempts(
-        self, q: FittedConditional, goals: Any = None, episodes: int = 100, greedy: bool = True, seed: int = 0
+        self,
+        q: FittedConditional,
+        goals: ArrayLike | None = None,
+        episodes: int = 100,
+        greedy: bool = True,
+        seed: int = 0,
     ) -> Reached:
         """Fresh episodes of a fitted policy: where each began, its goal, whether it was reached, and in how many steps.
 
@@ -147,7 +153,7 @@ class Reaching:
         return f"Reaching({self.spec.facts.name})"
 
 
-def _space(env: Any) -> Any:
+def _space(env: object) -> Any:
     if isinstance(env, gym.vector.VectorEnv):
         return env.single_observation_space
     return getattr(env, "observation_space", None) if isinstance(env, gym.Env) else None

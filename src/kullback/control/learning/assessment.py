@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, PyTree
 from scipy.special import ndtri, stdtrit
 
 from kullback.control.envs.table import TableSimulator
@@ -90,7 +90,7 @@ class Report:
 def assess(
     task: Task,
     acting: Acting,
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     temperature: float,
     rng: np.random.Generator,
@@ -195,8 +195,8 @@ UNPLAYED = "its fresh episodes were interrupted; kl.KL(fit.q, optimal).estimate(
 def fit_of(
     p: Known,
     task: Task,
-    free: Any,
-    fixed: Any,
+    free: PyTree,
+    fixed: PyTree,
     outcome: Outcome,
     temperature: float,
     request: Request,

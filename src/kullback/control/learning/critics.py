@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
 from kullback.control.learning.running_moments import RunningMoments
@@ -35,10 +35,10 @@ class Critic:
 
     def __call__(
         self,
-        free: Any,
+        free: PyTree,
         scaling: Mapping[str, Any],
         observation: Shaped[Array | np.ndarray, "n ..."],
-        action: Any = None,
+        action: jax.Array | None = None,
     ) -> jax.Array:
         """Values [n, outputs] at observations [n, ...], and encoded actions [n, action_width].
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped, UInt32
 
 from kullback.control.envs.simulator import Compiled, Stepper, Transition, moved_lanes, start_lanes
 from kullback.control.envs.table import TableSimulator
@@ -73,7 +73,7 @@ class Played(NamedTuple):
 def play(
     task: Task,
     acting: Acting,
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     greedy: bool,
     rng: np.random.Generator,
@@ -161,7 +161,7 @@ def _in_rounds(
 
 
 def _on_device(
-    task: Task, acting: Acting, free: Any, fixed: Fixed, greedy: bool, longest: int, counted: int, lanes: int
+    task: Task, acting: Acting, free: PyTree, fixed: Fixed, greedy: bool, longest: int, counted: int, lanes: int
 ) -> Callable[[int, np.ndarray], tuple[Episodes, int]]:
     """(n, words) -> n episodes, at most as many as there are lanes, and their steps."""
     simulator = task.env.compiled
@@ -195,9 +195,9 @@ def _compiled(
     acting: Acting,
     lanes: int,
     greedy: bool | Bool[Array | np.ndarray, ""],
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
-    parameters: Any,
+    parameters: PyTree,
     discount: float | Float[Array | np.ndarray, ""],
     longest: int | Int[Array | np.ndarray, ""],
     counted: int | Int[Array | np.ndarray, ""],
@@ -211,11 +211,11 @@ def _compiled(
     first = start_lanes(simulator, parameters, start_key, lanes)
     sums = Episodes(zeros, zeros, zeros, zeros, zeros, jnp.arange(lanes) >= wanted, no)
 
-    def going(carry: Any) -> Any:
+    def going(carry: PyTree) -> Any:
         _, sums, steps, _ = carry
         return (steps < longest) & ~sums.finished.all()
 
-    def step(carry: Any) -> Any:
+    def step(carry: PyTree) -> Any:
         now, sums, steps, key = carry
         keys = jax.random.split(key, 3 + lanes)
         here = acting.at(free, fixed, now.observation, now.mask)
@@ -264,7 +264,7 @@ def _added(
 def act(
     acting: Acting,
     greedy: bool | Bool[Array | np.ndarray, ""],
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     observation: Shaped[Array | np.ndarray, "n ..."],
     mask: Bool[Array | np.ndarray, "n ..."] | None,
@@ -279,7 +279,7 @@ def act(
 def _stepped(
     stepper: Stepper,
     acting: Acting,
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     greedy: bool,
     discount: float,

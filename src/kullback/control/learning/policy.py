@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from kullback.control.envs.spaces import Actions
 from kullback.control.learning.running_moments import RunningMoments
@@ -38,7 +38,9 @@ class Fixed(NamedTuple):
 class Policy(Protocol):
     """How parameters become a policy at inputs [n, ...]: a `ConditionalStructure` is one. Hashable."""
 
-    def distribution(self, free: Any, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]) -> Any: ...
+    def distribution(
+        self, free: PyTree, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]
+    ) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Acting:
 
     def at(
         self,
-        free: Any,
+        free: PyTree,
         fixed: Fixed,
         observation: Shaped[Array | np.ndarray, "n ..."],
         mask: Bool[Array | np.ndarray, "n ..."] | None = None,
@@ -233,7 +235,7 @@ class Answering:
     structure: ConditionalStructure
     members: int
 
-    def distribution(self, free: Any, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]) -> Any:
+    def distribution(self, free: PyTree, fixed: Mapping[str, Any], inputs: Shaped[Array | np.ndarray, "n ..."]) -> Any:
         return self.structure.predictive(free, fixed, inputs, self.members)
 
 
@@ -246,7 +248,7 @@ def acting_of(policy: FittedConditional, actions: Actions) -> Acting:
 def answer(
     acting: Acting,
     greedy: bool,
-    free: Any,
+    free: PyTree,
     fixed: Fixed,
     observation: Shaped[Array | np.ndarray, "n ..."],
     mask: Bool[Array | np.ndarray, "n ..."] | None,

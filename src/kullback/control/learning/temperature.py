@@ -125,7 +125,7 @@ def adapt(
     return jnp.clip(log_alpha + rate * error, numbers[3], numbers[4])
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: object) -> bool:
     try:
         return positive("temperature", value) > 0
     except InputError:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from kullback.control.envs.simulator import MOST_REWARD, Stepper
 from kullback.control.learning.assessment import fit_of
@@ -257,23 +257,23 @@ class Playing(Iterative):
         self._stands: Any = None  # the lanes as the last state has them; another state's are to be restored
 
     @abc.abstractmethod
-    def played(self, state: Any) -> Any:
+    def played(self, state: PyTree) -> Any:
         """The state after as much work as the budget says."""
 
     @abc.abstractmethod
-    def free(self, state: Any) -> Any:
+    def free(self, state: PyTree) -> Any:
         """The policy's parameters, on the host."""
 
     @abc.abstractmethod
-    def ended(self, state: Any) -> tuple[Array, Array]:
+    def ended(self, state: PyTree) -> tuple[Array, Array]:
         """The logarithm of the temperature, and how many updates the policy's descent has made."""
 
-    def standing(self, lanes: Any) -> Any:
+    def standing(self, lanes: PyTree) -> Any:
         """Where stepped lanes stand, which is remembered so that they go on from there."""
         self._stands = lanes
         return lanes
 
-    def take_up(self, lanes: Any, environments: Any) -> None:
+    def take_up(self, lanes: PyTree, environments: PyTree) -> None:
         """Bring the environments to where a state has them, unless they stand there."""
         assert self.stepper is not None
         if lanes is not self._stands:
@@ -284,7 +284,7 @@ class Playing(Iterative):
         if self.stepper is not None:
             self.stepper.close()
 
-    def step(self, state: Any) -> Any:
+    def step(self, state: PyTree) -> Any:
         start, before = time.monotonic(), int(state.counters.steps)
         state = jax.block_until_ready(self.played(state._replace(recording=state.recording.cleared())))
         took = max(time.monotonic() - start, 1e-4)
@@ -300,7 +300,7 @@ class Playing(Iterative):
             )
         return self._evaluated(state) if bool(state.counters.evaluate) else state
 
-    def _evaluated(self, state: Any) -> Any:
+    def _evaluated(self, state: PyTree) -> Any:
         """The state with what greedy episodes returned, and when to play some again."""
         steps, until, task = int(state.counters.steps), float(self.training.hyper.stopping.until), self.training.task
         episodes, budget, _ = task.closing
@@ -320,17 +320,17 @@ class Playing(Iterative):
         )
         return state._replace(counters=counters)
 
-    def _greedy(self, state: Any, episodes: int, stream: int, budget: int | None = None) -> Any:
+    def _greedy(self, state: PyTree, episodes: int, stream: int, budget: int | None = None) -> Any:
         rng = np.random.default_rng([*self.training.hyper.seed.tolist(), int(state.counters.steps), stream])
         return play(self.training.task, self.training.config.acting, *self.policy(state), True, rng, episodes, budget)
 
-    def policy(self, state: Any) -> tuple[Any, Fixed]:
+    def policy(self, state: PyTree) -> tuple[Any, Fixed]:
         """The policy's parameters, and its arrays with the scales of its inputs, on the host."""
         inputs: RunningMoments = jax.tree.map(np.asarray, state.inputs)
         fixed = {**self.training.fixed.policy, "x_mean": inputs.mean, "x_scale": scale_of(inputs.variance, np)}
         return self.free(state), self.training.fixed._replace(policy=fixed)
 
-    def progress(self, state: Any) -> Progress:
+    def progress(self, state: PyTree) -> Progress:
         steps, until = int(state.counters.steps), float(self.training.hyper.stopping.until)
         line = self._line(state, max(int(state.recording.count) - 1, 0))
         words = (
@@ -350,10 +350,10 @@ class Playing(Iterative):
             return Progress(line["objective"], steps, Status.CONVERGED, message, words)
         return Progress(line["objective"], steps, words=words)
 
-    def _line(self, state: Any, row: int) -> dict[str, float]:
+    def _line(self, state: PyTree, row: int) -> dict[str, float]:
         return dict(zip(COLUMNS, np.asarray(state.recording.lines, np.float64)[row].tolist(), strict=True))
 
-    def history(self, state: Any) -> tuple[dict[str, float], ...]:
+    def history(self, state: PyTree) -> tuple[dict[str, float], ...]:
         return tuple(self._line(state, row) for row in range(int(state.recording.count)))
 
     def fingerprint(self) -> str:

@@ -54,7 +54,7 @@ def gumbel(z: Float[Array, "*b"]) -> Float[Array, "*b"]:
     return -jnp.log(-jax.scipy.special.log_ndtr(z))
 
 
-def along(law: Any, z: Float[Array, "n ..."], key: Key[Array, ""]) -> Float[Array, "n ..."]:
+def along(law: TanhNormal, z: Float[Array, "n ..."], key: Key[Array, ""]) -> Float[Array, "n ..."]:
     """A draw of a law by standard normal noise [n, *shape]; of one that is no tanh-normal, by the key."""
     base = getattr(law, "base_dist", law)
     if isinstance(base, TanhNormal):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from kullback.control.envs.simulator import Lanes, Stepper, Transition, fresh_lanes, is_sound, moved_lanes, start_lanes
 from kullback.control.learning.policy import Choosing, Fixed, InBox, scaled
@@ -73,7 +73,7 @@ def noise_shape(config: OffPolicyConfig) -> tuple[int, ...]:
 
 
 @program
-def start_playing(config: OffPolicyConfig, parameters: Any, seed: UInt32[Array, " 2"]) -> tuple[Lanes | None, Any]:
+def start_playing(config: OffPolicyConfig, parameters: PyTree, seed: UInt32[Array, " 2"]) -> tuple[Lanes | None, Any]:
     """Fresh episodes in every lane of a compiled simulator (None for one that steps), and noise."""
     key, noise_key = jax.random.split(key_of(seed))
     noise = config.noise.start(noise_key, noise_shape(config))
@@ -104,7 +104,7 @@ def act(
 
 @program(effort=Effort.FULL)
 def improve(
-    config: OffPolicyConfig, fixed: Fixed, parameters: Any, state: OffPolicyState, hyper: OffPolicyHyperparameters
+    config: OffPolicyConfig, fixed: Fixed, parameters: PyTree, state: OffPolicyState, hyper: OffPolicyHyperparameters
 ) -> OffPolicyState:
     """As many rounds as the budget says; fewer where the total is reached, the buffer is to grow, updates fail, or an
     evaluation is due."""
@@ -140,7 +140,7 @@ def learn(
 def collected(
     config: OffPolicyConfig,
     fixed: Fixed,
-    parameters: Any,
+    parameters: PyTree,
     state: OffPolicyState,
     hyper: OffPolicyHyperparameters,
     keys: Keys,
@@ -150,7 +150,7 @@ def collected(
     simulator, now, x = config.simulator, scaled(fixed, state.inputs), state.learner.policy.x
     warm = (state.replay.count < hyper.warmup) | is_exploring(config, keys.exploring)
 
-    def step(carry: Any, given: Any) -> Any:
+    def step(carry: PyTree, given: PyTree) -> Any:
         (lanes, noise), (key, keys, instead) = carry, given
         action, noise = acted(config, now, x, lanes.observation, lanes.mask, noise, warm, key)
         lanes, seen = moved_lanes(simulator, parameters, lanes, action, keys, instead)
@@ -266,7 +266,7 @@ def trained(
     learner = learner._replace(units=jax.tree.map(lambda x: x.astype(fraction.dtype), units))
     words = jax.random.bits(keys.batches, (config.sizes.updates, config.sizes.batch), jnp.uint32)
 
-    def one(learner: Learner, given: Any) -> Any:
+    def one(learner: Learner, given: PyTree) -> Any:
         words, keys = given
         return updated(config, fixed, hyper, fraction, learner, drawn(replay, words), keys), None
 

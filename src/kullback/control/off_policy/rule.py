@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import warnings
 from dataclasses import InitVar, dataclass, field, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 import optax
 
 from kullback.arguments import positive
+from kullback.control.envs.simulator import Compiled
 from kullback.control.learning.critics import Critic, action_critic, state_critic
 from kullback.control.learning.training import (
     PlayingRule,
@@ -40,6 +40,7 @@ from kullback.errors import InputError
 from kullback.families.conditional_structure import ConditionalStructure
 from kullback.families.dense import Dense, Rows
 from kullback.families.learnable import Learnable
+from kullback.families.networks import SizedNetwork
 from kullback.known import Known
 from kullback.rule import Applies, Missing, Request
 from kullback.runtime.random import words_from
@@ -249,7 +250,7 @@ class OffPolicyRule(PlayingRule):
         return CompiledPlaying(training) if stepper is None else SteppedPlaying(training, stepper)
 
 
-def critic_of(network: Any, task: Task) -> Critic:
+def critic_of(network: SizedNetwork, task: Task) -> Critic:
     """A critic as wide as the policy: of every action at once, or of an action in a box."""
     observations, actions = task.env.facts.observations, task.env.facts.actions
     if actions.is_discrete:
@@ -262,8 +263,9 @@ def critic_of(network: Any, task: Task) -> Critic:
     return critic
 
 
-def _masks(compiled: Any) -> bool:
+def _masks(compiled: Compiled | None) -> bool:
     """Whether a compiled simulator says which actions are allowed."""
+    assert compiled is not None
     parameters = compiled.parameters
     state = jax.eval_shape(compiled.reset, parameters, jax.eval_shape(jax.random.key, 0))
     return jax.eval_shape(compiled.mask, parameters, state) is not None

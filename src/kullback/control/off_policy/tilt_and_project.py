@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from kullback.arguments import positive, whole
 from kullback.control.learning.policy import NEVER, Choosing, Fixed, InBox
@@ -133,7 +133,7 @@ def price_of_moving(
     low, high = jnp.log(alpha), jnp.log(jnp.max(width) / np.sqrt(8.0 * epsilon) + alpha)
     first = jnp.clip(0.5 * jnp.log(variance / (2.0 * epsilon) + LEAST), low, high)
 
-    def step(_: Any, carry: Any) -> Any:
+    def step(_: object, carry: PyTree) -> Any:
         at, low, high = carry
         kl, slope = distance(gain, log_base, jnp.exp(at), weight)
         low, high = jnp.where(kl > epsilon, at, low), jnp.where(kl > epsilon, high, at)

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from kullback.control.envs.simulator import Compiled, Transition
 from kullback.control.learning.critics import Critic, encode
@@ -362,7 +362,7 @@ def statistics_after(
     over = block.valid & (block.terminated | block.truncated)
     dtype = statistics.playing.dtype
 
-    def step(playing: Float[Array, "3 n"], now: Any) -> Any:
+    def step(playing: Float[Array, "3 n"], now: PyTree) -> Any:
         reward, spent, valid, ended = now
         soft = discount ** playing[2] * (reward - spent)
         playing = playing + jnp.where(valid, jnp.stack([reward, soft, jnp.ones_like(soft)]), 0.0).astype(dtype)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpyro.distributions as dist
 import scipy.sparse as sp
 import scipy.sparse.linalg as spla
 from jaxtyping import Float
@@ -31,7 +32,7 @@ def log_policy_of(policy: Any, states: int, actions: int, horizon: int | None = 
     return table.reshape(horizon, states, actions) if timed and horizon else table
 
 
-def log_rows(distribution: Any, actions: int) -> np.ndarray:
+def log_rows(distribution: dist.Distribution, actions: int) -> np.ndarray:
     """The normalised log-probabilities of a batch of categorical distributions, float64 [n, A]."""
     logits = getattr(distribution, "logits", None)
     if logits is None or np.shape(logits)[-1] != actions:

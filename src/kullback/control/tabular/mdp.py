@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import ArrayLike
 from scipy.sparse.csgraph import breadth_first_order, connected_components
 
 from kullback.errors import InputError
@@ -88,7 +89,13 @@ class FiniteMDP:
     rewards, and a start law without mass. Source: Puterman (1994), chapter 2.
     """
 
-    def __init__(self, transition: Any, reward: Any, terminal: Any = None, start: Any = None) -> None:
+    def __init__(
+        self,
+        transition: ArrayLike | Sequence[Any],
+        reward: ArrayLike,
+        terminal: Any = None,
+        start: ArrayLike | None = None,
+    ) -> None:
         matrices = _matrices(transition)
         states, actions = matrices[0].shape[0], len(matrices)
         over = _terminal(terminal, states)
@@ -171,7 +178,7 @@ def checked_start(start: np.ndarray, states: int) -> np.ndarray:
     return start / start.sum()
 
 
-def _matrices(transition: Any) -> list[Sparse]:
+def _matrices(transition: ArrayLike | Sequence[Any]) -> list[Sparse]:
     if isinstance(transition, Sequence) and all(sp.issparse(m) for m in transition) and len(transition):
         matrices: list[Sparse] = [sp.csr_array(m, dtype=np.float64) for m in transition]
     else:
@@ -187,7 +194,7 @@ def _matrices(transition: Any) -> list[Sparse]:
     return matrices
 
 
-def _terminal(terminal: Any, states: int) -> np.ndarray:
+def _terminal(terminal: ArrayLike | None, states: int) -> np.ndarray:
     over = np.zeros(states, bool)
     if terminal is None:
         return over
@@ -200,7 +207,7 @@ def _terminal(terminal: Any, states: int) -> np.ndarray:
     return over
 
 
-def _rewards(reward: Any, shape: tuple[int, int], where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+def _rewards(reward: ArrayLike, shape: tuple[int, int], where: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     array = np.asarray(reward, np.float64)
     states, actions = shape
     if array.shape not in ((states,), (states, actions), (states, actions, states)):

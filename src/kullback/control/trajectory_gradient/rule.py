@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from kullback.arguments import positive
 from kullback.control.envs.simulator import Lanes, Stepper, Transition, fresh_lanes, moved_lanes, start_lanes
@@ -62,7 +62,7 @@ from kullback.training.ravel import Layout, on_host
 
 
 @program
-def start_playing(config: OnPolicyConfig, parameters: Any, seed: UInt32[Array, " 2"]) -> Lanes:
+def start_playing(config: OnPolicyConfig, parameters: PyTree, seed: UInt32[Array, " 2"]) -> Lanes:
     """Fresh episodes in every lane of a compiled simulator."""
     assert config.simulator is not None
     key = key_of(seed)
@@ -96,7 +96,7 @@ def learn(
 
 @program(effort=Effort.FULL)
 def improve(
-    config: OnPolicyConfig, fixed: Fixed, parameters: Any, state: OnPolicyState, hyper: OnPolicyHyperparameters
+    config: OnPolicyConfig, fixed: Fixed, parameters: PyTree, state: OnPolicyState, hyper: OnPolicyHyperparameters
 ) -> OnPolicyState:
     """As many blocks as the budget says; fewer where the total is reached, an update fails, or an evaluation is due."""
     stopping = hyper.stopping
@@ -115,7 +115,7 @@ def improve(
 
 
 def collected(
-    config: OnPolicyConfig, fixed: Fixed, parameters: Any, state: OnPolicyState, keys: Keys
+    config: OnPolicyConfig, fixed: Fixed, parameters: PyTree, state: OnPolicyState, keys: Keys
 ) -> tuple[Lanes, Block]:
     """The lanes after a block of steps, and the block."""
     assert config.simulator is not None

@@ -38,7 +38,7 @@ class Player:
         self._greedy, self._actions = greedy, facts.actions
         self._key, self._count = jax.random.key(seed), 0
 
-    def act(self, observation: Any, mask: Any) -> np.ndarray:
+    def act(self, observation: object, mask: object) -> np.ndarray:
         """Actions [n, *shape] at observations [n, ...]; real ones are clipped to the bounds of their box."""
         self._count += 1
         action = answer(
@@ -56,7 +56,7 @@ class _Column:
 
 
 def played(
-    env: Any, policy: FittedConditional, episodes: int, seed: int, greedy: bool, horizon: int | None, steps: int
+    env: object, policy: FittedConditional, episodes: int, seed: int, greedy: bool, horizon: int | None, steps: int
 ) -> tuple[Any, ...]:
     """The fields of a `Rollout`. Each lane plays a number of episodes that is settled before, so that short ones do not
     count more."""
@@ -168,7 +168,7 @@ class Rollout:
         """
         return Pairs(*self._padded(np.ones(len(self.actions))))
 
-    def tilted(self, reward: Float[np.ndarray, " n"], temperature: Any = 1.0) -> Tilted:
+    def tilted(self, reward: Float[np.ndarray, " n"], temperature: float = 1.0) -> Tilted:
         """The pairs tilted by a number for each step: `kl.Tilted` of them, for advantage-weighted regression."""
         reward, pairs = np.asarray(reward), self.pairs()
         if reward.shape != self.rewards.shape:
@@ -193,8 +193,8 @@ class Rollout:
 
 
 def rollout(
-    env: Any,
-    policy: Any,
+    env: object,
+    policy: object,
     episodes: int,
     seed: int = 0,
     greedy: bool = False,
@@ -226,7 +226,7 @@ def rollout(
 
 
 def _of_labels(
-    env: Any, policy: Any, episodes: int, seed: int, greedy: bool, horizon: int | None, steps: int
+    env: Any, policy: object, episodes: int, seed: int, greedy: bool, horizon: int | None, steps: int
 ) -> Rollout:
     """Labels and one choice: the policy as a table, which may depend on time."""
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ ADAPTORS: tuple[Adaptor, ...] = (
 OWN = "Samples, Pairs, Density, Tilted, Posterior, Optimal, Family, Mixture, Conditional"
 
 
-def describe(side: Any, argument: str = "p") -> Known:
+def describe(side: object, argument: str = "p") -> Known:
     """What is known of `side`. An object's own method `known()` comes first, then the list of adaptors.
 
     Raises `UnknownSideError`, which lists what is accepted and says how to add an adaptor.

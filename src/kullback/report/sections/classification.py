@@ -85,7 +85,7 @@ def _scores(d: Any, y: np.ndarray) -> tuple[float, float]:
     return log_score(y, d), float(np.mean(np.asarray(d.logits).argmax(1) == y))
 
 
-def _tempering(data: Split, network: Any) -> tuple[Picture, Table, dict[str, float]]:
+def _tempering(data: Split, network: kl.MLP) -> tuple[Picture, Table, dict[str, float]]:
     """A network that knows its few digits by heart, before and after its temperature is fitted to others."""
     own, more = slice(BY_HEART), slice(BY_HEART, BY_HEART + MORE)
     x = np.concatenate([data.x[BY_HEART + MORE :], data.x_test])

@@ -243,7 +243,7 @@ def _expected(q: dist.Distribution) -> np.ndarray:
 
 
 @jax.jit
-def _mean_probabilities(q: dist.Distribution, y: Any) -> Any:
+def _mean_probabilities(q: dist.Distribution, y: np.ndarray) -> Any:
     return jnp.exp(q.log_prob(y)).mean(axis=1)
 
 
