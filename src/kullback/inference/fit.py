@@ -107,7 +107,13 @@ class PosteriorFit(Fit):
     def _head(self) -> list[str]:
         law = self.q
         lines = [f"Fit of {law.sites.title}: {self.status.name.lower().replace('_', ' ')}"]
-        lines += textwrap.wrap(self.message or self.status.value, 78, initial_indent="  ", subsequent_indent="  ")
+        lines += textwrap.wrap(
+            self.message or self.status.value,
+            78,
+            initial_indent="  ",
+            subsequent_indent="  ",
+            break_on_hyphens=False,
+        )
         shown = self.diagnostics
         if "log_z" in shown:
             known = shown["khat"] < RELIABLE
@@ -122,8 +128,9 @@ class PosteriorFit(Fit):
         if self.corrected is None:
             return []
         usable = self.corrected.reliable
-        title = "corrected by weights" if usable else "of q, not corrected: k̂ is too large"
-        return [f"Posterior, {title}", *table(self.draws, self.corrected.weights if usable else None).splitlines()]
+        title = "Posterior, corrected by weights" if usable else "Of q, not corrected: k̂ is too large"
+        title = title if "rhat" not in self.diagnostics else "Posterior, from draws by NUTS"
+        return [title, *table(self.draws, self.corrected.weights if usable else None).splitlines()]
 
 
 def _pair(estimate: Estimate) -> str:

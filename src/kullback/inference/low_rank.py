@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,13 +14,15 @@ from jaxtyping import Array, Float
 
 from kullback.arguments import whole
 from kullback.errors import InputError
-from kullback.families.family import matched_side
+from kullback.families.family import fitted_distribution, matched_side
 from kullback.families.form import Form
 from kullback.families.learnable import Learnable, Params
 from kullback.inference.start import Place
 from kullback.known import Known, LearnableHooks
+from kullback.minimize.reparameterise import PUSHES
 from kullback.result import Fit
 
+FLOOR = 1e-4  # of a variance, below which what is left beside the factors is not learned
 MOST = 10  # factors that are taken unless more are asked for
 
 
@@ -55,6 +57,19 @@ class LowRank:
         return "LowRank()" if self.rank is None else f"LowRank({self.rank})"
 
 
+class _Floored(dist.LowRankMultivariateNormal):
+    """The same law in standard units, whose diagonal stays above a floor: where factors explain a coordinate wholly,
+    the divergence falls towards a diagonal of 0 for ever (Heywood 1931)."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {
+        **dist.LowRankMultivariateNormal.arg_constraints,
+        "cov_diag": dist.constraints.independent(dist.constraints.greater_than(FLOOR), 1),
+    }
+
+
+PUSHES[_Floored] = PUSHES[dist.LowRankMultivariateNormal]
+
+
 @dataclass(frozen=True)
 class Scaled:
     """A posterior in units of the standard deviations around its place of most mass, in which a low-rank law is fitted.
@@ -86,14 +101,18 @@ class Scaled:
     def sides(self, p: Known, q: Known) -> tuple[Known, Known]:
         """The learnable side with its start, and the target, in these units."""
         assert p.learnable is not None
-        start = {"loc": np.zeros_like(self.centre), "cov_factor": self.factors, "cov_diag": np.log(self.rest)}
+        form = p.learnable.structure
+        assert isinstance(form, Form)
+        start = {"loc": np.zeros_like(self.centre), "cov_factor": self.factors, "cov_diag": np.log(self.rest - FLOOR)}
 
         def initial(rng: np.random.Generator, k: int) -> Params:
             shift = rng.normal(size=len(self.centre)) / np.sqrt(len(self.centre))
             return {**start, "loc": shift * (k > 0)}
 
-        target = Partial(_in_units, q.log_density, self.centre, self.scale)
-        return p.holding(learnable=replace(p.learnable, initial=initial)), q.holding(log_density=target)
+        target, floored = Partial(_in_units, q.log_density, self.centre, self.scale), replace(form, cls=_Floored)
+        wrap = partial(fitted_distribution, floored, p.learnable.fixed)
+        learnable = replace(p.learnable, structure=floored, wrap=wrap, initial=initial)
+        return p.holding(learnable=learnable), q.holding(log_density=target)
 
     def undone(self, fit: Fit, p: Known) -> Fit:
         """The fit in the units of the posterior. The divergence is the same in both."""

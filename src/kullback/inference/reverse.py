@@ -146,10 +146,13 @@ def assessed(fit: Fit, sites: Sites, request: Request, place: Place) -> Posterio
     law = NamedLaw(sites, fit.q)
     if fit.status is Status.DIVERGED:
         raise FitError(_diverged(fit, sites, place))
-    corrected = weighted(law, jax.random.fold_in(request.key, 0x6C6F67))
-    known = _evidence(sites, place) if sites.program.size <= 2 else None
-    diagnostics = {**fit.diagnostics, **diagnosed(corrected, known)}
-    status, message = _verdict(fit, diagnostics, request)
+    try:
+        corrected = weighted(law, jax.random.fold_in(request.key, 0x6C6F67))
+        known = _evidence(sites, place) if sites.program.size <= 2 else None
+        diagnostics = {**fit.diagnostics, **diagnosed(corrected, known)}
+        status, message = _verdict(fit, diagnostics, request)
+    except KeyboardInterrupt:
+        corrected, diagnostics, status, message = None, fit.diagnostics, Status.INTERRUPTED, ""
     return PosteriorFit(
         q=law,
         objective=fit.objective,
@@ -198,15 +201,17 @@ def _verdict(fit: Fit, found: Mapping[str, Any], request: Request) -> tuple[Stat
     if fit.status is not Status.CONVERGED:
         return fit.status, fit.message
     gap, khat = found["gap"], found["khat"]
-    tolerance = request.tolerance or TOLERANCE
+    close = gap.value <= (request.tolerance or TOLERANCE) + 2 * gap.standard_error
+    if close and gap.guarantee is Guarantee.UNBIASED:  # log Z is known as an integral
+        return fit.status, fit.message
     if khat >= RELIABLE:
         return Status.UNRELIABLE, (
             f"q is the best of its family, and KL(q‖posterior) is {_least(gap)} nats; its weights have k̂ = "
-            f"{khat:.2f}, above {RELIABLE}, so they correct nothing: write group effects as locations plus scales "
-            "(numpyro.infer.reparam.LocScaleReparam), or take kl.Mixture or more of its components, or draws by the "
-            "forward direction, kl.KL(posterior, q)"
+            f"{khat:.2f}, above {RELIABLE}, so corrected expectations are not reliable: take kl.Mixture of the family, "
+            "or the forward direction, kl.KL(posterior, q); of groups, write effects as locations plus scales "
+            "(numpyro.infer.reparam.LocScaleReparam)"
         )
-    if gap.value > tolerance + 2 * gap.standard_error:
+    if not close:
         return Status.APPROXIMATE, (
             f"q is the best of its family, {gap.value:.2g} nats from the posterior; its weights have k̂ = {khat:.2f}, "
             "so corrected expectations allow for it"

@@ -23,6 +23,7 @@ from kullback.minimize.reparameterise import normal_noise
 from kullback.runtime.export_cache import program
 
 PATHS, RADIUS = 4, 2.0  # starts of a search, the first at 0, and how far from it the others are in each coordinate
+MANY = 100  # dimensions
 STEPS, HALVINGS = 200, 30
 RISE = 1e-9  # of log p: a rise that is not waited for
 DRAWS = 64  # by which a step is judged
@@ -47,7 +48,8 @@ def locate(target: Any, size: int, rng: np.random.Generator) -> tuple[Place, ...
     Raises `FitError` where the log-density is finite at no start.
     """
     noise = normal_noise(rng, DRAWS, (size,))
-    starts = [np.zeros(size), *rng.uniform(-RADIUS, RADIUS, (PATHS - 1, size))]
+    paths = PATHS if size <= MANY else 2  # of many dimensions a step takes long
+    starts = [np.zeros(size), *rng.uniform(-RADIUS, RADIUS, (paths - 1, size))]
     steps = [step for start in starts for step in _path(target, start, noise)]
     if not steps:
         raise FitError("the log-density and its derivatives are finite at no start")
@@ -74,8 +76,12 @@ def _path(target: Any, x: Float[np.ndarray, " d"], noise: np.ndarray) -> list[Pl
         value, gradient, curvature = here
         if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(curvature).all()):
             break
-        factor = inverse_root(curvature, unit)
-        step = factor @ (factor.T @ gradient)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                factor = inverse_root(curvature, unit)
+                step = factor @ (factor.T @ gradient)
+        except np.linalg.LinAlgError:  # numbers beyond double precision
+            break
         if not np.isfinite(step).all():
             break
         bound = float(_bound(target, x, factor, noise)) + float(np.log(np.diagonal(factor)).sum())

@@ -263,7 +263,9 @@ def traced(
         started = handlers.seed(handler(program.model), jax.random.wrap_key_data(words))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of sites that a handler of the model's gives a value
-            found.update(handlers.trace(handlers.substitute(started, substitute_fn=_start)).get_trace(*args, **kwargs))
+            trace = handlers.trace(handlers.substitute(started, substitute_fn=_start)).get_trace(*args, **kwargs)
+        # The support of a site may depend on other sites, and is gone with the trace.
+        found.update({name: {**site, "free_shape": _free_shape(name, site)} for name, site in trace.items()})
 
     jax.eval_shape(sites, jax.random.key_data(jax.random.key(0)), arrays)
     return found
@@ -317,15 +319,20 @@ def _require_fixed(name: str, site: Any) -> None:
 
 
 def _site(name: str, site: Any) -> Site:
-    shape = tuple(np.shape(site["value"]))
+    shape, support = tuple(np.shape(site["value"])), site["fn"].support
+    return Site(name=name, shape=shape, free_shape=site["free_shape"], support=_words(support))
+
+
+def _free_shape(name: str, site: Any) -> tuple[int, ...]:
+    if site["type"] != "sample" or site["is_observed"] or _is_discrete(site):
+        return ()
     try:
-        free = tuple(biject_to(site["fn"].support).inverse_shape(shape))
+        return tuple(biject_to(site["fn"].support).inverse_shape(np.shape(site["value"])))
     except NotImplementedError as error:
         raise InputError(
             f"model: site {name!r} lies on {site['fn'].support}, for which NumPyro has no bijection from the real "
             "numbers; write it as a function of sites that do"
         ) from error
-    return Site(name=name, shape=shape, free_shape=free, support=_words(site["fn"].support))
 
 
 def _words(support: Any) -> str:
