@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from kullback.errors import InputError
+from kullback.runtime.export_cache import program
 
 MOST = 4096  # combinations, each of which is one evaluation of the model
 TRIALS, POINTS = 4, 2  # assignments, and vectors, at which independence is tried
@@ -218,7 +219,8 @@ def _adds_up(found: Enumerated, log_probs: Callable[[Array], LogProbs], size: in
         x = np.repeat(rng.uniform(-1, 1, (POINTS, size)), TRIALS, 0)
         picked = rng.integers(0, int(np.prod(counts)), (TRIALS * POINTS, *shape)).astype(np.int32)
         try:
-            off, sizes = map(np.asarray, jax.jit(jax.vmap(gap))(x, picked, {c.name: draws(c) for c in found.whole}))
+            whole = {c.name: draws(c) for c in found.whole}
+            off, sizes = map(np.asarray, program(jax.vmap(gap), static=())(x, picked, whole))
         except (TypeError, ValueError):  # terms of other shapes than the rows
             return False
     finite = np.isfinite(sizes)

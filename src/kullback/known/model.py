@@ -376,4 +376,14 @@ def _enumerated(program: Program, arrays: tuple[Any, ...], choices: tuple[Choice
         own = replace(program, discrete=Enumerated(choices))
         return _log_probs(own, arrays, _constrained(own, arrays, x)[0])
 
-    return replace(program, discrete=Enumerated.of(choices, log_probs, program.size))
+    # How the terms depend on one another is the model's, and not of the numbers in its data.
+    key = program, choices, tuple((np.shape(array), str(array.dtype)) for array in arrays)
+    if key not in _ways:
+        if len(_ways) >= _MOST_WAYS:
+            _ways.clear()
+        _ways[key] = Enumerated.of(choices, log_probs, program.size)
+    return replace(program, discrete=_ways[key])
+
+
+_ways: dict[Any, Enumerated] = {}
+_MOST_WAYS = 64
