@@ -134,3 +134,37 @@ class TestLogRatios:
         assert alone[0][np.asarray(x["b"]) == "v"].min() > alone[0][np.asarray(x["b"]) == "u"].max()
         assert abs(other[0].mean()) < 0.1
         assert [len(each) for each in report.log_ratios()] == [300, 200]
+
+    def test_labels_that_part_every_row(self):
+        """Three columns of 30 labels each: hardly two rows are alike, and one label of the first is all the change."""
+        rng = np.random.default_rng(6)
+        x, y = (rng.integers(30, size=(400, 3)).astype(str) for _ in range(2))
+        y[rng.random(400) < 0.5, 0] = "0"
+        of_x, of_y = kl.drift(pd.DataFrame(x), pd.DataFrame(y), permutations=19).log_ratios()
+        ratio, zero = np.concatenate([of_x, of_y]), np.concatenate([x[:, 0], y[:, 0]]) == "0"
+        assert abs(ratio[zero].mean() - np.log((1 / 30) / (0.5 + 0.5 / 30))) < 0.7
+        assert abs(ratio[~zero].mean() - np.log(2.0)) < 0.2
+
+
+class TestBothWays:
+    def test_one_fit_gives_what_two_would(self):
+        """Normals with a shift of 0.5 in three dimensions: 0.125 nats each way; the first is that of one way alone."""
+        rng = np.random.default_rng(5)
+        x, y = rng.normal(size=(600, 3)), rng.normal([0.5, 0.0, 0.0], 1.0, (500, 3))
+        joint = kl.drift(x, y, permutations=19).joint
+        alone = kl.KL(x, y).estimate()
+        assert joint.kl.value == alone.value
+        assert joint.kl.standard_error == alone.standard_error
+        for found in (joint.kl, joint.reverse_kl):
+            assert abs(found.value - 0.125) < 4.5 * found.standard_error
+        assert joint.reverse_kl.value != joint.kl.value
+
+    def test_mixed_columns(self):
+        """A label with 0.5 to 0.7 and a shift of 0.5 within: both parts add up, either way."""
+        rng = np.random.default_rng(7)
+        label = [rng.random(800) < share for share in (0.5, 0.7)]
+        x, y = ({"a": rng.normal(size=800) + at, "z": each} for each, at in zip(label, (0.0, 0.5), strict=True))
+        joint = kl.drift(x, y, permutations=19).joint
+        truth = [0.125 + 0.5 * np.log(0.25 / 0.21), 0.125 + 0.7 * np.log(1.4) + 0.3 * np.log(0.6)]
+        for found, value in zip((joint.kl, joint.reverse_kl), truth, strict=True):
+            assert abs(found.value - value) < 4.5 * found.standard_error

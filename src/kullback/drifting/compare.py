@@ -195,7 +195,7 @@ def _column(pair: Pair, few: Pair, test: Tested, adjusted: float, level: float, 
 def _joint(pairs: Sequence[Pair], found: Sequence[ColumnDrift], test: Tested, request: Request) -> JointDrift:
     if len(pairs) == 1:
         return JointDrift(test.p_value, found[0].kl, found[0].reverse_kl)
-    return JointDrift(test.p_value, *joint_divergences(pairs, request))
+    return JointDrift(test.p_value, *joint_divergences(pairs, request, [(each.kl, each.reverse_kl) for each in found]))
 
 
 def _rank(column: ColumnDrift, level: float) -> tuple[bool, float, float]:

@@ -15,8 +15,11 @@ from jaxtyping import Float, Int
 from scipy.special import rel_entr
 from scipy.stats import wasserstein_distance
 
+from kullback.drifting.features import MOST_VALUES, MOST_VALUES_TOGETHER, indicator_features, score_features
 from kullback.drifting.pairs import FINITE, Pair
-from kullback.estimate.two_samples import TwoSamples, between_columns
+from kullback.drifting.streams import Stream
+from kullback.estimate.rows import Rows
+from kullback.estimate.two_samples import TwoSamples, between_columns, both_ways
 from kullback.known.record import Column
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Request
@@ -131,19 +134,50 @@ def divergences(pair: Pair, request: Request) -> tuple[Estimate, Estimate]:
     return _divergence(pair, request), _flipped(_divergence(replace(pair, p=pair.q, q=pair.p), request))
 
 
-def joint_divergences(pairs: Sequence[Pair], request: Request) -> tuple[Estimate, Estimate]:
-    """KL of all columns together, both ways."""
-    flipped = [replace(pair, p=pair.q, q=pair.p) for pair in pairs]
-    return joint_divergence(pairs, request), _flipped(joint_divergence(flipped, request))
+def joint_divergences(
+    pairs: Sequence[Pair], request: Request, alone: Sequence[tuple[Estimate, Estimate]] = ()
+) -> tuple[Estimate, Estimate]:
+    """KL of all columns together, both ways from one fit; a column with states is two: the state, and the values.
+
+    alone  the divergences of each column by itself, where they are known
+    """
+    if len(pairs) == 1:
+        return divergences(pairs[0], request)
+    names = [pair.name for pair in pairs]
+    known = [
+        dict(zip(names, [(kl.value, kl.standard_error) for kl in way], strict=True)) for way in zip(*alone, strict=True)
+    ]
+    both = (known[0], known[1]) if known else None
+    kl, reverse = both_ways(*_sides(pairs), request, TwoSamples(), named=True, alone=both)
+    return kl, _flipped(reverse)
+
+
+def row_log_ratios(pairs: Sequence[Pair], request: Request) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " m"]]:
+    """log P/Q at each row of the reference and of the current table, by cross-fitted scores of its features.
+
+    Values of a table enter as indicators, so that rows with labels of their own borrow from those that share some.
+    """
+    from kullback.estimate.density_ratio.estimator import log_ratios  # loads scikit-learn's classifiers
+
+    most = MOST_VALUES if len(pairs) == 1 else MOST_VALUES_TOGETHER
+    measured = np.hstack([score_features(pair)[:, 1:] for pair in pairs])
+    label = np.hstack([indicator_features(pair, most) for pair in pairs])
+    rows, n = Rows(np.zeros(len(measured), np.int64), measured), len(pairs[0].p)
+    p, q = rows.take(np.arange(n)), rows.take(np.arange(n, len(rows)))
+    found = log_ratios(p, q, label, request.host_rng(Stream.SCORES))
+    return found[:n], found[n:]
 
 
 def joint_divergence(pairs: Sequence[Pair], request: Request) -> Estimate:
-    """KL(P‖Q) of all columns together. A column with states is two: the state, and the values with a constant."""
+    """KL(P‖Q) of all columns together."""
     if len(pairs) == 1:
         return _divergence(pairs[0], request)
+    return between_columns(*_sides(pairs), request, TwoSamples(), named=True)
+
+
+def _sides(pairs: Sequence[Pair]) -> tuple[tuple[Column, ...], tuple[Column, ...]]:
     both = [each for pair in pairs for each in _joint_columns(pair)]
-    ps, qs = tuple(p for p, _ in both), tuple(q for _, q in both)
-    return between_columns(ps, qs, request, TwoSamples(), named=True)
+    return tuple(p for p, _ in both), tuple(q for _, q in both)
 
 
 def point_estimate(estimate: Estimate) -> float:

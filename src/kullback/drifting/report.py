@@ -11,11 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kullback.drifting.conditions import broken
-from kullback.drifting.measures import Distances, point_estimate
+from kullback.drifting.measures import Distances, point_estimate, row_log_ratios
 from kullback.drifting.pairs import Pair
 from kullback.drifting.profile import Profile
 from kullback.drifting.relations import Relation, chain_rule, changed_relations
-from kullback.drifting.scores import cross_fitted_log_ratios
 from kullback.drifting.series import Period
 from kullback.drifting.text import as_html, as_text
 from kullback.errors import InputError
@@ -154,12 +153,13 @@ class DriftReport:
 
         column  one column's values alone; None for all columns together
 
-        Rows far above 0 are typical of the reference and not of the current table. They are log odds of a penalised
-        logistic regression on the features of the test, fitted to other rows (five folds) with the prior odds removed.
+        Rows far above 0 are typical of the reference and not of the current table. They are a stack of classifiers, as
+        for KL, fitted to other rows (five folds, at most 10,000 rows of each table), with the prior odds removed; 0
+        with fewer than 20 rows of either table.
         """
         data = self._data()
         pairs = data.pairs if column is None else [_called(data.pairs, column)]
-        return cross_fitted_log_ratios(pairs, data.request)
+        return row_log_ratios(pairs, data.request)
 
     def changed_relations(self) -> tuple[Relation, ...]:
         """Every pair of columns, tested for a change of their relation, smallest p-value first.

@@ -43,21 +43,40 @@ class Compared:
 
 def compared(p: Rows, q: Rows, neighbours: int, scores: bool, rng: np.random.Generator) -> Compared:
     """The estimate from rows of P and Q: by counts, by neighbours, by scores, or by the last two together."""
-    measured, fewest = p.point.shape[1] > 0, min(len(p), len(q))
-    if scores and measured and fewest >= FEWEST_SCORED:
-        found = _by_scores(p, q, neighbours, rng)
-    else:
-        found = _without_scores(p, q, neighbours, rng)
-    if fewest < FEWEST:
+    if not (scores and _can_be_scored(p, q)):
+        return _with_remarks(p, q, _without_scores(p, q, neighbours, rng))
+    from kullback.estimate.density_ratio.estimator import scored  # loads scikit-learn's classifiers
+
+    return _with_remarks(p, q, _by_scores(p, q, neighbours, scored(p, q, rng)))
+
+
+def compared_both_ways(
+    p: Rows, q: Rows, neighbours: int, scores: bool, rng: np.random.Generator
+) -> tuple[Compared, Compared]:
+    """KL(P‖Q) and KL(Q‖P), with one fit of the scores for both."""
+    if not (scores and _can_be_scored(p, q)):
+        return compared(p, q, neighbours, scores, rng), compared(q, p, neighbours, scores, rng)
+    from kullback.estimate.density_ratio.estimator import scored_both
+
+    first, second = scored_both(p, q, rng)
+    return (
+        _with_remarks(p, q, _by_scores(p, q, neighbours, first)),
+        _with_remarks(q, p, _by_scores(q, p, neighbours, second)),
+    )
+
+
+def _can_be_scored(p: Rows, q: Rows) -> bool:
+    return p.point.shape[1] > 0 and min(len(p), len(q)) >= FEWEST_SCORED
+
+
+def _with_remarks(p: Rows, q: Rows, found: Compared) -> Compared:
+    if min(len(p), len(q)) < FEWEST:
         found.notes.append(f"fewer than {FEWEST} rows give no standard error")
     found.notes.extend(on_weights(p, q))
     return found
 
 
-def _by_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> Compared:
-    from kullback.estimate.density_ratio.estimator import scored  # loads scikit-learn's classifiers
-
-    found = scored(p, q, rng)
+def _by_scores(p: Rows, q: Rows, neighbours: int, found: ScoredDivergence) -> Compared:
     value, error, reach = found.value, found.error, reach_of(p, q)
     diagnostics = _on_support(p, q, reach)
     beyond = diagnostics.get("unseen_share", 0.0) > 0.5 * error

@@ -217,8 +217,9 @@ def _gaps(p: Rows, q: Rows) -> Float[np.ndarray, " n"]:
     for rows, inside in by_cell(p, q):
         if len(inside) > SPACING + 1:
             tree = cKDTree(q.point[inside])
-            distance, nearest = tree.query(p.point[rows], k=[1 + own], p=np.inf)
-            spacing = tree.query(q.point[inside], k=[SPACING + 1 + own], p=np.inf)[0][:, 0]
+            near = [1 + own, SPACING + 1 + own]
+            distance, nearest = tree.query(p.point[rows], k=near if own else near[:1], p=np.inf)
+            spacing = distance[:, 1] if own else tree.query(q.point[inside], k=near[1:], p=np.inf)[0][:, 0]
             with np.errstate(divide="ignore", invalid="ignore"):
                 gaps[rows] = np.nan_to_num(distance[:, 0] / spacing[nearest[:, 0]], nan=0.0, posinf=np.inf)
     return gaps

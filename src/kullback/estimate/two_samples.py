@@ -7,6 +7,7 @@ column.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from kullback.errors import InputError
 from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
 from kullback.estimate.cross_entropy import less_offset
-from kullback.estimate.rows_compared import Compared, by_neighbours, compared
+from kullback.estimate.rows import Rows
+from kullback.estimate.rows_compared import Compared, by_neighbours, compared, compared_both_ways
 from kullback.estimate.sample_guarantee import remarks_on_rows, some_rows
 from kullback.known import Known, Samples
 from kullback.known.columns import is_table, remark_on
@@ -25,6 +27,7 @@ from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
 DRAWS_PER_ROW = 8
+Alone = Mapping[str, tuple[float, float]]  # the value and the standard error of each column by itself
 MOST_ABOVE = 3.0  # standard errors by which a column may exceed all together
 
 
@@ -108,30 +111,84 @@ def between_columns(
 
     named  whether the remarks on how columns are read name them, where there are several
     """
-    (ps, of_p), (qs, of_q) = counted(ps, weights[0]), counted(qs, weights[1])
-    weights = of_p, of_q
-    kept, left_out = informative(ps, qs)
-    pairs = [(ps[at], qs[at]) for at in kept]
-    first, second = side_by_side([p for p, _ in pairs], [q for _, q in pairs], weights)
-    p, q, spread = spread_ties(first, second, request.host_rng(4))
-    notes, diagnostics = remarks_on_rows(first, second, spread)
-    found = compared(p, q, rule.neighbours, rule.scores, request.host_rng(3))
-    if left_out:
-        names = ", ".join(map(repr, left_out))
-        verbs = ("identifies", "carries") if len(left_out) == 1 else ("identify", "carry")
-        notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
-    if len(pairs) > 1:
-        notes += _below_a_column(found, pairs, request, rule, weights)
-    notes += _on_reading(pairs, named and len(pairs) > 1)
-    if spread:
-        notes.append("rounded measurements are spread evenly over the step of the rounding")
-    return Estimate(
-        value=found.value,
-        standard_error=found.error,
-        guarantee=found.guarantee,
-        reason="; ".join([*found.notes, *notes]),
-        diagnostics=found.diagnostics | diagnostics,
+    prepared = _Prepared.of(ps, qs, request, weights)
+    found = compared(prepared.p, prepared.q, rule.neighbours, rule.scores, request.host_rng(3))
+    return prepared.estimate(found, request, rule, named)
+
+
+def both_ways(
+    ps: tuple[Column, ...],
+    qs: tuple[Column, ...],
+    request: Request,
+    rule: TwoSamples,
+    named: bool = False,
+    alone: tuple[Alone, Alone] | None = None,
+) -> tuple[Estimate, Estimate]:
+    """KL(P‖Q) and KL(Q‖P) as `between_columns` estimates them, from one fit of the scores.
+
+    alone  estimates of columns by themselves that are known already, either way
+    """
+    prepared = _Prepared.of(ps, qs, request, (None, None))
+    found = compared_both_ways(prepared.p, prepared.q, rule.neighbours, rule.scores, request.host_rng(3))
+    known = alone or (None, None)
+    return (
+        prepared.estimate(found[0], request, rule, named, known[0]),
+        prepared.flipped().estimate(found[1], request, rule, named, known[1]),
     )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Two samples side by side: `p` and `q` are their rows, ties spread, and `tied` the rows as they came."""
+
+    pairs: list[tuple[Column, Column]]
+    left_out: list[str]
+    tied: tuple[Rows, Rows]
+    p: Rows
+    q: Rows
+    spread: bool
+    weights: Weights
+
+    @classmethod
+    def of(cls, ps: tuple[Column, ...], qs: tuple[Column, ...], request: Request, weights: Weights) -> _Prepared:
+        (ps, of_p), (qs, of_q) = counted(ps, weights[0]), counted(qs, weights[1])
+        kept, left_out = informative(ps, qs)
+        pairs = [(ps[at], qs[at]) for at in kept]
+        tied = side_by_side([p for p, _ in pairs], [q for _, q in pairs], (of_p, of_q))
+        p, q, spread = spread_ties(*tied, request.host_rng(4))
+        return cls(pairs=pairs, left_out=left_out, tied=tied, p=p, q=q, spread=spread, weights=(of_p, of_q))
+
+    def flipped(self) -> _Prepared:
+        return replace(
+            self,
+            pairs=[(q, p) for p, q in self.pairs],
+            tied=self.tied[::-1],
+            p=self.q,
+            q=self.p,
+            weights=self.weights[::-1],
+        )
+
+    def estimate(
+        self, found: Compared, request: Request, rule: TwoSamples, named: bool, alone: Alone | None = None
+    ) -> Estimate:
+        notes, diagnostics = remarks_on_rows(*self.tied, self.spread)
+        if self.left_out:
+            names = ", ".join(map(repr, self.left_out))
+            verbs = ("identifies", "carries") if len(self.left_out) == 1 else ("identify", "carry")
+            notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
+        if len(self.pairs) > 1:
+            alone = alone or _columns_alone(self.pairs, request, rule, self.weights)
+            notes += _below_a_column(found, alone)
+        notes += _on_reading(self.pairs, named and len(self.pairs) > 1)
+        if self.spread:
+            notes.append("rounded measurements are spread evenly over the step of the rounding")
+        return Estimate(
+            value=found.value,
+            standard_error=found.error,
+            guarantee=found.guarantee,
+            reason="; ".join([*found.notes, *notes]),
+            diagnostics=found.diagnostics | diagnostics,
+        )
 
 
 def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
@@ -143,21 +200,27 @@ def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
     return [f"{', '.join(names)}: {remark}" if named else remark for remark, names in found.items()]
 
 
-def _below_a_column(
-    joint: Compared, pairs: list[tuple[Column, Column]], request: Request, rule: TwoSamples, weights: Weights
-) -> list[str]:
+def _columns_alone(pairs: list[tuple[Column, Column]], request: Request, rule: TwoSamples, weights: Weights) -> Alone:
+    alone = {}
+    for p, q in pairs:
+        first, second = side_by_side((p,), (q,), weights)
+        first, second, _ = spread_ties(some_rows(first), some_rows(second), request.host_rng(4))
+        alone[p.name] = by_neighbours(first, second, rule.neighbours)
+    return alone
+
+
+def _below_a_column(joint: Compared, alone: Alone) -> list[str]:
     """That the joint value is below a column's, though no marginal divergence exceeds the joint one (data processing).
 
     The column is the one whose value exceeds its own error most, and it is said where it does so by three of both.
     """
-    joint_error, alone = joint.error if np.isfinite(joint.error) else 0.0, {}
-    for p, q in pairs:
-        first, second = side_by_side((p,), (q,), weights)
-        first, second, _ = spread_ties(some_rows(first), some_rows(second), request.host_rng(4))
-        value, error = by_neighbours(first, second, rule.neighbours)
-        alone[p.name] = (value, (value - joint.value) / max(float(np.hypot(error, joint_error)), 1e-300))
-    most = max(alone, key=lambda name: alone[name][1])
-    if alone[most][1] < MOST_ABOVE:
+    joint_error = joint.error if np.isfinite(joint.error) else 0.0
+    above = {
+        name: (value - joint.value) / max(float(np.hypot(error, joint_error)), 1e-300)
+        for name, (value, error) in alone.items()
+    }
+    most = max(above, key=lambda name: above[name])
+    if above[most] < MOST_ABOVE:
         return []
     return [
         f"too low: column {most!r} alone gives {alone[most][0]:.4g}, and no column's divergence exceeds the joint one"

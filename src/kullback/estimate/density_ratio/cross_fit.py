@@ -65,6 +65,11 @@ class Labelled:
     def sign(self) -> Float[np.ndarray, " n"]:
         return np.where(self.of_p, 1.0, -1.0)
 
+    def flipped(self, order: Int[np.ndarray, " n"]) -> Labelled:
+        """The rows in another order, those of Q's sample labelled as P's."""
+        weight = None if self.weight is None else self.weight[order]
+        return Labelled(self.features.take(order), ~self.of_p[order], weight, self.fold[order], self.fitted[order])
+
     def splits(self) -> Iterator[tuple[Training, Int[np.ndarray, " m"]]]:
         """For each fold the rows that models are fitted to, and the rows that they score."""
         for fold in range(FOLDS):

@@ -12,7 +12,9 @@ bias of about as much.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -54,12 +56,50 @@ class ScoredDivergence:
 
 def scored(p: Rows, q: Rows, rng: np.random.Generator) -> ScoredDivergence:
     """The estimate from two samples of some tens of rows each, with measured columns."""
+    return scored_both(p, q, rng)[0]
+
+
+def scored_both(p: Rows, q: Rows, rng: np.random.Generator) -> tuple[ScoredDivergence, ScoredDivergence]:
+    """KL(P‖Q) and KL(Q‖P) from one fit: scores of log Q/P are those of log P/Q, negated."""
+    with _fitting(p, q):
+        rows, within = _within_cells(p, q, rng)
+        rises = _rises(p, q, rows, within, rng)
+    order = np.roll(np.arange(len(rows)), len(q))  # the rows of Q first
+    return (
+        _from_scores(p, q, rows, within, rises[0]),
+        _from_scores(q, p, rows.flipped(order), -within[order], rises[1]),
+    )
+
+
+def log_ratios(p: Rows, q: Rows, label: Float[np.ndarray, "n l"], rng: np.random.Generator) -> Float[np.ndarray, " n"]:
+    """log P/Q at the rows of P and then of Q, each by models of other rows; 0 with few rows.
+
+    label  further features of the rows, indicators of what is not measured
+    """
+    if not p.point.shape[1]:
+        p, q = (replace(side, point=np.zeros((len(side), 1))) for side in (p, q))
+    rows = Labelled.of(p, q, rng)
+    rows = replace(
+        rows,
+        features=replace(rows.features, label=label),
+        weight=np.ones(len(rows)) if label.shape[1] else None,  # without the score that sees no labels
+    )
+    if min(len(p), len(q)) < FEWEST_ROWS or len(np.unique(rows.fold)) < FOLDS:
+        return np.zeros(len(rows))
+    with _fitting(p, q):
+        return stacked(rows, [score(rows) for score in SCORES])
+
+
+@contextmanager
+def _fitting(p: Rows, q: Rows) -> Iterator[None]:
     # Several threads for such small matrices wait for each other, the more so beside other processes.
     with threadpool_limits(1 if len(p) + len(q) <= MOST_ALONE else None), warnings.catch_warnings():
         # Held-out rows judge a score, whether or not its fit went to the end.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        rows, within = _within_cells(p, q, rng)
-        rise = _rise(p, q, rows, within, rng)
+        yield
+
+
+def _from_scores(p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n"], rise: float) -> ScoredDivergence:
     ratio = within + _of_cells(rows, p, q)
     of_p, of_q = ratio[: len(p)], ratio[len(p) :]
     return ScoredDivergence(
@@ -118,22 +158,31 @@ def _of_cells(rows: Labelled, p: Rows, q: Rows) -> Float[np.ndarray, " n"]:
     return found
 
 
-def _rise(p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n"], rng: np.random.Generator) -> float:
-    """The value of the fitted rows less the mean of the values of their two halves; 0 where halves are too small.
+def _rises(
+    p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n"], rng: np.random.Generator
+) -> tuple[float, float]:
+    """The values of the fitted rows, of KL(P‖Q) and KL(Q‖P), less the means of those of their two halves.
 
-    Halves of many rows are of `MOST_IN_HALF`; what the value rises from there is divided as a bias of n^(−1/2) would.
+    0 where halves are too small. Halves of many rows are of `MOST_IN_HALF`; what the value rises from there is divided
+    as a bias of n^(−1/2) would.
     """
     fitted = rows.fitted[: len(p)], rows.fitted[len(p) :]
     halves = [_halves(np.flatnonzero(each), rng) for each in fitted]
     if min(len(half) for side in halves for half in side) < FEWEST_ROWS:
-        return 0.0
+        return 0.0, 0.0
     values = []
     for at_p, at_q in zip(*halves, strict=True):
         half_p, half_q = p.take(at_p), q.take(at_q)
-        values.append(_value(half_p, half_q, _within_cells(half_p, half_q, rng)[1]))
-    whole = _value(p.take(fitted[0]), q.take(fitted[1]), within[: len(p)][fitted[0]])
+        values.append(_values(half_p, half_q, _within_cells(half_p, half_q, rng)[1]))
+    whole = _values(p.take(fitted[0]), q.take(fitted[1]), within[rows.fitted])
     times = min(each.sum() / len(half[0]) for each, half in zip(fitted, halves, strict=True))
-    return (whole - float(np.mean(values))) * (np.sqrt(2.0) - 1.0) / (np.sqrt(max(times, 2.0)) - 1.0)
+    rise = (np.array(whole) - np.mean(values, axis=0)) * (np.sqrt(2.0) - 1.0) / (np.sqrt(max(times, 2.0)) - 1.0)
+    return float(rise[0]), float(rise[1])
+
+
+def _values(p: Rows, q: Rows, within: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """KL(P‖Q) and KL(Q‖P) of rows whose log ratios within cells are given, those of P first."""
+    return _value(p, q, within), _value(q, p, -within[len(p) :])
 
 
 def _halves(rows: Int[np.ndarray, " n"], rng: np.random.Generator) -> list[Int[np.ndarray, " h"]]:
