@@ -21,7 +21,7 @@ from kullback.cli.folder import Folder, name_for, settings_of
 from kullback.cli.options import STRIP, EvaluationOptions, OptimalOptions, OutputOptions, TrainingOptions
 from kullback.control.agent import Agent
 from kullback.control.catalogue import RULES
-from kullback.control.envs.gymnasium_env import make, table_of
+from kullback.control.envs.spec import make, table_of
 from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.control.view.film import check_film, film
 from kullback.errors import InputError

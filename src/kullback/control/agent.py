@@ -13,10 +13,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike
 from numpyro.distributions import BernoulliLogits
 
-from kullback.control.envs.gymnasium_env import SUPPORTED, make, name_of
 from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.envs.observations import Mismatch, empty_rows, read_batch, read_mask, reader_of, write_batch
 from kullback.control.envs.spaces import Observations, actions_of, observations_of, write_action
+from kullback.control.envs.spec import SUPPORTED, make, name_of
 from kullback.control.learning.policy import Acting, Fixed, acting_of, answer, within_bounds
 from kullback.control.tabular.mdp import FiniteMDP
 from kullback.control.task import CHOOSERS

@@ -13,9 +13,8 @@ from numpyro.distributions import constraints
 from kullback.arguments import flag, positive, whole
 from kullback.control.catalogue import RULES
 from kullback.control.envs.adaptors import spec_of, stepped
-from kullback.control.envs.gymnasium_env import make, step_limit, table_of, time_limit
 from kullback.control.envs.lane import PATIENCE
-from kullback.control.envs.spec import EnvSpec
+from kullback.control.envs.spec import EnvSpec, make, step_limit, table_of, time_limit
 from kullback.control.envs.table import AsTable, table_simulator
 from kullback.control.learning.temperature import Temperature, as_temperature
 from kullback.control.tabular.evaluation import log_policy_of

@@ -7,7 +7,7 @@ import pytest
 
 import kullback as kl
 from kullback.control import Optimal
-from kullback.control.envs.gymnasium_env import changed_constant, why_alone
+from kullback.control.envs.spec import changed_constant, why_alone
 
 WRAPPERS = gym.wrappers
 

@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse as sp
 import scipy.stats
 
-from kullback.control.envs.gymnasium_env import table_of
+from kullback.control.envs.spec import table_of
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.evaluation import evaluate
 from kullback.control.tabular.mdp import FiniteMDP, model_from_outcomes

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kullback.control.learning.running_moments import KNOWN, RunningMoments, at_start, merged, scale_of
+from kullback.control.learning.policy import KNOWN, RunningMoments, at_start, merged, scale_of
 
 
 def test_blocks_add_up(rng, precision):

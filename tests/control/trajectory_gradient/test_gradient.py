@@ -15,7 +15,7 @@ from tests.control.trajectory_gradient.setups import TwoSteps, device, playing_o
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.table import table_simulator
-from kullback.control.learning.running_moments import RunningMoments
+from kullback.control.learning.policy import RunningMoments
 from kullback.control.trajectory_gradient import rule as blocks
 from kullback.control.trajectory_gradient import update
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient

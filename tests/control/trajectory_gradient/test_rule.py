@@ -14,7 +14,7 @@ from tests.control.trajectory_gradient.setups import Bandit, TwoSteps, fit, law_
 import kullback as kl
 from kullback.control import FiniteMDP
 from kullback.control.envs.spaces import Actions
-from kullback.control.learning.running_moments import RunningMoments
+from kullback.control.learning.policy import RunningMoments
 from kullback.control.learning.temperature import Annealed, TargetKL
 from kullback.control.tabular.soft_bellman import solve
 from kullback.control.trajectory_gradient.rule import TrajectoryGradient

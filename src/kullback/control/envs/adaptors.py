@@ -19,12 +19,11 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from kullback.control.envs.functional import functional_simulator, is_functional
-from kullback.control.envs.gymnasium_env import make, no_environment, unsteady, why_alone
 from kullback.control.envs.gymnax_side import gymnax_simulator, is_gymnax
 from kullback.control.envs.lane import PATIENCE
 from kullback.control.envs.native import twin_of
 from kullback.control.envs.simulator import Compiled, Lanes, Stepper, Transition, advance_lanes, start_lanes
-from kullback.control.envs.spec import EnvSpec, facts_of
+from kullback.control.envs.spec import EnvSpec, facts_of, make, no_environment, unsteady, why_alone
 from kullback.control.envs.stepping import stepper_for
 from kullback.control.envs.table import table_simulator
 from kullback.control.tabular.mdp import FiniteMDP

@@ -17,10 +17,9 @@ import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from jaxtyping import PyTree
 
-from kullback.control.envs.gymnasium_env import name_of, time_limit
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import Actions, actions_of, observations_of
-from kullback.control.envs.spec import is_bare, threshold_of
+from kullback.control.envs.spec import is_bare, name_of, threshold_of, time_limit
 from kullback.errors import InputError
 
 spaces = gym.spaces

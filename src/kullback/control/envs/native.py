@@ -14,10 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.envs import classic_control
 
-from kullback.control.envs.gymnasium_env import name_of, time_limit
 from kullback.control.envs.simulator import Compiled, Facts
 from kullback.control.envs.spaces import actions_of, observations_of
-from kullback.control.envs.spec import is_bare, threshold_of
+from kullback.control.envs.spec import is_bare, name_of, threshold_of, time_limit
 
 
 @dataclass(frozen=True)

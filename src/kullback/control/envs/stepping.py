@@ -15,7 +15,6 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool, Shaped
 
-from kullback.control.envs.gymnasium_env import can_be_remade, copies
 from kullback.control.envs.lane import MASK, PATIENCE, Hung, Lane, Memory, Watchdog, check_seed, seed_of
 from kullback.control.envs.observations import (
     Mismatch,
@@ -32,7 +31,7 @@ from kullback.control.envs.observations import (
     writer_of,
 )
 from kullback.control.envs.simulator import Stepper, Transition
-from kullback.control.envs.spec import blame, facts_of, fault, hung
+from kullback.control.envs.spec import blame, can_be_remade, copies, facts_of, fault, hung
 from kullback.errors import InputError
 from kullback.training.ravel import on_host
 

@@ -28,9 +28,10 @@ from kullback.control.goals.episodes import (
     relabelled_losses,
 )
 from kullback.control.goals.goals import GoalInputs, GoalTask
-from kullback.control.learning import running_moments as running
 from kullback.control.learning.assessment import if_all_alike, mean_of, message_of, telling
 from kullback.control.learning.episodes import Tell
+from kullback.control.learning.policy import RunningMoments, merged
+from kullback.control.learning.policy import at_start as moments_at_start
 from kullback.control.task import EPISODES, within_choices
 from kullback.errors import FitError, InputError
 from kullback.families.conditional import FittedConditional
@@ -57,7 +58,7 @@ class ReachingState(NamedTuple):
     """
 
     learner: Learner
-    seen: running.RunningMoments
+    seen: RunningMoments
     memory: Block
     rounds: Any
     line: Any
@@ -101,7 +102,7 @@ class RelabelledLearning(Iterative):
         line = np.array([0.0, np.inf, np.inf, 0.0])
         return ReachingState(
             at_start(self.start, self.program.descent),
-            running.at_start(mean, scale),
+            moments_at_start(mean, scale),
             memory,
             np.int32(0),
             line,
@@ -242,14 +243,14 @@ def _stored(memory: Block, block: Block, at: Int[Array, ""]) -> Block:
 
 
 @partial(jax.jit, static_argnums=0)
-def _merged(inputs: GoalInputs, seen: running.RunningMoments, block: Block) -> running.RunningMoments:
+def _merged(inputs: GoalInputs, seen: RunningMoments, block: Block) -> RunningMoments:
     """The moments of inputs, with those of a block: its observations beside the goals achieved after them."""
     flat = lambda leaf, tail: leaf.reshape(-1, *tail)  # noqa: E731
     observation = flat(block.observation, inputs.observation.shape)
     achieved = flat(block.achieved, inputs.goal.shape)
     left = block.left.reshape(-1)
     rows = inputs.join(observation, achieved, left, jnp)
-    return running.merged(seen, rows, (left > 0).astype(jnp.result_type(float)))
+    return merged(seen, rows, (left > 0).astype(jnp.result_type(float)))
 
 
 CHOOSERS = {"choice": CategoricalLogits, "choices": CategoricalLogits, "switches": BernoulliLogits}

@@ -12,7 +12,7 @@ from jaxtyping import Shaped
 from numpy.typing import ArrayLike
 
 from kullback.control.envs.adaptors import on_the_host
-from kullback.control.envs.gymnasium_env import make
+from kullback.control.envs.spec import make
 from kullback.control.goals.episodes import Reached, attempts
 from kullback.control.goals.goals import GoalInputs, GoalTask, Law, goals_of, law_of
 from kullback.control.goals.rule import RelabelledImitation

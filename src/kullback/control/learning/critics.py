@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 from kullback.control.envs.spaces import Actions, Observations
-from kullback.control.learning.running_moments import RunningMoments
+from kullback.control.learning.policy import RunningMoments
 from kullback.families.conditional_structure import FARTHEST
 from kullback.families.dense import Dense, InputSizes, Rows, SizedNetwork
 

@@ -21,8 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from kullback.control.envs.simulator import MOST_REWARD, Stepper
 from kullback.control.learning.assessment import fit_of
 from kullback.control.learning.episodes import Played, play
-from kullback.control.learning.policy import Fixed
-from kullback.control.learning.running_moments import RunningMoments, scale_of
+from kullback.control.learning.policy import Fixed, RunningMoments, scale_of
 from kullback.control.task import Task, fills_the_box, remark_on, task_of, wanted, why_no_actor, within_choices
 from kullback.errors import EnvironmentFault
 from kullback.families.conditional_structure import ConditionalStructure

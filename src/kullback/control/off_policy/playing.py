@@ -18,8 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from kullback.control.envs.simulator import Lanes, Stepper, Transition, fresh_lanes, is_sound, moved_lanes, start_lanes
-from kullback.control.learning.policy import Choosing, Fixed, InBox, scaled
-from kullback.control.learning.running_moments import RunningMoments, at_start, merged_inputs
+from kullback.control.learning.policy import Choosing, Fixed, InBox, RunningMoments, at_start, merged_inputs, scaled
 from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.training import CURVE, Playing, Training, is_due, line, nothing_counted, nothing_played
 from kullback.control.off_policy.noise import along, along_prior, gumbel

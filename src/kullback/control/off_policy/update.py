@@ -22,8 +22,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 
 from kullback.control.envs.simulator import Compiled, Transition
 from kullback.control.learning.critics import Critic, encode
-from kullback.control.learning.policy import Acting, Choosing, Fixed, Here
-from kullback.control.learning.running_moments import RunningMoments
+from kullback.control.learning.policy import Acting, Choosing, Fixed, Here, RunningMoments
 from kullback.control.learning.temperature import log_temperature
 from kullback.control.learning.training import Counters, EpisodeStatistics, Recording, Stopping, with_ended
 from kullback.control.off_policy.noise import Noise

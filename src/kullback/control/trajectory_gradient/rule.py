@@ -21,8 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped, UInt32
 from kullback.arguments import positive
 from kullback.control.envs.simulator import Lanes, Stepper, Transition, fresh_lanes, moved_lanes, start_lanes
 from kullback.control.learning.critics import state_critic
-from kullback.control.learning.policy import Fixed, scaled
-from kullback.control.learning.running_moments import RunningMoments, at_start
+from kullback.control.learning.policy import Fixed, RunningMoments, at_start, scaled
 from kullback.control.learning.training import (
     CURVE,
     Playing,

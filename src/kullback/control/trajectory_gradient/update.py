@@ -19,8 +19,16 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 from kullback.control.envs.simulator import Compiled, is_sound
 from kullback.control.learning.critics import Critic, advantages, in_units, less_others
-from kullback.control.learning.policy import Acting, Fixed, Here, divergence, scaled
-from kullback.control.learning.running_moments import RunningMoments, merged, merged_inputs
+from kullback.control.learning.policy import (
+    Acting,
+    Fixed,
+    Here,
+    RunningMoments,
+    divergence,
+    merged,
+    merged_inputs,
+    scaled,
+)
 from kullback.control.learning.temperature import adapt, log_temperature
 from kullback.control.learning.training import (
     LEAST,
@@ -161,9 +169,6 @@ def keys_of(config: OnPolicyConfig, hyper: OnPolicyHyperparameters, updates: Int
     return Keys(*shared_out(key, (sizes.block,), (), (1 + sizes.epochs,), (2, sizes.block, lanes)))
 
 
-# Targets: what a block says of the actions in it.
-
-
 class Rows(NamedTuple):
     """Transitions to learn from [b, ...]: what was seen and done, log π(a∣s) then, advantage, value target, weights."""
 
@@ -254,9 +259,6 @@ def block_targets(
         soft=soft,
         kl=mean(kl),
     )
-
-
-# Descent: epochs of minibatches, within a trust region if there is one.
 
 
 def objective(
@@ -375,9 +377,6 @@ def _distance(
     before = at(old)
     weight = rows.value_weight / jnp.sum(rows.value_weight)
     return lambda x: jnp.sum(weight * divergence(before, at(x)).kl(key))
-
-
-# The update, and what is recorded of it.
 
 
 def learned(

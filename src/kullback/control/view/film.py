@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from kullback.control.agent import Agent
-from kullback.control.envs.gymnasium_env import make, name_of
+from kullback.control.envs.spec import make, name_of
 from kullback.errors import FileError, InputError
 from kullback.runtime.files import write_atomically
 

@@ -15,8 +15,8 @@ from numpyro.distributions import CategoricalLogits
 
 from kullback.control.data import returns_to_go
 from kullback.control.envs.adaptors import on_the_host
-from kullback.control.envs.gymnasium_env import make
 from kullback.control.envs.simulator import Facts, Stepper
+from kullback.control.envs.spec import make
 from kullback.control.learning.policy import Fixed, acting_of, answer, within_bounds
 from kullback.control.tabular.evaluation import log_policy_of
 from kullback.control.tabular.mdp import FiniteMDP
