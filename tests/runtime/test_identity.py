@@ -1,11 +1,13 @@
 """Compiled programs are told apart by the types that they are given, and by the sources that they are traced from."""
 
 import os
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
-from kullback.runtime import export_cache, identity
+import kullback as kl
+from kullback.runtime import cache_folder, export_cache, identity
 
 
 def halved(x):
@@ -42,3 +44,14 @@ def test_any_change_of_a_source(tmp_path, monkeypatch):
         texts.add(identity.versions())
     identity.versions.cache_clear()
     assert len(texts) == 4
+
+
+def test_a_kept_program_is_known_by_every_source_and_the_version_of_this_package(tmp_path, monkeypatch):
+    sources = sorted(
+        f"{p.name} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in Path(kl.__file__).parent.rglob("*.py")
+    )
+    assert sorted(identity._SOURCES) == sources
+    monkeypatch.setenv(cache_folder.VARIABLE, str(tmp_path))
+    place = cache_folder.place("made from", "one")
+    assert place is not None
+    assert place.parent.name.startswith(f"{kl.__version__}-jax-")

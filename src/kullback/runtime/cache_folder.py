@@ -63,7 +63,7 @@ def place(made_from: str, name: str) -> Path | None:
 def _kind() -> str:
     """What the files are for, as a folder's name: the versions of JAX and of this package, and the processor."""
     device, *_ = about = processor()
-    version = getattr(sys.modules[str(__package__)], "__version__", "")
+    version = getattr(sys.modules[__name__.partition(".")[0]], "__version__", "")
     return f"{version}-jax-{jax.__version__}-{device}-{_digest(repr(about).encode())[:12]}"
 
 

@@ -216,5 +216,5 @@ def _sources(folder: str) -> Iterator[str]:
             yield f"{entry.name} {found.st_size} {found.st_mtime_ns}"
 
 
-# At import: sources that change while a process runs are not what it traces.
-_SOURCES = tuple(_sources(os.path.dirname(__file__)))
+# Of the whole package, at import: sources that change while a process runs are not what it traces.
+_SOURCES = tuple(_sources(os.path.dirname(os.path.dirname(__file__))))
