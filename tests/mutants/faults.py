@@ -679,6 +679,20 @@ fault(
     "runtime/test_identity.py::test_types_and_shapes",
 )
 fault(
+    "identity: a program is known by the sources beside it alone",
+    "runtime/identity.py",
+    "_sources(os.path.dirname(os.path.dirname(__file__)))",
+    "_sources(os.path.dirname(__file__))",
+    "runtime/test_identity.py::test_a_kept_program_is_known_by_every_source_and_the_version_of_this_package",
+)
+fault(
+    "kept programs: those of every version in one folder",
+    "runtime/cache_folder.py",
+    'sys.modules[__name__.partition(".")[0]], "__version__"',
+    'sys.modules[str(__package__)], "__version__"',
+    "runtime/test_identity.py::test_a_kept_program_is_known_by_every_source_and_the_version_of_this_package",
+)
+fault(
     "programs: files that a group may write are read",
     "runtime/cache_folder.py",
     "stat.S_IWGRP | stat.S_IWOTH",

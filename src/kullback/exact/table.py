@@ -4,8 +4,8 @@
 exist only under a condition. A pair without a form of its own is reduced to pairs of parts (`composite/`), or taken
 from the two tables of `cross_family/`: the expectations of P, and the statistics that Q's log-density is linear in.
 
-To add a form, write its function in the file of its kind in `closed_forms/` and a line in that file's table; a new file
-goes into `FILES`.
+To add a form, write its function in the file of its group in `closed_forms/` and a line in that file's table; a new
+file goes into `FILES`.
 """
 
 from __future__ import annotations
