@@ -23,8 +23,23 @@ from kullback.arguments import row as as_row
 from kullback.errors import FileError, InputError
 from kullback.runtime.files import unwritable, write_atomically
 
+__all__ = [
+    "COLUMNS",
+    "COUNTERS",
+    "CSVLogger",
+    "JSONLLogger",
+    "Logger",
+    "Several",
+    "Sink",
+    "TensorBoardLogger",
+    "TextSink",
+    "complete_lines",
+    "in_folder",
+]
+
 # Pickles of the version before know the classes by these modules, until the next version.
-sys.modules.update({f"{__name__}.{kind}_sink": sys.modules[__name__] for kind in ("csv", "jsonl", "tensorboard")})
+_MODULES = ("sink", "csv_sink", "jsonl_sink", "tensorboard_sink")
+sys.modules.update({f"{__name__}.{module}": sys.modules[__name__] for module in _MODULES})
 
 COUNTERS = ("epoch", "step")
 
