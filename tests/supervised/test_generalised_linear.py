@@ -12,6 +12,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import StandardScaler
 
 import kullback as kl
+from kullback.runtime import export_cache
+from kullback.runtime.export_cache import Program
 
 SEEDS, TEST = 3, 2000
 STRENGTHS = {"alpha": np.logspace(-4, 1, 6)}
@@ -68,6 +70,32 @@ def test_a_network_on_small_data_is_no_worse_than_the_linear_model(law: str, row
         model.fit(x, y)
         excess.append(-kl.supervised.log_scorer(model, xt, yt) - by_scikit_learn(law, x, xt, y, yt))
     assert np.mean(excess) <= 0.02
+
+
+@pytest.mark.parametrize("law", ["labels", "poisson", "rings"])
+def test_a_network_and_the_linear_model_beside_it_are_one_program(law: str, monkeypatch: pytest.MonkeyPatch):
+    """Which of the two is returned, and its value over the rows: all of them where the linear model stays."""
+    if law == "rings":
+        x = np.random.default_rng(0).normal(size=(200, 2))
+        y = (np.square(x).sum(1) > 1.4).astype(int)
+    else:
+        x, _, y, _ = data(law, 200, 5, 0)
+    made, found = [], Program._found
+    monkeypatch.setattr(Program, "_found", lambda self, *args: made.append(self.__name__) or found(self, *args))
+    export_cache.forget()
+    model = kl.KLRegressor(law, random_state=0) if law == "poisson" else kl.KLClassifier(random_state=0)
+    model.fit(x, y)
+    assert made == ["advance"]
+    assert ("slope" in model.q_.fixed) == (law != "rings")
+    if law == "poisson":
+        costs = -stats.poisson.logpmf(y, model.predict(x))
+    else:
+        costs = -np.log(model.predict_proba(x)[np.arange(len(y)), y])
+    train, aside = (model.fit_.diagnostics[name] for name in ("train_nll", "heldout_nll"))
+    if law == "rings":  # a quarter of the rows was held out; a linear model, which sees nothing in rings, has log 2
+        train = 0.75 * train + 0.25 * aside
+        assert costs.mean() < 0.2
+    assert train == pytest.approx(costs.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("where", ["y", "x"])
