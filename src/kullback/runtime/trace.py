@@ -31,7 +31,8 @@ class Trace:
     jaxpr: Any = field(compare=False, repr=False)
 
     def __call__(self, arrays: tuple[Any, ...], x: Any) -> Any:
-        """The value at x, of the type and shape that it was traced for, with the arrays that it closed over."""
+        """The value at x, of the shape that it was traced for, with the arrays that it closed over."""
+        x = jnp.asarray(x, self.jaxpr.invars[0].aval.dtype)
         return jaxpr_as_fun(ClosedJaxpr(self.jaxpr, arrays))(x)[0]
 
 
@@ -43,7 +44,7 @@ def traced(function: Callable[..., Any], x: Any) -> tuple[Trace, tuple[Any, ...]
     # A function of this moment: JAX keeps the trace of a lasting one, and with it, as of this precision, the arrays
     # that it closes over, which the user may use in another next.
     closed = jax.make_jaxpr(lambda x: function(x))(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    arrays = tuple(a if isinstance(a, jax.Array) else np.asarray(a) for a in closed.consts)
+    arrays = tuple(a if isinstance(a, jax.Array) else jax.device_put(np.asarray(a)) for a in closed.consts)
     if len(closed.out_avals) != 1 or any(jnp.issubdtype(a.dtype, jax.dtypes.extended) for a in arrays):
         raise Unspelled
     return Trace(
