@@ -16,7 +16,9 @@ from jaxtyping import Float
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import doubled
 from kullback.estimate.columns import columns_of, is_held
+from kullback.estimate.dependence import in_order, on_dependence
 from kullback.estimate.monte_carlo import average, integrand_of
+from kullback.estimate.rows import Rows
 from kullback.estimate.support import escape_of
 from kullback.families.closure import MOVED, PLACE, kinds_of
 from kullback.families.initialisation.scaling import less
@@ -101,14 +103,16 @@ def _over_rows(sample: Sample, q: Known) -> Estimate:
     value = float(weights[counted] @ losses[counted])
     residual = weights[counted] * (losses[counted] - value)
     n = int(counted.sum())
-    error = float(np.sqrt(residual @ residual * n / (n - 1))) if n > 1 else np.inf
+    rows = Rows(np.zeros(n, np.int64), losses[counted, None])
+    rows = in_order(rows, sample.block) if sample.inputs is None else rows
+    error = float(np.sqrt(residual @ residual * n / (n - 1) * rows.time)) if n > 1 else np.inf
     return Estimate(
         value,
         error,
         Guarantee.UNBIASED if sample.weights is None else Guarantee.CONSISTENT,
         quantity="H(P, Q)",
         dropped=("H(P)",),
-        reason="" if n > 1 else "one row gives no standard error",
+        reason="; ".join(on_dependence("P", rows)) if n > 1 else "one row gives no standard error",
         diagnostics={"rows": n},
     )
 

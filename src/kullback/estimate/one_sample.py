@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import less_offset, losses_of
+from kullback.estimate.dependence import apart, bias_of_cells, in_order, on_dependence
 from kullback.estimate.monte_carlo import untrusted
 from kullback.estimate.pareto_tail import verdict_on
 from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows, log_weights
@@ -137,6 +138,9 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     copies = max(rule.neighbours, min(FEWEST_COPIES - 1, sample.size // 20))
     (rows,), spread = space.rows((space.values,), copies, request)
     p = weighted(replace(rows, log_density=log_q + space.log_scale(rows)), sample.weights)
+    p = in_order(p, sample.block)
+    ordered = on_dependence("P", p)
+    p = p if space.table else apart(p)  # the nearest of dependent rows are those beside a row, whatever the density
     diagnostics = {"rows": len(p), "effective_rows": p.effective_size}
     if not space.table and not has_atoms(q, space.values[(rows.cell > 0) & counted], request):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
@@ -150,7 +154,9 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     value = statistic(p)
     varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
     heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
-    notes = _notes(spread, copies) + [heavy] * bool(heavy)
+    if space.table:
+        varied = replace(varied, error=float(np.hypot(varied.error, bias_of_cells(p))))
+    notes = _notes(spread, copies) + [heavy] * bool(heavy) + ordered
     thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
     return estimate_with_guarantee(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
 
@@ -163,12 +169,15 @@ def _from_q(p: Known, sample: Sample, request: Request, rule: OneSample) -> Esti
         draws = space.as_outcomes(np.asarray(p.sampler(request.key, count)))
     log_p = -losses_of(Sample(draws), p)
     (first, second), spread = space.rows((draws, space.values), rule.neighbours, request)
-    drawn, known = replace(first, log_density=log_p + space.log_scale(first)), weighted(second, sample.weights)
+    drawn, known = (
+        replace(first, log_density=log_p + space.log_scale(first)),
+        in_order(weighted(second, sample.weights), sample.block),
+    )
     diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     value = statistic(drawn, known)
     varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
-    return estimate_with_guarantee(value, varied, drawn, known, _notes(spread), diagnostics)
+    return estimate_with_guarantee(value, varied, drawn, known, _notes(spread) + on_dependence("Q", known), diagnostics)
 
 
 def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -21,24 +21,28 @@ class Rows:
     """A sample as two parts of each row: `cell` [n] labels its discrete columns, `point` [n, d] holds the others.
 
     `weight` [n] says how much each row counts, above 0; None for equally. `log_density` [n] is that of a known law.
+    `block` rows one after another depend on each other, and `time` of them count as one; 1 for independent rows.
     """
 
     cell: Int[np.ndarray, " n"]
     point: Float[np.ndarray, "n d"]
     weight: Float[np.ndarray, " n"] | None = None
     log_density: Float[np.ndarray, " n"] | None = None
+    block: int = 1
+    time: float = 1.0
 
     def __len__(self) -> int:
         return len(self.cell)
 
     def take(self, rows: Bool[np.ndarray, " n"] | Int[np.ndarray, " m"]) -> Rows:
         weight, log_density = (None if x is None else x[rows] for x in (self.weight, self.log_density))
-        return Rows(self.cell[rows], self.point[rows], weight=weight, log_density=log_density)
+        return replace(self, cell=self.cell[rows], point=self.point[rows], weight=weight, log_density=log_density)
 
     @property
     def effective_size(self) -> float:
-        """Kish's (Σw)² / Σw²: the rows of equal weight that would estimate a mean as well."""
-        return float(len(self)) if self.weight is None else float(self.weight.sum() ** 2 / (self.weight**2).sum())
+        """Kish's (Σw)² / Σw², over τ: the independent rows of equal weight that would estimate a mean as well."""
+        kish = len(self) if self.weight is None else self.weight.sum() ** 2 / (self.weight**2).sum()
+        return float(kish / self.time)
 
     def mean(self, terms: Float[np.ndarray, " n"]) -> float:
         """The weighted mean of a term for each row."""

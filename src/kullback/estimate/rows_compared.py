@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kullback.estimate.density_ratio.verdict import verdict_on
+from kullback.estimate.dependence import apart, bias_of_cells, on_dependence
 from kullback.estimate.neighbours import divergence, weighted_log_ratios
 from kullback.estimate.rows import Rows, atom_share
 from kullback.estimate.sample_guarantee import (
@@ -44,7 +45,7 @@ class Compared:
 def compared(p: Rows, q: Rows, neighbours: int, scores: bool, rng: np.random.Generator) -> Compared:
     """The estimate from rows of P and Q: by counts, by neighbours, by scores, or by the last two together."""
     if not (scores and _can_be_scored(p, q)):
-        return _with_remarks(p, q, _without_scores(p, q, neighbours, rng))
+        return _with_remarks(p, q, _without_scores(*_apart(p, q), neighbours, rng))
     from kullback.estimate.density_ratio.estimator import scored  # loads scikit-learn's classifiers
 
     return _with_remarks(p, q, _by_scores(p, q, neighbours, scored(p, q, rng)))
@@ -69,7 +70,13 @@ def _can_be_scored(p: Rows, q: Rows) -> bool:
     return p.point.shape[1] > 0 and min(len(p), len(q)) >= FEWEST_SCORED
 
 
+def _apart(p: Rows, q: Rows) -> tuple[Rows, Rows]:
+    """Rows with measurements, thinned: the nearest of dependent rows are those beside a row, whatever the density."""
+    return (apart(p), apart(q)) if p.point.shape[1] > 0 else (p, q)
+
+
 def _with_remarks(p: Rows, q: Rows, found: Compared) -> Compared:
+    found.notes.extend([*on_dependence("P", p), *on_dependence("Q", q)])
     if min(len(p), len(q)) < FEWEST:
         found.notes.append(f"fewer than {FEWEST} rows give no standard error")
     found.notes.extend(on_weights(p, q))
@@ -80,10 +87,10 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, found: ScoredDivergence) -> Co
     value, error, reach = found.value, found.error, reach_of(p, q)
     diagnostics = _on_support(p, q, reach)
     beyond = diagnostics.get("unseen_share", 0.0) > 0.5 * error
-    if p.point.shape[1] <= NEAR_DIMENSIONS:
+    if p.point.shape[1] <= NEAR_DIMENSIONS and p.block == q.block == 1:
         value, error = _averaged(found, *by_neighbours(p, q, neighbours))
         beyond = beyond or reach.missing > error
-    error = float(np.hypot(error, error_of_unseen(p, q)))
+    error = float(np.linalg.norm([error, error_of_unseen(p, q), bias_of_cells(p, q)]))
     atoms = atom_share(p, q)
     verdict = verdict_on(found, value, error, beyond or atoms > 0)
     diagnostics |= {
@@ -101,7 +108,7 @@ def _by_scores(p: Rows, q: Rows, neighbours: int, found: ScoredDivergence) -> Co
 
 def _without_scores(p: Rows, q: Rows, neighbours: int, rng: np.random.Generator) -> Compared:
     value, error = by_neighbours(p, q, neighbours)
-    error = float(np.hypot(error, error_of_unseen(p, q)))
+    error = float(np.linalg.norm([error, error_of_unseen(p, q), bias_of_cells(p, q)]))
     reach, atoms, dimensions = reach_of(p, q), atom_share(p, q), p.point.shape[1]
     beyond = reach.missing > (0.5 * error if np.isfinite(error) else LEAST_MISSING)
     diagnostics = _on_support(p, q, reach)

@@ -8,7 +8,7 @@ the guarantee and the reason of the estimate.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -197,7 +197,10 @@ MOST_ROWS = 20_000
 
 def some_rows(rows: Rows) -> Rows:
     """Every k-th row, so that there are at most `MOST_ROWS`."""
-    return rows if len(rows) <= MOST_ROWS else rows.take(np.arange(0, len(rows), -(-len(rows) // MOST_ROWS)))
+    if len(rows) <= MOST_ROWS:
+        return rows
+    step = -(-len(rows) // MOST_ROWS)
+    return replace(rows.take(np.arange(0, len(rows), step)), time=max(1.0, rows.time / step))
 
 
 def _variance(rows: Rows, terms: np.ndarray) -> float:
@@ -267,7 +270,8 @@ def subsampled(
         statistic(*(each.take(rng.permutation(len(each))[:size]) for each, size in zip(samples, sizes, strict=True)))
         for _ in range(repeats)
     ]
-    error = float(np.std(values, ddof=1) * np.sqrt(fraction / (1.0 - fraction)))
+    time = max(sample.time for sample in samples)  # subsamples at random vary as those of independent rows do
+    error = float(np.std(values, ddof=1) * np.sqrt(fraction / (1.0 - fraction) * time))
     rate = min(1.0, 2.0 / max(samples[0].point.shape[1], 1))
     change, noise = abs(np.mean(values) - value), np.std(values, ddof=1) / np.sqrt(repeats)
     return Subsampled(error, float((change + 2.0 * noise) / (fraction**-rate - 1.0)))

@@ -17,6 +17,7 @@ import numpy as np
 from kullback.errors import InputError
 from kullback.estimate.columns import Weights, counted, informative, matched_columns, side_by_side, spread_ties
 from kullback.estimate.cross_entropy import less_offset
+from kullback.estimate.dependence import in_order
 from kullback.estimate.rows import Rows
 from kullback.estimate.rows_compared import Compared, by_neighbours, compared, compared_both_ways
 from kullback.estimate.sample_guarantee import remarks_on_rows, some_rows
@@ -96,7 +97,9 @@ class TwoSamples(Rule):
 
 def between(p: Sample, q: Sample, request: Request, rule: TwoSamples) -> Estimate:
     """The estimate from all columns of two samples together."""
-    return between_columns(*matched_columns(p, q), request, rule, (p.weights, q.weights), named=True)
+    return between_columns(
+        *matched_columns(p, q), request, rule, (p.weights, q.weights), named=True, blocks=(p.block, q.block)
+    )
 
 
 def between_columns(
@@ -106,12 +109,14 @@ def between_columns(
     rule: TwoSamples,
     weights: Weights = (None, None),
     named: bool = False,
+    blocks: tuple[int | None, int | None] = (None, None),
 ) -> Estimate:
     """The estimate from the given columns, which correspond, without those whose every row has a label of its own.
 
-    named  whether the remarks on how columns are read name them, where there are several
+    named   whether the remarks on how columns are read name them, where there are several
+    blocks  how many rows one after another depend on each other, in either sample; None to look for it
     """
-    prepared = _Prepared.of(ps, qs, request, weights)
+    prepared = _Prepared.of(ps, qs, request, weights, blocks)
     found = compared(prepared.p, prepared.q, rule.neighbours, rule.scores, request.host_rng(3))
     return prepared.estimate(found, request, rule, named)
 
@@ -128,7 +133,7 @@ def both_ways(
 
     alone  estimates of columns by themselves that are known already, either way
     """
-    prepared = _Prepared.of(ps, qs, request, (None, None))
+    prepared = _Prepared.of(ps, qs, request, (None, None), (None, None))
     found = compared_both_ways(prepared.p, prepared.q, rule.neighbours, rule.scores, request.host_rng(3))
     known = alone or (None, None)
     return (
@@ -150,11 +155,19 @@ class _Prepared:
     weights: Weights
 
     @classmethod
-    def of(cls, ps: tuple[Column, ...], qs: tuple[Column, ...], request: Request, weights: Weights) -> _Prepared:
+    def of(
+        cls,
+        ps: tuple[Column, ...],
+        qs: tuple[Column, ...],
+        request: Request,
+        weights: Weights,
+        blocks: tuple[int | None, int | None],
+    ) -> _Prepared:
         (ps, of_p), (qs, of_q) = counted(ps, weights[0]), counted(qs, weights[1])
         kept, left_out = informative(ps, qs)
         pairs = [(ps[at], qs[at]) for at in kept]
         tied = side_by_side([p for p, _ in pairs], [q for _, q in pairs], (of_p, of_q))
+        tied = _in_order(*tied, pairs, (of_p, of_q), blocks)
         p, q, spread = spread_ties(*tied, request.host_rng(4))
         return cls(pairs=pairs, left_out=left_out, tied=tied, p=p, q=q, spread=spread, weights=(of_p, of_q))
 
@@ -176,7 +189,7 @@ class _Prepared:
             names = ", ".join(map(repr, self.left_out))
             verbs = ("identifies", "carries") if len(self.left_out) == 1 else ("identify", "carry")
             notes.append(f"left out: {names}, which {verbs[0]} every row and {verbs[1]} no information on the law")
-        if len(self.pairs) > 1:
+        if len(self.pairs) > 1 and self.p.block == self.q.block == 1:
             alone = alone or _columns_alone(self.pairs, request, rule, self.weights)
             notes += _below_a_column(found, alone)
         notes += _on_reading(self.pairs, named and len(self.pairs) > 1)
@@ -189,6 +202,17 @@ class _Prepared:
             reason="; ".join([*found.notes, *notes]),
             diagnostics=found.diagnostics | diagnostics,
         )
+
+
+def _in_order(
+    p: Rows, q: Rows, pairs: list[tuple[Column, Column]], weights: Weights, blocks: tuple[int | None, int | None]
+) -> tuple[Rows, Rows]:
+    """Both samples with what their order says; times say when a row was measured, not on what it depends."""
+    others = [pair for pair in pairs if pair[0].unit != "time"]
+    among = (p, q)
+    if len(others) < len(pairs) and others:
+        among = side_by_side([a for a, _ in others], [b for _, b in others], weights)
+    return in_order(p, blocks[0], among[0]), in_order(q, blocks[1], among[1])
 
 
 def _on_reading(pairs: list[tuple[Column, Column]], named: bool) -> list[str]:
@@ -245,7 +269,7 @@ def _drawn(law: Known, other: Sample, request: Request) -> Sample:
         draws = np.asarray(law.sampler(request.key, DRAWS_PER_ROW * other.size))
     if law.support is not None and law.support.discrete:
         draws = draws.astype(np.int64)
-    return Sample(draws)
+    return Sample(draws, block=1)
 
 
 # Two tables, jointly and column by column
@@ -274,12 +298,13 @@ def compare(p: Any, q: Any, seed: int = 0, rule: TwoSamples | None = None) -> li
     samples = [_sample(side) for side in (p, q)]
     ps, qs = matched_columns(*samples)
     weights = samples[0].weights, samples[1].weights
+    blocks = samples[0].block, samples[1].block
     kinds = ["discrete" if is_table(a, b) else "continuous" for a, b in zip(ps, qs, strict=True)]
     joint = kinds[0] if len(set(kinds)) == 1 else "mixed"
-    rows = [Comparison(None, joint, between_columns(ps, qs, request, rule, weights))]
+    rows = [Comparison(None, joint, between_columns(ps, qs, request, rule, weights, blocks=blocks))]
     alone = replace(rule, scores=False)
     for a, b, kind in zip(ps, qs, kinds, strict=True):
-        rows.append(Comparison(a.name, kind, between_columns((a,), (b,), request, alone, weights)))
+        rows.append(Comparison(a.name, kind, between_columns((a,), (b,), request, alone, weights, blocks=blocks)))
     return rows
 
 

@@ -61,13 +61,14 @@ class Sample:
     """A finite sample: `values` [n, *event], `weights` [n] or None (equal), `inputs` [n, ...] for pairs.
 
     `columns` are the columns of a table, or of an array of which something is stated; `values` is None where some
-    column is not numeric.
+    column is not numeric. `block` rows one after another depend on each other, 1 for none; None where it is not known.
     """
 
     values: np.ndarray | None
     weights: np.ndarray | None = None
     inputs: np.ndarray | None = None
     columns: tuple[Column, ...] = ()
+    block: int | None = None
 
     @property
     def size(self) -> int:

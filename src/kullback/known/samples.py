@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from numpyro.distributions import Distribution, constraints
 
-from kullback.arguments import LARGEST
+from kullback.arguments import LARGEST, whole
 from kullback.errors import InputError
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.columns import (
@@ -47,6 +47,8 @@ class Samples:
     measured  columns of numbers that are compared by distances
     labels    columns whose values have no order
     ignore    columns that are left out
+    block     how many rows one after another depend on each other, as in a time series; 1 where the order of the rows
+              means nothing; None to find it out (`kullback.estimate.dependence`)
 
     Raises `InputError` for NaN, infinite or missing values, an empty sample, columns that are not there or are stated
     twice, or weights that are negative, all zero or of another length.
@@ -61,13 +63,16 @@ class Samples:
         measured: Any = None,
         labels: Any = None,
         ignore: Any = None,
+        block: int | None = None,
     ) -> None:
         said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
         self.values, self.columns, self.event_shape = _read(x, said)
-        self.weights = as_weights(weights, Sample(self.values, columns=self.columns).size)
+        size = Sample(self.values, columns=self.columns).size
+        self.weights = as_weights(weights, size)
+        self.block = None if block is None else whole("block", block, most=size)
 
     def known(self) -> Known:
-        sample = Sample(self.values, self.weights, columns=self.columns)
+        sample = Sample(self.values, self.weights, columns=self.columns, block=self.block)
         name = f"a sample of {sample.size:,} row{'s' if sample.size != 1 else ''}"
         if self.event_shape:
             name += f" × {int(np.prod(self.event_shape))}"

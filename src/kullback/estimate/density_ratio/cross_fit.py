@@ -37,7 +37,7 @@ class Labelled:
     @classmethod
     def of(cls, p: Rows, q: Rows, rng: np.random.Generator) -> Labelled:
         """Folds and fitted rows are drawn within each sample; the rows of Q in a cell count as P's rows do there."""
-        parts = [_shuffled(len(side), rng) for side in (p, q)]
+        parts = [_shuffled(side, rng) for side in (p, q)]
         fold, fitted = (np.concatenate([part[at] for part in parts]) for at in (0, 1))
         # A model that saw a copy of a row, of either sample, saw the row; an atom has more copies than that.
         keys = np.concatenate([keys_of(p), keys_of(q)])
@@ -97,9 +97,14 @@ def balanced_weights(p: Rows, q: Rows) -> Float[np.ndarray, " n"] | None:
     return np.concatenate([side / side.mean() if side.any() else side for side in (of_p, of_q)])
 
 
-def _shuffled(size: int, rng: np.random.Generator) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    order = rng.permutation(size)
-    return order % FOLDS, order < MOST_FITTED
+def _shuffled(rows: Rows, rng: np.random.Generator) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The fold of each row, that of its block where rows depend on each other, and whether models are fitted to it."""
+    order = rng.permutation(len(rows))
+    if rows.block == 1:
+        return order % FOLDS, order < MOST_FITTED
+    blocks = max(FOLDS, len(rows) // rows.block)
+    fold = rng.permutation(blocks) % FOLDS
+    return fold[np.arange(len(rows)) * blocks // len(rows)], order < MOST_FITTED
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class ScoredDivergence:
     error    its standard error, without the bias
     cost     the part of the error that the scores have
     rise     by how much the value rises from halves of the samples to all of them
-    bound    KL(P‖Q) is at least this, with probability 0.975; None for weighted samples
+    bound    KL(P‖Q) is at least this, with probability 0.975; None for weighted samples and dependent rows
     clipped  a Donsker–Varadhan bound and its standard error
     """
 
@@ -107,10 +107,15 @@ def _from_scores(p: Rows, q: Rows, rows: Labelled, within: Float[np.ndarray, " n
         error=standard_error(p, q, of_p, of_q),
         cost=cost_of_scores(p, q),
         rise=rise,
-        bound=lower_bound(rows, ratio) if p.weight is None and q.weight is None else None,
+        bound=lower_bound(rows, ratio) if _are_independent(p) and _are_independent(q) else None,
         clipped=clipped_mean(p, q, of_p, of_q),
         overlap=Overlap.of(p, q, of_p, of_q),
     )
+
+
+def _are_independent(rows: Rows) -> bool:
+    """Whether the rows are independent draws of their law, for which a bound by their number holds."""
+    return rows.weight is None and rows.block == 1
 
 
 def standard_error(p: Rows, q: Rows, of_p: Float[np.ndarray, " n"], of_q: Float[np.ndarray, " m"]) -> float:
@@ -167,7 +172,7 @@ def _rises(
     as a bias of n^(−1/2) would.
     """
     fitted = rows.fitted[: len(p)], rows.fitted[len(p) :]
-    halves = [_halves(np.flatnonzero(each), rng) for each in fitted]
+    halves = [_halves(np.flatnonzero(each), rng, side.block > 1) for each, side in zip(fitted, (p, q), strict=True)]
     if min(len(half) for side in halves for half in side) < FEWEST_ROWS:
         return 0.0, 0.0
     values = []
@@ -185,5 +190,6 @@ def _values(p: Rows, q: Rows, within: Float[np.ndarray, " n"]) -> tuple[float, f
     return _value(p, q, within), _value(q, p, -within[len(p) :])
 
 
-def _halves(rows: Int[np.ndarray, " n"], rng: np.random.Generator) -> list[Int[np.ndarray, " h"]]:
-    return [half[:MOST_IN_HALF] for half in np.array_split(rng.permutation(rows), 2)]
+def _halves(rows: Int[np.ndarray, " n"], rng: np.random.Generator, ordered: bool) -> list[Int[np.ndarray, " h"]]:
+    """Two halves at random, or, of rows that depend on those before them, the earlier and the later."""
+    return [half[:MOST_IN_HALF] for half in np.array_split(rows if ordered else rng.permutation(rows), 2)]

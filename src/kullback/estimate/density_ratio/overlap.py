@@ -18,7 +18,7 @@ _FEWEST_BEYOND = 5
 class Overlap:
     """The rows of Q that carry E_Q[P/Q] = 1, and what P owes to ratios that next to no row of Q has.
 
-    effective    (Σ e^g)² / Σ e^{2g} over the rows of Q
+    effective    (Σ e^g)² / Σ e^{2g} over the rows of Q, over their autocorrelation time
     share        the largest e^g over their sum
     unsupported  E_P[(g − t)₊] in nats, t being the fifth largest g of a row of Q
     """
@@ -32,7 +32,7 @@ class Overlap:
         ratio = np.exp(of_q - of_q.max()) * (1.0 if q.weight is None else q.weight)
         total, fifth = ratio.sum(), np.sort(of_q)[-_FEWEST_BEYOND]
         return cls(
-            effective=float(total**2 / (ratio**2).sum()),
+            effective=float(total**2 / (ratio**2).sum() / q.time),
             share=float(ratio.max() / total),
             unsupported=p.mean(np.maximum(of_p - fifth, 0.0)),
         )
