@@ -121,12 +121,15 @@ def tail_index(largest: Float[np.ndarray, " m"]) -> float:
     Source: Pickands (1975), theorem 7, for the law; Bader, Yan and Zhang (2018), for its test at several thresholds.
     """
     values = _untied(np.sort(largest))
-    if values is None:
-        return -np.inf
+    return -np.inf if values is None else following(values)[0]
+
+
+def following(values: Float[np.ndarray, " m"]) -> tuple[float, int]:
+    """k̂ of the largest of sorted values that follow the law, and how many they are beside the least of them."""
     while True:
         shape, distance = _fitted(values[1:] - values[0])
         if distance <= MISFIT or len(values) < 2 * LEAST_EXCESSES:
-            return shape
+            return shape, len(values) - 1
         values = values[len(values) // 2 :]
 
 

@@ -18,7 +18,7 @@ from kullback.inference.fit import PosteriorFit
 from kullback.inference.low_rank import Scaled
 from kullback.inference.named_law import NamedLaw
 from kullback.inference.start import Place, locate
-from kullback.inference.worth import RELIABLE, Weighted, integrated, log_density_of, weighted
+from kullback.inference.worth import RELIABLE, Weighted, integrated, log_density_of, missing, weighted
 from kullback.known import Known
 from kullback.known.posterior import Sites
 from kullback.minimize.fitting import reverse_target
@@ -115,7 +115,9 @@ def _initial(side: Learnable, places: tuple[Place, ...], rng: np.random.Generato
         each = [_placed(structure.form, one, places, rng, i) for i, one in enumerate(_rows(own["components"]))]
         stacked = {name: np.stack([one[name] for one in each]) for name in own["components"]}
         return {**own, "components": stacked}
-    return _placed(structure, own, places, rng, start) if isinstance(structure, Form) else own
+    # A fit in the frame of the best place puts its last start there.
+    at = (start + 1) % len(places)
+    return _placed(structure, own, places, rng, at) if isinstance(structure, Form) else own
 
 
 def _rows(tree: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
@@ -149,8 +151,9 @@ def assessed(fit: Fit, sites: Sites, request: Request, place: Place) -> Posterio
     try:
         corrected = weighted(law, jax.random.fold_in(request.key, 0x6C6F67))
         known = _evidence(sites, place) if sites.program.size <= 2 else None
+        corrected = missing(corrected, known, _elsewhere(law, fit))
         diagnostics = {**fit.diagnostics, **diagnosed(corrected, known)}
-        status, message = _verdict(fit, diagnostics, request)
+        status, message = _verdict(fit, diagnostics, corrected, request)
     except KeyboardInterrupt:
         corrected, diagnostics, status, message = None, fit.diagnostics, Status.INTERRUPTED, ""
     return PosteriorFit(
@@ -196,7 +199,19 @@ def diagnosed(corrected: Weighted, known: float | None = None) -> dict[str, Any]
     return found
 
 
-def _verdict(fit: Fit, found: Mapping[str, Any], request: Request) -> tuple[Status, str]:
+FAR = 18.0  # nats of log q below its value at the mean: six standard deviations
+
+
+def _elsewhere(law: NamedLaw, fit: Fit) -> list[float]:
+    """The bounds of optima at which q has no draws."""
+    means = [np.asarray(flat.mean, np.float64) for _, flat in fit.optima]
+    if len(means) < 2 or not all(np.isfinite(mean).all() for mean in means):
+        return []
+    heights = law.log_prob_of_vectors(np.stack(means))
+    return [-value for (value, _), height in zip(fit.optima, heights, strict=True) if height < heights[0] - FAR]
+
+
+def _verdict(fit: Fit, found: Mapping[str, Any], corrected: Weighted, request: Request) -> tuple[Status, str]:
     """CONVERGED only without a gap that is seen; else whether weights make up for it."""
     if fit.status is not Status.CONVERGED:
         return fit.status, fit.message
@@ -204,6 +219,12 @@ def _verdict(fit: Fit, found: Mapping[str, Any], request: Request) -> tuple[Stat
     close = gap.value <= (request.tolerance or TOLERANCE) + 2 * gap.standard_error
     if close and gap.guarantee is Guarantee.UNBIASED:  # log Z is known as an integral
         return fit.status, fit.message
+    if corrected.missed:
+        return Status.UNRELIABLE, (
+            f"q is an optimum of its family, and the posterior has mass where q has none: {corrected.missed:.2g} nats "
+            "of log Z, in another mode or a tail, which its weights cannot show; take kl.Mixture of the family, or the "
+            "forward direction, kl.KL(posterior, q)"
+        )
     if khat >= RELIABLE:
         return Status.UNRELIABLE, (
             f"q is the best of its family, and KL(q‖posterior) is {_least(gap)} nats; its weights have k̂ = "

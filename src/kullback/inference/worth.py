@@ -12,8 +12,8 @@ In one or two dimensions log Z is an integral, and what a fit lacks of it is kno
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,10 +21,9 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from kullback.estimate.pareto_tail import pareto_fit, tail_size
+from kullback.estimate.pareto_tail import following, pareto_fit, tail_size
 from kullback.inference.named_law import NamedLaw
 from kullback.known.posterior import BLOCK
-from kullback.minimize.elbo_diagnostics import pareto_shape
 from kullback.minimize.improper import log_density_at
 from kullback.result import Estimate, Guarantee
 
@@ -40,28 +39,30 @@ class Weighted:
     log_weights  log p̃ − log q [n]
     rounding     of these
     share        how many independent draws each counts for; below 1 for those of a Markov chain
+    missed       nats of log Z that are known to lie where q has no draws
     """
 
     x: Float[np.ndarray, "n d"]
     log_weights: Float[np.ndarray, " n"]
     rounding: float
     share: float = 1.0
+    missed: float = 0.0
 
     @cached_property
     def khat(self) -> float:
         """The shape of the tail of the weights; −∞ where they are equal but for rounding."""
-        return pareto_shape(self.log_weights, self.rounding)
+        return pareto_tail(self.log_weights, self.rounding)[0]
 
     @cached_property
     def khat_error(self) -> float:
         """The standard error of k̂, from its values on batches of the draws."""
-        each = np.array([pareto_shape(part, self.rounding) for part in np.array_split(self.log_weights, BATCHES)])
+        each = np.array([pareto_tail(part, self.rounding)[0] for part in np.array_split(self.log_weights, BATCHES)])
         finite = each[np.isfinite(each)]
         return float(finite.std(ddof=1) / np.sqrt(BATCHES)) if len(finite) == BATCHES else 0.0
 
     @property
     def reliable(self) -> bool:
-        return self.khat < RELIABLE
+        return self.khat < RELIABLE and not self.missed
 
     @cached_property
     def smoothed(self) -> Float[np.ndarray, " n"]:
@@ -121,6 +122,8 @@ class Weighted:
 
     @property
     def reason(self) -> str:
+        if self.missed:
+            return f"{self.missed:.2g} nats of log Z lie where q has no draws"
         return "" if self.reliable else f"k̂ = {self.khat:.2f} is above {RELIABLE}: the weights' error is not known"
 
     def expectation(self, values: Float[np.ndarray, "n ..."]) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +150,24 @@ def weighted(q: NamedLaw, key: jax.Array, draws: int = DRAWS) -> Weighted:
     return Weighted(x, np.where(np.isnan(logs), -np.inf, logs), rounding)
 
 
+MISSED = 0.05  # nats
+
+
+def missing(corrected: Weighted, known: float | None, others: Sequence[float]) -> Weighted:
+    """The draws with what is known of the mass that they miss: from log Z itself, or from other modes, each of which
+    has at least the mass of its own bound.
+
+    others  bounds of fits to modes that q has no draws at
+    """
+    if known is not None:
+        missed = known - corrected.evidence.value
+        least = MISSED + 5 * corrected.evidence.standard_error
+    else:
+        here = corrected.lower.value
+        missed, least = float(np.logaddexp.reduce([here, *others]) - here), MISSED
+    return replace(corrected, missed=missed) if missed > least else corrected
+
+
 def log_joint_of(q: NamedLaw, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " n"]:
     """log p̃ of unconstrained vectors."""
     return log_density_of(q.sites.log_density, x, q.sites.double)
@@ -171,20 +192,35 @@ def _log_mean(logs: Float[np.ndarray, " n"]) -> tuple[float, Float[np.ndarray, "
     return value, np.exp(logs - value) if np.isfinite(value) else np.zeros(len(logs))
 
 
+def pareto_tail(log_weights: Float[np.ndarray, " n"], rounding: float = 0.0) -> tuple[float, int]:
+    """k̂ of the largest weights, and how many of them follow the law; −∞ and 0 where they are equal but for rounding.
+
+    A tail that does not follow a generalised Pareto law is halved: its least values are then the crest of the weights'
+    bulk. Weights that are equal but for the crest of log w have a k̂ of 3 or more otherwise.
+    """
+    finite = np.sort(log_weights[np.isfinite(log_weights)])
+    tail = tail_size(len(finite))
+    if tail < 5:
+        return np.inf, 0
+    top = finite[-tail - 1 :]
+    if top[-1] - top[0] <= rounding or -np.expm1(top[0] - top[-1]) <= 1e-12:
+        return -np.inf, 0
+    values = np.exp(top - top[-1])
+    if values[tail // 4] - values[0] < 1e-200:  # a few weights are all of them
+        return np.inf, 0
+    return following(values[0] + np.concatenate([[0.0], np.maximum(values[1:] - values[0], 1e-300)]))
+
+
 def pareto_smoothed(log_weights: Float[np.ndarray, " n"], rounding: float = 0.0) -> Float[np.ndarray, " n"]:
     """Log-weights of which the largest are replaced by quantiles of the generalised Pareto law fitted to them, and
     none is above the largest. Source: Vehtari et al. (2024), algorithm 1."""
-    n, found = len(log_weights), log_weights.copy()
-    tail, order = tail_size(n), np.argsort(log_weights, kind="stable")
-    top, least = order[n - tail :], log_weights[order[n - tail - 1]] if tail < n else -np.inf
-    most = log_weights[order[-1]]
-    if tail < 5 or not np.isfinite(least) or most - least <= rounding:
+    found, order = log_weights.copy(), np.argsort(log_weights, kind="stable")
+    _, tail = pareto_tail(log_weights, rounding)
+    if not tail:
         return found
-    cut = np.exp(least - most)
-    excess = np.exp(log_weights[top] - most) - cut
-    if not excess[-1] > 1e-12:
-        return found
-    excess = np.maximum(excess, 1e-300)
+    top, most = order[-tail:], log_weights[order[-1]]
+    cut = np.exp(log_weights[order[-tail - 1]] - most)
+    excess = np.maximum(np.exp(log_weights[top] - most) - cut, 1e-300)
     shape, logs = pareto_fit(excess)
     # b = −k/σ of the law's distribution function 1 − (1 − b x)^(−1/k).
     scale = float(logs.mean()) * excess[-1] / np.expm1(logs[-1])
