@@ -18,12 +18,12 @@ from jaxtyping import Array, Float
 from kullback.errors import FitError
 from kullback.known.static import Static
 from kullback.minimize.fixed_draw_objective import inverse_root
+from kullback.minimize.improper import log_density_at
 from kullback.minimize.laplace import second_order
 from kullback.minimize.reparameterise import normal_noise
 from kullback.runtime.export_cache import program
 
-PATHS, RADIUS = 4, 2.0  # starts of a search, the first at 0, and how far from it the others are in each coordinate
-MANY = 100  # dimensions
+RADIUS = 2.0  # starts of a search are so far from 0 in each coordinate; the first is at 0
 STEPS, HALVINGS = 200, 30
 RISE = 1e-9  # of log p: a rise that is not waited for
 DRAWS = 64  # by which a step is judged
@@ -48,17 +48,50 @@ def locate(target: Any, size: int, rng: np.random.Generator) -> tuple[Place, ...
     Raises `FitError` where the log-density is finite at no start.
     """
     noise = normal_noise(rng, DRAWS, (size,))
-    paths = PATHS if size <= MANY else 2  # of many dimensions a step takes long
-    starts = [np.zeros(size), *rng.uniform(-RADIUS, RADIUS, (paths - 1, size))]
+    starts = [np.zeros(size), *rng.uniform(-RADIUS, RADIUS, (_paths(size) - 1, size))]
     steps = [step for start in starts for step in _path(target, start, noise)]
     if not steps:
         raise FitError("the log-density and its derivatives are finite at no start")
-    best = max(steps, key=lambda step: step.bound if np.isfinite(step.bound) else -np.inf)
+    best = max(steps, key=_height)
+    steps += [step for start in _along_axes(target, best) for step in _path(target, start, noise)]
+    best = max(steps, key=_height)
     found = [best]
     for mode in sorted((step for step in steps if step.is_mode), key=lambda step: -step.bound):
         if np.isfinite(mode.bound) and all(_away(mode, other) > SAME for other in found):
             found.append(mode)
     return tuple(found)
+
+
+def _paths(size: int) -> int:
+    """How many starts: of many dimensions a step takes long."""
+    return 8 if size <= 30 else 4 if size <= 100 else 2
+
+
+def _height(step: Place) -> float:
+    return step.bound if np.isfinite(step.bound) else -np.inf
+
+
+AXES, FARTHEST, RATIO = 20, 300.0, 1.02  # of a look along the axes of a place, in standard deviations
+DIP, BELOW, PEAKS = 3.0, 30.0, 4  # nats between two modes, and below the first; how many are climbed
+
+
+def _along_axes(target: Any, place: Place) -> list[Float[np.ndarray, " d"]]:
+    """Points beyond a dip of log p along the axes of a place, at which it rises again: where other modes may be."""
+    d = len(place.x)
+    t = RATIO ** np.arange(np.log(FARTHEST) / np.log(RATIO))
+    t = np.concatenate([-t[::-1], [0.0], t])
+    axes = place.factor.T[:AXES]
+    points = place.x + t[:, None, None] * axes
+    logs = np.asarray(log_density_at(target, points.reshape(-1, d)), np.float64).reshape(len(t), -1)
+    logs, middle, found = np.where(np.isnan(logs), -np.inf, logs), len(t) // 2, []
+    for j, line in enumerate(logs.T):
+        for sign in (1, -1):
+            side = line[middle::sign]
+            lowest = np.minimum.accumulate(side)
+            peak = int(np.argmax(np.where(side > lowest + DIP, side, -np.inf)))
+            if side[peak] > max(lowest[peak] + DIP, side[0] - BELOW):
+                found.append((side[peak], points[middle + sign * peak, j]))
+    return [point for _, point in sorted(found, key=lambda one: -one[0])[:PEAKS]]
 
 
 def _away(one: Place, other: Place) -> float:
@@ -86,7 +119,7 @@ def _path(target: Any, x: Float[np.ndarray, " d"], noise: np.ndarray) -> list[Pl
             break
         bound = float(_bound(target, x, factor, noise)) + float(np.log(np.diagonal(factor)).sum())
         ended = bool(0.5 * gradient @ step <= RISE * max(1.0, abs(value)))
-        found.append(Place(x, curvature, factor, bound, ended))
+        found.append(Place(x, curvature, factor, bound, ended and _is_positive(curvature)))
         if ended or _is_hopeless(found):
             break
         for halving in range(HALVINGS):
@@ -98,6 +131,12 @@ def _path(target: Any, x: Float[np.ndarray, " d"], noise: np.ndarray) -> list[Pl
             break
         x, here = there, risen
     return found
+
+
+def _is_positive(curvature: Float[np.ndarray, "d d"]) -> bool:
+    """Whether a point of no slope is a mode and no saddle."""
+    scale = np.sqrt(np.abs(np.diagonal(curvature)))
+    return bool((scale > 0).all() and np.linalg.eigvalsh(curvature / np.outer(scale, scale))[0] > 0)
 
 
 PATIENCE = 25  # steps whose bound is not finite or falls
