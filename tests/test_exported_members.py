@@ -9,7 +9,8 @@ import kullback as kl
 
 PROMISED = {
     "Conditional", "DEFAULT_RULES", "Density", "DriftReport", "Estimate", "Family", "Fit", "Guarantee", "Joint", "KL",
-    "KLClassifier", "KLRegressor", "Linear", "MLP", "MarkovChain", "Mixture", "Optimal", "Pairs", "Product",
+    "KLClassifier", "KLRegressor", "Laplace", "Linear", "LowRank", "MLP", "MarkovChain", "Mixture", "Optimal", "Pairs",
+    "Posterior", "Product",
     "Samples", "Table", "TanhNormal", "Tempered", "Tilted", "cross_entropy", "drift", "entropy", "entropy_rate",
     "kl_divergence", "kl_rate", "learnable", "load", "rules",
 }  # fmt: skip

@@ -357,3 +357,25 @@ def test_an_interrupt_returns_the_fit_so_far(monkeypatch):
     fit = kl.KL(kl.Family(FULL), kl.Posterior(rate, COUNTS)).minimize(quiet=True, tolerance=1e-14)
     assert fit.status is Status.INTERRUPTED or len(calls) < 2
     assert np.isfinite(fit.q.log_prob({"lam": 3.0}))
+
+
+def test_arviz_gets_corrected_draws_and_predictions(counted):
+    arviz = pytest.importorskip("arviz")
+    found = counted.to_arviz(0, draws=500)
+    lam = np.asarray(found["posterior"]["lam"])
+    assert lam.shape == (1, 500)
+    assert lam.mean() == pytest.approx(33 / 9, abs=0.2)
+    assert np.asarray(found["posterior_predictive"]["y"]).shape == (1, 500, 8)
+    np.testing.assert_array_equal(np.asarray(found["observed_data"]["y"]), COUNTS)
+    assert arviz.__version__
+
+
+def test_a_checkpoint_of_a_fit_continues_it(tmp_path):
+    """A fit that was cut short goes on from its file, and ends as one that was not."""
+    posterior, saved = kl.Posterior(rate, COUNTS), tmp_path / "fit"
+    whole = kl.KL(kl.Family(FULL), posterior).minimize(quiet=True)
+    first = kl.KL(kl.Family(FULL), posterior).minimize(quiet=True, checkpoint=saved)
+    again = kl.KL(kl.Family(FULL), kl.Posterior(rate, COUNTS)).minimize(quiet=True, checkpoint=saved)
+    for one in (first, again):
+        np.testing.assert_array_equal(one.q.flat.loc, whole.q.flat.loc)
+        np.testing.assert_array_equal(one.q.flat.scale_tril, whole.q.flat.scale_tril)

@@ -82,7 +82,7 @@ class PosteriorDraws(Rule):
         places = located(sites, request)
         chains = self._chains(sites, places, request)
         fit = _fitted(p, q, np.concatenate(chains.x), request)
-        return _assessed(fit, sites, chains, request)
+        return assessed_chains(replace(fit, q=NamedLaw(sites, fit.q)), sites, chains, request)
 
     def _chains(self, sites: Sites, places: tuple[Place, ...], request: Request) -> Chains:
         best, rng = places[0], request.host_rng(8)
@@ -151,9 +151,9 @@ def _fitted(p: Known, q: Known, x: Float[np.ndarray, "n d"], request: Request) -
     return fit
 
 
-def _assessed(fit: Fit, sites: Sites, chains: Chains, request: Request) -> PosteriorFit:
-    """The fit by name; its corrected draws are those of the chains."""
-    law = NamedLaw(sites, fit.q)
+def assessed_chains(fit: Fit, sites: Sites, chains: Chains, request: Request) -> PosteriorFit:
+    """A fit by name with what it is worth; its corrected draws are those of the chains."""
+    law = fit.q
     x = np.concatenate(chains.x)
     effective = chains.effective
     logs = log_joint_of(law, x) - law.log_prob_of_vectors(x)
