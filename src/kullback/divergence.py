@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any
 
 import jax
 import numpy as np
@@ -38,7 +37,7 @@ class KL:
     differ and for two arrays that read as probabilities. Source: Kullback and Leibler (1951), eq. 2.4.
     """
 
-    def __init__(self, p: Any, q: Any, rules: Sequence[Rule] = DEFAULT_RULES) -> None:
+    def __init__(self, p: object, q: object, rules: Sequence[Rule] = DEFAULT_RULES) -> None:
         check_process()
         refuse_probabilities(p, q)
         self._p, self._q = _matched(describe(p, "p"), describe(q, "q"))

@@ -22,7 +22,7 @@ _BLOCK_BYTES = 2**20  # a memory-mapped array may be larger than memory
 # From a table or an array to columns.
 
 
-def array_columns(x: Any, argument: str) -> tuple[Column, ...]:
+def array_columns(x: object, argument: str) -> tuple[Column, ...]:
     """The columns of an array [n] or [n, d] of any type, named by their indices."""
     array = np.asarray(x)
     if array.ndim == 0:
@@ -96,7 +96,7 @@ def _require_finite_block(block: np.ndarray, argument: str) -> None:
 # What the caller says of columns.
 
 
-def chosen(columns: Sequence[Column], said: Any, argument: str) -> set[str]:
+def chosen(columns: Sequence[Column], said: object, argument: str) -> set[str]:
     """The names of the columns that an argument such as `labels=` speaks of: True for the only one, or names.
 
     A column of an array is named by its index. Raises `InputError` for a column that is not there, and for True where

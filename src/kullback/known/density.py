@@ -116,7 +116,7 @@ class Tilted:
     for advantages; Peters, Mülling and Altün (2010) for a target in nats.
     """
 
-    def __init__(self, base: Any, reward: OutcomeFunction | ArrayLike, temperature: float | Budget = 1.0) -> None:
+    def __init__(self, base: object, reward: OutcomeFunction | ArrayLike, temperature: float | Budget = 1.0) -> None:
         self.base, self.reward = base, reward
         self._base = describe(base, "base")
         sample = self._base.sample

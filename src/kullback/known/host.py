@@ -174,7 +174,7 @@ def evaluated(
     return Evaluated(Partial(pointwise, about), traced=True)
 
 
-def _not_text(found: Any, argument: str) -> Any:
+def _not_text(found: object, argument: str) -> Any:
     if isinstance(found, str | bytes):
         raise InputError(f"{argument}: it returns {type(found).__name__}, and must return one number")
     return found

@@ -56,13 +56,13 @@ class Samples:
 
     def __init__(
         self,
-        x: Any,
-        weights: Any = None,
+        x: object,
+        weights: object = None,
         *,
-        counts: Any = None,
-        measured: Any = None,
-        labels: Any = None,
-        ignore: Any = None,
+        counts: object = None,
+        measured: object = None,
+        labels: object = None,
+        ignore: object = None,
         block: int | None = None,
     ) -> None:
         said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
@@ -109,7 +109,7 @@ class Pairs:
     Data frames are read as numeric arrays. Raises `InputError` as `Samples` does, and for unequal lengths.
     """
 
-    def __init__(self, x: Any, y: Any, weights: Any = None) -> None:
+    def __init__(self, x: object, y: object, weights: object = None) -> None:
         self.x = _array_of(x, "x")
         self.y = _outputs_for(len(self.x), y)
         self.weights = as_weights(weights, len(self.x))
@@ -145,7 +145,7 @@ class Pairs:
         return f"Pairs({self.known().name})"
 
 
-def _outputs_for(size: int, y: Any) -> Any:
+def _outputs_for(size: int, y: object) -> Any:
     if isinstance(y, Distribution):
         if tuple(y.batch_shape) != (size,):
             raise InputError(
@@ -176,7 +176,7 @@ _MOST_PROBABILITIES = 4096
 _ONE = 1e-6  # how far a sum of probabilities given in single precision may be from 1
 
 
-def refuse_probabilities(p: Any, q: Any) -> None:
+def refuse_probabilities(p: object, q: object) -> None:
     """Raises `InputError` where two arrays read as probabilities: each of floats, none negative, whose sum is 1.
 
     `scipy.stats.entropy` takes such arrays; read as two samples they would give a meaningless number. Two
@@ -194,7 +194,7 @@ def refuse_probabilities(p: Any, q: Any) -> None:
     )
 
 
-def _reads_as_probabilities(x: Any) -> bool:
+def _reads_as_probabilities(x: object) -> bool:
     if not isinstance(x, np.ndarray | jax.Array) and not (is_frame(x) and not hasattr(x, "columns")):
         return False
     values = np.asarray(x)
@@ -203,7 +203,7 @@ def _reads_as_probabilities(x: Any) -> bool:
     return bool((values >= 0).all()) and abs(float(values.sum(dtype=np.float64)) - 1.0) <= _ONE
 
 
-def _array_of(x: Any, argument: str) -> np.ndarray:
+def _array_of(x: object, argument: str) -> np.ndarray:
     """x as a numeric array, from an array, a sequence or a data frame."""
     return as_sample_array(numeric_frame(x, argument) if is_frame(x) else x, argument)
 
@@ -217,7 +217,7 @@ def _hull(sample: Sample):
     return from_constraint(constraints.integer_greater_than(-np.inf) if sample.discrete else constraints.real)
 
 
-def rectangular(x: Any, argument: str) -> np.ndarray:
+def rectangular(x: object, argument: str) -> np.ndarray:
     """x as an array. Raises `InputError` for lists of several lengths."""
     try:
         return np.asarray(x)
@@ -225,7 +225,7 @@ def rectangular(x: Any, argument: str) -> np.ndarray:
         raise InputError(f"{argument}: its rows have several lengths; pass rows of one length") from error
 
 
-def as_sample_array(x: Any, argument: str) -> np.ndarray:
+def as_sample_array(x: object, argument: str) -> np.ndarray:
     """x as a numeric array [n, *event], checked."""
     array = rectangular(x, argument)
     if array.dtype.kind not in "iubf":
@@ -266,7 +266,7 @@ def _to_float(array: np.ndarray, argument: str) -> np.ndarray:
 _MOST_LOST = 1e-3  # of their spread
 
 
-def as_weights(weights: Any, size: int) -> np.ndarray | None:
+def as_weights(weights: object, size: int) -> np.ndarray | None:
     """Non-negative weights [n] as float64, or None."""
     if weights is None:
         return None
@@ -374,7 +374,7 @@ def _iterated(batches: Any) -> Iterable[Any]:
         ) from None
 
 
-def _parts(batch: Any, number: int) -> tuple[Any, ...]:
+def _parts(batch: object, number: int) -> tuple[Any, ...]:
     if isinstance(batch, tuple | list) and len(batch) in (2, 3):
         return tuple(batch)
     what = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
