@@ -8,6 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 import scipy.stats as st
+from numpyro.distributions import constraints
 from scipy.special import i0e
 
 import kullback as kl
@@ -235,9 +236,9 @@ def test_arrays_that_a_density_closes_over_stay_single(rule):
     assert float(jnp.sum(held)) == 23.5
 
 
-@pytest.mark.parametrize("q", [dist.LogNormal(0.0, 1.0), dist.Exponential(1.0)], ids=lambda q: type(q).__name__)
-def test_draws_that_are_rounded_to_0_are_said_to_be(q):
-    """Half the draws of Gamma(0.001) are below 2^−1000: which is no fault of a log-density."""
+def test_draws_that_are_rounded_to_0_are_said_to_be():
+    """Half the draws of Gamma(0.001) are below 2^−1000: which is no fault of a log-density of the user's own."""
+    q = kl.Density(lambda x: -x, event_shape=(), support=constraints.nonnegative, normalized=True)
     with pytest.raises(EstimateError, match=r"P drew 0\., so near to 0 that double precision ends"):
         kl.KL(dist.Gamma(0.001, 1.0), q).estimate(rule="monte carlo")
 

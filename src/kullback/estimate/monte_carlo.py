@@ -12,12 +12,12 @@ import numpy as np
 from jax.tree_util import Partial
 from jaxtyping import Float, Int
 
-from kullback.errors import InputError
+from kullback.errors import EstimateError, InputError
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.control_variate import ratio_second_moment
 from kullback.estimate.draws import Integrand, Sums, sum_over_draws
 from kullback.estimate.log_density import floored, guarded
-from kullback.estimate.log_draws import in_logs
+from kullback.estimate.log_draws import in_logs, rounds
 from kullback.estimate.pareto_tail import Seen, Tails
 from kullback.estimate.strata import strata_of, whole
 from kullback.estimate.support import escape_of
@@ -100,13 +100,20 @@ def integrand_of(p: Known, q: Known, log_p: Any, control: bool = False) -> Integ
     assert q.log_density is not None
     batch, event = batch_shape(p, q), p.event_shape or q.event_shape or ()
     shapes = (len(p.batch_shape), batch, event)
-    if log_p is not None and (logs := in_logs(p.distribution, q.distribution)) is not None:
+    if (logs := in_logs(p.distribution, q.distribution)) is not None:
         strata, shapes = whole(logs.sampler, p.batch_shape), (len(p.batch_shape), batch, logs.event)
-        return Integrand(strata, logs.log_p, logs.log_q, mean_over_inputs(p, q), shapes, False)
+        own = None if log_p is None else logs.log_p
+        return Integrand(strata, own, logs.log_q, mean_over_inputs(p, q), shapes, False)
+    if rounds(p.distribution):
+        raise EstimateError(
+            "p: shares of so small a concentration are drawn as 0 or 1 themselves, where no log-ratio is right; give Q "
+            "as a NumPyro law of shares, or leave the rule to the planner"
+        )
     strata = strata_of(p.distribution) or whole(p.sampler, p.batch_shape)
     return Integrand(strata, log_p, q.log_density, mean_over_inputs(p, q), shapes, control)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: Any, constant: str = "") -> Estimate:
     """The mean of the integrand to the tolerance asked, as an `Estimate` of KL(P‖Q), or of H(P, Q) without log P."""
     quantity = "KL(P‖Q)" if integrand.log_p is not None else "H(P, Q)"
@@ -130,6 +137,11 @@ def average(integrand: Integrand, p: Known, q: Known, request: Request, rule: An
     value = main.total[..., 0] - (slope * main.total[..., 1] if integrand.control else 0.0)
     error = np.sqrt(_over(_variances(main, slope), main.counts))
     infinite, reason = _escape(p, q, pilot.merge(main), integrand.weights is not None)
+    if not np.isfinite(np.where(infinite, 0.0, value + error)).all():
+        raise EstimateError(
+            f"p and q: log-ratios at draws of P add up beyond the largest double, so that {quantity} has no mean of "
+            "draws; give both sides as laws of log x, or in a larger unit"
+        )
     (index, unbounded), draws = tails.verdict(), int(main.counts.sum())
     if infinite.ndim == 0 and infinite and escape_of(p, q) is None and (least := _underflow(integrand, key, main)) < 0:
         found = average(

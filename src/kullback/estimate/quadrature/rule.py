@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
 from kullback.distributions import Product
 from kullback.errors import EstimateError, InputError
+from kullback.estimate import log_draws
 from kullback.estimate.batch import batch_shape, mean_over_inputs
 from kullback.estimate.log_density import LogDensity, box_of, log_densities
 from kullback.estimate.quadrature.line import Integrals, Settings, along_line, infinite
@@ -22,7 +24,8 @@ from kullback.estimate.quadrature.plane import on_plane
 from kullback.estimate.support import escape_of
 from kullback.known import Known
 from kullback.known.adaptors import numpyro_distributions
-from kullback.known.support import aligned
+from kullback.known.record import Functions
+from kullback.known.support import aligned, from_constraint
 from kullback.result import Estimate, Guarantee
 from kullback.rule import Applies, Missing, Request, Rule
 
@@ -109,6 +112,8 @@ class Quadrature(Rule):
             return Missing(f"the support of P, {p.support.name}, is not an interval or a box")
         if not q.normalized and q.support is not None and not q.support.bounded:
             return Missing(f"the support of Q, {q.support.name}, is not an interval or a box")
+        if event == (2,) and log_draws.in_logs(p.distribution, q.distribution) is not None:
+            return Missing("P has mass nearer to the ends of its support than a plane resolves")
         size = int(np.prod(batch_shape(p, q)))
         if size > MOST_ELEMENTS:
             return Missing(f"a batch of {size:,} is too many integrals (the most is {MOST_ELEMENTS})")
@@ -121,7 +126,9 @@ class Quadrature(Rule):
         on_a_plane = (p.event_shape or q.event_shape) == (2,)
         tolerance = request.tolerance or (self.plane_tolerance if on_a_plane else self.tolerance)
         escape = escape_of(p, q)
-        if p.support is not None and q.support is not None:
+        if escape is None and (logs := log_draws.on_line(p.distribution, q.distribution)) is not None:
+            p, q = (_along(side, log) for side, log in ((p, logs[0]), (q, logs[1])))
+        elif p.support is not None and q.support is not None:
             p = dataclasses.replace(p, support=aligned(p.support, q.support))
         outcomes = []
         for index in np.ndindex(batch):
@@ -171,6 +178,17 @@ class Quadrature(Rule):
             f"p and q: quadrature did not settle: the numerical error is {outcome.error:.2g} nats on "
             f"{outcome.value:.6g}; raise Quadrature(panels=..., boxes=...), or use rule='monte carlo'"
         )
+
+
+def _along(side: Known, log_density: Any) -> Known:
+    """A side in the coordinate of `log_draws.on_line`, on a line without ends."""
+    return Known(
+        name=side.name,
+        event_shape=(),
+        batch_shape=side.batch_shape,
+        support=from_constraint(constraints.real),
+        functions=Functions(log_prob=log_density, log_density=log_density),
+    )
 
 
 def _remarked(outcome: Outcome, p: Known, log_p: LogDensity) -> Outcome:
