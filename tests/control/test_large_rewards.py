@@ -58,7 +58,17 @@ def test_tables_are_solved_in_any_unit(unit):
     assert float(found) / unit == pytest.approx(np.log((1 + np.e) / 2), rel=1e-12)
 
 
-def test_a_discount_of_0_says_what_would_do():
+def test_a_discount_of_0_is_one_step():
+    """On a table V(s) = α log mean exp(r/α), whatever the dynamics and the horizon; a learner is told what would do."""
+    random = np.random.default_rng(0)
+    transition, reward = random.dirichlet(np.ones(4), (4, 3)), random.normal(size=(4, 3))
+    value = 0.5 * np.log(np.mean(np.exp(reward[0] / 0.5)))
+    for horizon in (None, 3):
+        side = kl.Optimal(FiniteMDP(transition, reward, [3], 0), 0.5, discount=0, horizon=horizon)
+        found = kl.KL(POLICY, side).minimize(quiet=True)
+        assert found.diagnostics["soft_value"] == pytest.approx(value, rel=1e-12)
+        assert found.diagnostics["log_z"] == pytest.approx(value / 0.5, rel=1e-12)
+        assert found.diagnostics["kl"] == pytest.approx(0.0, abs=1e-12)
+        assert found.diagnostics["trajectory_steps"] == 1.0
     with pytest.raises(InputError, match="horizon=1 counts the first reward alone"):
-        kl.Optimal("FrozenLake-v1", discount=0)
-    assert kl.Optimal("FrozenLake-v1", horizon=1).horizon == 1
+        kl.Optimal("CartPole-v1", discount=0)

@@ -205,7 +205,8 @@ class Optimal:
         if discount is None:
             return 1.0 if self.model is not None or self.horizon is not None else USUAL_DISCOUNT
         number = isinstance(discount, int | float | np.integer | np.floating) and not isinstance(discount, bool)
-        if not (number and 0 < discount <= 1):
+        one_step = number and discount == 0 and self.model is not None
+        if not (one_step or (number and 0 < discount <= 1)):
             one = "; horizon=1 counts the first reward alone" if number and discount == 0 else ""
             raise InputError(f"discount: {discount} is not in (0, 1]; 1 is no discounting{one}")
         return float(discount)

@@ -376,13 +376,14 @@ def outcome_choices(problem: TableProblem) -> Choices:
     model, discount = problem.model, problem.discount
     weight = problem.log_prior.reshape(-1)[model.pair] + np.log(model.probability)
     here, there = model.state, np.where(model.ends, model.states, model.successor)  # the end is one state more
-    scale, source = np.where(model.ends, 0.0, np.log(discount)), np.arange(len(here))
+    onward = np.log(discount) if discount > 0 else -np.inf
+    scale, source = np.where(model.ends, 0.0, onward), np.arange(len(here))
     if discount < 1.0:
         cut = np.flatnonzero(~model.ends)
         source = np.concatenate([source, cut])
         there = np.concatenate([there, np.full(len(cut), model.states)])
         scale = np.concatenate([scale, np.full(len(cut), np.log1p(-discount))])
-    kept = np.flatnonzero(np.isfinite(weight[source]))
+    kept = np.flatnonzero(np.isfinite(weight[source] + scale))
     edge = here[source[kept]] * (model.states + 1) + there[kept]
     order = np.argsort(edge, kind="stable")
     edge, kept = edge[order], kept[order]
@@ -430,7 +431,9 @@ def _finite(problem: TableProblem, horizon: int) -> Solution:
 
 def _cut_short(log_z: np.ndarray, discount: float) -> np.ndarray:
     """log(1 − γ + γ Z): the trajectory ends here, or goes on."""
-    return log_z if discount == 1.0 else np.logaddexp(np.log1p(-discount), np.log(discount) + log_z)
+    if discount in (0.0, 1.0):
+        return discount * log_z
+    return np.logaddexp(np.log1p(-discount), np.log(discount) + log_z)
 
 
 def _logsumexp_runs(x: np.ndarray, first: np.ndarray) -> np.ndarray:
