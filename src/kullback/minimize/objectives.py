@@ -131,7 +131,7 @@ class _Recorder:
         if self.found is None:
             return part
         trace, arrays = self.found
-        return Partial(_traced, Static((trace, part.args[0].value[1])), arrays)
+        return Partial(_traced, Static((trace, part.args[0].value[1])), jax.device_put(arrays))
 
 
 def _traced(static: Static, arrays: tuple[Any, ...], x: Array) -> Array:

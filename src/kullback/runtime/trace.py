@@ -44,7 +44,7 @@ def traced(function: Callable[..., Any], x: Any) -> tuple[Trace, tuple[Any, ...]
     # A function of this moment: JAX keeps the trace of a lasting one, and with it, as of this precision, the arrays
     # that it closes over, which the user may use in another next.
     closed = jax.make_jaxpr(lambda x: function(x))(jax.ShapeDtypeStruct(x.shape, x.dtype))
-    arrays = tuple(a if isinstance(a, jax.Array) else jax.device_put(np.asarray(a)) for a in closed.consts)
+    arrays = tuple(a if isinstance(a, jax.Array) else np.asarray(a) for a in closed.consts)
     if len(closed.out_avals) != 1 or any(jnp.issubdtype(a.dtype, jax.dtypes.extended) for a in arrays):
         raise Unspelled
     return Trace(
