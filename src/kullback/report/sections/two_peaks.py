@@ -15,6 +15,7 @@ from scipy.integrate import simpson
 import kullback as kl
 from kullback.report.page import Picture, Section, Table
 from kullback.report.style import EDGE, FILL, FORWARD, INK, PAPER, REVERSE, SOFT, as_svg, bare_y, drawing, label
+from kullback.runtime.export_cache import program
 
 WEIGHTS, PLACES, SCALES = (0.6, 0.4), (-2.5, 2.5), (0.5, 0.8)
 
@@ -79,7 +80,12 @@ def _number(x: Any) -> str:
 
 
 def _density(q: dist.Distribution, x: np.ndarray) -> np.ndarray:
-    return np.exp(np.asarray(q.log_prob(jnp.asarray(x)), np.float64))
+    return np.exp(np.asarray(_log_density(q, x), np.float64))
+
+
+@program(static=())
+def _log_density(q: dist.Distribution, x: np.ndarray) -> Any:
+    return q.log_prob(x)
 
 
 def _curves(p: dist.Distribution, covers: Any, optima: list[Any]) -> Curves:
