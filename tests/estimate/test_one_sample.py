@@ -11,7 +11,7 @@ from scipy.integrate import quad
 
 import kullback as kl
 from kullback.errors import EstimateError, InputError, PlanError
-from kullback.estimate.one_sample import apparent_dimension
+from kullback.estimate.null_sets import apparent_dimension
 
 FALSE_ALARM = 1e-4
 WIDE = st.norm.isf(FALSE_ALARM / 2)

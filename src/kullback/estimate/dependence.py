@@ -113,7 +113,7 @@ def _indicators(cell: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n l"]:
 
 
 def _is_grouped(cell: Int[np.ndarray, " n"], labels: int) -> bool:
-    return labels == 1 or np.count_nonzero(np.diff(cell)) < labels
+    return labels == 1 or int(np.count_nonzero(np.diff(cell))) < labels
 
 
 def _repeats(cell: Int[np.ndarray, " n"]) -> bool:

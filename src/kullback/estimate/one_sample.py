@@ -1,28 +1,29 @@
 """One side a sample, the other a law: the law's log-probability as it is, the sample's by neighbours or frequencies.
 
-The rule comes first, then the statistics, and last the tests for sets to which every density gives probability 0 and on
-which a sample may lie: atoms, planes, curved surfaces.
+The rule comes first, then what answers in many dimensions, and last the statistics of neighbours and frequencies.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
-from scipy.special import digamma, ndtri
-from scipy.stats import rankdata
+from scipy.special import digamma
 
 from kullback.errors import EstimateError, InputError
 from kullback.estimate.columns import columns_of, scale_of, spread_points, weighted
 from kullback.estimate.cross_entropy import less_offset, losses_of
 from kullback.estimate.dependence import apart, bias_of_cells, in_order, on_dependence
 from kullback.estimate.monte_carlo import untrusted
+from kullback.estimate.null_sets import FEWEST_DRAWS, has_atoms, is_flat, on_dimension
 from kullback.estimate.pareto_tail import verdict_on
 from kullback.estimate.rows import FEWEST_COPIES, Rows, by_cell, distinct_rows, log_weights
+from kullback.estimate.rows_compared import FEWEST_SCORED, NEAR_DIMENSIONS, Compared, compared
 from kullback.estimate.sample_guarantee import estimate_with_guarantee, subsampled
 from kullback.known import Known
 from kullback.known.columns import is_table
@@ -140,24 +141,26 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     p = weighted(replace(rows, log_density=log_q + space.log_scale(rows)), sample.weights)
     p = in_order(p, sample.block)
     ordered = on_dependence("P", p)
-    p = p if space.table else apart(p)  # the nearest of dependent rows are those beside a row, whatever the density
     diagnostics = {"rows": len(p), "effective_rows": p.effective_size}
     if not space.table and not has_atoms(q, space.values[(rows.cell > 0) & counted], request):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
-    p, copies = (p, 0) if space.table else distinct_rows(p)
+    p, copies = (p, 0) if space.table or p.block > 1 else distinct_rows(p)
     measured = not (space.table or space.whole or spread)
     if measured and is_flat(space.values[counted], space.scale, _rounding(sample), q, request):
         reason = "P's sample lies on a plane or a line, to which the density of Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
+    heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
+    notes = _notes(spread, copies) + [heavy] * bool(heavy) + ordered
+    thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
+    if _has_many_dimensions(p, space) and not thin and (q.sampler is not None or p.weight is None):
+        return _in_many_dimensions(p, q, space, request, notes)
+    p = p if space.table else apart(p)  # the nearest of dependent rows are those beside a row, whatever the density
     statistic = partial(_divergence_of_sample, neighbours=rule.neighbours)
     value = statistic(p)
     varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
-    heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
     if space.table:
         varied = replace(varied, error=float(np.hypot(varied.error, bias_of_cells(p))))
-    notes = _notes(spread, copies) + [heavy] * bool(heavy) + ordered
-    thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
     return estimate_with_guarantee(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
 
 
@@ -174,10 +177,76 @@ def _from_q(p: Known, sample: Sample, request: Request, rule: OneSample) -> Esti
         in_order(weighted(second, sample.weights), sample.block),
     )
     diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
+    if _has_many_dimensions(known, space):
+        return _as_estimate(_by_scores(p, known, space, request, first=True), _notes(spread), diagnostics)
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     value = statistic(drawn, known)
     varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
     return estimate_with_guarantee(value, varied, drawn, known, _notes(spread) + on_dependence("Q", known), diagnostics)
+
+
+def _has_many_dimensions(rows: Rows, space: _Space) -> bool:
+    """Whether rows are of so many measurements that neighbours are biased, and enough for scores and densities."""
+    return (
+        not (space.table or space.whole)
+        and rows.point.shape[1] > NEAR_DIMENSIONS
+        and len(rows) >= max(FEWEST_SCORED, 4 * rows.point.shape[1])
+        and not (rows.cell > 0).any()
+    )
+
+
+def _in_many_dimensions(p: Rows, q: Known, space: _Space, request: Request, notes: list[str]) -> Estimate:
+    """By scores of the sample against draws of Q; where these carry too little, or Q cannot be sampled, by log p̂ / q.
+
+    Held out, log p̂ is low in the mean: a bound that laws without overlap leave sharp, as no sample of Q could.
+    """
+    diagnostics: dict[str, Any] = {"rows": len(p), "effective_rows": p.effective_size}
+    bound = None if p.weight is not None else _by_densities(p, notes, diagnostics, request)
+    if q.sampler is None or (bound is not None and bound.value - 2.0 * bound.standard_error > np.log(8 * len(p))):
+        # So many draws tell no more than the log of their number.
+        assert bound is not None
+        return bound
+    scored = _by_scores(q, p, space, request, first=False)
+    if (
+        bound is None
+        or scored.guarantee is Guarantee.CONSISTENT
+        or _low(scored.value, scored.error) > _low(bound.value, bound.standard_error)
+    ):
+        return _as_estimate(scored, notes, diagnostics)
+    return bound
+
+
+def _low(value: float, error: float) -> float:
+    return value - 2.0 * error
+
+
+def _by_densities(p: Rows, notes: list[str], diagnostics: dict[str, Any], request: Request) -> Estimate:
+    from kullback.estimate.density_ensemble import held_out_log_density  # loads scikit-learn's densities
+
+    assert p.log_density is not None
+    terms = held_out_log_density(p, request.host_rng(7)) - p.log_density
+    value = p.mean(terms)
+    error = float(np.sqrt(p.mean((terms - value) ** 2) / p.effective_size))
+    reason = "by densities fitted without the rows that they are evaluated at, which are low in the mean: a lower bound"
+    return Estimate(value, error, Guarantee.LOWER_BOUND, reason="; ".join([reason, *notes]), diagnostics=diagnostics)
+
+
+def _by_scores(law: Known, rows: Rows, space: _Space, request: Request, first: bool) -> Compared:
+    """KL by classifiers of a sample against eight times as many draws of a law, which is P where it comes first."""
+    assert law.sampler is not None
+    count = int(np.clip(8 * len(rows), FEWEST_DRAWS, 8 * MOST_DRAWS))
+    with jax.enable_x64(True):
+        draws = np.asarray(law.sampler(request.key, count), np.float64)
+    drawn = Rows(np.zeros(count, np.int64), draws.reshape(count, -1) / space.scale)
+    sides = (drawn, rows) if first else (rows, drawn)
+    return compared(*sides, 1, True, request.host_rng(3))
+
+
+def _as_estimate(found: Compared, notes: list[str], diagnostics: dict[str, Any]) -> Estimate:
+    reason = "; ".join([*found.notes, *notes])
+    return Estimate(
+        found.value, found.error, found.guarantee, reason=reason, diagnostics=found.diagnostics | diagnostics
+    )
 
 
 def _wide(rows: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -314,95 +383,3 @@ def _log_volume(at: np.ndarray, of: np.ndarray, k: int) -> Float[np.ndarray, " n
     distance, _ = cKDTree(of).query(at, k=[k], p=np.inf)
     with np.errstate(divide="ignore"):
         return at.shape[1] * np.log(2.0 * distance[:, 0])
-
-
-# Sets to which every density gives probability 0: atoms, planes, curved surfaces
-
-FEWEST_DRAWS = 2_000
-
-NEIGHBOURS, FEWEST, QUERIES = 10, 50, 2000
-# The curse of dimensionality: with more columns a thousand rows do not tell a surface from the space about it.
-MOST_COLUMNS = 4
-# Half of the dimension that a surface lacks, and a little more for the noise of the estimate.
-LACKING = 0.65
-
-
-def has_atoms(law: Known, values: Float[np.ndarray, " n *event"], request: Request) -> bool:
-    """Whether a law draws the given outcomes, each of which a sample repeats."""
-    if len(values) == 0 or law.sampler is None:
-        return len(values) == 0
-    with jax.enable_x64(True):
-        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS))
-    known = {row.tobytes() for row in draws.reshape(len(draws), -1).astype(np.float32)}
-    return all(row.tobytes() in known for row in np.unique(values.reshape(len(values), -1), axis=0).astype(np.float32))
-
-
-def is_flat(values: np.ndarray, scale: Float[np.ndarray, " d"], eps: float, law: Known, request: Request) -> bool:
-    """Whether a sample [n, *event] lies on a plane, exactly, on which a law does not; draws of the law say so if any.
-
-    scale  what each coordinate is divided by
-    eps    the relative rounding of the numbers
-    """
-    points = np.unique(values.reshape(len(values), -1) / scale, axis=0)
-    directions = flat_directions(points, eps)
-    if directions.shape[1] == 0 or law.sampler is None:
-        return directions.shape[1] > 0
-    with jax.enable_x64(True):
-        draws = np.asarray(law.sampler(request.key, FEWEST_DRAWS), np.float64)
-    others = draws.reshape(len(draws), -1) / scale
-    return bool((np.ptp(others @ directions, axis=0) > 1e4 * eps * np.abs(others).max()).any())
-
-
-def on_dimension(points: Float[np.ndarray, "n d"], rng: np.random.Generator) -> str:
-    """The remark on a sample that fills fewer dimensions than it has columns; empty where it may fill them all."""
-    found = apparent_dimension(points, rng)
-    if found is None:
-        return ""
-    return (
-        f"P's rows fill about {found:.1f} of {points.shape[1]} dimensions, as on a curve or a surface, to which a "
-        "density gives probability 0, or in a layer thinner than the distances between rows: a lower bound"
-    )
-
-
-def flat_directions(points: Float[np.ndarray, "n d"], eps: float) -> Float[np.ndarray, "d r"]:
-    """Directions, of length 1, in which the rows do not vary beyond the rounding of their numbers.
-
-    eps  the relative rounding of the numbers
-
-    With n ≤ d + 1 rows there are such directions whatever the law, and none are returned.
-    """
-    n, d = points.shape
-    if d < 2 or n < d + 2:
-        return np.zeros((d, 0))
-    centred = points - points.mean(0)
-    # Some rows say where to look, for all of them to confirm.
-    some = centred[:: max(1, n // max(10 * d, QUERIES))]
-    _, _, axes = np.linalg.svd(some, full_matrices=False)
-    rounding = 32.0 * np.sqrt(d) * eps * np.abs(points).max()
-    return axes.T[:, np.ptp(centred @ axes.T, axis=0) <= rounding]
-
-
-def apparent_dimension(points: Float[np.ndarray, "n d"], rng: np.random.Generator) -> float | None:
-    """The dimension that the rows fill about each of them; None where it may be that of the space.
-
-    With T_j the distance to the j-th nearest row, the mean of log(T_k/T_j) over j < k and over rows is the reciprocal
-    of the dimension. A column is first mapped to normal scores by its ranks, which bends a surface and leaves its
-    dimension, so that tails and skewness are not taken for one; and the estimate is compared with that of as many
-    independent normal rows, whose bias it shares. A law whose thickness the rows do not resolve has a lower dimension
-    too, and the same bias of all that is told by distances.
-
-    Source: Levina and Bickel (2004), NIPS 17, eq. 8, averaged as MacKay and Ghahramani (2005) propose.
-    """
-    points = np.unique(points, axis=0)
-    n, d = points.shape
-    if not 2 <= d <= MOST_COLUMNS or n < FEWEST:
-        return None
-    scores = np.stack([ndtri(rankdata(column) / (n + 1.0)) for column in points.T], 1)
-    found, whole = _dimension(rng.permutation(scores)), _dimension(rng.normal(size=(n, d)))
-    return d * found / whole if found < (1.0 - LACKING / d) * whole else None
-
-
-def _dimension(points: np.ndarray) -> float:
-    distance, _ = cKDTree(points).query(points[:QUERIES], k=NEIGHBOURS + 1)
-    near = distance[distance[:, 1] > 0][:, 1:]
-    return float(1.0 / np.log(near[:, -1:] / near[:, :-1]).mean()) if len(near) else 0.0

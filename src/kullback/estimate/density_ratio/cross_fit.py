@@ -102,9 +102,14 @@ def _shuffled(rows: Rows, rng: np.random.Generator) -> tuple[Int[np.ndarray, " n
     order = rng.permutation(len(rows))
     if rows.block == 1:
         return order % FOLDS, order < MOST_FITTED
+    return folds_of(rows, rng), order < MOST_FITTED
+
+
+def folds_of(rows: Rows, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
+    """A fold for each row, the same for those of a block."""
     blocks = max(FOLDS, len(rows) // rows.block)
     fold = rng.permutation(blocks) % FOLDS
-    return fold[np.arange(len(rows)) * blocks // len(rows)], order < MOST_FITTED
+    return fold[np.arange(len(rows)) * blocks // len(rows)]
 
 
 @dataclass(frozen=True)
