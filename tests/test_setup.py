@@ -54,6 +54,7 @@ def test_a_base_dependency_is_one_that_the_package_imports():
     others = imports() - set(sys.stdlib_module_names) - {IMPORTED_AS.get(name, name) for name in names} - {"kullback"}
     # Extras, what is looked at only where the user has it, and what a dependency cannot do without.
     optional = {
+        "arviz",
         "statsmodels",
         "gymnax",
         "flax",
