@@ -31,9 +31,8 @@ def exported(fit: PosteriorFit, key: jax.Array, draws: int) -> Any:
     }
     chained = {name: {k: v[None] for k, v in group.items()} for name, group in groups.items()}
     chained["observed_data"] = groups["observed_data"]
-    if int(arviz.__version__.split(".")[0]) >= 1:
-        return arviz.from_dict(chained)
-    return arviz.from_dict(**chained)
+    make: Any = arviz.from_dict
+    return make(chained) if int(arviz.__version__.split(".")[0]) >= 1 else make(**chained)
 
 
 def observed(fit: PosteriorFit) -> dict[str, np.ndarray]:

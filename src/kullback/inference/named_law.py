@@ -14,7 +14,7 @@ from numpyro.distributions import biject_to
 
 from kullback.arguments import whole
 from kullback.errors import InputError
-from kullback.known import Known, describe, model
+from kullback.known import Known, describe
 from kullback.known.adaptors import numpyro_distributions
 from kullback.known.posterior import BLOCK, Sites
 from kullback.runtime.export_cache import program
@@ -66,9 +66,9 @@ class NamedLaw:
         base = _part(self.flat, places, free)
         if base is None:
             raise InputError(f"name: {type(self.flat).__name__} has no marginals in closed form; use draws")
-        support = model.traced(self.sites.program, self.sites.arrays)[name]["fn"].support
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(support)):
-            raise InputError(f"name: the support of {name!r} is computed in the model; use draws")
+        support = self.sites.support(name)
+        if support is None:
+            raise InputError(f"name: the support of {name!r} depends on other sites; use draws")
         transform = biject_to(support)
         if len(free) > 1:
             transform = [dist.transforms.ReshapeTransform(free, (len(places),)), transform]

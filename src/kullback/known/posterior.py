@@ -13,6 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
+from numpyro import handlers
 from numpyro.distributions import constraints
 
 from kullback.arguments import whole
@@ -152,6 +153,19 @@ class Sites:
 
     def _named(self) -> str:
         return ", ".join(site.name for site in self._sites)
+
+    def support(self, name: str) -> constraints.Constraint | None:
+        """The constraint of a continuous site; None where it depends on other sites."""
+        x = np.random.default_rng(0).uniform(-1.0, 1.0, (2, self.program.size))
+        draws = self.draws(x)
+        args, kwargs = self.program.arguments(self.arrays)
+        found = []
+        for i in range(2):
+            latent = {site: value[i] for site, value in draws.items() if site not in self.program.computed}
+            trace = handlers.trace(handlers.substitute(self.program.model, data=latent)).get_trace(*args, **kwargs)
+            found.append(trace[name]["fn"].support)
+        leaves = [[np.asarray(leaf) for leaf in jax.tree.leaves(support)] for support in found]
+        return found[0] if all(map(np.array_equal, *leaves)) else None
 
     def log_prob_by_site(self, x: Float[np.ndarray, " d"]) -> dict[str, float]:
         """The log-probability of each site at one vector."""
