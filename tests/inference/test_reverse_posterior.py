@@ -258,6 +258,15 @@ def test_low_rank_finds_factors_of_a_normal_density():
         kl.KL(kl.LowRank(7), side)
 
 
+def test_a_fit_is_a_side_and_goes_on_from_where_it_stands(counted):
+    posterior = kl.Posterior(rate, COUNTS)
+    again = kl.KL(kl.learnable(counted.q), posterior).minimize(quiet=True)
+    np.testing.assert_allclose(again.q.flat.loc, counted.q.flat.loc, atol=1e-3)
+    assert kl.KL(counted.q, again.q).estimate().value == pytest.approx(0.0, abs=1e-5)
+    with pytest.raises(InputError, match=r"Laplace\(\) is of a posterior"):
+        kl.KL(kl.Laplace(), dist.Normal(0.0, 1.0))
+
+
 # Weights
 
 

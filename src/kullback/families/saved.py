@@ -146,12 +146,14 @@ def _one_row(structure: ConditionalStructure, fixed: Params) -> jax.ShapeDtypeSt
 class learnable:
     """A fixed side made learnable again, from where it stands: `kl.learnable(fit.q)` is a warm start.
 
-    q  a fitted conditional, or a NumPyro distribution whose class is a family or a mixture of one
+    q  a fitted conditional, a NumPyro distribution whose class is a family or a mixture of one, or the q of a
+       posterior's fit
 
     Raises `InputError` for anything else.
     """
 
     def __init__(self, q: Any) -> None:
+        q = getattr(q, "flat", q)  # of a law of named sites
         if isinstance(q, FittedConditional):
             if "temperature" in q.fixed:
                 raise InputError("q: a tempered conditional cannot be made learnable; pass the one that was tempered")

@@ -27,7 +27,7 @@ class PosteriorFit(Fit):
 
     `diagnostics` has `elbo`, the bound that was maximised; `log_z_lower` and `log_z_upper`, between which the evidence
     lies; `log_z`; `gap`, KL(q‖posterior); `khat`, the shape of the tail of the weights, with `khat_error`; and `ess`,
-    the effective sample size of the corrected draws.
+    the effective sample size of the corrected draws. A file of `save` holds q over the unconstrained vector.
     """
 
     corrected: Weighted | None = field(default=None, repr=False)

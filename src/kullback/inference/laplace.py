@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import numpyro.distributions as dist
 
+from kullback.errors import InputError
 from kullback.families.family import Family
 from kullback.inference.fit import PosteriorFit
 from kullback.inference.named_law import NamedLaw
@@ -36,6 +37,11 @@ class Laplace:
         return Known(name="Laplace()", hooks=LearnableHooks(matched=self._matched))
 
     def _matched(self, other: Known) -> Known:
+        if not isinstance(other.named, Sites):
+            raise InputError(
+                f"p and q: Laplace() is of a posterior of named sites, and {other.name} is none; pass "
+                "kl.Posterior(model, data), or kl.Density(f, {'x': constraints.real_vector}, shapes={'x': 3})"
+            )
         side = Family(dist.MultivariateNormal).known()
         assert side.matched is not None
         found = side.matched(other)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+import numpyro.distributions as dist
 
 from kullback.errors import FitError
 from kullback.families.form import Form
@@ -72,7 +73,9 @@ class VariationalPosterior(Rule):
         side = p.holding(learnable=learnable)
         target = q.holding(around=lambda: (best.x, best.curvature))
         scaled = Scaled.of(p.learnable, best)
-        if scaled is not None:
+        if _stands(p.learnable):  # it goes on from there, and from nowhere else
+            side, target, scaled, places = p, q, None, places[:1]
+        elif scaled is not None:
             side, target = scaled.sides(p, q)
         count = self.starts if isinstance(p.learnable.structure, MixtureStructure) else len(places)
         rule: Rule = PathwiseGradients()
@@ -83,6 +86,14 @@ class VariationalPosterior(Rule):
         if scaled is not None:
             fit = scaled.undone(fit, p)
         return assessed(fit, sites, request, best)
+
+
+def _stands(side: Learnable) -> bool:
+    """Whether a side starts where it stands, as one made learnable again does: then all its starts are one."""
+    rng = np.random.default_rng(0)
+    one, other = (jax.tree.leaves(side.initial(rng, start)) for start in (0, 3))
+    varied = not isinstance(side.structure, Form) or side.structure.cls is dist.LowRankMultivariateNormal
+    return not varied and all(map(np.array_equal, one, other))
 
 
 def located(sites: Sites, request: Request) -> tuple[Place, ...]:
