@@ -282,7 +282,8 @@ def test_a_density_of_named_values_is_that_of_a_model():
     ("supports", "shapes", "said"),
     [
         ({"a": constraints.real}, {"b": 2}, "'b' is no name"),
-        ({"a": 3}, None, "'a' has 3"),
+        ({"a": 3}, None, "event_shape: .*a constraint for each name"),
+        ({"a": 3, "b": constraints.real}, None, "'a' has 3"),
         ({"a": constraints.nonnegative_integer}, None, "'a' is discrete"),
         ({"a": constraints.simplex}, None, "'a' needs a shape"),
         ({}, None, "no name in it"),

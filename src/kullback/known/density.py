@@ -61,14 +61,14 @@ class Density:
                 f"log_density: {type(log_density).__name__} is not a function; pass one from an outcome to log P"
             )
         self.log_density, self.normalized = log_density, flag("normalized", normalized)
-        named = next((one for one in (event_shape, support) if isinstance(one, Mapping)), None)
+        named = next((one for one in (event_shape, support) if _is_named(one)), None)
         self.sites = (
             None if named is None else named_density(log_density, named, shapes, f"Density({_name(log_density)})")
         )
         if shapes is not None and named is None:
             raise InputError("shapes: they are of named outcomes; pass such as {'mu': constraints.real} with them")
         self.event_shape: tuple[int, ...] = _shape(event_shape) if self.sites is None else (self.sites.program.size,)
-        self.support: Constraint = constraints.real_vector if isinstance(support, Mapping) else support
+        self.support: Any = constraints.real_vector if self.sites is not None else support
 
     def known(self) -> Known:
         if self.sites is not None:
@@ -201,12 +201,20 @@ def _positive(temperature: object) -> float:
     return positive("temperature", temperature)
 
 
+def _is_named(supports: object) -> bool:
+    """Whether it is a constraint for each name; a single other value is told as one of these by name."""
+    return isinstance(supports, Mapping) and (
+        not supports or any(isinstance(one, Constraint) for one in supports.values())
+    )
+
+
 def _shape(event_shape: object) -> tuple[int, ...]:
     sizes = event_shape if isinstance(event_shape, tuple | list) else None
     if sizes is None or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in sizes):
         raise InputError(
             f"event_shape: {event_shape!r} is not a tuple of sizes such as () or (2,); one outcome is one array, so "
-            "stack named draws into one of shape (n,) and take them apart in log_density"
+            "stack named draws into one of shape (n,) and take them apart in log_density, or pass a constraint for each "
+            "name, as {'mu': constraints.real}"
         )
     return tuple(int(n) for n in sizes)
 
