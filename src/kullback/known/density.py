@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -201,7 +201,7 @@ def _positive(temperature: object) -> float:
     return positive("temperature", temperature)
 
 
-def _is_named(supports: object) -> bool:
+def _is_named(supports: object) -> TypeGuard[Mapping[str, Constraint]]:
     """Whether it is a constraint for each name; a single other value is told as one of these by name."""
     return isinstance(supports, Mapping) and (
         not supports or any(isinstance(one, Constraint) for one in supports.values())
@@ -213,8 +213,8 @@ def _shape(event_shape: object) -> tuple[int, ...]:
     if sizes is None or not all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in sizes):
         raise InputError(
             f"event_shape: {event_shape!r} is not a tuple of sizes such as () or (2,); one outcome is one array, so "
-            "stack named draws into one of shape (n,) and take them apart in log_density, or pass a constraint for each "
-            "name, as {'mu': constraints.real}"
+            "stack named draws into one of shape (n,) and take them apart in log_density, or pass a constraint for "
+            "each name, as {'mu': constraints.real}"
         )
     return tuple(int(n) for n in sizes)
 
