@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import get_lapack_funcs
 
 Predictor = Float[np.ndarray, "n k"]
 Array = Float[np.ndarray, "..."]
@@ -26,7 +25,6 @@ WORK = 1e9  # products, of which a path of strengths may take about so many
 ENOUGH = 1e-4  # nats a row: a start need not be nearer to its optimum
 FARTHEST = 30.0  # from the marginal predictor, where exp is still a number in single precision
 PARTS = 5
-_potrf, _potrs = get_lapack_funcs(("potrf", "potrs"), dtype=np.float64)
 WORSE = 3  # strengths one after another that leave-one-out says are worse: the path ends
 
 
@@ -215,7 +213,7 @@ class Path:
         self.unit = max(float(np.mean(self.w @ curvature)), 1e-300)
         # Of the model without inputs, every slope is as good as held at 0.
         ridge = np.append(0.0, np.full(x.shape[1], 1e12 * self.unit * len(x)))
-        self.factors = [_factor(self.design, self.w * c, ridge) for c in curvature.T]
+        self.roots = _roots(self.design, self.w[:, None] * curvature, ridge)
 
     def predicted(self, x: Float[np.ndarray, "n d"]) -> Predictor:
         return self._at(_design(x), self.coefficients)
@@ -229,9 +227,10 @@ class Path:
         for turn in range(PASSES):
             gradient, curvature = self.loss.slopes(self.y, self._at(self.design, self.coefficients))
             if turn % self.loss.keeps == 0:
-                self.factors = [_factor(self.design, self.w * c, ridge) for c in curvature.T]
+                self.roots = _roots(self.design, self.w[:, None] * curvature, ridge)
             descent = self.design.T @ (self.w[:, None] * gradient) + ridge[:, None] * self.coefficients
-            step = np.stack([_solved(f, g) for f, g in zip(self.factors, descent.T, strict=True)], 1)
+            white = self.roots @ descent.T[:, :, None]
+            step = (self.roots.swapaxes(1, 2) @ white)[:, :, 0].T
             before, size = value, self.loss.share
             for _ in range(8):
                 trial = self._objective(self.coefficients - size * step, ridge)
@@ -254,7 +253,7 @@ class Path:
         """The predictors of rows that are left out, each in turn, approximately."""
         eta = self._at(self.design, self.coefficients)
         gradient, curvature = self.loss.slopes(self.y, eta)
-        leverages = [np.einsum("nd,dn->n", self.design, _solved(f, self.design.T)) for f in self.factors]
+        leverages = [np.square(self.design @ root.T).sum(1) for root in self.roots]
         a = self.w[:, None] * np.stack(leverages, 1)
         left = eta + a * gradient / np.maximum(1.0 - a * curvature, 0.05)
         return np.clip(left, self.centre - FARTHEST, self.centre + FARTHEST)
@@ -267,23 +266,15 @@ class Path:
         return float(self.w @ losses + 0.5 * (ridge @ np.square(b)).sum())
 
 
-def _factor(design: np.ndarray, weights: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-    """The lower triangular factor of XᵀWX + Λ.
-
-    By LAPACK itself: a path takes thousands of small ones, of which SciPy's checks take longer than the work.
-    """
-    matrix = (design * weights[:, None]).T @ design
+def _roots(
+    design: Float[np.ndarray, "n d"], weights: Float[np.ndarray, "n k"], ridge: Float[np.ndarray, " d"]
+) -> Float[np.ndarray, "k d d"]:
+    """R of (XᵀWX + Λ)⁻¹ = RᵀR for each predictor, in two calls for all: of small matrices the calls are the cost."""
+    matrices = np.stack([(design * w[:, None]).T @ design for w in weights.T])
+    diagonal = np.einsum("kdd->kd", matrices)
     # A predictor that is sure of every row has no curvature of its own.
-    least = 1e-9 * max(float(np.trace(matrix)), 1e-300)
-    matrix[np.diag_indices_from(matrix)] += ridge + least
-    factor, failed = _potrf(matrix, lower=1)
-    if failed:
-        raise np.linalg.LinAlgError(f"the curvature of a linear model is not positive definite ({failed})")
-    return factor
-
-
-def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return _potrs(factor, right, lower=1)[0]
+    diagonal += ridge + 1e-9 * np.maximum(diagonal.sum(1, keepdims=True), 1e-300)
+    return np.linalg.inv(np.linalg.cholesky(matrices))
 
 
 def _design(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n d1"]:
