@@ -17,8 +17,8 @@ from kullback.minimize.fitting import Report, fit_from
 from kullback.result import Estimate, Fit, Status
 from kullback.training.batches import Table, without_scaling
 from kullback.training.driver import Outcome
-from kullback.training.early_stopping import decrease
-from kullback.training.epochs import EpochDescent, State, doubtful
+from kullback.training.early_stopping import decrease, doubtful
+from kullback.training.epochs import EpochDescent, State
 from kullback.training.evaluation import EpochConfig, with_min_scale
 
 # Classes whose linear model may tell all rows apart: its loss is then 0, and so is its gradient.
@@ -108,8 +108,8 @@ def better_of(model: Known, network: Trained, held: Table) -> Outcome | None:
     """How it ended where the linear model stays; None where the network is clearly better."""
     algorithm = network.algorithm
     fixed, train, aside = ready(model, algorithm.config, algorithm.train, held)
-    before = _losses(algorithm.evaluated(fixed, train, aside, network.before), held)
-    after = _losses(algorithm.evaluated(algorithm.fixed, algorithm.train, algorithm.held, network.after), held)
+    before = _losses(_evaluated(algorithm, fixed, train, aside, network.before), held)
+    after = _losses(_evaluated(algorithm, algorithm.fixed, algorithm.train, algorithm.held, network.after), held)
     with np.errstate(invalid="ignore"):  # rows that are impossible before and after
         gain, se = map(float, decrease(held.relative(held.numbers), before, after, np))
     if not gain <= PREFERENCE * se:
@@ -122,10 +122,33 @@ def of_all_rows(model: Known, trained: Trained, outcome: Outcome, train: Table, 
     """The linear model of all rows, with the network that it started with; the held-out value is that of the model of
     the other rows."""
     algorithm, vectors = trained.algorithm, trained.before
-    state = algorithm.evaluated(*ready(model, algorithm.config, train, held), vectors)
+    state = _evaluated(algorithm, *ready(model, algorithm.config, train, held), vectors)
     value = np.average(np.asarray(state.final, np.float64), weights=[train.total, held.total])
     free, least = algorithm.config.layout.stacked(vectors), np.asarray(state.least)
     return replace(trained.fitted, side=model, outcome=outcome, free=free, least=least, train=float(value))
+
+
+def _evaluated(
+    training: EpochDescent, fixed: Params, train: Table, held: Table | None, starts: Float[np.ndarray, "m n"]
+) -> State:
+    """The state of the same training where it starts there and takes no step: its start is judged, and valued.
+
+    By the program of the training: one of its own would take longer to compile than a small problem to learn.
+    """
+    algorithm = EpochDescent(
+        training.title,
+        training.config,
+        fixed=fixed,
+        train=train,
+        held=held,
+        starts=starts,
+        schedule=training.schedule,
+        tolerance=training.tolerance,
+        seed=training.seed,
+        limit=0,
+        memory=training.memory,
+    )
+    return algorithm.step(algorithm.init())
 
 
 def _losses(state: State, held: Table) -> Float[np.ndarray, " n"]:

@@ -31,6 +31,7 @@ _HELD_AT_MOST = 65_536  # rows; more would cost time and tell little
 _MANY_ROWS = 10_000
 _PATIENT_STEPS = 500  # without progress, where rows are few
 _CAUTION = 2.0  # standard errors
+_MUCH = 0.05  # nats a row, of which a doubt is worth a word
 # Nats, and interquartile ranges, beyond the median: what one held-out row may cost where it is decided to go on. More
 # than that no part of the data can tell of a model, and a mistyped row would decide alone.
 _COSTLIEST, _RANGES = 20.0, 10.0
@@ -98,6 +99,16 @@ def decrease(
     each = xp.where(weights > 0, before - after, 0.0)
     mean = xp.vdot(share, each)
     return mean, xp.sqrt(xp.vdot(xp.square(share), xp.square(each - mean)))
+
+
+def doubtful(gain: float, error: float, held: int) -> str:
+    """What is to be said of a gain over the start that was not taken, where it may be large; else nothing."""
+    if not (gain > 0 and gain + 2.0 * error > _MUCH):
+        return ""
+    return (
+        f"the {held:,} held-out rows are too few to tell: the best step was {gain:.2g} ± {error:.2g} nats a row "
+        "better than the start, which is returned; more rows would tell, or a larger held_out="
+    )
 
 
 # Progress and patience

@@ -37,6 +37,7 @@ from kullback.training.early_stopping import (
     Schedule,
     at_start,
     decided,
+    doubtful,
     each_member,
     stepped,
 )
@@ -115,7 +116,6 @@ def _mixed(x: Any) -> Any:
 
 
 CURVE = 64  # epochs recorded in one call
-MUCH = 0.05  # nats a row, of which a doubt is worth a word
 _SECONDS = 0.4  # that one call should take
 _MOST = 2**30  # steps in one call
 _FEED = 2**25  # bytes of batches that are brought from the host at once, at most
@@ -198,26 +198,6 @@ class EpochDescent(Iterative):
             self.budget = int(np.clip(self.budget * _SECONDS / took, self.budget / 2, self.budget * 4))
             self.budget = min(max(self.budget, 1), _MOST)
         return state
-
-    def evaluated(self, fixed: Params, train: Table, held: Table | None, starts: Float[np.ndarray, "m n"]) -> State:
-        """The state of the same training where it starts there and takes no step: its start is judged, and valued.
-
-        By the program of the training; one of its own would take longer to compile than a small problem to learn.
-        """
-        other = EpochDescent(
-            self.title,
-            self.config,
-            fixed=fixed,
-            train=train,
-            held=held,
-            starts=starts,
-            schedule=self.schedule,
-            tolerance=self.tolerance,
-            seed=self.seed,
-            limit=0,
-            memory=self.memory,
-        )
-        return jax.block_until_ready(other.step(other.init()))
 
     def _hyperparameters(self) -> Hyperparameters:
         s, dtype = self.schedule, jnp.result_type(float)
@@ -446,16 +426,6 @@ def _undecided(state: State, held: int) -> str:
     gains, errors = np.asarray(state.members.doubtful, np.float64).T
     k = int(np.argmax(gains + 2.0 * errors))
     return "" if (np.asarray(state.members.best.step) > 0).any() else doubtful(gains[k], errors[k], held)
-
-
-def doubtful(gain: float, error: float, held: int) -> str:
-    """What is to be said of a gain over the start that was not taken, where it may be large; else nothing."""
-    if not (gain > 0 and gain + 2.0 * error > MUCH):
-        return ""
-    return (
-        f"the {held:,} held-out rows are too few to tell: the best step was {gain:.2g} ± {error:.2g} nats a row "
-        "better than the start, which is returned; more rows would tell, or a larger held_out="
-    )
 
 
 def _failure(state: State) -> str:
