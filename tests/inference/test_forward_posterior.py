@@ -80,6 +80,7 @@ def test_chains_that_differ_are_told_by_the_site(rng, fit):
     assert "2.0% of the transitions diverged" in divergent.message
 
 
+@pytest.mark.long
 def test_a_mixture_is_fitted_to_the_draws():
     """Two components are nearer to a skew log tau than one, and their bound is nearer to the evidence."""
     posterior = kl.Posterior(location, DATA)
