@@ -1,6 +1,7 @@
 # make demo   the whole story on real data, in one page: report/index.html
 # make test   the tests, but for the longest; two cores, ten minutes
 # make test-all  every test, with XLA as users have it, beside the libraries that a few of them need
+# make test-engines  drift over polars, DuckDB, Dask and a local Spark session, which needs Java 17
 # make mutants  faults planted in a copy of the sources, one at a time, and whether the tests notice
 # make test-newest  the tests on the newest releases of everything; PYTHON=python3.13 on that Python
 # make test-lowest  the tests on the lowest versions that pyproject.toml declares
@@ -16,6 +17,7 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 LOCK_VENV ?= .venv-lock
 ALL_VENV ?= .venv-all
+ENGINES_VENV ?= .venv-engines
 NEWEST_VENV ?= .venv-newest
 LOWEST_VENV ?= .venv-lowest
 ARGS ?=
@@ -23,7 +25,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := -m pip -qq --disable-pip-version-check install
 
-.PHONY: demo test test-all test-newest test-lowest mutants check format docs bench lock clean
+.PHONY: demo test test-all test-engines test-newest test-lowest mutants check format docs bench lock clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -34,6 +36,9 @@ test: $(VENV)/.dev
 
 test-all: $(ALL_VENV)/.all
 	@KULLBACK_TEST_OPTIMISED=1 SCIPY_ARRAY_API=1 $(ALL_VENV)/bin/python -m pytest -n 2 $(ARGS)
+
+test-engines: $(ENGINES_VENV)/.engines
+	@$(ENGINES_VENV)/bin/python -m pytest -n 0 tests/drift/test_engines.py tests/cli/test_drift.py $(ARGS)
 
 mutants: $(VENV)/.dev
 	@$(BIN)/python -m tests.mutants $(ARGS)
@@ -62,7 +67,7 @@ bench: $(BENCH_VENV)/.peers
 	@$(BENCH_VENV)/bin/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(ALL_VENV) $(BENCH_VENV) $(LOCK_VENV) $(NEWEST_VENV) $(LOWEST_VENV) docs/_build docs/_generated report
+	rm -rf $(VENV) $(ALL_VENV) $(ENGINES_VENV) $(BENCH_VENV) $(LOCK_VENV) $(NEWEST_VENV) $(LOWEST_VENV) docs/_build docs/_generated report
 
 # Environments. A stamp is touched last, so an interrupted installation starts again.
 
@@ -88,6 +93,13 @@ $(ALL_VENV)/.all: $(ALL_VENV)/pyvenv.cfg requirements/dev.txt tests/extras.txt p
 	@$(ALL_VENV)/bin/python $(INSTALL) --require-hashes -r requirements/dev.txt
 	@$(ALL_VENV)/bin/python $(INSTALL) -r tests/extras.txt
 	@$(ALL_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(ENGINES_VENV)/.engines: $(ENGINES_VENV)/pyvenv.cfg requirements/dev.txt tests/engines.txt pyproject.toml
+	@echo "Installing pinned versions and the engines into $(ENGINES_VENV) (once) ..."
+	@$(ENGINES_VENV)/bin/python $(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(ENGINES_VENV)/bin/python $(INSTALL) -r tests/engines.txt
+	@$(ENGINES_VENV)/bin/python $(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 # Made anew whenever the requirements change, so that what is newest is newest then.

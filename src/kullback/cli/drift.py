@@ -27,7 +27,7 @@ def compare_files(reference: Path, current: Path, columns: ColumnOptions, option
     if options.report is not None:
         check_writable(options.report, "report")
     others = (options.by,) if options.by else ()
-    p, q, notes = read_tables(reference, current, columns.columns, others)
+    p, q, notes = read_tables(reference, current, columns.columns, others, lazy=True)
     found = drift(
         p,
         q,

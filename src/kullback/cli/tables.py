@@ -10,7 +10,8 @@ import csv
 import gzip
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,17 @@ class ReadTable:
 
 
 def read_tables(
-    a: Path, b: Path, columns: Sequence[str] = (), others: Sequence[str] = ()
+    a: Path, b: Path, columns: Sequence[str] = (), others: Sequence[str] = (), lazy: bool = False
 ) -> tuple[Any, Any, list[str]]:
     """Both tables as data frames with the same types of columns, and remarks on how they were read.
 
     columns  those to read; none for all
     others   more columns to read where a file has them
+    lazy     whether Parquet and Feather files may come as lazy frames, of which nothing is read yet
 
     Raises `FileError` for files that cannot be read as tables, and `InputError` for a column that is in neither.
     """
-    p, q = (read_file(path, columns, others) for path in (a, b))
+    p, q = (read_file(path, columns, others, lazy) for path in (a, b))
     frames = alike(p.frame, q.frame)
     return frames[0], frames[1], list(dict.fromkeys([*p.notes, *q.notes]))
 
@@ -54,13 +56,16 @@ def read_table(path: Path) -> Any:
     return alike(frame, frame)[0]
 
 
-def read_file(path: Path, columns: Sequence[str] = (), others: Sequence[str] = ()) -> ReadTable:
+def read_file(path: Path, columns: Sequence[str] = (), others: Sequence[str] = (), lazy: bool = False) -> ReadTable:
     """A file as it is; what is text in it is not looked at yet."""
     if not path.is_file():
         raise FileError(f"{path}: there is no such file; pass a CSV, Parquet or Feather file")
     kind = BINARY.get(path.suffix.lower())
-    found = _read_csv(path, columns, others) if kind is None else ReadTable(_read_binary(path, kind, columns, others))
-    if len(found.frame) == 0:
+    if kind is None:
+        found = _read_csv(path, columns, others)
+    else:
+        found = ReadTable(_read_binary(path, kind, columns, others, lazy))
+    if hasattr(found.frame, "shape") and row_count(found.frame) == 0:
         raise FileError(f"{path}: the table has a header and no rows")
     return found
 
@@ -182,8 +187,8 @@ def _wanted(path: Path, header: Sequence[str], columns: Sequence[str], others: S
 # Parquet and Feather
 
 
-def _read_binary(path: Path, kind: str, columns: Sequence[str], others: Sequence[str]) -> Any:
-    reader = _binary_reader(kind, path)
+def _read_binary(path: Path, kind: str, columns: Sequence[str], others: Sequence[str], lazy: bool) -> Any:
+    reader = _binary_reader(kind, path, lazy)
     try:
         header = reader.names(path)
         _require_names(path, header)
@@ -202,31 +207,48 @@ def _read_binary(path: Path, kind: str, columns: Sequence[str], others: Sequence
 class _Reader:
     """How a library reads the names of the columns of a file, and some of them."""
 
-    names: Any
-    read: Any
+    names: Callable[[Path], list[str]]
+    read: Callable[[Path, list[str]], Any]
 
 
-def _binary_reader(kind: str, path: Path) -> _Reader:
-    """polars or pyarrow, whichever is installed."""
-    try:
-        import polars as pl
-    except ImportError:
-        pl = None
-    if pl is not None and kind == "parquet":
-        return _Reader(
-            lambda file: list(pl.read_parquet_schema(file)), lambda file, names: pl.read_parquet(file, columns=names)
-        )
-    if pl is not None:
-        return _Reader(
-            lambda file: list(pl.read_ipc_schema(file)),
-            lambda file, names: pl.read_ipc(file, columns=names),
-        )
-    try:
-        from pyarrow import feather, ipc, parquet  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise FileError(
-            f"{path}: reading {kind} files needs polars or pyarrow; pip install polars, or write the table as CSV"
-        ) from None
+def _binary_reader(kind: str, path: Path, lazy: bool) -> _Reader:
+    """polars or DuckDB, which need not read a file whole, or else pyarrow, whichever is installed."""
+    for reader in (_by_polars, _by_duckdb, _by_pyarrow):
+        with suppress(ImportError):
+            if (found := reader(kind, lazy)) is not None:
+                return found
+    raise FileError(
+        f"{path}: reading {kind} files needs polars or pyarrow; pip install polars, or write the table as CSV"
+    )
+
+
+def _by_polars(kind: str, lazy: bool) -> _Reader:
+    import polars as pl
+
+    scan = pl.scan_parquet if kind == "parquet" else pl.scan_ipc
+
+    def read(file: Path, names: list[str]) -> Any:
+        chosen = scan(file).select(names)
+        return chosen if lazy else chosen.collect()
+
+    return _Reader(lambda file: scan(file).collect_schema().names(), read)
+
+
+def _by_duckdb(kind: str, lazy: bool) -> _Reader | None:
+    import duckdb  # pyright: ignore[reportMissingImports]
+
+    if kind != "parquet" or not lazy:
+        return None
+
+    def read(file: Path, names: list[str]) -> Any:
+        return duckdb.connect().read_parquet(str(file)).select(*[duckdb.ColumnExpression(name) for name in names])
+
+    return _Reader(lambda file: duckdb.connect().read_parquet(str(file)).columns, read)
+
+
+def _by_pyarrow(kind: str, lazy: bool) -> _Reader:
+    from pyarrow import feather, ipc, parquet  # pyright: ignore[reportMissingImports]
+
     if kind == "parquet":
         return _Reader(
             lambda file: parquet.read_schema(file).names, lambda file, names: parquet.read_table(file, columns=names)

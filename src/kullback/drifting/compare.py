@@ -10,9 +10,11 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from kullback.arguments import flag, inside, whole
+from kullback.drifting.counted import counted_test
 from kullback.drifting.features import column_blocks, joint_blocks
+from kullback.drifting.lazy import Large, counted_pairs, large_tables
 from kullback.drifting.measures import distances, divergences, joint_divergences
-from kullback.drifting.pairs import MISSING, Pair, matched_pairs
+from kullback.drifting.pairs import MISSING, Pair, Part, matched_pairs, on_infinities
 from kullback.drifting.permutation import Tested, group_sums, grouped, permutation_tests
 from kullback.drifting.profile import profile
 from kullback.drifting.progress import Progress, progress
@@ -29,6 +31,10 @@ PERMUTATIONS = 999
 MOST_PERMUTATIONS = 99_999
 TESTS_A_THOUSAND = 5  # so that one column of many that moves has an adjusted p-value of 0.005 or less
 MOST_COLUMNS_RELATED = 32
+# The fields that are of a sample of the rows: with more rows than `rows`, and in tables larger than memory.
+OF_FEW = ("kl", "reverse_kl")
+OF_JOINT = ("p_value", *OF_FEW)
+OF_COLUMN = ("p_value", "adjusted_p", *OF_FEW, "distances", "missing", "profile", "words")
 
 
 def drift(
@@ -55,7 +61,9 @@ def drift(
     infinities are values of their own. Columns are matched by name.
 
     reference, current  data frames of any library that narwhals reads, arrays [n] or [n, d], mappings from names to
-                        columns, or `Samples`
+                        columns, or `Samples`. A lazy frame of more than 100,000 rows (polars, DuckDB, Dask, Spark)
+                        stays in its engine, which counts all rows for the columns; a random sample of them comes back
+                        for KL and for all together, and `of_sample` names what is of the sample
     columns       the names of those to compare; None for all that both tables have
     measured      columns of numbers compared by distances; labels: without order; counts: whole numbers whose
                   frequencies are compared; ignore: left out. What is not named is decided by the values
@@ -64,7 +72,7 @@ def drift(
     permutations  of each test; None for 999, and for more of those columns where p would else not be small enough to
                   stay below 0.01 when adjusted for the number of columns
     rows          of each table, drawn at random, from which KL is estimated, which takes the most time; None for all.
-                  Tests, distances and shares are always of all rows
+                  Tests, distances and shares of tables in memory are always of all rows
     level         of the adjusted p-values at which a column is said to have moved
     seed          an integer or a JAX key, for permutations and standard errors
     quiet         whether no progress is shown on a terminal
@@ -78,32 +86,46 @@ def drift(
     level = inside("level", level, 0.05)
     first = PERMUTATIONS if permutations is None else whole("permutations", permutations, 1, 10_000_000)
     most = None if rows is None else whole("rows", rows)
-    said = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
+    stated = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
+    read = None if columns is None else [*_names(columns), *([] if by is None else [str(by)])]
+    large = large_tables(reference, current, read, request.host_rng(Stream.ENGINE).integers(2**31 - 1, size=2))
+    if large is not None:
+        reference, current = (side.sample for side in large)
     reference, current, periods = _without_periods(reference, current, by, every)
     if by is not None:
-        columns, said["ignore"] = _without_name(columns, by), _without_name(ignore, by)
-    pairs, notes = matched_pairs(reference, current, said, columns)
-    few, sampled = _sampled(pairs, most, request)
+        columns, stated["ignore"] = _without_name(columns, by), _without_name(ignore, by)
+    pairs, notes = matched_pairs(reference, current, stated, columns)
+    few = _sampled(pairs, most, request)
+    counted, uncounted = _of_all(pairs, large, request)
+    for pair, of_all in zip(pairs, counted, strict=True):
+        if of_all is not None and (said := on_infinities(pair.name, pair.p, pair.q)):
+            now = on_infinities(pair.name, of_all.p, of_all.q)
+            notes = tuple(note.replace(said, now) for note in notes)
     with progress(len(pairs) + 3, flag("quiet", quiet)) as show:
-        tested, joint_test = column_and_joint_tests(pairs, request, first, permutations is None, show)
+        tested, joint_test = column_and_joint_tests(pairs, request, first, permutations is None, show, counted)
         adjusted = [float(p) for p in false_discovery_control([each.p_value for each in tested])]
         found = []
-        for pair, part, test, p in zip(pairs, few, tested, adjusted, strict=True):
+        for pair, part, whole_pair, test, p in zip(pairs, few, counted, tested, adjusted, strict=True):
             show(pair.name)
-            found.append(_column(pair, part, test, p, level, request))
+            of_sample = () if few is pairs else OF_FEW
+            if large is not None and whole_pair is None:
+                of_sample = OF_COLUMN
+            found.append(_column(whole_pair or pair, part, test, p, level, request, of_sample))
         show("all together")
         joint = _joint(few, found, joint_test, request)
+        joint = replace(joint, of_sample=_of_sample(pairs, few, found, large))
         relations = _relations(pairs, found, joint, level, request, first)
         show("periods")
         series = () if periods is None else chart(pairs, periods[0], periods[1], request)
     return DriftReport(
-        reference=Side("reference", len(pairs[0].p)),
-        current=Side("current", len(pairs[0].q)),
+        reference=_side("reference", pairs[0].p, large, 0),
+        current=_side("current", pairs[0].q, large, 1),
         columns=tuple(sorted(found, key=lambda each: _rank(each, level))),
         joint=joint,
         notes=(
             *notes,
-            *sampled,
+            *_on_sample(pairs, few, large),
+            *uncounted,
             *_readings(pairs),
             *_on_relations(pairs, found, joint, level),
             *_on_series(series, periods),
@@ -143,25 +165,76 @@ def _without_name(names: Any, by: object) -> Any:
     return [name for name in names if str(name) != str(by)] or None
 
 
+def _names(columns: Sequence[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else [str(name) for name in columns]
+
+
+def _of_all(
+    pairs: Sequence[Pair], large: tuple[Large, Large] | None, request: Request
+) -> tuple[list[Pair | None], list[str]]:
+    """The counts of all rows of each column of large tables, None for what is in memory, and remarks."""
+    if large is None:
+        return [None] * len(pairs), []
+    return counted_pairs(pairs, large, request.host_rng(Stream.ENGINE, 1))
+
+
+def _side(name: str, part: Part, large: tuple[Large, Large] | None, at: int) -> Side:
+    if large is None:
+        return Side(name, len(part))
+    return Side(name, large[at].rows, large[at].sampled if large[at].sampled < large[at].rows else None)
+
+
+def _of_sample(
+    pairs: Sequence[Pair], few: Sequence[Pair], found: Sequence[ColumnDrift], large: tuple[Large, Large] | None
+) -> tuple[str, ...]:
+    """The fields of all columns together that are of sampled rows."""
+    if len(pairs) == 1:
+        return tuple(name for name in found[0].of_sample if name in OF_JOINT)
+    return OF_JOINT if large is not None else () if few is pairs else OF_FEW
+
+
+def _on_sample(pairs: Sequence[Pair], few: Sequence[Pair], large: tuple[Large, Large] | None) -> list[str]:
+    """Which numbers are of sampled rows, where some are."""
+    said = []
+    if few is not pairs:
+        said.append(f"KL is estimated from {len(few[0].p):,} and {len(few[0].q):,} random rows (rows=)")
+    if large is not None:
+        p, q = (side.sampled for side in large)
+        what = "KL, all together" if few is pairs else "all together"
+        said.append(f"{what}, relations, periods and log ratios are of {p:,} and {q:,} random rows")
+    if not said:
+        return []
+    return [f"{'; '.join(said)}; everything else is of all rows"]
+
+
 def column_and_joint_tests(
-    pairs: Sequence[Pair], request: Request, first: int, more: bool, show: Progress
+    pairs: Sequence[Pair],
+    request: Request,
+    first: int,
+    more: bool,
+    show: Progress,
+    counted: Sequence[Pair | None] | None = None,
 ) -> tuple[list[Tested], Tested]:
-    """The tests of the columns, and the joint one, which share their permutations."""
+    """The tests of the columns, and the joint one, which share their permutations; of counts, each has its own."""
     show("permutations")
     rng = request.host_rng(Stream.FEATURES)
     groups = grouped(len(pairs[0].p), len(pairs[0].q), request.host_rng(Stream.FEATURES, 1))
-    sums = [group_sums(column_blocks(pair, rng), groups) for pair in pairs]
+    counted = [None] * len(pairs) if counted is None else counted
+    held = [pair for pair, of_all in zip(pairs, counted, strict=True) if of_all is None]
+    sums = [group_sums(column_blocks(pair, rng), groups) for pair in held]
     most = first
     if more:
         most = min(MOST_PERMUTATIONS, (first + 1) * -(-len(pairs) // TESTS_A_THOUSAND) - 1)
     joint = [group_sums(joint_blocks(pairs, rng), groups)] if len(pairs) > 1 else []
-    budget = [most] * len(pairs) + [first] * len(joint)
-    tested = permutation_tests(sums + joint, groups, request.host_rng(Stream.PERMUTATIONS), first, budget)
-    return tested[: len(pairs)], tested[-1]
+    budget = [most] * len(held) + [first] * len(joint)
+    found = permutation_tests(sums + joint, groups, request.host_rng(Stream.PERMUTATIONS), first, budget)
+    of_held, of_counts = iter(found), request.host_rng(Stream.PERMUTATIONS, 1)
+    tested = [next(of_held) if of_all is None else counted_test(of_all, of_counts, first, most) for of_all in counted]
+    return tested, next(of_held) if joint else tested[-1]
 
 
-def _sampled(pairs: Sequence[Pair], most: int | None, request: Request) -> tuple[tuple[Pair, ...], list[str]]:
-    """The pairs with at most so many random rows of each side, the same in all columns, and a remark on it."""
+def _sampled(pairs: Sequence[Pair], most: int | None, request: Request) -> tuple[Pair, ...]:
+    """The pairs with at most so many random rows of each side, the same in all columns."""
     rng, chosen = request.host_rng(Stream.ROWS), []
     for size in (len(pairs[0].p), len(pairs[0].q)):
         kept = np.ones(size, bool)
@@ -169,13 +242,13 @@ def _sampled(pairs: Sequence[Pair], most: int | None, request: Request) -> tuple
             kept[rng.permutation(size)[most:]] = False
         chosen.append(kept)
     if all(kept.all() for kept in chosen):
-        return tuple(pairs), []
-    p, q = (int(kept.sum()) for kept in chosen)
-    few = tuple(replace(pair, p=pair.p.take(chosen[0]), q=pair.q.take(chosen[1])) for pair in pairs)
-    return few, [f"KL is estimated from {p:,} and {q:,} random rows (rows=); everything else is of all rows"]
+        return tuple(pairs)
+    return tuple(replace(pair, p=pair.p.take(chosen[0]), q=pair.q.take(chosen[1])) for pair in pairs)
 
 
-def _column(pair: Pair, few: Pair, test: Tested, adjusted: float, level: float, request: Request) -> ColumnDrift:
+def _column(
+    pair: Pair, few: Pair, test: Tested, adjusted: float, level: float, request: Request, of_sample: tuple[str, ...]
+) -> ColumnDrift:
     kl, reverse = divergences(few, request)
     shares = profile(pair)
     return ColumnDrift(
@@ -186,9 +259,10 @@ def _column(pair: Pair, few: Pair, test: Tested, adjusted: float, level: float, 
         kl=kl,
         reverse_kl=reverse,
         distances=distances(pair),
-        missing=(float((pair.p.state == MISSING).mean()), float((pair.q.state == MISSING).mean())),
+        missing=(pair.p.share(MISSING), pair.q.share(MISSING)),
         profile=shares,
         words=in_words(pair, shares) if adjusted <= level else "",
+        of_sample=of_sample,
     )
 
 

@@ -29,7 +29,7 @@ MOST_MULTIPLIED = 32  # features of which all products are taken
 SMALLEST_EIGENVALUE = 1e-3
 ROWS_A_FEATURE = 4
 COVARIANCE_ROWS = 20_000
-_NORMAL_IQR = 1.3489795  # the interquartile range of a standard normal
+NORMAL_IQR = 1.3489795  # the interquartile range of a standard normal
 
 Features = Float[np.ndarray, "rows k"]
 Expand = Callable[[Features], Features]
@@ -111,7 +111,7 @@ def in_units_of_spread(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n
     scaled = scaled / (np.abs(scaled).max() or 1.0)  # differences of the largest numbers would overflow
     scaled -= np.median(scaled)
     low, high = np.quantile(scaled, [0.25, 0.75])
-    return scaled / ((high - low) / _NORMAL_IQR or scaled.std() or 1.0)
+    return scaled / ((high - low) / NORMAL_IQR or scaled.std() or 1.0)
 
 
 def indicator_features(pair: Pair, most: int) -> Features:

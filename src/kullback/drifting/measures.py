@@ -16,7 +16,7 @@ from scipy.special import rel_entr
 from scipy.stats import wasserstein_distance
 
 from kullback.drifting.features import MOST_VALUES, MOST_VALUES_TOGETHER, indicator_features, score_features
-from kullback.drifting.pairs import FINITE, Pair
+from kullback.drifting.pairs import FINITE, Pair, quantiles
 from kullback.drifting.streams import Stream
 from kullback.estimate.rows import Rows
 from kullback.estimate.two_samples import TwoSamples, between_columns, both_ways
@@ -76,14 +76,20 @@ def bin_counts(pair: Pair) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]
     if pair.table:
         p, q = codes(pair)
     else:
-        side = pair.p.finite if len(pair.p.finite) else pair.q.finite
-        edges = np.unique(np.quantile(side.astype(np.float64), TENTHS))
+        side = pair.p if len(pair.p.finite) else pair.q
+        edges = np.unique(quantiles(side.finite, side.finite_count, TENTHS))
         p, q = (np.searchsorted(edges, part.finite, side="left") for part in (pair.p, pair.q))
         p, q = (
             _with_states(code, part.state, len(edges) + 1) for code, part in zip((p, q), (pair.p, pair.q), strict=True)
         )
     size = max(int(p.max()), int(q.max())) + 1
-    return np.bincount(p, minlength=size), np.bincount(q, minlength=size)
+    return row_counts(p, pair.p.count, size), row_counts(q, pair.q.count, size)
+
+
+def row_counts(code: Int[np.ndarray, " n"], count: Int[np.ndarray, " n"] | None, size: int) -> Int[np.ndarray, " k"]:
+    """The rows of each code; an entry stands for `count` of them, or for one."""
+    found = np.bincount(code, count, size)
+    return found if count is None else np.round(found).astype(np.int64)
 
 
 def codes(pair: Pair) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
@@ -121,9 +127,10 @@ def _wasserstein(pair: Pair) -> float | None:
     if pair.read_as == "labels" or not (len(pair.p.finite) and len(pair.q.finite)):
         return None
     pair = from_smallest(pair)
-    p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
+    p, q = (part.finite.astype(np.float64) if part.mean is None else part.mean for part in (pair.p, pair.q))
     scale = float(np.abs(np.concatenate([p, q])).max()) or 1.0  # the distances of the largest numbers would overflow
-    return float(wasserstein_distance(p / scale, q / scale)) * scale
+    weights = pair.p.finite_count, pair.q.finite_count
+    return float(wasserstein_distance(p / scale, q / scale, *weights)) * scale
 
 
 # KL, with what it is worth

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from kullback.drifting.tables import named_columns
 from kullback.errors import InputError
@@ -29,10 +29,16 @@ WRITTEN_BY_PANDAS = ("Unnamed: 0", "__index_level_0__", "")
 
 @dataclass(frozen=True)
 class Part:
-    """One side of a column: its finite values in the order of their rows, and the state of every row."""
+    """One side of a column: its finite values in the order of their rows, and the state of every row.
+
+    count  how many rows of the table an entry stands for, where these are counts of a larger table; None for one
+    mean   of this side's rows at each finite entry, whose own value is the mean of both sides; None where they agree
+    """
 
     column: Column
     state: Int[np.ndarray, " n"]
+    count: Int[np.ndarray, " n"] | None = None
+    mean: Float[np.ndarray, " finite"] | None = None
 
     @property
     def finite(self) -> np.ndarray:
@@ -40,6 +46,22 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.state)
+
+    @property
+    def rows(self) -> int:
+        return len(self.state) if self.count is None else int(self.count.sum())
+
+    @property
+    def finite_count(self) -> Int[np.ndarray, " finite"] | None:
+        return None if self.count is None else self.count[self.state == FINITE]
+
+    def rows_in(self, state: int) -> int:
+        """The rows in that state."""
+        inside = self.state == state
+        return int(inside.sum()) if self.count is None else int(self.count[inside].sum())
+
+    def share(self, state: int) -> float:
+        return self.rows_in(state) / self.rows
 
     def take(self, rows: Bool[np.ndarray, " n"]) -> Part:
         """The part of those rows that are True."""
@@ -93,10 +115,26 @@ class Pair:
         return np.concatenate(parts) if parts else np.zeros(0)
 
     @cached_property
+    def pooled_count(self) -> Int[np.ndarray, " finite"] | None:
+        """How many rows each of the pooled values stands for; None for one."""
+        of_p, of_q = self.p.finite_count, self.q.finite_count
+        return None if of_p is None or of_q is None else np.concatenate([of_p, of_q])
+
+    @cached_property
     def levels(self) -> tuple[np.ndarray, Int[np.ndarray, " finite"]]:
         """The distinct finite values of both sides, and the number of each row's among them."""
         levels, codes = np.unique(self.pooled, return_inverse=True)
         return levels, codes
+
+
+def quantiles(
+    values: np.ndarray, count: Int[np.ndarray, " n"] | None, at: Float[np.ndarray, " k"] | list[float]
+) -> Float[np.ndarray, " k"]:
+    """Quantiles of values that stand for `count` rows each; between values linear where each is one row."""
+    values = values.astype(np.float64)
+    if count is None:
+        return np.quantile(values, at)
+    return np.quantile(values, at, weights=count, method="inverted_cdf")
 
 
 def matched_pairs(
@@ -117,14 +155,14 @@ def matched_pairs(
     names, left_out = _shared(list(ps), list(qs), columns, said)
     notes += left_out
     read = {
-        argument: [_part(name, side[name], f"{argument}[{name!r}]") for name in names]
+        argument: [read_part(name, side[name], f"{argument}[{name!r}]") for name in names]
         for argument, side in (("reference", ps), ("current", qs))
     }
     stated = [stated_columns([part.column for part in parts], said) for parts in read.values()]
     pairs = []
     for p, q in zip(*stated, strict=True):
         at = names.index(p.name)
-        pair, note = _pair(replace(read["reference"][at], column=p), replace(read["current"][at], column=q))
+        pair, note = paired(replace(read["reference"][at], column=p), replace(read["current"][at], column=q))
         pairs.append(pair)
         notes += [note] if note else []
     pairs, identifiers = _without_identifiers(pairs)
@@ -168,7 +206,7 @@ def _names(columns: object) -> list[str]:
     raise InputError(f"columns: {columns!r:.60} is no list of names; pass one, or None for all columns")
 
 
-def _part(name: str, series: Any, argument: str) -> Part:
+def read_part(name: str, series: Any, argument: str) -> Part:
     if isinstance(series, Column):
         column, missing = series, np.zeros(len(series.values), bool)
     else:
@@ -181,7 +219,7 @@ def _part(name: str, series: Any, argument: str) -> Part:
     return Part(column, state)
 
 
-def _pair(p: Part, q: Part) -> tuple[Pair, str]:
+def paired(p: Part, q: Part) -> tuple[Pair, str]:
     """Both sides of a column, of one type; where they are of two, both are labels, which is said."""
     name, note = p.column.name, ""
     kinds = [_kind(part) for part in (p, q)]
@@ -194,12 +232,16 @@ def _pair(p: Part, q: Part) -> tuple[Pair, str]:
         p, q = (replace(part, column=replace(part.column, zoned=True)) for part in (p, q))
     elif "" in kinds:  # a side without values is of the other's type
         p, q = (_like(part, other) if not len(part.finite) else part for part, other in ((p, q), (q, p)))
-    infinite = sum(int((part.state >= ABOVE).sum()) for part in (p, q))
-    if infinite:
-        note = "; ".join(filter(None, (note, f"infinities are a value of their own ({name!r}: {infinite:,})")))
+    note = "; ".join(filter(None, (note, on_infinities(name, p, q))))
     filled = [part.column for part in (p, q) if len(part.finite)]
     table = is_table(*filled) if filled else True
     return Pair(name, p, q, table, remark_on(*filled) if filled else ""), note
+
+
+def on_infinities(name: str, p: Part, q: Part) -> str:
+    """The remark on infinities, with their number; empty where there are none."""
+    infinite = sum(part.rows_in(ABOVE) + part.rows_in(BELOW) for part in (p, q))
+    return f"infinities are a value of their own ({name!r}: {infinite:,})" if infinite else ""
 
 
 def _kind(part: Part) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from kullback.drifting.measures import codes
-from kullback.drifting.pairs import FINITE, STATES, Pair
+from kullback.drifting.measures import codes, row_counts
+from kullback.drifting.pairs import FINITE, STATES, Pair, quantiles
 
 REGIONS = 20
 MOST_SHOWN = 40
@@ -66,10 +66,13 @@ def profile(pair: Pair) -> Profile:
 
 def _of_regions(pair: Pair) -> Profile:
     pooled = pair.pooled.astype(np.float64)
-    inner = np.unique(np.quantile(pooled, np.arange(1, REGIONS) / REGIONS)) if len(pooled) else np.zeros(0)
+    shares = np.arange(1, REGIONS) / REGIONS
+    inner = np.unique(quantiles(pooled, pair.pooled_count, shares)) if len(pooled) else np.zeros(0)
     inner = inner[inner < pooled.max(initial=-np.inf)]
     edges = [-math.inf, *map(float, inner), math.inf]
-    p, q = (np.bincount(np.searchsorted(inner, part.finite), minlength=len(edges) - 1) for part in (pair.p, pair.q))
+    p, q = (
+        row_counts(np.searchsorted(inner, part.finite), part.finite_count, len(edges) - 1) for part in (pair.p, pair.q)
+    )
     found = [
         _region(_range(low, high, pair.unit), int(p[at]), int(q[at]), pair, low, high)
         for at, (low, high) in enumerate(itertools.pairwise(edges))
@@ -80,9 +83,12 @@ def _of_regions(pair: Pair) -> Profile:
 def _of_values(pair: Pair) -> Profile:
     levels, _ = pair.levels
     size = len(levels) + len(STATES) - 1
-    p, q = (np.bincount(rows, minlength=size)[: len(levels)] for rows in codes(pair))
+    p, q = (
+        row_counts(rows, part.count, size)[: len(levels)]
+        for rows, part in zip(codes(pair), (pair.p, pair.q), strict=True)
+    )
     order = np.argsort(-(p + q), kind="stable")
-    parts = _parts(p, q, len(pair.p), len(pair.q))
+    parts = _parts(p, q, pair.p.rows, pair.q.rows)
     frequent = set(order[:MOST_SHOWN].tolist()) | set(np.argsort(-parts, kind="stable")[: MOST_SHOWN // 4].tolist())
     shown = [at for at in order.tolist() if at in frequent]
     found = [_region(level_name(levels[at], pair.unit), int(p[at]), int(q[at]), pair) for at in shown]
@@ -90,20 +96,20 @@ def _of_values(pair: Pair) -> Profile:
     if len(others):
         name = f"{len(others):,} other value{'s' if len(others) > 1 else ''}"
         found.append(_region(name, int(p[others].sum()), int(q[others].sum()), pair))
-    new, gone = _unseen(levels, q, p, len(pair.q), pair.unit), _unseen(levels, p, q, len(pair.p), pair.unit)
+    new, gone = _unseen(levels, q, p, pair.q.rows, pair.unit), _unseen(levels, p, q, pair.p.rows, pair.unit)
     return Profile(tuple(found + _states(pair)), new, gone)
 
 
 def _states(pair: Pair) -> list[Region]:
     return [
-        _region(STATES[state], int((pair.p.state == state).sum()), int((pair.q.state == state).sum()), pair, math.nan)
+        _region(STATES[state], pair.p.rows_in(state), pair.q.rows_in(state), pair, math.nan)
         for state in np.unique(pair.states)
         if state != FINITE
     ]
 
 
 def _region(label: str, p: int, q: int, pair: Pair, low: float = -math.inf, high: float = math.inf) -> Region:
-    n, m = len(pair.p), len(pair.q)
+    n, m = pair.p.rows, pair.q.rows
     part = float(_parts(np.array([p]), np.array([q]), n, m)[0])
     return Region(label=label, reference=p / n, current=q / m, part=part, low=low, high=high)
 

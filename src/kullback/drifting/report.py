@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two tables: what it is called, and its number of rows."""
+    """One of the two tables: what it is called, and its number of rows.
+
+    sampled  how many of them came back from an engine, in which the others stay; None where all are in memory
+    """
 
     name: str
     rows: int
+    sampled: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ColumnDrift:
     missing     the share of missing values on both sides
     profile     shares by regions or values, and where the divergence comes from
     words       what moved, by how much and where; empty where no change was found
+    of_sample   the names of those fields above that are of random rows; the others are of all rows
     """
 
     name: str
@@ -56,15 +61,17 @@ class ColumnDrift:
     missing: tuple[float, float]
     profile: Profile
     words: str
+    of_sample: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class JointDrift:
-    """All columns together: the exact p-value of its own test, and KL both ways in nats."""
+    """All columns together: the exact p-value of its own test, and KL both ways; `of_sample` as for a column."""
 
     p_value: float
     kl: Estimate
     reverse_kl: Estimate
+    of_sample: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,7 @@ class DriftReport:
                 "p_value": self.joint.p_value,
                 "kl": estimate_as_dict(self.joint.kl),
                 "reverse_kl": estimate_as_dict(self.joint.reverse_kl),
+                "of_sample": list(self.joint.of_sample),
             },
             "moved": list(self.moved),
             "columns": [_as_dict(column) for column in self.columns],
@@ -218,6 +226,7 @@ def _flat(column: ColumnDrift) -> dict[str, Any]:
         "missing_reference": column.missing[0],
         "missing_current": column.missing[1],
         "words": column.words,
+        "of_sample": ", ".join(column.of_sample),
     }
 
 
@@ -234,6 +243,7 @@ def _as_dict(column: ColumnDrift) -> dict[str, Any]:
             "missing": {"reference": column.missing[0], "current": column.missing[1]},
             **asdict(column.profile),
             "words": column.words,
+            "of_sample": list(column.of_sample),
         }
     )
 

@@ -13,3 +13,4 @@ class Stream(enum.IntEnum):
     ORDERS = 44
     SERIES = 45
     ROWS = 46
+    ENGINE = 47

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 
 from kullback.errors import InputError
@@ -66,8 +67,6 @@ def _of_samples(x: Samples, argument: str) -> dict[str, Any]:
 
 def _frame(x: Any, argument: str) -> dict[str, Any] | None:
     """The columns of a data frame or a series; None for everything else."""
-    import narwhals as nw
-
     native = x.to_frame() if hasattr(x, "to_frame") and not hasattr(x, "columns") else x
     names = [str(name) for name in getattr(native, "columns", ())] if hasattr(native, "shape") else []
     if names:
@@ -76,10 +75,21 @@ def _frame(x: Any, argument: str) -> dict[str, Any] | None:
         return dict(zip(names, (native.iloc[:, at] for at in range(len(names))), strict=True))
     frame = nw.from_native(native, pass_through=True)
     if isinstance(frame, nw.LazyFrame):
-        frame = frame.collect()
+        return _frame(collected(frame, argument), argument)
     if not isinstance(frame, nw.DataFrame):
         return None
     return {name: frame[name].to_native() for name in frame.columns}
+
+
+def collected(frame: nw.LazyFrame[Any], argument: str) -> Any:
+    """All rows of a query as a frame in memory. Raises `InputError` where the engine fails."""
+    try:
+        if frame.implementation.is_polars():
+            return nw.to_native(frame.collect(engine="streaming"))
+        return nw.to_native(frame.collect(backend="pandas"))
+    except Exception as error:  # each engine has errors of its own
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{argument}: its engine cannot read the table ({said}); check its source") from None
 
 
 def _distinct(names: list[str], columns: list[Any], argument: str) -> dict[str, Any]:

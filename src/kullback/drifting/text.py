@@ -52,7 +52,10 @@ def lines(report: DriftReport) -> list[Line]:
 
 def heading(report: DriftReport) -> str:
     """What was compared, and the verdict, in two sentences."""
-    p, q = (f"{side.name} ({_rows(side.rows)})" for side in (report.reference, report.current))
+    p, q = (
+        f"{side.name} ({_rows(side.rows)}{f', {side.sampled:,} sampled' if side.sampled else ''})"
+        for side in (report.reference, report.current)
+    )
     count, moved = len(report.columns), len(report.moved)
     columns = f"{count} column{'s' if count > 1 else ''}"
     verdict = f"{moved or 'none'} of {columns} moved" if count > 1 else ("it moved" if moved else "it did not move")

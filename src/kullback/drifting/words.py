@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from kullback.drifting.pairs import FINITE, STATES, Pair
+from kullback.drifting.measures import row_counts
+from kullback.drifting.pairs import FINITE, STATES, Pair, Part, quantiles
 from kullback.drifting.profile import Profile, Region, shown_value
 
 LEAST_SHIFT = 0.1  # of the reference's interquartile range
@@ -48,10 +49,11 @@ def _from_to(before: float, after: float) -> str:
 
 
 def _measured(pair: Pair) -> list[str]:
-    p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
-    if not (len(p) and len(q)):
+    if not (len(pair.p.finite) and len(pair.q.finite)):
         return []
-    (low_p, median_p, high_p), (low_q, median_q, high_q) = (np.quantile(x, [0.25, 0.5, 0.75]) for x in (p, q))
+    (low_p, median_p, high_p), (low_q, median_q, high_q) = (
+        quantiles(part.finite, part.finite_count, [0.25, 0.5, 0.75]) for part in (pair.p, pair.q)
+    )
     said = []
     width_p, width_q = high_p - low_p, high_q - low_q
     if abs(median_q - median_p) > LEAST_SHIFT * max(width_p, width_q):
@@ -62,25 +64,33 @@ def _measured(pair: Pair) -> list[str]:
         unit = "duration" if pair.unit else ""
         before, after = (shown_value(x, unit) for x in (width_p, width_q))
         said.append(f"the interquartile range {word} from {before} to {after}")
-    return [*said, _tail(p, q, pair.unit)]
+    return [*said, _tail(pair)]
 
 
-def _tail(p: Float[np.ndarray, " n"], q: Float[np.ndarray, " m"], unit: str) -> str:
+def _tail(pair: Pair) -> str:
     """The share beyond the threshold whose two sides have the largest divergence between the samples."""
-    pooled = np.sort(np.concatenate([p, q]))
-    cuts = np.unique(np.quantile(pooled, np.arange(1, 200) / 200, method="inverted_cdf"))
-    cuts = cuts[cuts < pooled[-1]]
+    pooled, count = pair.pooled.astype(np.float64), pair.pooled_count
+    shares = np.arange(1, 200) / 200
+    cuts = np.unique(np.quantile(pooled, shares, weights=count, method="inverted_cdf"))
+    cuts = cuts[cuts < pooled.max()]
     if len(cuts) == 0:
-        return f"all values are {shown_value(float(pooled[0]), unit)}"
-    below_p, below_q = (np.searchsorted(np.sort(x), cuts, side="right") for x in (p, q))
-    share_p, share_q = (below_p + 0.5) / (len(p) + 1), (below_q + 0.5) / (len(q) + 1)
+        return f"all values are {shown_value(float(pooled[0]), pair.unit)}"
+    (below_p, p), (below_q, q) = (_rows_below(part, cuts) for part in (pair.p, pair.q))
+    share_p, share_q = (below_p + 0.5) / (p + 1), (below_q + 0.5) / (q + 1)
     middle = (share_p + share_q) / 2
     gain = sum(x * np.log(x / y) for s in (share_p, share_q) for x, y in ((s, middle), (1 - s, 1 - middle)))
     at = int(np.argmax(gain))
-    under_p, under_q, cut = below_p[at] / len(p), below_q[at] / len(q), shown_value(float(cuts[at]), unit)
+    under_p, under_q, cut = below_p[at] / p, below_q[at] / q, shown_value(float(cuts[at]), pair.unit)
     if under_p + under_q <= 1:
         return f"up to {cut} the share {_verb(under_p, under_q)} {_from_to(under_p, under_q)}"
     return f"above {cut} the share {_verb(1 - under_p, 1 - under_q)} {_from_to(1 - under_p, 1 - under_q)}"
+
+
+def _rows_below(part: Part, cuts: Float[np.ndarray, " k"]) -> tuple[Int[np.ndarray, " k"], int]:
+    """The rows with values up to each cut, and all with finite values."""
+    place = np.searchsorted(cuts, part.finite.astype(np.float64), side="left")
+    rows = row_counts(place, part.finite_count, len(cuts) + 1)
+    return np.cumsum(rows)[:-1], int(rows.sum())
 
 
 def _labels(pair: Pair, profile: Profile) -> list[str]:
@@ -105,18 +115,22 @@ def _is(region: Region) -> str:
 
 
 def _counts(pair: Pair) -> list[str]:
-    p, q = pair.p.finite.astype(np.float64), pair.q.finite.astype(np.float64)
-    if not len(q):
+    if not len(pair.q.finite):
         return []
-    before, after = float(p.mean()), float(q.mean())
+    before, after = (_mean(part, 1) for part in (pair.p, pair.q))
+    deviation = max(_mean(pair.p, 2) - before**2, 0.0) ** 0.5
     mean = f"the mean {_verb(before, after)} from {before:.4g} to {after:.4g}"
-    return ([mean] if abs(after - before) > LEAST_SHIFT * p.std() else []) + [_tail(p, q, pair.unit)]
+    return ([mean] if abs(after - before) > LEAST_SHIFT * deviation else []) + [_tail(pair)]
+
+
+def _mean(part: Part, power: int) -> float:
+    return float(np.average(part.finite.astype(np.float64) ** power, weights=part.finite_count))
 
 
 def _states(pair: Pair) -> list[str]:
     said = []
     for state in np.unique(pair.states):
-        before, after = float((pair.p.state == state).mean()), float((pair.q.state == state).mean())
+        before, after = pair.p.share(state), pair.q.share(state)
         if state != FINITE and abs(after - before) > LEAST_STATE:
             said.append(f"{STATES[state]} {_verb(before, after)} {_from_to(before, after)}")
     return said

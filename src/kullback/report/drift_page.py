@@ -159,6 +159,8 @@ def _column(at: int, column: ColumnDrift, report: DriftReport) -> Section:
         (region.label, percent(region.reference), percent(region.current), f"{region.part:.4f}") for region in largest
     )
     notes = [f"Read as {column.read_as}."]
+    if column.of_sample:
+        notes.append(f"Of random rows: {', '.join(column.of_sample)}; the rest is of all rows.")
     for unseen, where in ((column.profile.new, "current"), (column.profile.gone, "reference")):
         if unseen is not None and unseen.count:
             values = f"{unseen.count:,} value{'s' if unseen.count > 1 else ''}"
