@@ -1,7 +1,8 @@
 """KL of two samples: bias, error, coverage where two sides are claimed, and whether bounds hold, law by law.
 
-`python -m benchmarks.sample_coverage [SEEDS] [ROWS] [NAMES...]` prints a line for each pair of laws. The truth is a
-closed form or SciPy's quadrature.
+`python -m benchmarks.sample_coverage [SEEDS] [ROWS] [NAMES...]` prints a line for each pair of laws; with the name
+`law`, for pairs of which the second side is a density that is known; with `series`, for equal laws whose rows depend on
+those before them. The truth is a closed form or SciPy's quadrature.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+import numpyro.distributions as dist
 from scipy import integrate, stats
 
 import kullback as kl
@@ -130,18 +132,57 @@ def cases() -> dict[str, Case]:
     }
 
 
+def against_laws() -> dict[str, tuple[Draw, dist.Distribution, float]]:
+    """A sample of P, a law Q, and KL(P‖Q)."""
+    found = {}
+    for name in ("equal 5", "shift 5", "shift 10", "shift 20", "autoregressive 5", "autoregressive 10", "far 5"):
+        draw, _, truth = cases()[name]
+        d = int(name.split()[1])
+        at = {"equal": 0.0, "shift": d**-0.5, "autoregressive": 0.0, "far": 3.0}[name.split()[0]]
+        found[name] = draw, dist.Normal(np.full(d, at), 1.0).to_event(1), truth
+    heavy = 5.0 * univariate(stats.t(3), stats.t(5))[2]
+    scale = np.sqrt([3.25, 1.0, 1.0, 1.0, 1.0])
+    return found | {
+        "Student 5": (lambda r, n: r.standard_t(3, (n, 5)), dist.StudentT(5.0, np.zeros(5), 1.0).to_event(1), heavy),
+        "two peaks 5": (two_peaks(5)[0], dist.Normal(np.zeros(5), scale).to_event(1), two_peaks(5)[2]),
+    }
+
+
+def series(correlation: float, d: int = 1) -> Draw:
+    """A stationary normal series of the first order in each column."""
+
+    def draw(r: np.random.Generator, n: int) -> np.ndarray:
+        x = r.standard_normal((n, d))
+        for t in range(1, n):
+            x[t] = correlation * x[t - 1] + np.sqrt(1.0 - correlation**2) * x[t]
+        return x
+
+    return draw
+
+
+def second_sides(kind: str) -> dict[str, tuple[Draw, Draw | dist.Distribution, float]]:
+    """The pairs of a kind: two samples, a sample and a law, or two series."""
+    if kind == "law":
+        return dict(against_laws())
+    if kind == "series":
+        return {f"{r} in {d}": (series(r, d), series(r, d), 0.0) for r in (0.9, 0.99) for d in (1, 3)}
+    return dict(cases())
+
+
 def main(seeds: int = 20, rows: int = 1000, names: tuple[str, ...] = ()) -> None:
     kl.KL(np.random.default_rng(0).normal(size=(50, 3)), np.random.default_rng(1).normal(size=(50, 3))).estimate()
     claimed = covered = bounds = held = 0
     heads = ("KL", "bias", "rmse", "s.e.", "sided", "cover", "bounds", "hold", "CPU s")
     print(f"{'laws':22s}" + "".join(f"{head:>8s}" for head in heads))
-    for name, (p, q, truth) in cases().items():
+    kind, names = (names[0], names[1:]) if names[:1] in (("law",), ("series",)) else ("", names)
+    for name, (p, q, truth) in second_sides(kind).items():
         if names and name not in names:
             continue
         answers, spent = [], 0.0
         for seed in range(seeds):
             r = np.random.default_rng(1000 + seed)
-            x, y = p(r, rows), q(r, rows)
+            x = p(r, rows)
+            y = q if isinstance(q, dist.Distribution) else q(r, rows)
             start = time.process_time()
             answers.append(kl.KL(x, y).estimate(seed=seed))
             spent += time.process_time() - start
@@ -149,7 +190,7 @@ def main(seeds: int = 20, rows: int = 1000, names: tuple[str, ...] = ()) -> None
         others = [a for a in answers if a.guarantee is kl.Guarantee.LOWER_BOUND]
         within = sum(a.interval()[0] <= truth <= a.interval()[1] for a in sided)
         below = sum(a.interval()[0] <= truth for a in others)
-        values = np.array([a.diagnostics["estimate"] for a in answers])
+        values = np.array([a.diagnostics.get("estimate", a.value) for a in answers])
         errors = [a.standard_error for a in sided]
         claimed, covered = claimed + len(sided), covered + within
         bounds, held = bounds + len(others), held + below

@@ -42,9 +42,12 @@ class OneSample(Rule):
     With a sample of P it is the mean over its n rows of log p̂ − log q, where log p̂ = ψ(k) − ψ(n) − d log 2ε for the
     distance ε to the k-th nearest other row, or ψ(nᵢ) − ψ(n) for a row whose value has nᵢ rows. With a sample of m rows
     of Q it is the mean over draws of P of log p − log q̂, with log q̂ = ψ(k) − ψ(m + 1) − d log 2ε, or
-    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. The rule for two
-    samples would know the law by draws alone, and could not estimate more than about the log of their number. The value
-    can be negative: it is not clipped.
+    ψ(mᵢ + 1) − ψ(m + 1); where Q's sample does not reach enough of P the answer is a lower bound. The value can be
+    negative: it is not clipped.
+
+    In three dimensions and more neighbours are biased. The sample is then compared by scores with eight times as many
+    draws of the law, as two samples are, which tell no more than about the log of their number; where they do not tell
+    enough, or Q has no sampler, E_P[log p̂ − log q] by cross-fitted densities is a lower bound in expectation.
 
     neighbours  k
     repeats     subsamples for the standard error, which does not include the bias
