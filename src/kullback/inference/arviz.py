@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-import jax
 import numpy as np
 from numpyro import handlers
 
 from kullback.errors import InputError
-
-if TYPE_CHECKING:
-    from kullback.inference.fit import PosteriorFit
+from kullback.known.posterior import Sites
 
 
-def exported(fit: PosteriorFit, key: jax.Array, draws: int) -> Any:
+def exported(posterior: Mapping[str, np.ndarray], predictive: Mapping[str, np.ndarray], sites: Sites) -> Any:
     """`InferenceData` or `DataTree` with the groups posterior, posterior_predictive and observed_data; one chain.
 
     Raises `InputError` where ArviZ is not installed.
@@ -23,22 +21,18 @@ def exported(fit: PosteriorFit, key: jax.Array, draws: int) -> Any:
         import arviz
     except ImportError as error:
         raise InputError("to_arviz: ArviZ is not installed; pip install 'kullback[arviz]'") from error
-    first, second = jax.random.split(key)
     groups = {
-        "posterior": fit.sample(first, draws),
-        "posterior_predictive": fit.predict(second, draws),
-        "observed_data": observed(fit),
+        name: {site: values[None] for site, values in drawn.items()}
+        for name, drawn in (("posterior", posterior), ("posterior_predictive", predictive))
     }
-    chained = {name: {k: v[None] for k, v in group.items()} for name, group in groups.items()}
-    chained["observed_data"] = groups["observed_data"]
+    groups["observed_data"] = observed(sites, posterior)
     make: Any = arviz.from_dict
-    return make(chained) if int(arviz.__version__.split(".")[0]) >= 1 else make(**chained)
+    return make(groups) if int(arviz.__version__.split(".")[0]) >= 1 else make(**groups)
 
 
-def observed(fit: PosteriorFit) -> dict[str, np.ndarray]:
+def observed(sites: Sites, draws: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The data of the observed sites, by name."""
-    sites = fit.q.sites
     args, kwargs = sites.program.arguments(sites.arrays)
-    latent = {name: value[0] for name, value in fit.draws.items() if name not in sites.program.computed}
+    latent = {name: value[0] for name, value in draws.items() if name not in sites.program.computed}
     traced = handlers.trace(handlers.substitute(sites.program.model, data=latent)).get_trace(*args, **kwargs)
     return {name: np.asarray(traced[name]["value"]) for name in sites.program.observed}

@@ -80,7 +80,10 @@ class PosteriorFit(Fit):
         """
         from kullback.inference.arviz import exported
 
-        return exported(self, as_key(key), whole("draws", draws))
+        law, _ = self._parts
+        first, second = jax.random.split(as_key(key))
+        draws = whole("draws", draws)
+        return exported(self.sample(first, draws), self.predict(second, draws), law.sites)
 
     @property
     def draws(self) -> Named:

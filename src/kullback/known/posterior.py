@@ -67,8 +67,7 @@ class Sites:
             name=self.title,
             event_shape=(self.program.size,),
             support=from_constraint(constraints.real_vector),
-            functions=Functions(log_density=self.log_density),
-            named=self,
+            functions=Functions(log_density=self.log_density, named=self),
         )
 
     @property

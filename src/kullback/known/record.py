@@ -108,6 +108,7 @@ class Functions:
     reparametrized  whether draws are differentiable functions of the parameters
     differentiable  whether log_density can be differentiated by JAX
     around          () -> where most of the mass lies [*event], and −∇² log p there [d, d], where a search has found it
+    named           the named sites that an outcome holds the unconstrained values of
 
     `log_prob`, `log_density` and `sampler` are `jax.tree_util.Partial`s of module-level functions over arrays
     where possible, so that a compiled program is shared by all sides of one kind.
@@ -122,6 +123,7 @@ class Functions:
     reparametrized: bool = False
     differentiable: bool = True
     around: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    named: NamedSites | None = None
 
     def __post_init__(self) -> None:
         if self.log_prob is not None:
@@ -252,7 +254,6 @@ class Known:
     conditioning  of a conditional: the inputs, and how it is evaluated at others
     hooks         of a learnable side: what a fit needs
     own           rules that the side brings, and what they solve
-    named         the named sites that an outcome holds the unconstrained values of
 
     The facts of the four groups are read from here as well, as in `known.log_prob`, and replaced by `holding`.
     """
@@ -267,7 +268,6 @@ class Known:
     conditioning: ConditionalFacts = ConditionalFacts()
     hooks: LearnableHooks = LearnableHooks()
     own: OwnRules = OwnRules()
-    named: NamedSites | None = None
 
     def holding(self, **facts: Any) -> Known:
         """The same side with these facts in place of its own, each by its name, whatever group holds it."""
@@ -296,6 +296,11 @@ class Known:
     def moments(self) -> Callable[[], Moments] | None:
         """() -> mean and covariance, raising where they do not exist."""
         return self.functions.moments
+
+    @property
+    def named(self) -> NamedSites | None:
+        """The named sites that an outcome holds the unconstrained values of."""
+        return self.functions.named
 
     @property
     def entropy(self) -> Callable[[], Array | np.ndarray | float] | None:
