@@ -50,7 +50,7 @@ def _double(*values: Any) -> list[Array]:
 # Positive numbers.
 
 
-def _draw_gamma(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_gamma(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     a, rate = _double(d.concentration, d.rate)
     return jax.random.loggamma(key, a, shape, jnp.float64) - jnp.log(rate)
 
@@ -60,7 +60,7 @@ def _log_gamma(d: Any, t: Array) -> Array:
     return a * jnp.log(rate) - gammaln(a) + (a - 1.0) * t - rate * jnp.exp(t)
 
 
-def _draw_inverse_gamma(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_inverse_gamma(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     a, rate = _double(d.concentration, d.rate)
     return jnp.log(rate) - jax.random.loggamma(key, a, shape, jnp.float64)
 
@@ -70,7 +70,7 @@ def _log_inverse_gamma(d: Any, t: Array) -> Array:
     return a * jnp.log(rate) - gammaln(a) - (a + 1.0) * t - rate * jnp.exp(-t)
 
 
-def _draw_weibull(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_weibull(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     scale, k = _double(d.scale, d.concentration)
     return jnp.log(scale) - jax.random.gumbel(key, shape, jnp.float64) / k  # the logarithm of an exponential over k
 
@@ -81,7 +81,7 @@ def _log_weibull(d: Any, t: Array) -> Array:
     return jnp.log(k) + z - t - jnp.exp(z)
 
 
-def _draw_log_normal(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_log_normal(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     loc, scale = _double(d.loc, d.scale)
     return loc + scale * jax.random.normal(key, shape, jnp.float64)
 
@@ -96,7 +96,7 @@ def _log_half_cauchy(d: Any, t: Array) -> Array:
     return math.log(2.0 / math.pi) - jnp.log(scale) - jnp.logaddexp(0.0, 2.0 * (t - jnp.log(scale)))
 
 
-def _draw_half_cauchy(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_half_cauchy(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     return jnp.log(jnp.abs(jax.random.cauchy(key, shape, jnp.float64))) + jnp.log(_double(d.scale)[0])
 
 
@@ -115,7 +115,7 @@ def _shares(d: Any) -> Array:
     return jnp.stack(jnp.broadcast_arrays(*_double(d.concentration1, d.concentration0)), -1)
 
 
-def _draw_shares(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_shares(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     a = _shares(d)
     t = jax.random.loggamma(key, a, (*shape, a.shape[-1]), jnp.float64)
     return t - jax.nn.logsumexp(t, -1, keepdims=True)
@@ -126,7 +126,7 @@ def _log_shares(d: Any, t: Array) -> Array:
     return gammaln(a.sum(-1)) - gammaln(a).sum(-1) + ((a - 1.0) * t).sum(-1)
 
 
-def _draw_kumaraswamy(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_kumaraswamy(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     """1 − xᵃ = v for v = u^(1/b)."""
     a, b = _double(d.concentration1, d.concentration0)
     log_v = -jax.random.exponential(key, shape, jnp.float64) / b
@@ -158,7 +158,7 @@ def _student(d: Any) -> tuple[Array, Array, Array]:
     return df, loc[..., None], jnp.asarray(d.scale, jnp.float64)[..., None, None]
 
 
-def _draw_student(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw_student(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     df, loc, factor = _student(d)
     key, own = jax.random.split(key)
     n = loc.shape[-1]
@@ -273,7 +273,7 @@ def _least(d: Any) -> float:
     return _least(_inside(d))
 
 
-def _draw(d: Any, key: Any, shape: tuple[int, ...]) -> Array:
+def _draw(d: Any, key: Array, shape: tuple[int, ...]) -> Array:
     if type(d) in LOG_LAWS:
         return LOG_LAWS[type(d)].draw(d, key, shape)
     base = _inside(d)
@@ -350,11 +350,11 @@ def on_line(p: Any, q: Any) -> tuple[Any, Any] | None:
     return Partial(along, p), Partial(along, q)
 
 
-def _along_logs(d: Any, u: Any) -> Array:
+def _along_logs(d: Any, u: Array) -> Array:
     return _on_positive(d, u) + u
 
 
-def _along_logits(d: Any, u: Any) -> Array:
+def _along_logits(d: Any, u: Array) -> Array:
     t = jnp.stack([jax.nn.log_sigmoid(u), jax.nn.log_sigmoid(-u)], -1)
     return _on_unit(d, t) + t.sum(-1)
 
@@ -371,27 +371,27 @@ def _event(d: Any, space: str) -> tuple[int, ...]:
     return (*event, 3) if not leaf.event_shape else (*event[:-1], 2 * event[-1] + 1)
 
 
-def _sample(d: Any, key: Any, n: int) -> Array:
+def _sample(d: Any, key: Array, n: int) -> Array:
     return _draw(d, key, (n, *d.batch_shape))
 
 
-def _on_positive(d: Any, t: Any) -> Array:
+def _on_positive(d: Any, t: Array) -> Array:
     return _log_density(d, t, "positive")
 
 
-def _on_unit(d: Any, t: Any) -> Array:
+def _on_unit(d: Any, t: Array) -> Array:
     return _log_density(d, t, "unit")
 
 
-def _on_simplex(d: Any, t: Any) -> Array:
+def _on_simplex(d: Any, t: Array) -> Array:
     return _log_density(d, t, "simplex")
 
 
-def _on_line(d: Any, t: Any) -> Array:
+def _on_line(d: Any, t: Array) -> Array:
     return _log_density(d, t, "line")
 
 
-def _on_rays(d: Any, t: Any) -> Array:
+def _on_rays(d: Any, t: Array) -> Array:
     return _log_density(d, t, "rays")
 
 

@@ -129,7 +129,7 @@ def _word(key: jax.Array) -> int:
 
 
 @program(static=())
-def _drawn(flat: Any, words: Any) -> tuple[Array, Array]:
+def _drawn(flat: Any, words: Array) -> tuple[Array, Array]:
     x = flat.sample(jax.random.wrap_key_data(words), (BLOCK,))
     return x, numpyro_distributions.log_prob(flat, x)
 

@@ -64,10 +64,10 @@ def _require_shapes(sites: Sites, trace: Mapping[str, Any]) -> None:
 
 
 @program(static=())
-def _predicted(static: Static, arrays: Any, words: Any, latent: dict[str, Array]) -> dict[str, Array]:
+def _predicted(static: Static, arrays: Any, words: Array, latent: dict[str, Array]) -> dict[str, Array]:
     own, wanted = static.value
 
-    def one(words: Any, values: dict[str, Array]) -> dict[str, Array]:
+    def one(words: Array, values: dict[str, Array]) -> dict[str, Array]:
         args, kwargs = own.arguments(arrays)
         given = handlers.substitute(handlers.uncondition(own.model), data=values)
         trace = handlers.trace(handlers.seed(given, jax.random.wrap_key_data(words))).get_trace(*args, **kwargs)

@@ -136,11 +136,11 @@ def log_det(static: Static, arrays: tuple[Any, ...], x: ArrayLike) -> Array:
     return _over_rows(lambda one: _constrained(static.value, arrays, one)[1], x)
 
 
-def constrained(static: Static, arrays: tuple[Any, ...], words: Any, x: Float[Array, "n d"]) -> Named:
+def constrained(static: Static, arrays: tuple[Any, ...], words: Array, x: Float[Array, "n d"]) -> Named:
     """The values of all latent and deterministic sites at vectors [n, D]; discrete sites are drawn given the others."""
     program: Program = static.value
 
-    def one(x: Array, words: Any) -> Named:
+    def one(x: Array, words: Array) -> Named:
         values, _ = _constrained(program, arrays, x)
         if program.discrete is not None:
             log_probs = _log_probs(program, arrays, values)
@@ -258,7 +258,7 @@ def traced(
     """The sites of a model with their laws, of which only shapes and kinds are known; `handler` is put around it."""
     found: dict[str, Any] = {}
 
-    def sites(words: Any, arrays: tuple[Any, ...]) -> None:
+    def sites(words: Array, arrays: tuple[Any, ...]) -> None:
         args, kwargs = program.arguments(arrays)
         started = handlers.seed(handler(program.model), jax.random.wrap_key_data(words))
         with warnings.catch_warnings():

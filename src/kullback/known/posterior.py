@@ -200,7 +200,7 @@ def _padded(rows: np.ndarray) -> np.ndarray:
 
 
 @program(static=())
-def _constrained(static: Static, arrays: Any, words: Any, x: Float[Array, "n d"]) -> dict[str, Array]:
+def _constrained(static: Static, arrays: Any, words: Array, x: Float[Array, "n d"]) -> dict[str, Array]:
     return models.constrained(static, arrays, words, x)
 
 
