@@ -28,6 +28,7 @@ REFUSED = [
     (np.zeros((4, 2, 2)), X, "is no table; pass a data frame"),
     ({"a": [1, 2], "b": [1]}, X, "reference: column 'b' has 1 rows and 'a' has 2"),
     ({"a": 1}, X, r"reference\['a'\]: 1 is no column"),
+    (pl.DataFrame({"a": X}).lazy(), pd.DataFrame([[1, 2]], columns=["a", "a"]), "current: the table has two columns"),
     (kl.Samples(X, np.ones(60)), X, "reference: rows with weights cannot be permuted"),
     (object(), X, "reference: <object .* is no table"),
 ]
@@ -127,19 +128,25 @@ def test_what_can_be_read_has_an_answer(case):
     assert not np.isnan([column.kl.value for column in report.columns]).any()
 
 
-@pytest.mark.parametrize(
-    "make",
-    [pd.DataFrame, pl.DataFrame, dict, lambda columns: pl.DataFrame(columns).lazy()],
-    ids=["pandas", "polars", "mapping", "lazy"],
-)
-def test_every_kind_of_table_gives_the_same_numbers(make):
+@pytest.fixture(scope="module")
+def columns():
+    """Both tables as mappings, and what is found in them."""
     rng = np.random.default_rng(5)
     tables = []
     for shift in (0.0, 0.5):
         x = np.where(rng.random(80) < 0.2, np.nan, rng.normal(shift, 1.0, 80))
         tables.append({"x": x, "kind": rng.choice(["u", "v"], 80), "n": rng.integers(0, 4, 80)})
-    plain, found = kl.drift(*map(pd.DataFrame, tables)), kl.drift(*map(make, tables))
-    assert found.to_dict() == plain.to_dict()
+    return tables, kl.drift(*map(pd.DataFrame, tables), rows=30).to_dict()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [pl.DataFrame, dict, lambda columns: pl.DataFrame(columns).lazy()],
+    ids=["polars", "mapping", "lazy"],
+)
+def test_every_kind_of_table_gives_the_same_numbers(make, columns):
+    tables, of_pandas = columns
+    assert kl.drift(*map(make, tables), rows=30).to_dict() == of_pandas
 
 
 MISSING = {
@@ -171,10 +178,10 @@ def test_missing_values_of_every_kind_are_told_apart(kind):
 def test_the_caller_says_how_columns_are_read():
     zips = np.random.default_rng(1).integers(1000, 1400, 300)
     table = pd.DataFrame({"zip": zips, "age": zips % 60, "id": range(300)})
-    said = kl.drift(table, table, labels="zip", measured=["age"], ignore="id")
+    said = kl.drift(table, table, labels="zip", measured=["age"], ignore="id", rows=30)
     assert {column.name: column.read_as for column in said.columns} == {"zip": "labels", "age": "measured"}
     assert kl.drift(table, table, columns="age").columns[0].name == "age"
-    kept = kl.drift(table, table, columns=["id", "age"], measured="id")
+    kept = kl.drift(table, table, columns=["id", "age"], measured="id", rows=30)
     assert {column.name for column in kept.columns} == {"id", "age"}
 
 
@@ -200,7 +207,7 @@ def test_short_floats_of_jax(rng):
 def test_many_categories(rng):
     """Twenty thousand of them, each in few rows: an answer, the rare ones together, and a short list."""
     x, y = (rng.integers(0, 20_000, 40_000).astype(str) for _ in range(2))
-    column = kl.drift(pd.DataFrame({"c": x}), pd.DataFrame({"c": y}), permutations=19).columns[0]
+    column = kl.drift(pd.DataFrame({"c": x}), pd.DataFrame({"c": y}), permutations=19, rows=2000).columns[0]
     assert column.p_value > 0.05
     assert len(column.profile.regions) <= 60
     assert column.profile.new is not None

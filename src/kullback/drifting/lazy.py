@@ -51,7 +51,10 @@ class Large:
 
 def lazy_frame(x: Any) -> nw.LazyFrame[Any] | None:
     """x as a lazy frame of narwhals where it is one of any engine; None for everything else."""
-    frame = nw.from_native(x, pass_through=True)
+    try:
+        frame = nw.from_native(x, pass_through=True)
+    except nw.exceptions.DuplicateError:  # which `named_columns` says by name
+        return None
     return frame if isinstance(frame, nw.LazyFrame) else None
 
 
@@ -85,11 +88,12 @@ def large_tables(
 
 def _as_lazy(x: Any, argument: str) -> nw.LazyFrame[Any]:
     """A table in memory, as a lazy frame of narwhals."""
+    columns = named_columns(x, argument)
     frame = nw.from_native(x, pass_through=True, eager_only=True)
     if not isinstance(frame, nw.DataFrame):
         import pandas as pd
 
-        parts = {name: c.values if isinstance(c, Column) else c for name, c in named_columns(x, argument).items()}
+        parts = {name: c.values if isinstance(c, Column) else c for name, c in columns.items()}
         frame = nw.from_native(pd.DataFrame(parts), eager_only=True)
     return frame.lazy()
 
