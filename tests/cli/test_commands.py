@@ -14,7 +14,7 @@ from kullback import __version__
 from kullback.cli import main
 from kullback.cli.commands import keep_compilations
 from kullback.cli.expression import side
-from kullback.drifting.footnotes import Footnotes
+from kullback.drifting.text import Footnotes
 from kullback.errors import InputError
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from kullback.cli.options import ColumnOptions, DriftOptions
 from kullback.cli.tables import read_tables
 from kullback.drifting import DriftReport, drift
-from kullback.drifting.conditions import parsed
+from kullback.drifting.report import parsed
 from kullback.drifting.text import lines
 from kullback.report.terminal import make_console
 from kullback.runtime.files import check_writable

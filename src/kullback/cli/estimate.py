@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kullback.cli.tables import read_tables
-from kullback.drifting.footnotes import Footnotes
+from kullback.drifting.text import Footnotes
 from kullback.errors import InputError
 from kullback.estimate.two_samples import Comparison, compare
 from kullback.known.values import column_and_missing

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,22 +13,23 @@ from scipy.stats import false_discovery_control
 
 from kullback.arguments import flag, inside, whole
 from kullback.drifting.counted import counted_test
-from kullback.drifting.features import column_blocks, joint_blocks
+from kullback.drifting.features import Stream, column_blocks, joint_blocks
 from kullback.drifting.lazy import Large, counted_pairs, large_tables
-from kullback.drifting.measures import distances, divergences, joint_divergences
+from kullback.drifting.measures import block_lengths, distances, divergences, joint_divergences
 from kullback.drifting.pairs import MISSING, Pair, Part, matched_pairs, on_infinities
 from kullback.drifting.permutation import Tested, group_sums, grouped, permutation_tests
 from kullback.drifting.profile import profile
-from kullback.drifting.progress import Progress, progress
+from kullback.drifting.records import ColumnDrift, Compared, JointDrift, PValues, Side
 from kullback.drifting.relations import Relation, changed_relations
-from kullback.drifting.report import ColumnDrift, Compared, DriftReport, JointDrift, Side
+from kullback.drifting.report import DriftReport
 from kullback.drifting.series import Period, chart, periods_of
-from kullback.drifting.streams import Stream
 from kullback.drifting.tables import named_columns
 from kullback.drifting.words import in_words
 from kullback.errors import InputError
+from kullback.known import Samples
 from kullback.rule import Request
 
+Progress = Callable[[str], None]
 PERMUTATIONS = 999
 MOST_PERMUTATIONS = 99_999
 TESTS_A_THOUSAND = 5  # so that one column of many that moves has an adjusted p-value of 0.005 or less
@@ -88,6 +91,7 @@ def drift(
     most = None if rows is None else whole("rows", rows)
     stated = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
     read = None if columns is None else [*_names(columns), *([] if by is None else [str(by)])]
+    stated_blocks = tuple(x.block if isinstance(x, Samples) else None for x in (reference, current))
     large = large_tables(reference, current, read, request.host_rng(Stream.ENGINE).integers(2**31 - 1, size=2))
     if large is not None:
         reference, current = (side.sample for side in large)
@@ -127,6 +131,7 @@ def drift(
             *_on_sample(pairs, few, large),
             *uncounted,
             *_readings(pairs),
+            *_on_dependence(pairs, stated_blocks, large),
             *_on_relations(pairs, found, joint, level),
             *_on_series(series, periods),
         ),
@@ -254,8 +259,7 @@ def _column(
     return ColumnDrift(
         name=pair.name,
         read_as=pair.read_as,
-        p_value=test.p_value,
-        adjusted_p=adjusted,
+        p=PValues(test.p_value, adjusted),
         kl=kl,
         reverse_kl=reverse,
         distances=distances(pair),
@@ -290,6 +294,22 @@ def _relations(
     if joint.p_value > level or len(pairs) > MOST_COLUMNS_RELATED or any(each.adjusted_p <= level for each in found):
         return ()
     return tuple(each for each in changed_relations(pairs, request, permutations) if each.adjusted_p <= level)
+
+
+def _on_dependence(pairs: Sequence[Pair], stated: Sequence[int | None], large: tuple[Large, Large] | None) -> list[str]:
+    """That p are too small where rows depend on those before them; a sample of an engine has lost its order."""
+    if large is not None:
+        return []
+    lengths = [found if own is None else own for own, found in zip(stated, block_lengths(pairs), strict=True)]
+    names = ("the reference", "the current table")
+    said = [f"{name} (blocks of {length:,})" for name, length in zip(names, lengths, strict=True) if length > 1]
+    if not said:
+        return []
+    return [
+        f"the rows of {' and of '.join(said)} depend on those before them: p-values and control limits, which are "
+        f"exact for independent rows, are too small; pass one row in {max(lengths):,}, or Samples(x, block=1) where "
+        "the order of the rows means nothing"
+    ]
 
 
 def _on_relations(
@@ -331,3 +351,19 @@ def _on_series(series: Sequence[Period], periods: tuple[list[str], np.ndarray] |
         "control limits: the 99.73% quantile of each period's statistic under permutations of its rows and the "
         f"reference's; without change each of the {len(series):,} periods alarms with a probability of at most 0.0027",
     ]
+
+
+@contextmanager
+def progress(total: int, quiet: bool) -> Iterator[Progress]:
+    """A function that says which step begins, of `total` steps: a bar on stderr of a terminal, nothing when piped."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}")
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total, completed=-1)
+        yield lambda name: bar.update(task, advance=1, description=f"{name:.40}")

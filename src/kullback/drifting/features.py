@@ -12,6 +12,7 @@ block however many features it has: many products do not hide a shift of one col
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,20 @@ SMALLEST_EIGENVALUE = 1e-3
 ROWS_A_FEATURE = 4
 COVARIANCE_ROWS = 20_000
 NORMAL_IQR = 1.3489795  # the interquartile range of a standard normal
+
+
+class Stream(enum.IntEnum):
+    """The streams of `Request.host_rng`, one for each use, so that none depends on what else was computed."""
+
+    FEATURES = 40
+    PERMUTATIONS = 41
+    SCORES = 42
+    RELATIONS = 43
+    ORDERS = 44
+    SERIES = 45
+    ROWS = 46
+    ENGINE = 47
+
 
 Features = Float[np.ndarray, "rows k"]
 Expand = Callable[[Features], Features]

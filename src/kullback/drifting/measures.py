@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 from scipy.special import rel_entr
 from scipy.stats import wasserstein_distance
 
-from kullback.drifting.features import MOST_VALUES, MOST_VALUES_TOGETHER, indicator_features, score_features
+from kullback.drifting.features import MOST_VALUES, MOST_VALUES_TOGETHER, Stream, indicator_features, score_features
 from kullback.drifting.pairs import FINITE, Pair, quantiles
-from kullback.drifting.streams import Stream
+from kullback.estimate.columns import side_by_side
+from kullback.estimate.dependence import dependence
 from kullback.estimate.rows import Rows
 from kullback.estimate.two_samples import TwoSamples, between_columns, both_ways
 from kullback.known.record import Column
@@ -25,6 +26,8 @@ from kullback.result import Estimate, Guarantee
 from kullback.rule import Request
 
 TENTHS = np.arange(1, 10) / 10
+MOST_IN_ORDER = 20_000  # the rows in which dependence is looked for
+EVEN = 1e-6  # how unequal the steps of a running number are at most
 
 
 @dataclass(frozen=True)
@@ -247,3 +250,44 @@ def _joint_columns(pair: Pair) -> list[tuple[Column, Column]]:
         states.append(Column(f"{pair.name} is missing", part.state, stated="labels"))
         values.append(Column(pair.name, filled, pair.unit, stated="measured", zoned=part.column.zoned))
     return [(states[0], states[1]), (values[0], values[1])]
+
+
+# Dependence between rows
+
+
+def block_lengths(pairs: Sequence[Pair]) -> tuple[int, int]:
+    """How many rows one after another depend on each other in either table; 1 for independent ones.
+
+    Numbers are looked at together and each column of labels by itself: a combination of many hardly ever repeats. Of
+    independent rows dependence is found with a probability of at most 10⁻⁴ for the numbers, and as much for each column
+    of labels.
+    """
+    columns = [each for pair in pairs if pair.unit != "time" for each in _joint_columns(_in_order(pair))]
+    found = [_block_length([column[side] for column in columns]) for side in (0, 1)]
+    return found[0], found[1]
+
+
+def _in_order(pair: Pair) -> Pair:
+    """The first rows of both sides; frequencies of numbers as numbers."""
+    p, q = (part.take(np.arange(len(part)) < MOST_IN_ORDER) for part in (pair.p, pair.q))
+    return Pair(pair.name, p, q, table=pair.table and pair.read_as != "frequencies")
+
+
+def _block_length(columns: Sequence[Column]) -> int:
+    if any(_sorts(column) for column in columns):
+        return 1
+    labels = [column for column in columns if column.stated == "labels"]
+    measured = [column for column in columns if column.stated != "labels"]
+    together = ([measured] if measured else []) + [[column] for column in labels]
+    return max([1, *(dependence(side_by_side(each, each)[0]) for each in together)])
+
+
+def _sorts(column: Column) -> bool:
+    """Whether the rows are sorted or grouped by a column, so that their order says nothing of time."""
+    values = column.values
+    if column.stated == "labels":
+        levels = len(np.unique(values))
+        return levels > 1 and int(np.count_nonzero(values[1:] != values[:-1])) < levels
+    steps = np.diff(values.astype(np.float64))
+    monotone = (steps >= 0).all() or (steps <= 0).all()
+    return bool(monotone and steps.any() and np.ptp(steps) > EVEN * np.abs(steps).mean())

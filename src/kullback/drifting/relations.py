@@ -11,11 +11,10 @@ from jaxtyping import Float
 from scipy.stats import false_discovery_control
 
 from kullback.arguments import whole
-from kullback.drifting.features import block, indicator_features, score_features
+from kullback.drifting.features import Stream, block, indicator_features, score_features
 from kullback.drifting.measures import joint_divergence, point_estimate
 from kullback.drifting.pairs import Pair
 from kullback.drifting.permutation import group_sums, grouped, permutation_tests
-from kullback.drifting.streams import Stream
 from kullback.errors import InputError
 from kullback.rule import Request
 

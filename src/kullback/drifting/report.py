@@ -1,91 +1,30 @@
-"""What a comparison of two tables found: `DriftReport`, a record of each column and of all together."""
+"""What a comparison of two tables found, shown, decided on, and looked into: `DriftReport`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import operator
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
-from kullback.drifting.conditions import broken
-from kullback.drifting.measures import Distances, point_estimate, row_log_ratios
+from kullback.drifting.measures import point_estimate, row_log_ratios
 from kullback.drifting.pairs import Pair
-from kullback.drifting.profile import Profile
+from kullback.drifting.records import ColumnDrift, Compared, Findings
 from kullback.drifting.relations import Relation, chain_rule, changed_relations
-from kullback.drifting.series import Period
 from kullback.drifting.text import as_html, as_text
 from kullback.errors import InputError
 from kullback.result import Estimate
-from kullback.rule import Request
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two tables: what it is called, and its number of rows.
-
-    sampled  how many of them came back from an engine, in which the others stay; None where all are in memory
-    """
-
-    name: str
-    rows: int
-    sampled: int | None = None
-
-
-@dataclass(frozen=True)
-class ColumnDrift:
-    """One column on both sides, P the reference and Q the current table.
-
-    read_as     "measured", "times", "durations", "frequencies", "labels" or "missing"
-    p_value     exact, of the permutation test; `adjusted_p` by Benjamini and Hochberg over the columns
-    kl          KL(P‖Q), and `reverse_kl` KL(Q‖P), in nats
-    distances   Jensen–Shannon, PSI and Wasserstein
-    missing     the share of missing values on both sides
-    profile     shares by regions or values, and where the divergence comes from
-    words       what moved, by how much and where; empty where no change was found
-    of_sample   the names of those fields above that are of random rows; the others are of all rows
-    """
-
-    name: str
-    read_as: str
-    p_value: float
-    adjusted_p: float
-    kl: Estimate
-    reverse_kl: Estimate
-    distances: Distances
-    missing: tuple[float, float]
-    profile: Profile
-    words: str
-    of_sample: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class JointDrift:
-    """All columns together: the exact p-value of its own test, and KL both ways; `of_sample` as for a column."""
-
-    p_value: float
-    kl: Estimate
-    reverse_kl: Estimate
-    of_sample: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What was compared, kept for what is computed on request; `few` are the rows that KL is estimated from."""
-
-    pairs: tuple[Pair, ...]
-    few: tuple[Pair, ...]
-    request: Request
-    permutations: int
-
-
-@dataclass(frozen=True)
-class DriftReport:
+class DriftReport(Findings):
     """Two tables compared, column by column and jointly.
 
     columns  ranked: those that moved first, by KL, then the others by their p-value
@@ -96,27 +35,6 @@ class DriftReport:
 
     `print(report)` shows it; `.table()`, `.to_dict()` and `.failed(...)` are for programs.
     """
-
-    reference: Side
-    current: Side
-    columns: tuple[ColumnDrift, ...]
-    joint: JointDrift
-    notes: tuple[str, ...]
-    level: float
-    series: tuple[Period, ...] = ()
-    relations: tuple[Relation, ...] = ()
-    data: Compared | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def moved(self) -> tuple[str, ...]:
-        """The names of the columns whose adjusted p-value is at most the level."""
-        return tuple(column.name for column in self.columns if column.adjusted_p <= self.level)
-
-    def __getitem__(self, name: str) -> ColumnDrift:
-        for column in self.columns:
-            if column.name == str(name):
-                return column
-        raise InputError(f"name: no column {name!r} was compared; those are {', '.join(c.name for c in self.columns)}")
 
     def failed(self, *conditions: str) -> tuple[str, ...]:
         """The conditions that hold, each with the columns and values for which it does; empty where none does.
@@ -271,3 +189,64 @@ def finite(x: Any) -> Any:
     if isinstance(x, float | np.floating):
         return float(x) if math.isfinite(x) else None
     return int(x) if isinstance(x, np.integer) else x
+
+
+# Conditions under which a comparison fails, such as "kl>0.1" or "age.p<0.01"
+
+OF_COLUMNS: dict[str, Callable[[ColumnDrift], float | None]] = {
+    "kl": lambda column: column.kl.value,
+    "reverse_kl": lambda column: column.reverse_kl.value,
+    "js": lambda column: column.distances.jensen_shannon,
+    "psi": lambda column: column.distances.psi,
+    "wasserstein": lambda column: column.distances.wasserstein,
+    "p": lambda column: column.adjusted_p,
+    "raw_p": lambda column: column.p_value,
+    "missing": lambda column: abs(column.missing[1] - column.missing[0]),
+    "unseen": lambda column: None if column.profile.new is None else column.profile.new.share,
+}
+OF_ALL: dict[str, Callable[[Findings], float]] = {
+    "joint_kl": lambda report: report.joint.kl.value,
+    "joint_reverse_kl": lambda report: report.joint.reverse_kl.value,
+    "joint_p": lambda report: report.joint.p_value,
+    "alarms": lambda report: float(sum(period.alarm for period in report.series)),
+}
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_CONDITION = re.compile(r"\s*(?:(?P<column>.+)\.)?(?P<measure>\w+)\s*(?P<sign>[<>]=?)\s*(?P<number>[^<>=\s]+)\s*")
+
+
+def parsed(condition: object) -> tuple[str | None, str, str, float]:
+    """The column that is named, the measure, the sign and the number. Raises `InputError` where there are none."""
+    found = _CONDITION.fullmatch(condition) if isinstance(condition, str) else None
+    if found is None:
+        raise InputError(
+            f'conditions: {condition!r:.60} cannot be read; write a measure, a sign and a number, such as "kl>0.1"'
+        )
+    column, measure, sign, number = (found[name] for name in ("column", "measure", "sign", "number"))
+    if measure not in OF_COLUMNS and (measure not in OF_ALL or column is not None):
+        raise InputError(
+            f"conditions: {condition!r:.60} names no measure; those of columns are {', '.join(OF_COLUMNS)}, and those "
+            f"of all together are {', '.join(OF_ALL)}"
+        )
+    try:
+        limit = float(number)
+    except ValueError:
+        limit = math.nan
+    if math.isnan(limit):
+        raise InputError(f"conditions: {number!r:.60} in {condition!r:.60} is not a number")
+    return column, measure, sign, limit
+
+
+def broken(report: Findings, condition: str) -> str:
+    """The condition with the columns and values for which it holds; empty where it holds for none."""
+    column, measure, sign, limit = parsed(condition)
+    if measure in OF_ALL:
+        value = OF_ALL[measure](report)
+        return f"{condition}: {_shown(value)}" if _COMPARE[sign](value, limit) else ""
+    columns = report.columns if column is None else (report[column],)
+    found = [(each.name, OF_COLUMNS[measure](each)) for each in columns]
+    holds = [f"{name} {_shown(value)}" for name, value in found if value is not None and _COMPARE[sign](value, limit)]
+    return f"{condition}: {', '.join(holds)}" if holds else ""
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4g}"

@@ -17,11 +17,10 @@ import numpy as np
 from jaxtyping import Int, Shaped
 
 from kullback.arguments import positive
-from kullback.drifting.features import column_blocks, joint_blocks
+from kullback.drifting.features import Stream, column_blocks, joint_blocks
 from kullback.drifting.pairs import Pair
 from kullback.drifting.permutation import control_limits, group_sums, grouped
 from kullback.drifting.profile import shown_value
-from kullback.drifting.streams import Stream
 from kullback.errors import InputError
 from kullback.known.values import column_and_missing, seconds_since_1970
 from kullback.rule import Request

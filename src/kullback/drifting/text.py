@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
-from kullback.drifting.footnotes import Footnotes
+from kullback.drifting.records import ColumnDrift, Findings
 from kullback.drifting.words import percent
 from kullback.result import Estimate, Guarantee
-
-if TYPE_CHECKING:
-    from kullback.drifting.report import ColumnDrift, DriftReport
 
 WIDTH = 80
 NAME = 18  # characters of a column's name in the table
 MOST_PERIODS = 60
 MOST_RELATIONS = 10
+_NUMBER = re.compile(r"(?<![\w'.])\d[\d,]*(?:\.\d+)?%?(?![\w'])")
 HEADER = ("column", "KL(P‖Q)", "± s.e.", "KL(Q‖P)", "JS", "PSI", "W₁", "p", "note")
 
 
@@ -31,11 +29,11 @@ class Line:
     style: str = ""
 
 
-def as_text(report: DriftReport) -> str:
+def as_text(report: Findings) -> str:
     return "\n".join(line.text for line in lines(report))
 
 
-def lines(report: DriftReport) -> list[Line]:
+def lines(report: Findings) -> list[Line]:
     """The report line by line."""
     footnotes = Footnotes()
     made = [Line(text) for text in _wrapped(heading(report))]
@@ -50,7 +48,7 @@ def lines(report: DriftReport) -> list[Line]:
     return made
 
 
-def heading(report: DriftReport) -> str:
+def heading(report: Findings) -> str:
     """What was compared, and the verdict, in two sentences."""
     p, q = (
         f"{side.name} ({_rows(side.rows)}{f', {side.sampled:,} sampled' if side.sampled else ''})"
@@ -63,16 +61,16 @@ def heading(report: DriftReport) -> str:
     return f"P = {p}; Q = {q}. {verdict[0].upper()}{verdict[1:]} (level {report.level:g}){together}."
 
 
-def legend(report: DriftReport) -> str:
+def legend(report: Findings) -> str:
     """What the figures of the table are."""
     adjusted = ", adjusted by Benjamini–Hochberg" if len(report.columns) > 1 else ""
     return (
-        "KL and JS in nats, never clipped to 0; ≥ marks a lower bound. p is exact (permutation of the labels)"
-        f"{adjusted}. JS and PSI over values, or tenths of P; W₁ in the column's units."
+        "KL and JS in nats, never clipped to 0; ≥ marks a lower bound. p by permutation of the labels, exact for "
+        f"independent rows{adjusted}. JS and PSI over values, or tenths of P; W₁ in the column's units."
     )
 
 
-def _table(report: DriftReport, footnotes: Footnotes) -> list[Line]:
+def _table(report: Findings, footnotes: Footnotes) -> list[Line]:
     rows, styles = [], []
     if len(report.columns) > 1:
         joint = report.joint
@@ -120,7 +118,7 @@ def p_text(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}".replace("e-0", "e-")
 
 
-def _words(report: DriftReport) -> list[Line]:
+def _words(report: Findings) -> list[Line]:
     said = [(column.name, column.words) for column in report.columns if column.words]
     said += [("together", f"{relation}") for relation in report.relations[:MOST_RELATIONS]]
     if (left := len(report.relations) - MOST_RELATIONS) > 0:
@@ -136,7 +134,7 @@ def _words(report: DriftReport) -> list[Line]:
     return made
 
 
-def _chart(report: DriftReport) -> list[Line]:
+def _chart(report: Findings) -> list[Line]:
     """The periods as bars of the statistic in units of its limit."""
     if not report.series:
         return []
@@ -183,10 +181,42 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
+# Remarks on many estimates, each said once: those that differ in their figures alone share one
+
+
+class Footnotes:
+    """Remarks in the order in which they were first made, numbered from 1."""
+
+    def __init__(self) -> None:
+        self._notes: dict[str, list[str]] = {}
+
+    def marks(self, reason: str) -> str:
+        """The numbers of the remarks on one estimate, which its reason parts by semicolons."""
+        marks = set()
+        for note in filter(None, reason.split("; ")):
+            kind = _NUMBER.sub("#", note)
+            self._notes.setdefault(kind, []).append(note)
+            marks.add(list(self._notes).index(kind) + 1)
+        return " ".join(map(str, sorted(marks)))
+
+    def lines(self) -> list[str]:
+        """Each remark, with the least and the greatest of each of its figures."""
+        return [merged(notes) for notes in self._notes.values()]
+
+
+def merged(notes: Iterable[str]) -> str:
+    """One remark for several, with the least and the greatest of each figure."""
+    notes = list(notes)
+    places = zip(*(_NUMBER.findall(note) for note in notes), strict=True)
+    ends = [sorted(set(figures), key=lambda figure: float(figure.strip("%").replace(",", ""))) for figures in places]
+    spans = iter([f"{each[0]} to {each[-1]}" if len(each) > 1 else each[0] for each in ends])
+    return _NUMBER.sub(lambda _: next(spans), notes[0])
+
+
 # For a notebook
 
 
-def as_html(report: DriftReport) -> str:
+def as_html(report: Findings) -> str:
     """A fragment for a notebook: the heading, the table and the remarks."""
     header = "".join(f"<th>{escape(name)}</th>" for name in (*HEADER[:-1], "missing", "what moved"))
     rows = "".join(_html_row(column, column.name in report.moved) for column in report.columns)
