@@ -55,6 +55,9 @@ def test_a_base_dependency_is_one_that_the_package_imports():
     # Extras, what is looked at only where the user has it, and what a dependency cannot do without.
     optional = {
         "arviz",
+        "dask",
+        "duckdb",
+        "_typeshed",  # for types alone
         "statsmodels",
         "gymnax",
         "flax",

@@ -123,7 +123,7 @@ CALLS = {
         {
             "env": ("FrozenLake-v1", set()),
             "temperature": (0.1, POSITIVE),
-            "discount": (1.0, NOTHING),
+            "discount": (1.0, NOTHING | {"0"}),
             "horizon": (None, NOTHING | COUNT),
             "compiled": (True, FLAG),
             "patience": (None, NOTHING | POSITIVE),

@@ -98,7 +98,7 @@ def test_the_plan():
         (lambda: Optimal("FrozenLake-v1", 0.0), "temperature"),
         (lambda: Optimal("FrozenLake-v1", -1.0), "temperature"),
         (lambda: Optimal("FrozenLake-v1", np.nan), "temperature"),
-        (lambda: Optimal("FrozenLake-v1", discount=0.0), "discount"),
+        (lambda: Optimal("FrozenLake-v1", discount=-0.1), "discount"),
         (lambda: Optimal("FrozenLake-v1", discount=1.1), "discount"),
         (lambda: Optimal("FrozenLake-v1", horizon=0), "horizon"),
         (lambda: Optimal("FrozenLake-v1", horizon=2.5), "horizon"),  # type: ignore[arg-type]

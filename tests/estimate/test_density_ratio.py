@@ -53,7 +53,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long) if n in ("shift 5", "level 1") else n for n in CASES]
+)
 def test_the_mean_of_some_seeds_is_right(name):
     """1,000 rows each: within 0.05 nats and chance, which the standard error states; two of five may be bounds."""
     p, q, truth = CASES[name]

@@ -13,7 +13,11 @@ STEP = mp.mpf(10) ** -12
 SMOOTH = [family for family in FAMILIES if not family.without_slope]
 
 
-@pytest.mark.parametrize("family", SMOOTH, ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=[pytest.mark.long] if i % 2 else []) for i, f in enumerate(SMOOTH)],
+    ids=[f.name for f in SMOOTH],
+)
 def test_curvature_along_a_line(family, rng):
     """vᵀ H v for one v, in single precision: a form that is double inside must give it as well."""
     case = tuple(rounded(row, np.float32) for row in family.rows[:2])

@@ -68,7 +68,11 @@ def test_an_intercept_and_a_slope_that_are_not_centred(family, precision):
     check(fitted(family, blocks), family, blocks)
 
 
-@pytest.mark.parametrize("family", [dist.MultivariateNormal, dist.Normal], ids=["full rank", "diagonal"])
+@pytest.mark.parametrize(
+    "family",
+    [dist.MultivariateNormal, pytest.param(dist.Normal, marks=pytest.mark.long)],
+    ids=["full rank", "diagonal"],
+)
 def test_parameters_of_ten_scales_at_once(family):
     """Standard deviations from 1e-6 to 1e2 in one posterior of 20 dimensions, correlated up to 1 − 1e-8 in pairs."""
     blocks = [regression(*regressor) for regressor in REGRESSORS]

@@ -225,8 +225,8 @@ fault(
 fault(
     "two samples: subsamples vary as independent ones would",
     "estimate/sample_guarantee.py",
-    "np.sqrt(fraction / (1.0 - fraction))",
-    "np.sqrt(fraction)",
+    "np.sqrt(fraction / (1.0 - fraction) * time)",
+    "np.sqrt(fraction * time)",
     "estimate/test_two_samples.py::test_standard_error_is_calibrated",
 )
 fault(

@@ -16,7 +16,7 @@ from kullback.drifting.counted import counted_test
 from kullback.drifting.features import Stream, column_blocks, joint_blocks
 from kullback.drifting.lazy import Large, counted_pairs, large_tables
 from kullback.drifting.measures import block_lengths, distances, divergences, joint_divergences
-from kullback.drifting.pairs import MISSING, Pair, Part, matched_pairs, on_infinities
+from kullback.drifting.pairs import MISSING, Pair, Part, matched_pairs, names_of, on_infinities
 from kullback.drifting.permutation import Tested, group_sums, grouped, permutation_tests
 from kullback.drifting.profile import profile
 from kullback.drifting.records import ColumnDrift, Compared, JointDrift, PValues, Side
@@ -90,7 +90,7 @@ def drift(
     first = PERMUTATIONS if permutations is None else whole("permutations", permutations, 1, 10_000_000)
     most = None if rows is None else whole("rows", rows)
     stated = {"counts": counts, "measured": measured, "labels": labels, "ignore": ignore}
-    read = None if columns is None else [*_names(columns), *([] if by is None else [str(by)])]
+    read = None if columns is None else [*names_of(columns), *([] if by is None else [str(by)])]
     stated_blocks = tuple(x.block if isinstance(x, Samples) else None for x in (reference, current))
     large = large_tables(reference, current, read, request.host_rng(Stream.ENGINE).integers(2**31 - 1, size=2))
     if large is not None:
@@ -168,10 +168,6 @@ def _without_name(names: Any, by: object) -> Any:
     if not isinstance(names, list | tuple) or str(by) not in map(str, names):
         return names
     return [name for name in names if str(name) != str(by)] or None
-
-
-def _names(columns: Sequence[str]) -> list[str]:
-    return [columns] if isinstance(columns, str) else [str(name) for name in columns]
 
 
 def _of_all(

@@ -174,7 +174,7 @@ def _shared(
 ) -> tuple[list[str], list[str]]:
     """The names to compare, and a remark on those that are left out."""
     if columns is not None:
-        asked = _names(columns)
+        asked = names_of(columns)
         for argument, names in (("reference", ps), ("current", qs)):
             for name in asked:
                 if name not in names:
@@ -198,7 +198,7 @@ def _shared(
     return shared, notes
 
 
-def _names(columns: object) -> list[str]:
+def names_of(columns: object) -> list[str]:
     if isinstance(columns, str | int | np.integer) and not isinstance(columns, bool):
         return [str(columns)]
     if isinstance(columns, list | tuple | np.ndarray):

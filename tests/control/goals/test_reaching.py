@@ -62,9 +62,8 @@ def test_a_table_finds_shortest_paths():
     assert np.argmax(probs) == 0
 
 
-@pytest.mark.parametrize(
-    ("steps", "batch", "share"), [(10_000, 128, 0.85), pytest.param(20_000, None, 0.95, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("steps", "batch", "share"), [(10_000, 128, 0.85), (20_000, None, 0.95)])
+@pytest.mark.long  # the table above, the box and the lanes below are quick
 def test_a_network_finds_shortest_paths(steps, batch, share):
     """The same from rows and columns, side by side; the longer training, with its usual batches, reaches nearly all."""
     reaching = Reaching(world("Squares"), horizon=20)

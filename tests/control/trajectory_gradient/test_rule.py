@@ -36,7 +36,7 @@ def fitted(policy, optimal, rule, **request):
     return rule.run(p, q, Request(**{"seed": 0, "quiet": True, **request}))
 
 
-@pytest.mark.parametrize("discount", [1.0, 0.8])
+@pytest.mark.parametrize("discount", [pytest.param(1.0, marks=pytest.mark.long), 0.8])
 def test_small_mdp_reaches_the_exact_soft_value(discount, precision, rng):
     optimal = kl.Optimal(random_mdp(rng, states=5, actions=3), temperature=0.5, discount=discount)
     found = fitted(TABLE, optimal, TrajectoryGradient(steps=600_000))
