@@ -79,7 +79,7 @@ def report():
         )
         for at in (0, 1)
     ]
-    return kl.drift(*tables)
+    return kl.drift(*tables, rows=100)
 
 
 class TestReport:
