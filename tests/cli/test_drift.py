@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from tests.cli.printed import one_line
 
+import kullback as kl
 from kullback.cli import main
 from kullback.cli.tables import read_tables
 from kullback.known.values import column_and_missing
@@ -159,6 +160,29 @@ def test_files_of_every_kind_say_the_same(files, name):
     assert notes == said.get(name, [])
 
 
+@pytest.mark.parametrize(
+    ("kind", "reader", "without"),
+    [
+        ("parquet", "duckdb", ["polars"]),
+        ("parquet", "pyarrow", ["polars", "duckdb"]),
+        ("feather", "pyarrow", ["polars"]),
+    ],
+)
+def test_each_library_reads_binary_files_alike(files, monkeypatch, kind, reader, without):
+    pytest.importorskip(reader)
+    for frame, name in zip(files, "ab", strict=True):
+        written(frame, f"{name}.{kind}")
+    with monkeypatch.context() as hidden:
+        for name in without:
+            hidden.setitem(sys.modules, name, None)
+        p, q, notes = read_tables(Path(f"a.{kind}"), Path(f"b.{kind}"), lazy=True)
+    assert notes == []
+    assert type(p).__module__.split(".")[0].strip("_") == reader
+    plain = read_tables(Path("a.csv"), Path("b.csv"))
+    said = [kl.drift(*tables, rows=19, permutations=19).to_dict() for tables in ((p, q), plain[:2])]
+    assert said[0] == said[1]
+
+
 def test_only_what_is_asked_for_is_read(files):
     for name in ("a.csv", "c.parquet", "c.feather"):
         written(files[0], name)
@@ -249,7 +273,7 @@ def test_bad_files_are_one_line(capsys, files, tmp_path, command, name, words):
 
 def test_what_a_binary_file_needs_is_said(capsys, files, tmp_path, monkeypatch):
     written(files[0], "a.parquet")
-    for name in ("polars", "pyarrow"):
+    for name in ("polars", "duckdb", "pyarrow"):
         monkeypatch.setitem(sys.modules, name, None)
     assert main(["drift", "a.parquet", "b.csv"]) == 1
     assert "reading parquet files needs polars or pyarrow; pip install polars" in one_line(capsys)
