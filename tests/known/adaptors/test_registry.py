@@ -253,8 +253,9 @@ class TestUnknown:
             "q: an object of type str cannot be read as a side of a divergence; accepted are a NumPyro distribution, a "
             "frozen scipy.stats variable, a frozen scipy.stats variable of vectors or matrices, one of SciPy's newer "
             "random variables, a scipy.stats.gaussian_kde, a torch distribution, a FlowJAX distribution, a NumPy or "
-            "JAX array of draws, a pandas or polars frame, and kl.{Samples, Pairs, Density, Tilted, Posterior, Optimal, "
-            "Family, Mixture, Conditional}; to add a kind, give its class a method known() that returns a kullback.known.Known"
+            "JAX array of draws, a pandas or polars frame, and kl.{Samples, Pairs, Density, Tilted, Posterior, "
+            "Optimal, Family, Mixture, Conditional}; to add a kind, give its class a method known() that returns a "
+            "kullback.known.Known"
         )
 
     def test_a_class_gets_a_hint(self):
