@@ -7,7 +7,7 @@ from scipy.special import digamma
 
 import kullback as kl
 from kullback.estimate.rows import Rows
-from kullback.estimate.sample_guarantee import percent, reach_of
+from kullback.estimate.sample_guarantee import percent, reach_of, subsampled
 
 NEIGHBOURS = kl.rules.TwoSamples(scores=False)
 FALSE_ALARM = 1e-4
@@ -140,3 +140,12 @@ def test_an_atom_that_q_lacks_is_a_lower_bound():
     truth = 0.5 * np.log(0.5 / 0.4) + 0.5 * np.log(0.5 / 0.6)
     # Four standard errors: 6e-5 false alarms.
     assert abs(both.value - truth) < 4 * both.standard_error
+
+
+@pytest.mark.parametrize("time", [1.0, 4.0])
+def test_subsamples_give_the_error_of_a_mean(rng, time):
+    """σ √(τ/n); the standard deviation of 400 subsamples is within 5/√800 of theirs: a false alarm in two million."""
+    x = rng.normal(2.0, 3.0, 400)
+    rows = Rows(np.zeros(400, int), x[:, None], time=time)
+    found = subsampled(lambda some: float(some.point.mean()), (rows,), float(x.mean()), 400, rng)
+    assert found.error == pytest.approx(x.std(ddof=1) * np.sqrt(time / 400), rel=5 / np.sqrt(800))

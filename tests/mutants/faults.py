@@ -227,7 +227,7 @@ fault(
     "estimate/sample_guarantee.py",
     "np.sqrt(fraction / (1.0 - fraction) * time)",
     "np.sqrt(fraction * time)",
-    "estimate/test_two_samples.py::test_standard_error_is_calibrated",
+    "estimate/test_sample_guarantee.py::test_subsamples_give_the_error_of_a_mean",
 )
 fault(
     "two samples: Q's weights are forgotten",
