@@ -76,8 +76,8 @@ def text_of(jaxpr: Any) -> str:
 
 
 def _param(value: Any) -> str:
-    if isinstance(value, ClosedJaxpr):
-        return f"{{{_param(value.jaxpr)} with {', '.join(spelled(np.asarray(a)) for a in value.consts)}}}"
+    if isinstance(value, ClosedJaxpr):  # from JAX 0.11 on, one class with Jaxpr
+        return f"{{{text_of(value.jaxpr)} with {', '.join(spelled(np.asarray(a)) for a in value.consts)}}}"
     if isinstance(value, Jaxpr):
         return f"{{{text_of(value)}}}"
     if type(value) in (tuple, list):
