@@ -101,7 +101,11 @@ def in_memory(tables):
 
 @pytest.mark.parametrize("name", installed)
 def test_columns_are_compared_by_all_rows(name, tables, in_memory, small):
-    """Shares and counts are those in memory; JS, PSI and W₁ are to the width of a bin, large in heavy tails."""
+    """Shares and counts are those in memory; JS and PSI are to the width of a bin, W₁ to a thousandth.
+
+    Two p-values of 99 permutations each differ by at most 0.07 in standard deviation, and as much for the groups of rows
+    and the cells, which also differ: by more than 0.25 in about one of 80 columns at worst, where p is near a half.
+    """
     report = compare(name, tables)
     assert (report.reference.rows, report.reference.sampled) == (6000, 1000)
     for column in report.columns:
@@ -111,11 +115,11 @@ def test_columns_are_compared_by_all_rows(name, tables, in_memory, small):
             continue
         assert column.of_sample == ("kl", "reverse_kl"), report.notes
         assert (column.read_as, column.missing) == (own.read_as, own.missing)
-        assert column.p_value == pytest.approx(own.p_value, abs=0.15)
+        assert column.p_value == pytest.approx(own.p_value, abs=0.25)
         assert column.distances.jensen_shannon == pytest.approx(own.distances.jensen_shannon, abs=1e-3)
         assert column.distances.psi == pytest.approx(own.distances.psi, abs=8e-3)
         if own.distances.wasserstein is not None:
-            assert column.distances.wasserstein == pytest.approx(own.distances.wasserstein, rel=0.2, abs=0.01)
+            assert column.distances.wasserstein == pytest.approx(own.distances.wasserstein, rel=1e-3)
         if own.read_as in ("labels", "frequencies"):
             assert column.profile == own.profile
             assert column.distances.psi == pytest.approx(own.distances.psi, rel=1e-9)
@@ -128,6 +132,34 @@ def test_columns_are_compared_by_all_rows(name, tables, in_memory, small):
 @pytest.mark.parametrize("name", [each for each in installed if each.values[0] in ("duckdb", "dask")])
 def test_engines_that_keep_the_order_of_rows_give_the_same_report(name, tables, small):
     assert_alike(compare(name, tables).to_dict(), compare("polars", tables).to_dict())
+
+
+LAWS = {
+    "normal": lambda rng, at: rng.normal(0.3 * at, 1.0, 6000),
+    "the same normal": lambda rng, at: rng.normal(size=6000),
+    "heavy": lambda rng, at: rng.lognormal(0.0, 3.0, 6000),
+    "Cauchy": lambda rng, at: rng.standard_cauchy(6000),
+    "three degrees of freedom, wider": lambda rng, at: (1.0 + 0.1 * at) * rng.standard_t(3, 6000),
+    "far outliers": lambda rng, at: np.where(rng.random(6000) < 0.001, 1e6 * rng.random(6000), rng.random(6000)),
+    "apart": lambda rng, at: 10.0 * at + rng.random(6000),
+    "many zeros": lambda rng, at: np.where(rng.random(6000) < 0.7, 0.0, rng.exponential(1.0 + 0.2 * at, 6000)),
+    "large numbers": lambda rng, at: 1e9 + rng.normal(0.2 * at, 1.0, 6000),
+    "the largest numbers": lambda rng, at: 1e305 * rng.standard_t(3, 6000),
+    "the smallest numbers": lambda rng, at: 1e-305 * rng.standard_t(3, 6000),
+}
+
+
+def test_wasserstein_is_that_of_scipy(monkeypatch):
+    """From bins whose knots are quantiles of a sixth of the rows, the others beyond them included."""
+    polars = pytest.importorskip("polars")
+    monkeypatch.setattr(lazy, "MOST_ROWS", 1000)
+    rng = np.random.default_rng(4)
+    p, q = ({name: law(rng, at) for name, law in LAWS.items()} for at in (0, 1))
+    report = kl.drift(polars.LazyFrame(p), polars.LazyFrame(q), measured=list(LAWS), rows=19, permutations=19)
+    for name in LAWS:
+        unit = np.abs(p[name]).max()
+        truth = unit * stats.wasserstein_distance(p[name] / unit, q[name] / unit)
+        assert report[name].distances.wasserstein == pytest.approx(truth, rel=1e-3, abs=0.0), name
 
 
 def test_a_small_lazy_table_is_read_whole(tables, in_memory):

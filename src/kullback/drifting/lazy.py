@@ -31,9 +31,9 @@ from kullback.known.record import Column
 
 MOST_ROWS, MOST_CELLS = 100_000, 10_000_000  # of a sample
 BINS = 64  # between two knots
-SHARES = np.array(
-    [0.0, 1e-4, 1e-3, 0.01, 0.025, 0.05, *np.arange(0.1, 0.95, 0.1), 0.95, 0.975, 0.99, 0.999, 0.9999, 1.0]
-)
+TAIL = np.array([0.0, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.05])
+SHARES = np.array([*TAIL, *np.arange(0.1, 0.95, 0.1), *(1.0 - TAIL[::-1])])
+BEYOND = 8.0  # knots beyond both ends, which rows that were not sampled may exceed, in distances from the median
 MODULUS, FACTOR = 2**31 - 1, 1_103_515_245
 _STATES = {-1.0: MISSING, -2.0: ABOVE, -3.0: BELOW}
 SPARE = 1.1
@@ -184,8 +184,11 @@ class Bins:
     def of(cls, values: Float[np.ndarray, " n"]) -> Bins:
         largest = float(np.abs(values).max(initial=0.0))
         scale = 2.0 ** np.floor(np.log2(largest)) if largest and not 1e-150 < largest < 1e150 else 1.0
-        knots = np.unique(np.quantile(values / scale, SHARES, method="inverted_cdf")) if len(values) else np.zeros(0)
-        return cls(knots, float(scale))
+        if not len(values):
+            return cls(np.zeros(0), float(scale))
+        knots = np.quantile(values / scale, SHARES, method="inverted_cdf")
+        ends = knots[[0, -1]]
+        return cls(np.unique([*knots, *(ends + BEYOND * (ends - np.median(knots)))]), float(scale))
 
     def code(self, x: nw.Expr) -> nw.Expr:
         """The bin of x, which is in units of the scale."""
@@ -279,11 +282,11 @@ def _as_number(x: nw.Expr, dtype: Any) -> nw.Expr:
 def _pair_of_bins(pair: Pair, found: Sequence[dict[float, Any]], bins: Bins) -> Pair:
     """Both sides with one value for each bin, the mean of all of its rows, and the states."""
     codes = sorted({code for side in found for code in side if code >= 0})
-    sums = np.array([[side.get(code, (0, 0.0, 0.0, 0.0))[:2] for code in codes] for side in found])
-    rows, means = sums[..., 0].astype(np.int64), np.nan_to_num(sums[..., 1])
-    values = np.sum(rows * means, 0) / np.maximum(rows.sum(0), 1) * bins.scale
+    sums = np.array([[side.get(code, (0, 0.0, 0.0, 0.0)) for code in codes] for side in found])
+    rows, within = sums[..., 0].astype(np.int64), np.nan_to_num(sums[..., 1:])
+    values = np.sum(rows * within[..., 0], 0) / np.maximum(rows.sum(0), 1) * bins.scale
     parts = []
-    for part, side, count, mean in zip((pair.p, pair.q), found, rows, means, strict=True):
+    for part, side, count, inside in zip((pair.p, pair.q), found, rows, within, strict=True):
         states = [(state, side[code][0]) for code, state in _STATES.items() if code in side]
         present = count > 0
         parts.append(
@@ -291,7 +294,7 @@ def _pair_of_bins(pair: Pair, found: Sequence[dict[float, Any]], bins: Bins) -> 
                 column=replace(part.column, values=values[present]),
                 state=np.array([FINITE] * int(present.sum()) + [state for state, _ in states]),
                 count=np.array([*count[present].tolist(), *(size for _, size in states)], np.int64),
-                mean=mean[present] * bins.scale,
+                within=inside[present] * bins.scale,
             )
         )
     return replace(pair, p=parts[0], q=parts[1])

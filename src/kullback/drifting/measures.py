@@ -16,7 +16,7 @@ from scipy.special import rel_entr
 from scipy.stats import wasserstein_distance
 
 from kullback.drifting.features import MOST_VALUES, MOST_VALUES_TOGETHER, Stream, indicator_features, score_features
-from kullback.drifting.pairs import FINITE, Pair, quantiles
+from kullback.drifting.pairs import FINITE, Pair, Part, quantiles
 from kullback.estimate.columns import side_by_side
 from kullback.estimate.dependence import dependence
 from kullback.estimate.rows import Rows
@@ -129,11 +129,42 @@ def from_smallest(pair: Pair) -> Pair:
 def _wasserstein(pair: Pair) -> float | None:
     if pair.read_as == "labels" or not (len(pair.p.finite) and len(pair.q.finite)):
         return None
+    if pair.p.within is not None and pair.q.within is not None:
+        return _wasserstein_of_bins(pair.p, pair.q)
     pair = from_smallest(pair)
-    p, q = (part.finite.astype(np.float64) if part.mean is None else part.mean for part in (pair.p, pair.q))
+    p, q = (part.finite.astype(np.float64) for part in (pair.p, pair.q))
     scale = float(np.abs(np.concatenate([p, q])).max()) or 1.0  # the distances of the largest numbers would overflow
     weights = pair.p.finite_count, pair.q.finite_count
     return float(wasserstein_distance(p / scale, q / scale, *weights)) * scale
+
+
+def _wasserstein_of_bins(p: Part, q: Part) -> float:
+    """W₁ = ∫ |F_P − F_Q| of binned rows, by |∫ F_P − F_Q| of each bin, which the means of its rows give exactly.
+
+    That is W₁ where the difference has one sign in the bin, and less where it has not. Where both sides have at most
+    three rows in a bin, their mean, least and largest say which these are, and ∫ |F_P − F_Q| is known there too.
+    """
+    assert p.within is not None and q.within is not None
+    scale = float(np.abs(np.concatenate([p.within, q.within])).max()) or 1.0  # differences would overflow
+    (x_p, rows_p, bin_p), (x_q, rows_q, bin_q) = _as_points(p, p.within / scale), _as_points(q, q.within / scale)
+    x, bins = np.concatenate([x_p, x_q]), np.concatenate([bin_p, bin_q])
+    order = np.lexsort((x, bins))
+    step = np.concatenate([rows_p / rows_p.sum(), -rows_q / rows_q.sum()])[order]
+    x, bins = x[order], bins[order]
+    area = np.cumsum(step)[:-1] * np.maximum(np.diff(x), 0.0)
+    many = np.concatenate([bin_p[rows_p > 1], bin_q[rows_q > 1]])  # of which not each row is known
+    together = (bins[1:] == bins[:-1]) & np.isin(bins[1:], many)
+    begins = np.append(True, ~together[1:] | ~together[:-1])
+    return float(np.abs(np.add.reduceat(area, np.flatnonzero(begins))).sum()) * scale
+
+
+def _as_points(part: Part, within: Float[np.ndarray, "finite 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least and the largest row of each bin, and all others at their mean; with their rows and their bins."""
+    rows, (mean, low, high) = np.asarray(part.finite_count), within.T
+    middle = np.clip((rows * mean - low - high) / np.maximum(rows - 2, 1), low, high)
+    count = np.concatenate([np.ones(len(rows)), np.minimum(rows - 1, 1), np.maximum(rows - 2, 0)])
+    used = count > 0
+    return np.concatenate([low, high, middle])[used], count[used], np.tile(part.finite, 3)[used]
 
 
 # KL, with what it is worth

@@ -31,14 +31,15 @@ WRITTEN_BY_PANDAS = ("Unnamed: 0", "__index_level_0__", "")
 class Part:
     """One side of a column: its finite values in the order of their rows, and the state of every row.
 
-    count  how many rows of the table an entry stands for, where these are counts of a larger table; None for one
-    mean   of this side's rows at each finite entry, whose own value is the mean of both sides; None where they agree
+    count   how many rows of the table an entry stands for, where these are counts of a larger table; None for one
+    within  mean, least and largest of this side's rows at each finite entry, where they differ: such an entry is a bin,
+            and its value the mean of both sides; None where all rows of an entry are equal
     """
 
     column: Column
     state: Int[np.ndarray, " n"]
     count: Int[np.ndarray, " n"] | None = None
-    mean: Float[np.ndarray, " finite"] | None = None
+    within: Float[np.ndarray, "finite 3"] | None = None
 
     @property
     def finite(self) -> np.ndarray:
