@@ -103,8 +103,8 @@ def in_memory(tables):
 def test_columns_are_compared_by_all_rows(name, tables, in_memory, small):
     """Shares and counts are those in memory; JS and PSI are to the width of a bin, W₁ to a thousandth.
 
-    Two p-values of 99 permutations each differ by at most 0.07 in standard deviation, and as much for the groups of rows
-    and the cells, which also differ: by more than 0.25 in about one of 80 columns at worst, where p is near a half.
+    Two p-values of 99 permutations each differ by at most 0.07 in standard deviation, and as much for the groups
+    of rows and the cells, which also differ: by more than 0.25 in one of 80 columns at worst, where p is near a half.
     """
     report = compare(name, tables)
     assert (report.reference.rows, report.reference.sampled) == (6000, 1000)

@@ -323,6 +323,11 @@ class TestDependence:
     def test_an_order_that_is_not_one_in_time_is_not_taken_for_one(self, rng, case):
         assert lengths(WITHOUT_ORDER[case](rng), independent(rng)) == (1, 1)
 
+    @pytest.mark.parametrize("rows", range(10, 200, 10))
+    def test_the_sizes_of_two_values_are_one(self, rows):
+        """Their normal scores are ±z to rounding, which is no change of a size, and without a warning."""
+        assert lengths({"x": np.tile([1.5, 2.5], rows // 2)}, {"x": np.repeat([1.0, 2.5], rows // 2)})[1] == 1
+
     def test_false_alarms_are_as_rare_as_stated(self):
         """At most 2·10⁻⁴ a table, of numbers and of one column of labels: two of 60 tables have a chance of 7·10⁻⁵."""
         rng = np.random.default_rng(3)

@@ -98,7 +98,7 @@ def _columns(rows: Rows, most: int) -> Float[np.ndarray, "n c"]:
     point = point[:, ~(sorting & even)]  # the time itself, or a running number
     normal = ndtri((rankdata(point, axis=0) - 0.5) / max(len(point), 1))
     found = np.concatenate([normal, np.abs(normal)], 1)
-    varied = found[:, found.std(0) > 0]
+    varied = found[:, np.ptp(found, axis=0) > _EVEN / max(len(found), 1)]  # the sizes of two values are one to rounding
     # Products of rare values are no normal sum: their excess is the square of the kurtosis over n.
     z = (varied - varied.mean(0)) / varied.std(0)
     return varied[:, (z**4).mean(0) ** 2 <= _MOST_EXCESS * len(z)]
