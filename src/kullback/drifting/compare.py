@@ -303,8 +303,8 @@ def _on_dependence(pairs: Sequence[Pair], stated: Sequence[int | None], large: t
         return []
     return [
         f"the rows of {' and of '.join(said)} depend on those before them: p-values and control limits, which are "
-        f"exact for independent rows, are too small; pass one row in {max(lengths):,}, or Samples(x, block=1) where "
-        "the order of the rows means nothing"
+        f"exact for independent rows, are too small; pass one row in {max(lengths):,}, or shuffle the rows "
+        "where their order means nothing"
     ]
 
 
