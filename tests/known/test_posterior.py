@@ -1,5 +1,6 @@
 """NumPyro models as densities of one vector: normalisation by quadrature, sums by enumeration, and what is refused."""
 
+import decimal
 import itertools
 import warnings
 
@@ -7,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.integrate
 import scipy.special
@@ -16,7 +19,7 @@ from numpyro.distributions import constraints
 from numpyro.infer.reparam import LocScaleReparam
 
 import kullback as kl
-from kullback.errors import InputError
+from kullback.errors import FitError, InputError
 from kullback.inference.worth import log_density_of
 
 
@@ -305,3 +308,55 @@ def test_nothing_is_warned_of(rng):
         assert "sites mu real, corr[3, 3] correlation" in repr(kl.Posterior(everything, rng.normal(size=2))).replace(
             "corrcholesky", "correlation"
         )
+
+
+# What NumPyro or the model itself raises and warns of
+
+
+def normal_rows(y):
+    mu = numpyro.sample("mu", dist.Normal(0.0, 3.0))
+    with numpyro.plate("rows", len(y)):
+        numpyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+def two_of_one_name(y):
+    numpyro.sample("a", dist.Normal(0.0, 1.0))
+    a = numpyro.sample("a", dist.Normal(0.0, 1.0))
+    numpyro.sample("y", dist.Normal(a, 1.0), obs=y)
+
+
+FAULTS = {
+    "no rows": (normal_rows, (np.ones(0),), "size of plate should be positive"),
+    "one name twice": (two_of_one_name, (1.0,), "got `a` duplicated"),
+    "no data": (normal_rows, (), "missing 1 required positional argument: 'y'"),
+    "objects": (normal_rows, (np.array([1.0, "2"], object),), "site 'y' has values of type object"),
+    "strings": (normal_rows, (np.array(["1", "2"]),), "site 'y' has values of type <U1"),
+    "masked": (normal_rows, (np.ma.masked_invalid([1.0, np.nan]),), "called with its data it raised"),
+    "the model's own": (lambda y: {}["b"], (1.0,), "raised KeyError: 'b'"),
+}
+
+
+@pytest.mark.parametrize(("model", "args", "said"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_model_that_raises_is_refused_in_one_sentence(model, args, said):
+    with pytest.raises(InputError, match=f"^model: .*{said}"):
+        kl.Posterior(model, *args)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_data_that_numpyro_warns_of_are_refused_by_the_name_of_their_site(bad):
+    posterior = kl.Posterior(normal_rows, np.array([1.0, bad, 2.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FitError, match=r"site 'y' is (infinite|NaN)"):
+            kl.KL(kl.Family(dist.Normal), posterior).minimize(quiet=True)
+
+
+def decimals(values):
+    return np.array([decimal.Decimal(str(value)) for value in values])
+
+
+@pytest.mark.parametrize("column", [pd.Series, pl.Series, np.ndarray.tolist, decimals])
+def test_a_column_of_a_frame_is_an_array(column):
+    given = np.array([1.0, 2.0, 4.0])
+    (_, of_column), (_, of_array) = density(normal_rows, column(given)), density(normal_rows, given)
+    assert of_column([[0.5]]) == of_array([[0.5]])

@@ -12,8 +12,10 @@ compile nothing; what a model uses as Python numbers, such as the size of a plat
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any, TypeVar
 
 import jax
@@ -28,7 +30,7 @@ from numpyro.distributions.util import sum_rightmost
 from numpyro.infer import init_to_uniform
 from numpyro.infer.util import compute_log_probs, constrain_fn, potential_energy
 
-from kullback.errors import InputError
+from kullback.errors import InputError, KullbackError
 from kullback.known.enumeration import Choice, Enumerated, log_sum, posterior_choice
 from kullback.known.host import UNTRACEABLE
 from kullback.known.static import Static
@@ -126,7 +128,8 @@ def log_joint(static: Static, arrays: tuple[Any, ...], x: ArrayLike) -> Array:
 def _log_joint(program: Program, arrays: tuple[Any, ...], x: Array) -> Array:
     args, kwargs = program.arguments(arrays)
     if program.discrete is None:
-        return -jnp.reshape(potential_energy(program.model, args, kwargs, program.free(x)), ())
+        with _quiet():
+            return -jnp.reshape(potential_energy(program.model, args, kwargs, program.free(x)), ())
     values, log_det = _constrained(program, arrays, x)
     return log_sum(program.discrete, _log_probs(program, arrays, values)) + log_det
 
@@ -201,7 +204,20 @@ def _log_probs(program: Program, arrays: tuple[Any, ...], values: Named) -> Call
     """Values of the discrete sites -> the log-probability of each site, not summed."""
     args, kwargs = program.arguments(arrays)
     own = {site.name: values[site.name] for site in program.sites}
-    return lambda z: compute_log_probs(program.model, args, kwargs, {**own, **z}, sum_log_prob=False)[0]
+
+    def log_probs(z: Named) -> dict[str, Array]:
+        with _quiet():
+            return compute_log_probs(program.model, args, kwargs, {**own, **z}, sum_log_prob=False)[0]
+
+    return log_probs
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without NumPyro's warnings: of data outside a support a fit says so itself, and names the site."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def _over_rows(function: Callable[[Array], Array], x: ArrayLike) -> Array:
@@ -235,17 +251,48 @@ def read_arguments(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 def _first_traceable(model: Model, args: tuple[Any, ...], kwargs: Mapping[str, Any], use: Callable[..., T]) -> T:
-    leaves, tree = jax.tree.flatten((args, dict(kwargs)), is_leaf=lambda leaf: leaf is None)
+    leaves, tree = jax.tree.flatten((args, dict(kwargs)), is_leaf=lambda leaf: leaf is None or _is_list(leaf))
+    leaves = [_column(leaf) for leaf in leaves]
     for held in ("", "biu", "biufc"):
         dynamic = [_is_array(leaf) and leaf.dtype.kind not in held for leaf in leaves]
         static = tuple(None if given else Held(leaf) for given, leaf in zip(dynamic, leaves, strict=True))
         arrays = tuple(leaf for given, leaf in zip(dynamic, leaves, strict=True) if given)
         try:
             return use(Program(model=model, tree=tree, held=static), arrays)
-        except UNTRACEABLE:
+        except KullbackError:
+            raise
+        except UNTRACEABLE as error:
             if held == "biufc" or not any(map(_is_array, leaves)):
-                raise
+                raise _fault(error) from error
+        except Exception as error:
+            raise _fault(error) from error
     raise AssertionError
+
+
+def _fault(error: Exception) -> InputError:
+    said = (str(error).strip() or "no message").splitlines()[0]
+    return InputError(
+        f"model: called with its data it raised {type(error).__name__}: {said}; the data must be what the model takes, "
+        "as arrays of numbers with at least one row, and every site must have a name of its own"
+    )
+
+
+def _column(leaf: object) -> object:
+    """The array of a list or of a column of a data frame, which NumPyro cannot take; everything else as it is."""
+    numbers = isinstance(leaf, np.ndarray) and leaf.dtype.kind != "O"
+    if _is_list(leaf):
+        return np.asarray(leaf, float)
+    if numbers or isinstance(leaf, np.generic | jax.Array | np.ma.MaskedArray) or not hasattr(leaf, "__array__"):
+        return leaf
+    array: np.ndarray = np.asarray(leaf)
+    if array.ndim == 1 and array.dtype == object and all(isinstance(one, Number) for one in array):
+        array = array.astype(float)
+    return array if array.ndim == 1 and array.dtype.kind in "biuf" else leaf  # columns of frames are taken by name
+
+
+def _is_list(leaf: object) -> bool:
+    """Whether it is a list of data; one of whole numbers alone may be a shape."""
+    return isinstance(leaf, list) and any(type(x) is float for x in leaf) and all(type(x) in (int, float) for x in leaf)
 
 
 def _is_array(leaf: object) -> bool:
@@ -261,8 +308,7 @@ def traced(
     def sites(words: Array, arrays: tuple[Any, ...]) -> None:
         args, kwargs = program.arguments(arrays)
         started = handlers.seed(handler(program.model), jax.random.wrap_key_data(words))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of sites that a handler of the model's gives a value
+        with _quiet():  # of sites that a handler of the model's gives a value
             trace = handlers.trace(handlers.substitute(started, substitute_fn=_start)).get_trace(*args, **kwargs)
         # The support of a site may depend on other sites, and is gone with the trace.
         found.update({name: {**site, "free_shape": _free_shape(name, site)} for name, site in trace.items()})
@@ -305,6 +351,9 @@ def _described(program: Program, arrays: tuple[Any, ...]) -> Program:
 
 
 def _require_fixed(name: str, site: Any) -> None:
+    value = site["value"]
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+        raise InputError(f"model: site {name!r} has values of type {value.dtype}; pass an array of numbers")
     if site["type"] == "param":
         raise InputError(
             f"model: site {name!r} is a numpyro.param, which has no prior; make it a numpyro.sample, of a prior or of "
