@@ -63,8 +63,6 @@ def test_a_base_dependency_is_one_that_the_package_imports():
         "flax",
         "tensorboardX",
         "wandb",
-        "dask",
-        "duckdb",
         "polars",
         "pyarrow",
         "imageio_ffmpeg",

@@ -293,7 +293,7 @@ def _relations(
 
 
 def _on_dependence(pairs: Sequence[Pair], stated: Sequence[int | None], large: tuple[Large, Large] | None) -> list[str]:
-    """That p are too small where rows depend on those before them; a sample of an engine has lost its order."""
+    """That p-values are too small where rows depend on earlier ones; a sample of an engine has lost its order."""
     if large is not None:
         return []
     lengths = [found if own is None else own for own, found in zip(stated, block_lengths(pairs), strict=True)]
