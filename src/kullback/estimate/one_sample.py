@@ -148,13 +148,14 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     if not space.table and not has_atoms(q, space.values[(rows.cell > 0) & counted], request):
         reason = "P's sample repeats a value as an atom would, to which the continuous Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
+    p, rounded = _at_most_1(p)
     p, copies = (p, 0) if space.table or p.block > 1 else distinct_rows(p)
     measured = not (space.table or space.whole or spread)
     if measured and is_flat(space.values[counted], space.scale, _rounding(sample), q, request):
         reason = "P's sample lies on a plane or a line, to which the density of Q gives probability 0"
         return Estimate(np.inf, 0.0, Guarantee.CONSISTENT, reason=reason, diagnostics=diagnostics)
     heavy = untrusted(*verdict_on(-log_q[counted]), "KL(P‖Q)")
-    notes = _notes(spread, copies) + [heavy] * bool(heavy) + ordered
+    notes = [rounded] * bool(rounded) + _notes(spread, copies) + [heavy] * bool(heavy) + ordered
     thin = on_dimension(p.point[p.cell == 0], request.host_rng(6)) if measured else ""
     if _has_many_dimensions(p, space) and not thin and (q.sampler is not None or p.weight is None):
         return _in_many_dimensions(p, q, space, request, notes)
@@ -164,7 +165,26 @@ def _from_p(sample: Sample, q: Known, request: Request, rule: OneSample) -> Esti
     varied = subsampled(statistic, (p,), value, rule.repeats, request.host_rng(3))
     if space.table:
         varied = replace(varied, error=float(np.hypot(varied.error, bias_of_cells(p))))
-    return estimate_with_guarantee(value, varied, p, None, [thin] * bool(thin) + notes, diagnostics, bound=bool(thin))
+    notes, bound = [thin] * bool(thin) + notes, bool(thin or rounded)
+    return estimate_with_guarantee(value, varied, p, None, notes, diagnostics, bound=bound)
+
+
+def _at_most_1(p: Rows) -> tuple[Rows, str]:
+    """The rows with Q's probability of a value that both repeat put at 1 where it would be above, and a remark on it.
+
+    What is above 1 is a density, and the value stands for many that floating point does not tell apart: most draws of
+    a gamma law of tiny concentration lie below the least positive number, and are 0. With 1 for the probability of all
+    of them, the divergence is a lower bound on that of the rounded laws, which is at most that of the laws.
+    """
+    assert p.log_density is not None
+    rounded = (p.cell > 0) & (p.log_density > 0)
+    if not rounded.any():
+        return p, ""
+    said = (
+        f"{rounded.mean():.1%} of P's rows round to a value where the density of Q has no end: a lower bound; "
+        "logarithms of the numbers may not round"
+    )
+    return replace(p, log_density=np.where(rounded, 0.0, p.log_density)), said
 
 
 def _from_q(p: Known, sample: Sample, request: Request, rule: OneSample) -> Estimate:
@@ -182,10 +202,21 @@ def _from_q(p: Known, sample: Sample, request: Request, rule: OneSample) -> Esti
     diagnostics = {"rows": len(known), "effective_rows": known.effective_size, "draws": count}
     if _has_many_dimensions(known, space):
         return _as_estimate(_by_scores(p, known, space, request, first=True), _notes(spread), diagnostics)
+    _require_finite(drawn)
     statistic = partial(_divergence_from_sample, neighbours=rule.neighbours)
     value = statistic(drawn, known)
     varied = subsampled(statistic, (drawn, known), value, rule.repeats, request.host_rng(3))
     return estimate_with_guarantee(value, varied, drawn, known, _notes(spread) + on_dependence("Q", known), diagnostics)
+
+
+def _require_finite(drawn: Rows) -> None:
+    assert drawn.log_density is not None
+    lost = ~np.isfinite(drawn.log_density)
+    if lost.any():
+        raise EstimateError(
+            f"p: its density is infinite at {lost.mean():.0%} of its draws, which round to an end of its support; "
+            "compare the logarithms of both sides"
+        )
 
 
 def _has_many_dimensions(rows: Rows, space: _Space) -> bool:

@@ -277,7 +277,7 @@ def _fault(error: Exception) -> InputError:
     )
 
 
-def _column(leaf: object) -> object:
+def _column(leaf: Any) -> Any:
     """The array of a list or of a column of a data frame, which NumPyro cannot take; everything else as it is."""
     numbers = isinstance(leaf, np.ndarray) and leaf.dtype.kind != "O"
     if _is_list(leaf):
@@ -290,7 +290,7 @@ def _column(leaf: object) -> object:
     return array if array.ndim == 1 and array.dtype.kind in "biuf" else leaf  # columns of frames are taken by name
 
 
-def _is_list(leaf: object) -> bool:
+def _is_list(leaf: Any) -> bool:
     """Whether it is a list of data; one of whole numbers alone may be a shape."""
     return isinstance(leaf, list) and any(type(x) is float for x in leaf) and all(type(x) in (int, float) for x in leaf)
 
