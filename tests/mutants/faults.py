@@ -182,10 +182,10 @@ fault(
 # Estimates.
 fault(
     "two samples: an estimate below 0 is clipped",
-    "estimate/neighbours.py",
-    "return p.mean(weighted_log_ratios(p, q, neighbours))",
-    "return max(0.0, p.mean(weighted_log_ratios(p, q, neighbours)))",
-    "estimate/test_two_samples.py::TestRemarks::test_shared_rows",
+    "estimate/rows_compared.py",
+    "value = p.mean(terms)",
+    "value = max(0.0, p.mean(terms))",
+    "estimate/test_two_samples.py::TestRemarks::test_negative_values_are_not_clipped",
 )
 fault(
     "density ratio: a row is scored by a model that saw it",
@@ -365,11 +365,11 @@ fault(
     "contracts/test_arguments.py::test_wrong_values_are_refused_in_our_own_sentence",
 )
 fault(
-    "minimum of the scale: rows of weight 0 count",
+    "minimum of the scale: the largest is taken",
     "training/evaluation.py",
-    "rows.x[some], rows.weights[some] > 0",
-    "rows.x[some], rows.weights[some] >= 0",
-    "training/test_min_scale.py::test_rows_without_weight_set_no_minimum",
+    "least = jnp.min(outputs, (0, 1))",
+    "least = jnp.max(outputs, (0, 1))",
+    "training/test_min_scale.py::test_the_objective_is_that_of_the_law_with_its_minimum",
 )
 fault(
     "early stopping: the last parameters are returned, not the best",
