@@ -386,5 +386,5 @@ def test_draws_that_round_to_an_end_of_the_support_are_no_atoms(concentration):
 def test_a_law_whose_draws_round_to_an_infinite_density_is_refused():
     law = dist.Gamma(0.001, 1.0)
     x = np.asarray(law.sample(jax.random.key(0), (2000,)))
-    with pytest.raises(EstimateError, match="^p: its density is infinite at .* of its draws"):
+    with pytest.raises(EstimateError, match=r"^p: its density is infinite at .* of its draws"):
         kl.KL(law, x).estimate()

@@ -355,6 +355,13 @@ def test_data_of_other_groups_are_refused_at_predict():
         fit.predict(0, 5, np.ones(4))
     with pytest.raises(InputError, match="'z' is no site"):
         fit.expectation("z")
+    for function, said in (
+        (lambda v: v["b"], "raised KeyError: 'b'; pass a function from a dict of the sites a"),
+        (lambda v: {"b": v["a"]}, "raised (Type|Value)Error"),
+        (lambda v: jnp.log(v["a"] - 100.0), "it is NaN at 100.0% of the draws"),
+    ):
+        with pytest.raises(InputError, match=f"^of: .*{said}"):
+            fit.expectation(function)
     with pytest.raises(InputError, match="'z' is no continuous site"):
         fit.q.marginal("z")
     with pytest.raises(InputError, match="key"):

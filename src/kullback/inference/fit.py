@@ -38,7 +38,8 @@ class PosteriorFit(Fit):
         of  a function of one draw, a dict of the sites' values, or the name of a site
 
         Where k̂ is above 0.7 the weights do not correct q, the error is not known, and the reason says so.
-        Raises `InputError` for a name that is no site. Source: Vehtari et al. (2024), eq. 5 and section 3.
+        Raises `InputError` for a name that is no site, and a function that raises, or is not a number or an array of
+        numbers at each draw. Source: Vehtari et al. (2024), eq. 5 and section 3.
         """
         law, corrected = self._parts
         if isinstance(of, str) and of not in law.sites.names:
@@ -46,8 +47,11 @@ class PosteriorFit(Fit):
         if not isinstance(of, str) and not callable(of):
             raise InputError(f"of: {type(of).__name__} is neither the name of a site nor a function of a draw")
         draws = self.draws
-        values = draws[of] if isinstance(of, str) else _mapped(of, draws)
-        mean, error = corrected.expectation(np.asarray(values, np.float64))
+        values = np.asarray(draws[of] if isinstance(of, str) else _mapped(of, draws), np.float64)
+        lost = np.isnan(values).mean()
+        if lost:
+            raise InputError(f"of: it is NaN at {lost:.1%} of the draws; pass a function that has a value at each")
+        mean, error = corrected.expectation(values)
         error = error if corrected.reliable else np.full_like(error, np.inf)
         name = of if isinstance(of, str) else "f"
         reason = corrected.reason
@@ -155,3 +159,9 @@ def _mapped(function: Callable[[Named], Any], draws: Mapping[str, np.ndarray]) -
         except UNTRACEABLE:
             size = len(next(iter(draws.values())))
             return np.stack([np.asarray(function({k: v[i] for k, v in draws.items()})) for i in range(size)])
+        except Exception as error:
+            said = (str(error) or "no message").splitlines()[0]
+            raise InputError(
+                f"of: called with a draw it raised {type(error).__name__}: {said}; pass a function from a dict of the "
+                f"sites {', '.join(draws)} to a number or an array"
+            ) from error

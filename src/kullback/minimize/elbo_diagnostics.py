@@ -330,7 +330,7 @@ def _status(
     if infinite:
         return Status.DIVERGED, (
             "diverged: draws of q fall where P has no mass, so the divergence is infinite; use a family whose support "
-            "lies inside that of P"
+            "lies inside that of P, and check that P is proper"
         )
     if int(state.status[0]) == lbfgs.RUNNING:
         return Status.STEP_LIMIT, ""

@@ -86,7 +86,9 @@ class KLClassifier(LinearMap, ClassifierMixin, KLEstimator):
         self._multilabel, self._label_dtype = y.ndim == 2, y.dtype
         self.classes_ = np.arange(y.shape[1]) if self._multilabel else np.unique(y)
         if not self._multilabel and len(self.classes_) < 2:
-            raise InputError(f"y: there is only one class, {self.classes_[0]!r}; pass rows of at least two classes")
+            raise InputError(
+                f"y: there is only one class, {self.classes_.tolist()[0]!r}; pass rows of at least two classes"
+            )
         x, outcomes, w = self._rows(x, y, w)
         warm = earlier is not None and np.array_equal(earlier, self.classes_)
         side = self._start(outcomes, warm=warm)
