@@ -40,7 +40,8 @@ class Laplace:
         if not isinstance(other.named, Sites):
             raise InputError(
                 f"p and q: Laplace() is of a posterior of named sites, and {other.name} is none; pass Laplace() "
-                "first and then kl.Posterior(model, data), or kl.Density(f, {'x': constraints.real_vector}, shapes={'x': 3})"
+                "first and then kl.Posterior(model, data), or "
+                "kl.Density(f, {'x': constraints.real_vector}, shapes={'x': 3})"
             )
         side = Family(dist.MultivariateNormal).known()
         assert side.matched is not None
