@@ -18,7 +18,7 @@ def exported(posterior: Mapping[str, np.ndarray], predictive: Mapping[str, np.nd
     Raises `InputError` where ArviZ is not installed.
     """
     try:
-        import arviz
+        import arviz  # pyright: ignore[reportMissingImports]  # an extra
     except ImportError as error:
         raise InputError("to_arviz: ArviZ is not installed; pip install 'kullback[arviz]'") from error
     groups = {
