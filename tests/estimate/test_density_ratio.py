@@ -134,6 +134,7 @@ def test_cells_count_in_q_as_they_do_in_p():
     assert np.allclose(weights[4:], np.array([3.0, 0.5, 0.5, 0.0]))
 
 
+@pytest.mark.long
 def test_many_levels_borrow_from_each_other():
     """200 labels of 10 rows and one shift of ½ in all of them: ⅛ nat, which counts within labels cannot show."""
     values = []

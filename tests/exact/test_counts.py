@@ -146,7 +146,9 @@ Q = {
 WIDE = ("poisson", "rare", "negative", "great shape", "geometric")
 
 
-@pytest.mark.parametrize("name_p", P)
+@pytest.mark.parametrize(
+    "name_p", [pytest.param(n, marks=[pytest.mark.long] if i % 2 else []) for i, n in enumerate(P)]
+)
 def test_unlike_pairs(name_p, precision):
     """Against the sum in 50 digits; ∞ for counts without end against a finite support.
 

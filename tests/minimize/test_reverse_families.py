@@ -49,7 +49,15 @@ def test_every_pushed_family_is_tried():
     assert {type(d) for d in THEMSELVES} == set(PUSHES) - low_rank
 
 
-@pytest.mark.parametrize("law", THEMSELVES, ids=lambda law: type(law).__name__)
+# Laws of location and scale are pushed alike.
+ALIKE = (dist.Logistic, dist.Gumbel, dist.SoftLaplace, dist.AsymmetricLaplace, dist.HalfCauchy, dist.Gompertz)
+
+
+@pytest.mark.parametrize(
+    "law",
+    [pytest.param(law, marks=[pytest.mark.long] if isinstance(law, ALIKE) else []) for law in THEMSELVES],
+    ids=[type(law).__name__ for law in THEMSELVES],
+)
 def test_a_family_finds_a_member_of_its_own(law):
     """The least divergence is 0: what is left after the fit, by 1024 draws that it did not see, is below 1e-3 nats.
 
@@ -81,6 +89,7 @@ def test_a_dirichlet_posterior():
     assert fit.diagnostics["expected_decrease"].standard_error > 0
 
 
+@pytest.mark.long
 def test_a_gamma_on_the_scale_of_normal_data(rng):
     """A half-Cauchy prior on a scale: the best gamma, by quadrature over its own quantiles and Nelder and Mead."""
     y = rng.normal(0.0, 2.0, size=20)

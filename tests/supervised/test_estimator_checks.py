@@ -11,14 +11,24 @@ ESTIMATORS = [
     kl.KLClassifier(),
     # A scale that is learned on the checks' noise goes on shrinking for thousands of steps, which would only take time.
     kl.KLRegressor(steps=500),
-    kl.KLClassifier(network="linear"),
-    kl.KLRegressor(network="linear", fixed={"scale": 1.0}),
 ]
+LINEAR = [kl.KLClassifier(network="linear"), kl.KLRegressor(network="linear", fixed={"scale": 1.0})]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_scikit_learn_has_nothing_to_object_to(estimator, check):
+    passed(estimator, check)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+@parametrize_with_checks(LINEAR)
+def test_nor_of_linear_models(estimator, check):
+    passed(estimator, check)
+
+
+def passed(estimator, check):
     try:
         check(estimator)
     except SkipTest as skipped:  # a check of `decision_function`, which no estimator needs to have

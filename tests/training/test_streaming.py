@@ -94,6 +94,7 @@ def large(x, y, memory):
     return parameters(kl.KL(kl.Pairs(x, y), q).minimize(rule=kl.rules.Minibatches(memory=memory, batch=2048), steps=30))
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit on private memory is Linux's")
 def test_a_table_larger_than_memory_trains_to_the_same_answer(tmp_path, rng):
     """200 MB of rows where 150 MB may be taken; the resident table does not fit there."""
